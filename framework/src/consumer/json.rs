@@ -1,0 +1,3 @@
+//! Consumers whose input is a serde type.
+/// stub
+pub trait JsonConsumer {}

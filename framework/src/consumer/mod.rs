@@ -1,0 +1,70 @@
+//! The [`Consumer`] trait: what a program does with one connection.
+
+mod context;
+mod json;
+
+pub use self::{context::Context, json::JsonConsumer};
+use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect};
+
+/// One connection's behaviour: three hooks, called one at a time, each with the connection's [`Context`].
+///
+/// Every hook has a default, as in Channels: [`connect`](Self::connect) accepts,
+/// [`receive`](Self::receive) and [`disconnect`](Self::disconnect) do nothing. Event handlers stand in an
+/// `#[event_handlers]` block beside it; a consumer without events derives [`NoEvents`](derive@crate::NoEvents).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a consumer",
+    note = "write `impl Consumer for {Self} {{}}`; every hook has a default"
+)]
+#[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
+pub trait Consumer: EventHandlers {
+    /// The alias of the layer that [`Context::layer`] and the groups use.
+    const LAYER: &'static str = "default";
+
+    /// The groups that this consumer joins before `connect` and leaves before `disconnect`.
+    fn groups(&self) -> Vec<GroupName> {
+        Vec::new()
+    }
+
+    /// Runs once, when a client asks to connect. The default accepts.
+    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+        ctx.accept()
+    }
+
+    /// Runs for each message of the client. The default ignores it.
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        let _ = (message, ctx);
+        Ok(())
+    }
+
+    /// Runs exactly once, however the connection ended. The default does nothing.
+    async fn disconnect(&mut self, reason: Disconnect, ctx: &mut Context) {
+        let _ = (reason, ctx);
+    }
+}
+
+/// Which events a consumer handles. `#[event_handlers]` writes it, `#[derive(NoEvents)]` where there are none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which events it handles",
+    note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers",
+    note = "or `#[derive(NoEvents)]` above the type, where it handles none"
+)]
+#[expect(async_fn_in_trait, reason = "handlers run on one worker and need not be Send")]
+pub trait EventHandlers: Sized + 'static {
+    /// The names of the events that are handled or relayed.
+    const EVENTS: &'static [&'static str];
+
+    /// Calls the handler of the event; [`Handled::Unknown`] where there is none.
+    async fn handle_event(&mut self, envelope: &Envelope, ctx: &mut Context) -> Result<Handled>;
+
+    /// The frame of an event that has a `#[relay]` method; `None` for every other event.
+    fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
+}
+
+/// Whether an event found its handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handled {
+    /// No handler is declared for this name.
+    Unknown,
+    /// The handler ran.
+    Yes,
+}

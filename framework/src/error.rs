@@ -1,0 +1,229 @@
+//! What a hook returns when it fails, and the outcomes that a hook can ask for.
+//!
+//! Hooks return [`Result`], whose [`Error`] takes any error by `?`. The library's own failures are
+//! types of their own, by who is at fault: [`InputError`] the client, [`Closed`] nobody,
+//! [`LayerError`](crate::LayerError) the layer or its load, [`NameError`](crate::NameError) the caller.
+
+use std::{error::Error as StdError, fmt};
+
+/// What hooks return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any error a hook can end with; made from every [`std::error::Error`] by `?`.
+///
+/// It does not implement `std::error::Error` itself: that is what lets `?` take every error. It
+/// converts into `Box<dyn std::error::Error + Send + Sync>`, and answers as 500 in actix-web handlers.
+pub struct Error(Box<dyn StdError + Send + Sync>);
+
+impl Error {
+    /// An error from a text.
+    pub fn msg(text: impl Into<String>) -> Self {
+        Self(text.into().into())
+    }
+
+    /// The error inside, where it is an `E`.
+    #[must_use]
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+
+    /// Whether the error inside is an `E`.
+    #[must_use]
+    pub fn is<E: StdError + 'static>(&self) -> bool {
+        self.0.is::<E>()
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<Error> for Box<dyn StdError + Send + Sync> {
+    fn from(error: Error) -> Self {
+        error.0
+    }
+}
+
+impl fmt::Display for Error {
+    /// The error and its causes, joined by `: `.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl actix_web::ResponseError for Error {
+    /// 500 with a fixed body: what went wrong belongs in the log, not to the client.
+    fn error_response(&self) -> actix_web::HttpResponse {
+        tracing::error!(error = %self, "a request failed");
+        actix_web::HttpResponse::InternalServerError().body("internal server error")
+    }
+}
+
+/// Ends the consumer: the connection is closed with 1000, or denied with 403 before the accept.
+///
+/// Return it from any hook: `Err(StopConsumer)?`. Channels leaves the socket open here (rule 19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopConsumer;
+
+/// Accepts the connection, as [`Context::accept`](crate::Context::accept) does.
+///
+/// Only [`connect`](crate::Consumer::connect) and what it calls may return it (rule 20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptConnection;
+
+/// Denies the connection with 403.
+///
+/// Only [`connect`](crate::Consumer::connect) and what it calls may return it (rule 20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenyConnection;
+
+/// The connection is closed or closing; nothing can be sent to it any more (rule 14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// The hook called something that the connection's state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MisuseError {
+    /// `accept` or `reject` after the connection was accepted or rejected.
+    AlreadyAnswered,
+    /// A header of the accept or the rejection is not one.
+    BadHeader(String),
+    /// A close code that an endpoint must not send (RFC 6455, section 7.4).
+    BadCloseCode(u16),
+    /// No layer is configured under this alias.
+    NoLayer(String),
+    /// `send_*` before `accept`.
+    NotAccepted,
+    /// A subprotocol that the client did not offer.
+    NotOffered(String),
+    /// The connection already runs as many tasks as it may.
+    TooManyTasks(usize),
+    /// The status of a rejection is not a client or server error.
+    BadStatus(u16),
+}
+
+/// What a client sent cannot be read as what the consumer takes.
+///
+/// Returned from `receive` it closes the connection with 1007 and its text as the reason.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InputError {
+    /// The text is not JSON, or not JSON of the wanted shape.
+    Json(serde_json::Error),
+    /// A binary message where text was wanted.
+    NotText,
+}
+
+macro_rules! display {
+    ($type:ty, |$self:ident, $f:ident| $body:expr) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, $f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let $self = self;
+                $body
+            }
+        }
+    };
+}
+
+display!(StopConsumer, |_s, f| f.write_str("the consumer stopped"));
+display!(AcceptConnection, |_s, f| f.write_str("accept the connection"));
+display!(DenyConnection, |_s, f| f.write_str("deny the connection"));
+display!(Closed, |_s, f| f.write_str("the connection is closed"));
+display!(MisuseError, |s, f| match s {
+    MisuseError::AlreadyAnswered =>
+        f.write_str("the connection was accepted or rejected before: do it once, in connect"),
+    MisuseError::BadHeader(name) =>
+        write!(f, "the header {name:?} is not valid: names are tokens, values visible ASCII"),
+    MisuseError::BadCloseCode(code) => write!(
+        f,
+        "{code} is no close code to send: use 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455, section 7.4)"
+    ),
+    MisuseError::NoLayer(alias) =>
+        write!(f, "no channel layer is configured under {alias:?}: add one with Mount::layer_as"),
+    MisuseError::NotAccepted => f.write_str("the connection is not accepted yet: call ctx.accept() first"),
+    MisuseError::NotOffered(name) => write!(
+        f,
+        "the client did not offer the subprotocol {name:?}: choose one of scope.subprotocols(), or none"
+    ),
+    MisuseError::TooManyTasks(limit) =>
+        write!(f, "the connection already runs {limit} tasks: let some end first"),
+    MisuseError::BadStatus(status) => write!(f, "{status} does not reject: use a status from 400 to 599"),
+});
+display!(InputError, |s, f| match s {
+    InputError::Json(_) => f.write_str("the message is not the expected JSON"),
+    InputError::NotText => f.write_str("a text message is expected, this one is binary"),
+});
+
+impl StdError for StopConsumer {}
+impl StdError for AcceptConnection {}
+impl StdError for DenyConnection {}
+impl StdError for Closed {}
+impl StdError for MisuseError {}
+impl StdError for InputError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Json(error) => Some(error),
+            Self::NotText => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_error_converts_and_is_found_again() {
+        fn hook() -> Result<()> {
+            let _: u32 = "x".parse::<u32>()?;
+            Ok(())
+        }
+        assert!(hook().unwrap_err().is::<std::num::ParseIntError>());
+        assert!(Error::from(StopConsumer).is::<StopConsumer>());
+        let boxed: Box<dyn StdError + Send + Sync> = Error::msg("no").into();
+        assert_eq!(boxed.to_string(), "no");
+    }
+
+    #[test]
+    fn causes_are_shown_once() {
+        let cause = serde_json::from_str::<u8>("x").unwrap_err();
+        let text = Error::from(InputError::Json(cause)).to_string();
+        assert_eq!(text, "the message is not the expected JSON: expected value at line 1 column 1");
+    }
+
+    #[test]
+    fn every_text_is_lower_case_without_a_full_stop() {
+        let all: Vec<Box<dyn StdError>> = vec![
+            Box::new(StopConsumer),
+            Box::new(AcceptConnection),
+            Box::new(DenyConnection),
+            Box::new(Closed),
+            Box::new(MisuseError::AlreadyAnswered),
+            Box::new(MisuseError::BadHeader("a b".into())),
+            Box::new(MisuseError::NoLayer("x".into())),
+            Box::new(MisuseError::NotAccepted),
+            Box::new(MisuseError::NotOffered("x".into())),
+            Box::new(MisuseError::TooManyTasks(1)),
+            Box::new(InputError::NotText),
+        ];
+        for error in all {
+            let text = error.to_string();
+            assert!(!text.ends_with('.') && !text.starts_with(char::is_uppercase), "{text}");
+        }
+    }
+}

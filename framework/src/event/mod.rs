@@ -1,0 +1,204 @@
+//! Typed events, and the [`Envelope`] that carries one through a channel layer.
+
+pub mod wire;
+
+use std::{any::Any, fmt, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A value that travels through a channel layer under a name, as `{"type": "xx.oo", …}`.
+///
+/// Derive it: `#[derive(Clone, Serialize, Deserialize, Event)]`. The name is `#[event("xx.oo")]`, or
+/// the type's name in dotted lower case (`ChatMessage` → `chat.message`). On an enum each variant has a name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "this type has no event name",
+    note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above it; `serde` must be a dependency of your own"
+)]
+pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + 'static {
+    /// The names that values of this type have: one, or one a variant in order.
+    const NAMES: &'static [&'static str];
+
+    /// The name of this value.
+    fn name(&self) -> &'static str;
+}
+
+/// Why an event could not be read from its wire form or written to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The fields do not fit the type that takes the event.
+    Fields {
+        /// The event's name.
+        name: String,
+        /// What serde says.
+        reason: String,
+    },
+    /// The `type` starts with `_` or `.`, or is empty (rule 5).
+    MalformedType(String),
+    /// There is no `type` (rule 5).
+    MissingType,
+    /// The bytes are no map at all.
+    NotAMap(String),
+    /// The event cannot be written, as where a map has keys that are not text.
+    Unwritable {
+        /// The event's name.
+        name: String,
+        /// What serde says.
+        reason: String,
+    },
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fields { name, reason } => {
+                write!(f, "the event {name:?} does not have the expected fields: {reason}")
+            }
+            Self::MalformedType(name) => {
+                write!(
+                    f,
+                    "the event type {name:?} is malformed: it must not be empty or start with `_` or `.`"
+                )
+            }
+            Self::MissingType => f.write_str("the event has no `type`"),
+            Self::NotAMap(reason) => write!(f, "an event must be a map with a `type`: {reason}"),
+            Self::Unwritable { name, reason } => write!(f, "the event {name:?} cannot be written: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for EventError {}
+
+/// An event on its way: a typed value shared by all its receivers, or the bytes another program wrote.
+///
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Envelope(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Typed(Arc<dyn AnyEvent>),
+    Wire(Arc<WireEvent>),
+}
+
+struct WireEvent {
+    name: String,
+    format: Format,
+    bytes: Bytes,
+}
+
+/// How the bytes of an event are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// MessagePack, as channels_redis writes it.
+    MsgPack,
+}
+
+/// An [`Event`] whose type is not known any more.
+trait AnyEvent: Any + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn write(&self, format: Format) -> Result<Vec<u8>, EventError>;
+}
+
+impl<E: Event> AnyEvent for E {
+    fn name(&self) -> &'static str {
+        Event::name(self)
+    }
+
+    fn write(&self, format: Format) -> Result<Vec<u8>, EventError> {
+        match format {
+            Format::Json => wire::to_json(self).map(String::into_bytes),
+            Format::MsgPack => wire::to_msgpack(self),
+        }
+    }
+}
+
+impl Envelope {
+    /// Wraps a typed event.
+    pub fn new<E: Event>(event: E) -> Self {
+        Self(Repr::Typed(Arc::new(event)))
+    }
+
+    /// Reads the envelope of an event that some program wrote; its fields are read by who takes it.
+    ///
+    /// # Errors
+    /// [`EventError`] where it is no map, or its `type` is missing or malformed (rule 5).
+    pub fn from_wire(format: Format, bytes: impl Into<Bytes>) -> Result<Self, EventError> {
+        let bytes = bytes.into();
+        let name = wire::read_type(format, &bytes)?;
+        Ok(Self(Repr::Wire(Arc::new(WireEvent { name, format, bytes }))))
+    }
+
+    /// Reads the envelope of an event written as JSON, `{"type": "xx.oo", …}`.
+    ///
+    /// # Errors
+    /// As [`Envelope::from_wire`].
+    pub fn from_json(text: impl AsRef<str>) -> Result<Self, EventError> {
+        Self::from_wire(Format::Json, text.as_ref().as_bytes().to_vec())
+    }
+
+    /// The event's name, its `type` on the wire.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            Repr::Typed(event) => event.name(),
+            Repr::Wire(event) => &event.name,
+        }
+    }
+
+    /// The event as an `E`: shared where it was sent as one, else read from its wire form.
+    ///
+    /// # Errors
+    /// [`EventError::Fields`] where the fields are not those of `E`.
+    pub fn event<E: Event>(&self) -> Result<Arc<E>, EventError> {
+        match &self.0 {
+            Repr::Typed(event) => {
+                let any: Arc<dyn Any + Send + Sync> = Arc::clone(event) as _;
+                match any.downcast::<E>() {
+                    Ok(event) => Ok(event),
+                    // Another type of the same name: what it would be on the wire decides.
+                    Err(_) => wire::from_bytes(Format::MsgPack, &event.write(Format::MsgPack)?).map(Arc::new),
+                }
+            }
+            Repr::Wire(event) => wire::from_bytes(event.format, &event.bytes).map(Arc::new),
+        }
+    }
+
+    /// The event's bytes on the wire, `type` first.
+    ///
+    /// # Errors
+    /// [`EventError::Unwritable`] where the event has no such form.
+    pub fn to_wire(&self, format: Format) -> Result<Bytes, EventError> {
+        match &self.0 {
+            Repr::Typed(event) => event.write(format).map(Bytes::from),
+            Repr::Wire(event) if event.format == format => Ok(event.bytes.clone()),
+            Repr::Wire(event) => wire::transcode(event.format, format, &event.bytes).map(Bytes::from),
+        }
+    }
+
+    /// The event as a JSON text.
+    ///
+    /// # Errors
+    /// As [`Envelope::to_wire`].
+    pub fn to_json(&self) -> Result<String, EventError> {
+        let bytes = self.to_wire(Format::Json)?;
+        String::from_utf8(bytes.into()).map_err(|error| EventError::NotAMap(error.to_string()))
+    }
+}
+
+impl<E: Event> From<E> for Envelope {
+    fn from(event: E) -> Self {
+        Self::new(event)
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Envelope").field(&self.name()).finish()
+    }
+}

@@ -1,0 +1,1 @@
+//! What runs between the router and the consumer.

@@ -1,0 +1,4 @@
+//! From paths to consumers.
+/// stub
+#[derive(Debug)]
+pub struct UrlRouter;

@@ -1,0 +1,4 @@
+//! What is known of a connection.
+/// stub
+#[derive(Debug)]
+pub struct Scope;

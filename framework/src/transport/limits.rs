@@ -1,0 +1,111 @@
+//! Every limit of a connection, with its default and what happens at it.
+
+use std::time::Duration;
+
+/// The limits of a connection. Set them for all routes with [`Mount::limits`](crate::Mount::limits), for one with
+/// [`UrlRouter::route_with`](crate::UrlRouter::route_with).
+///
+/// | Limit | Default | At the limit |
+/// |---|---|---|
+/// | [`message_size`](Self::message_size) | 1 MiB | close 1009, at the frame's header |
+/// | [`read_ahead`](Self::read_ahead) | 64 KiB, or one message | the socket is not read until a hook has taken one |
+/// | [`outbox_size`](Self::outbox_size) | 1 MiB, or one message | the [`Overflow`] policy |
+/// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 |
+/// | [`close_timeout`](Self::close_timeout) | 5 s | the socket is closed without the client's close frame |
+/// | [`disconnect_grace`](Self::disconnect_grace) | 10 s | the hook that still runs is cancelled |
+/// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::Context::spawn) returns an error |
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Limits {
+    pub(crate) message_size: usize,
+    pub(crate) read_ahead: usize,
+    pub(crate) outbox_size: usize,
+    pub(crate) overflow: Overflow,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) disconnect_grace: Duration,
+    pub(crate) tasks: usize,
+}
+
+/// What happens to a frame that no longer fits into a connection's outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The connection is closed with 1013: the client learns that it missed something. The default.
+    #[default]
+    Close,
+    /// The new frame is dropped and counted.
+    DropNewest,
+    /// The oldest frames that are not on their way yet are dropped and counted, until the new one fits.
+    DropOldest,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: 1 << 20,
+            read_ahead: 64 << 10,
+            outbox_size: 1 << 20,
+            overflow: Overflow::Close,
+            connect_timeout: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(5),
+            disconnect_grace: Duration::from_secs(10),
+            tasks: 128,
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The largest message, in bytes, whole or in fragments. Default 1 MiB.
+    pub fn message_size(mut self, bytes: usize) -> Self {
+        self.message_size = bytes;
+        self
+    }
+
+    /// How many bytes of messages are read while a hook runs; one message is always read. Default 64 KiB.
+    pub fn read_ahead(mut self, bytes: usize) -> Self {
+        self.read_ahead = bytes;
+        self
+    }
+
+    /// How many bytes may wait to be written; one frame may always wait. Default 1 MiB.
+    pub fn outbox_size(mut self, bytes: usize) -> Self {
+        self.outbox_size = bytes;
+        self
+    }
+
+    /// What happens to a frame beyond [`outbox_size`](Self::outbox_size). Default [`Overflow::Close`].
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.overflow = policy;
+        self
+    }
+
+    /// How long `connect` may take to accept or reject. Default 5 s.
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.connect_timeout = time;
+        self
+    }
+
+    /// How long the client may take to answer a close frame. Default 5 s.
+    pub fn close_timeout(mut self, time: Duration) -> Self {
+        self.close_timeout = time;
+        self
+    }
+
+    /// How long a hook may run on once the connection has ended, and how long `disconnect` may take. Default 10 s.
+    pub fn disconnect_grace(mut self, time: Duration) -> Self {
+        self.disconnect_grace = time;
+        self
+    }
+
+    /// How many tasks of [`Context::spawn`](crate::Context::spawn) may run at once. Default 128.
+    pub fn tasks(mut self, count: usize) -> Self {
+        self.tasks = count;
+        self
+    }
+}
