@@ -1,4 +1,6 @@
+//! WebSocket (RFC 6455): the handshake, and frames without any I/O.
 //!
+//! Reading order: [`handshake`] answers the upgrade request; [`input`] is what arrived; [`decode`] makes
 //! [`Item`]s of it by the rules of [`frame`] and [`utf8`]; [`encode`] makes the bytes that leave;
 //! [`error`] is how a client can break the protocol, and the close code for it.
 
@@ -9,6 +11,7 @@ mod decode;
 pub(crate) mod encode;
 mod error;
 mod frame;
+pub(crate) mod handshake;
 mod input;
 mod utf8;
 
