@@ -17,13 +17,14 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, fut::ActorFuture}
 use futures_util::FutureExt;
 use tokio::time::Sleep;
 
-use super::{Consumer, Context, connection::{Answer, Connection, Next, Rejected}};
+use super::{Consumer, Context, connection::{Connection, Next}};
 use crate::{
     Envelope, Event, Result, Scope,
     close::{Cause, CloseCode, Disconnect},
     error::{AcceptConnection, Closed, DenyConnection, Error, InputError, StopConsumer},
     groups::inbox::Mail,
     layers::LayerError,
+    middleware::Rejection,
     transport::Input,
 };
 
@@ -196,14 +197,14 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
     let made = guard(|| make(ctx.scope()));
     let mut consumer = match made {
         Ok(consumer) => consumer,
-        Err(error) => return fail_connect(&connection, &error),
+        Err(error) => return fail_connect(&ctx, &error),
     };
     match connect(&mut consumer, &mut ctx).await {
         Ok(()) => serve(&mut consumer, &mut ctx).await,
-        Err(error) => fail_connect(&connection, &error),
+        Err(error) => fail_connect(&ctx, &error),
     }
     connection.answer_close();
-    let reason = connection.ending().unwrap_or(Disconnect::new(Cause::Gone, CloseCode::ABNORMAL));
+    let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
     drop(attached);
     connection.set_busy(true);
     let hook = consumer.disconnect(reason, &mut ctx);
@@ -234,7 +235,7 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
         Outcome::Done(Ok(())) => {
             if connection.is_connecting() {
                 tracing::info!("connect returned without accept: rejected with 403");
-                connection.end(Cause::Rejected, CloseCode::ABNORMAL, "");
+                ctx.reject(Rejection::forbidden())?;
             }
             Ok(())
         }
@@ -243,7 +244,7 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
         Outcome::Cancelled => {
             if connection.is_connecting() {
                 tracing::warn!(?limit, consumer = std::any::type_name::<C>(), "connect took too long and was cancelled");
-                connection.end(Cause::Consumer, CloseCode::TRY_AGAIN, "");
+                ctx.reject(Rejection::unavailable("the server is busy, try again later"))?;
             }
             Ok(())
         }
@@ -251,12 +252,19 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
 }
 
 /// Ends a connection whose `connect` failed.
-fn fail_connect(connection: &Connection, error: &Error) {
-    if connection.is_connecting() && (error.is::<DenyConnection>() || error.is::<StopConsumer>()) {
-        connection.end(Cause::Rejected, CloseCode::ABNORMAL, "");
-    } else {
-        fail(connection, error);
+fn fail_connect(ctx: &Context, error: &Error) {
+    let connection = ctx.connection();
+    if !connection.is_connecting() {
+        return fail(connection, error);
     }
+    let rejection = if error.is::<DenyConnection>() || error.is::<StopConsumer>() {
+        Rejection::forbidden()
+    } else {
+        tracing::error!(%error, "connect failed: rejected with 500");
+        Rejection::internal()
+    };
+    // Answered in between: by the end of the server.
+    let _ = ctx.reject(rejection);
 }
 
 /// Ends a connection after a failed hook, with the code that says whose fault it was.

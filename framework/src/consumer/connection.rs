@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
@@ -25,6 +26,7 @@ use crate::{
     },
     host::shutdown::Live,
     layers::LayerError,
+    middleware::Rejection,
     transport::limits::Limits,
 };
 
@@ -48,28 +50,14 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Accept(Accepted),
-    Reject(Rejected),
+    Reject(Rejection),
 }
 
 /// How a handshake is accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted {
     pub(crate) subprotocol: Option<String>,
-    pub(crate) headers: Vec<(String, String)>,
-}
-
-/// How a handshake is rejected.
-#[derive(Debug)]
-pub(crate) struct Rejected {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Rejected {
-    pub(crate) fn new(status: u16, body: impl Into<String>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-    }
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// A membership: the group, and the slot among its members of this class.
@@ -199,6 +187,12 @@ impl Connection {
     }
 
     // --- what goes out ---
+
+    /// Queues the answer to a ping; without effect once a close frame is queued.
+    pub(crate) fn pong(&self, payload: &[u8]) {
+        // Closed: nothing may follow the close frame (RFC 6455, section 5.5.1).
+        let _ = self.write(self.class.wire().encode_pong(payload));
+    }
 
     /// Queues one encoded frame.
     pub(crate) fn write(&self, frame: Bytes) -> Result<(), Closed> {
@@ -452,13 +446,13 @@ impl Connection {
     pub(crate) fn end(&self, cause: Cause, code: CloseCode, reason: &str) {
         match self.phase.get() {
             Phase::Connecting => {
-                let (status, body) = match cause {
-                    Cause::Error => (500, "internal server error"),
-                    Cause::Shutdown => (503, "the server is shutting down"),
-                    Cause::Consumer if code == CloseCode::TRY_AGAIN => (503, "try again later"),
-                    _ => (403, "access denied"),
+                let rejection = match cause {
+                    Cause::Error => Rejection::internal(),
+                    Cause::Shutdown => Rejection::unavailable("the server is shutting down"),
+                    Cause::Consumer if code == CloseCode::TRY_AGAIN => Rejection::unavailable("try again later"),
+                    _ => Rejection::forbidden(),
                 };
-                self.answer(Answer::Reject(Rejected::new(status, body)));
+                self.answer(Answer::Reject(rejection));
             }
             Phase::Open => {
                 self.phase.set(Phase::Closing);
@@ -489,13 +483,8 @@ impl Connection {
         let ending = self.ending.borrow().clone();
         let Some(Disconnect { cause: Cause::Client, code, .. }) = ending else { return };
         if self.phase.get() == Phase::Open {
-            let code = if code == CloseCode::NO_STATUS { None } else { Some(code) };
             self.phase.set(Phase::Closing);
-            let frame = match code {
-                Some(code) => self.class.wire().encode_close(code, ""),
-                None => self.class.wire().encode_empty_close(),
-            };
-            self.outbox.borrow_mut().seal(Some(frame));
+            self.outbox.borrow_mut().seal(Some(self.class.wire().encode_close(code, "")));
             // The server closes TCP first (RFC 6455, section 7.1.1).
             self.finish();
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     ConsumerActor,
     actor::AddressSlot,
-    connection::{Accepted, Answer, Connection, Rejected},
+    connection::{Accepted, Answer, Connection},
     handle::{Handle, Tasks, Timer},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     close::{Cause, CloseCode},
     error::{Closed, MisuseError},
     layers::Layers,
+    middleware::Rejection,
 };
 
 /// What a hook can do with its connection.
@@ -60,28 +61,6 @@ impl Accept {
     }
 }
 
-/// How a connection is rejected: [`Context::reject`].
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Reject {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
-impl Reject {
-    /// With this status, from 400 to 599, and this text as the body.
-    pub fn new(status: u16, body: impl Into<String>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-    }
-
-    /// Adds a header to the response.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-}
-
 impl Context {
     pub(crate) fn new(connection: Rc<Connection>, scope: Box<Scope>, layers: Layers, layer: Layer) -> Self {
         Self { connection, scope, layers, layer, address: AddressSlot::default(), tasks: Tasks::default() }
@@ -114,39 +93,26 @@ impl Context {
         {
             return Err(MisuseError::NotOffered(name.clone()).into());
         }
-        let headers = self.response_headers(accept.headers)?;
-        let answer = Answer::Accept(Accepted { subprotocol: accept.subprotocol, headers });
-        self.answer(answer)
+        if !self.connection.is_connecting() {
+            return Err(MisuseError::AlreadyAnswered.into());
+        }
+        for (name, value) in &accept.headers {
+            self.scope.add_response_header(name, value)?;
+        }
+        let headers = self.scope.take_response_headers();
+        self.answer(Answer::Accept(Accepted { subprotocol: accept.subprotocol, headers }))
     }
 
-    /// Rejects the connection with a status and a body. Before the accept only.
+    /// Rejects the connection with a status, headers and a body. Before the accept only.
     ///
     /// # Errors
-    /// [`MisuseError::BadStatus`], [`MisuseError::BadHeader`], [`MisuseError::AlreadyAnswered`] after the accept.
-    pub fn reject(&self, reject: Reject) -> Result<()> {
-        if !(400..600).contains(&reject.status) {
-            return Err(MisuseError::BadStatus(reject.status).into());
-        }
-        let headers = self.response_headers(reject.headers)?;
-        self.answer(Answer::Reject(Rejected { status: reject.status, headers, body: reject.body }))
+    /// [`MisuseError::AlreadyAnswered`] after the accept or a rejection.
+    pub fn reject(&self, rejection: Rejection) -> Result<()> {
+        self.answer(Answer::Reject(rejection.with_headers_of(&self.scope)))
     }
 
     fn answer(&self, answer: Answer) -> Result<()> {
         if self.connection.answer(answer) { Ok(()) } else { Err(MisuseError::AlreadyAnswered.into()) }
-    }
-
-    /// The headers of the response: what middleware and cookies left in the scope, then the hook's own.
-    fn response_headers(&self, own: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
-        for (name, value) in &own {
-            let valid = actix_web::http::header::HeaderName::try_from(name.as_str()).is_ok()
-                && actix_web::http::header::HeaderValue::try_from(value.as_str()).is_ok();
-            if !valid {
-                return Err(MisuseError::BadHeader(name.clone()).into());
-            }
-        }
-        let mut headers = self.scope.take_response_headers();
-        headers.extend(own);
-        Ok(headers)
     }
 
     /// Queues a message for the client.

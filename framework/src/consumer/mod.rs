@@ -8,7 +8,7 @@ mod json;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},
-    context::{Accept, Context, Reject},
+    context::{Accept, Context},
     handle::{Handle, Timer},
     json::JsonConsumer,
 };

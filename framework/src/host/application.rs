@@ -9,13 +9,57 @@ use crate::{
     Consumer, Result, Scope,
     consumer::{
         Context, actor,
-        connection::{Accepted, Answer, Connection, Rejected},
+        connection::{Accepted, Answer, Connection},
     },
     error::MisuseError,
     groups::{fan_out::Class, hub},
     layers::Layers,
+    middleware::{Middleware, Rejection},
+    routing::{Match, Router},
     transport::{Input, Wire, limits::Limits},
 };
+
+/// What the handshakes of one mount are answered with.
+#[derive(Debug)]
+pub(crate) struct Application {
+    pub(crate) router: Arc<Router>,
+    pub(crate) layers: Layers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) middleware: Vec<Arc<dyn Middleware>>,
+    pub(crate) drain: Drain,
+}
+
+impl Application {
+    /// Runs the middleware and the consumer's `connect`. `input` makes what reads from the client.
+    pub(crate) async fn open(
+        &self,
+        route: Match<'_>,
+        mut scope: Box<Scope>,
+        input: impl FnOnce(&Limits) -> Box<dyn Input>,
+    ) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        for middleware in self.middleware.iter().chain(route.middleware()) {
+            if let Err(rejection) = middleware.handle(&mut scope).await {
+                return Err(rejection.with_headers_of(&scope));
+            }
+        }
+        let endpoint = route.endpoint();
+        let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
+        let input = input(&limits);
+        let start = Start {
+            scope,
+            layers: self.layers.clone(),
+            limits,
+            drain: self.drain.clone(),
+            input,
+            wire: Wire::WebSocket,
+        };
+        match endpoint.starter.start(start) {
+            Ok(Some(starting)) => starting.answer().await,
+            Ok(None) => Err(Rejection::unavailable("the server is shutting down")),
+            Err(error) => Err(Rejection::from(error)),
+        }
+    }
+}
 
 /// All that a consumer is started with.
 pub(crate) struct Start {
@@ -55,15 +99,15 @@ impl Start {
 
 impl Starting {
     /// Waits for `connect` to accept or reject.
-    pub(crate) async fn answer(mut self) -> Result<(Rc<Connection>, Accepted), Rejected> {
+    pub(crate) async fn answer(mut self) -> Result<(Rc<Connection>, Accepted), Rejection> {
         let answer = (&mut self.answer).await;
         // Answered: from here on the transport says when the client is gone.
         let connection = self.connection.take();
         match (answer, connection) {
             (Ok(Answer::Accept(accepted)), Some(connection)) => Ok((connection, accepted)),
-            (Ok(Answer::Reject(rejected)), _) => Err(rejected),
+            (Ok(Answer::Reject(rejection)), _) => Err(rejection),
             // The actor ended without an answer: the worker is shutting down.
-            _ => Err(Rejected::new(503, "the server is shutting down")),
+            _ => Err(Rejection::unavailable("the server is shutting down")),
         }
     }
 }

@@ -19,20 +19,20 @@ pub(crate) enum Wire {
 impl Wire {
     pub(crate) fn encode(self, frame: &Frame) -> Bytes {
         match self {
-            Self::WebSocket => websocket::encode(frame),
+            Self::WebSocket => websocket::encode::encode(frame),
         }
     }
 
-    /// The close frame of a connection whose client gave no code (RFC 6455, section 7.1.5).
-    pub(crate) fn encode_empty_close(self) -> Bytes {
+    pub(crate) fn encode_pong(self, payload: &[u8]) -> Bytes {
         match self {
-            Self::WebSocket => websocket::encode_empty_close(),
+            Self::WebSocket => websocket::encode::pong(payload),
         }
     }
 
+    /// A close frame; for a code that cannot be sent, as the answer to one without a code, an empty one.
     pub(crate) fn encode_close(self, code: CloseCode, reason: &str) -> Bytes {
         match self {
-            Self::WebSocket => websocket::encode_close(code, reason),
+            Self::WebSocket => websocket::encode::close(code, reason),
         }
     }
 }

@@ -2,10 +2,7 @@
 //!
 //! Reading order: [`handshake`] answers the upgrade request; [`input`] is what arrived; [`decode`] makes
 //! [`Item`]s of it by the rules of [`frame`] and [`utf8`]; [`encode`] makes the bytes that leave;
-//! [`error`] is how a client can break the protocol, and the close code for it.
-
-// The hosts, and the communicators of the testing kit, take these up.
-#![allow(dead_code, unused_imports)]
+//! [`reader`] brings what was decoded to the connection; [`error`] is how a client can break the protocol, and the close code for it.
 
 mod decode;
 pub(crate) mod encode;
@@ -13,6 +10,7 @@ mod error;
 mod frame;
 pub(crate) mod handshake;
 mod input;
+pub(crate) mod reader;
 mod utf8;
 
 pub(crate) use self::{

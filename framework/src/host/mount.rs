@@ -1,0 +1,223 @@
+//! Consumers inside an `actix_web::App`.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
+    error::Error,
+    guard::{self, GuardContext},
+    http::header,
+    web::{self, Bytes, ServiceConfig},
+};
+
+use super::{Drain, application::Application};
+use crate::{
+    Layer, Limits, MemoryLayer,
+    consumer::connection::Connection,
+    layers::Layers,
+    middleware::{Middleware, SameOrigin},
+    routing::{ProtocolTypeRouter, RouteErrors},
+    transport::websocket::{handshake, reader::Reader},
+};
+
+/// Consumers for an `actix_web::App`: the routes, and what their consumers run with.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer};
+/// use greenroom::{Mount, prelude::*};
+///
+/// #[derive(NoEvents)]
+/// struct Echo;
+/// impl Consumer for Echo {
+///     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+///         ctx.send_text(message.text()?.to_owned())
+///     }
+/// }
+///
+/// #[actix_web::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
+///     let server = HttpServer::new(move || App::new().configure(mount.configure())).bind("127.0.0.1:8000")?;
+///     Ok(greenroom::run(server).await?)
+/// }
+/// ```
+///
+/// Every request that asks for `Upgrade: websocket` is routed by the mount's own router, and answered 404 where that
+/// has no route; all others go to the routes of the App. Configure it before routes of the App on the same paths.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    protocols: ProtocolTypeRouter,
+    layers: HashMap<String, Layer>,
+    limits: Limits,
+    middleware: Vec<Arc<dyn Middleware>>,
+    any_origin: bool,
+    drain: Drain,
+}
+
+impl Mount {
+    /// For these routes, with a memory layer, the default limits and same-origin checks.
+    ///
+    /// # Errors
+    /// [`RouteErrors`] names every pattern that is malformed and every two routes that collide.
+    pub fn new(routes: impl Into<ProtocolTypeRouter>) -> Result<Self, RouteErrors> {
+        let protocols = routes.into();
+        protocols.check()?;
+        Ok(Self {
+            protocols,
+            layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
+            limits: Limits::new(),
+            middleware: Vec::new(),
+            any_origin: false,
+            drain: Drain::process(),
+        })
+    }
+
+    /// The layer of all consumers that name no other. Default: a [`MemoryLayer`] of the mount's own.
+    #[must_use]
+    pub fn layer(self, layer: impl Into<Layer>) -> Self {
+        self.layer_as("default", layer)
+    }
+
+    /// A layer under an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).
+    #[must_use]
+    pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {
+        self.layers.insert(alias.into(), layer.into());
+        self
+    }
+
+    /// The limits of all routes that have none of their own.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds middleware for all routes; the first that was added runs first.
+    #[must_use]
+    pub fn wrap(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Takes browsers from every origin. By default a handshake whose `Origin` is not the server's own is
+    /// denied with 403; for a list of origins add [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator).
+    #[must_use]
+    pub fn any_origin(mut self) -> Self {
+        self.any_origin = true;
+        self
+    }
+
+    /// The drain that ends these connections. Default: [`Drain::process`], which [`run`](crate::run) uses.
+    #[must_use]
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// The default layer, for sending from elsewhere.
+    #[must_use]
+    pub fn default_layer(&self) -> &Layer {
+        &self.layers["default"]
+    }
+
+    /// What `App::configure` takes, anew for each App.
+    pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let application = Arc::new(self.application());
+        let http = self.protocols.http_routes();
+        move |config: &mut ServiceConfig| {
+            let upgrade = move |request: HttpRequest, payload: web::Payload| {
+                let application = Arc::clone(&application);
+                async move { upgrade(&application, request, payload).await }
+            };
+            config.service(
+                web::scope("").guard(guard::fn_guard(asks_for_websocket)).default_service(web::to(upgrade)),
+            );
+            if let Some(http) = http {
+                http(config);
+            }
+        }
+    }
+
+    /// What handshakes are answered with.
+    pub(crate) fn application(&self) -> Application {
+        let mut middleware: Vec<Arc<dyn Middleware>> = Vec::new();
+        middleware.extend(self.middleware.iter().cloned());
+        if !self.any_origin && !self.middleware.iter().any(|one| one.checks_origin()) {
+            // Last: proxies that earlier middleware trusts decide what the server's own origin is.
+            middleware.push(Arc::new(SameOrigin::new()));
+        }
+        Application {
+            router: self.protocols.websocket_routes(),
+            layers: Layers::new(self.layers.clone()),
+            limits: Arc::new(self.limits.clone()),
+            middleware,
+            drain: self.drain.clone(),
+        }
+    }
+}
+
+/// Whether a request asks to become a WebSocket, whatever else is wrong with it.
+fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
+    ctx.head().headers().get_all(header::UPGRADE).any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
+    })
+}
+
+/// Answers a handshake; the actor and the body that it leaves behind are the connection.
+async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let Some(route) = application.route(&request) else {
+        tracing::info!(path = request.path(), "no route for a WebSocket");
+        return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
+    };
+    let offer = match handshake::check(&request) {
+        Ok(offer) => offer,
+        Err(error) => {
+            tracing::info!(path = request.path(), %error, "a bad handshake");
+            return error.response();
+        }
+    };
+    let scope = route.scope_of(&request);
+    // Nothing of actix's request is kept: its headers pin the read buffer.
+    drop(request);
+    let input = |limits: &Limits| Box::new(Reader::new(payload, limits.message_size)) as Box<_>;
+    match application.open(route, scope, input).await {
+        Ok((connection, accepted)) => {
+            let body = OutboxBody { connection };
+            offer.accept(accepted.subprotocol.as_deref(), accepted.headers).body(body)
+        }
+        Err(rejection) => rejection.into(),
+    }
+}
+
+/// Drains the outbox into the socket, and does nothing else: a client that stops reading stops only this.
+struct OutboxBody {
+    connection: Rc<Connection>,
+}
+
+impl MessageBody for OutboxBody {
+    type Error = Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let frame = ready!(self.connection.poll_outbox(cx));
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
+impl Drop for OutboxBody {
+    fn drop(&mut self) {
+        if !self.connection.is_finished() {
+            self.connection.gone();
+        }
+    }
+}
