@@ -9,7 +9,7 @@ pub mod middleware;
 mod names;
 pub mod prelude;
 pub mod routing;
-mod scope;
+pub mod scope;
 mod transport;
 
 pub use self::{
@@ -22,5 +22,7 @@ pub use self::{
     scope::Scope,
     transport::limits::{Limits, Overflow},
 };
+/// The crate of [`Scope::set_cookie`]'s cookies.
+pub use cookie;
 #[doc(inline)]
 pub use greenroom_macros::{Event, NoEvents, event_handlers};
