@@ -4,7 +4,11 @@ pub mod close;
 pub mod consumer;
 pub mod error;
 pub mod event;
+mod groups;
+mod host;
+pub mod layers;
 mod message;
+mod metrics;
 pub mod middleware;
 mod names;
 pub mod prelude;
@@ -13,12 +17,16 @@ pub mod scope;
 mod transport;
 
 pub use self::{
-    consumer::{Consumer, Context, EventHandlers, Handled, JsonConsumer},
+    consumer::{Accept, Consumer, Context, EventHandlers, Handled, JsonConsumer},
     error::{Error, Result},
+    groups::Delivery,
+    host::{Drain, Mount, run, run_with},
+    layers::{ChannelLayer, Layer, LayerConfig, LayerError, MemoryLayer},
+    metrics::Metrics,
     event::{Envelope, Event, EventError},
     message::{Frame, IntoFrame, Message},
     names::{ChannelName, GroupName, NameError},
-    routing::UrlRouter,
+    routing::{ProtocolTypeRouter, UrlRouter},
     scope::Scope,
     transport::limits::{Limits, Overflow},
 };

@@ -134,8 +134,8 @@ impl Directory {
         let mut full = false;
         self.edit(group, |entry| {
             let now = Instant::now();
-            match entry.queues.iter_mut().find(|(known, _)| known == channel) {
-                Some((_, added)) => *added = now,
+            match entry.queues.iter().position(|(known, _)| known == channel) {
+                Some(at) => entry.queues[at].1 = now,
                 None if entry.queues.len() >= limit => full = true,
                 None => entry.queues.push((channel.clone(), now)),
             }

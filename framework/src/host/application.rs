@@ -14,17 +14,17 @@ use crate::{
     error::MisuseError,
     groups::{fan_out::Class, hub},
     layers::Layers,
-    middleware::{Middleware, Rejection},
-    routing::{Match, Router},
+    middleware::{self, Middleware, Rejection},
+    routing::{Routes, endpoint::Endpoint},
     transport::{Input, Wire, limits::Limits},
 };
 
 /// What the handshakes of one mount are answered with.
-#[derive(Debug)]
 pub(crate) struct Application {
-    pub(crate) router: Arc<Router>,
+    pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
+    /// Runs before the middleware of the routes.
     pub(crate) middleware: Vec<Arc<dyn Middleware>>,
     pub(crate) drain: Drain,
 }
@@ -33,20 +33,19 @@ impl Application {
     /// Runs the middleware and the consumer's `connect`. `input` makes what reads from the client.
     pub(crate) async fn open(
         &self,
-        route: Match<'_>,
-        mut scope: Box<Scope>,
+        endpoint: &Endpoint,
+        mut scope: Scope,
         input: impl FnOnce(&Limits) -> Box<dyn Input>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
-        for middleware in self.middleware.iter().chain(route.middleware()) {
-            if let Err(rejection) = middleware.handle(&mut scope).await {
+        for chain in [&self.middleware, &*endpoint.middleware] {
+            if let Err(rejection) = middleware::run(chain, &mut scope).await {
                 return Err(rejection.with_headers_of(&scope));
             }
         }
-        let endpoint = route.endpoint();
         let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
         let input = input(&limits);
         let start = Start {
-            scope,
+            scope: Box::new(scope),
             layers: self.layers.clone(),
             limits,
             drain: self.drain.clone(),

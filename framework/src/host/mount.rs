@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -19,11 +20,11 @@ use actix_web::{
 
 use super::{Drain, application::Application};
 use crate::{
-    Layer, Limits, MemoryLayer,
+    Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
     layers::Layers,
     middleware::{Middleware, SameOrigin},
-    routing::{ProtocolTypeRouter, RouteErrors},
+    routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     transport::websocket::{handshake, reader::Reader},
 };
 
@@ -51,13 +52,14 @@ use crate::{
 ///
 /// Every request that asks for `Upgrade: websocket` is routed by the mount's own router, and answered 404 where that
 /// has no route; all others go to the routes of the App. Configure it before routes of the App on the same paths.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Mount {
-    protocols: ProtocolTypeRouter,
+    routes: Routes,
+    http: Option<HttpRoutes>,
     layers: HashMap<String, Layer>,
     limits: Limits,
     middleware: Vec<Arc<dyn Middleware>>,
-    any_origin: bool,
+    origin: Option<Arc<dyn Middleware>>,
     drain: Drain,
 }
 
@@ -68,13 +70,13 @@ impl Mount {
     /// [`RouteErrors`] names every pattern that is malformed and every two routes that collide.
     pub fn new(routes: impl Into<ProtocolTypeRouter>) -> Result<Self, RouteErrors> {
         let protocols = routes.into();
-        protocols.check()?;
         Ok(Self {
-            protocols,
+            routes: protocols.websocket.unwrap_or_default().build()?,
+            http: protocols.http,
             layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
             limits: Limits::new(),
             middleware: Vec::new(),
-            any_origin: false,
+            origin: Some(Arc::new(SameOrigin::new())),
             drain: Drain::process(),
         })
     }
@@ -106,11 +108,20 @@ impl Mount {
         self
     }
 
-    /// Takes browsers from every origin. By default a handshake whose `Origin` is not the server's own is
-    /// denied with 403; for a list of origins add [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator).
+    /// Checks origins by `validator` instead: an [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator)
+    /// for a list. By default a handshake whose `Origin` is not the server's own is denied with 403, and one without
+    /// `Origin`, which no browser sends, is let in ([`SameOrigin`]). It runs after the mount's middleware, so that
+    /// proxies which that trusts decide what the server's own origin is.
+    #[must_use]
+    pub fn origin(mut self, validator: impl Middleware) -> Self {
+        self.origin = Some(Arc::new(validator));
+        self
+    }
+
+    /// Takes browsers from every origin: any page of the web may then connect with its visitors' cookies.
     #[must_use]
     pub fn any_origin(mut self) -> Self {
-        self.any_origin = true;
+        self.origin = None;
         self
     }
 
@@ -130,7 +141,7 @@ impl Mount {
     /// What `App::configure` takes, anew for each App.
     pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let application = Arc::new(self.application());
-        let http = self.protocols.http_routes();
+        let http = self.http.clone();
         move |config: &mut ServiceConfig| {
             let upgrade = move |request: HttpRequest, payload: web::Payload| {
                 let application = Arc::clone(&application);
@@ -147,19 +158,25 @@ impl Mount {
 
     /// What handshakes are answered with.
     pub(crate) fn application(&self) -> Application {
-        let mut middleware: Vec<Arc<dyn Middleware>> = Vec::new();
-        middleware.extend(self.middleware.iter().cloned());
-        if !self.any_origin && !self.middleware.iter().any(|one| one.checks_origin()) {
-            // Last: proxies that earlier middleware trusts decide what the server's own origin is.
-            middleware.push(Arc::new(SameOrigin::new()));
-        }
         Application {
-            router: self.protocols.websocket_routes(),
+            routes: self.routes.clone(),
             layers: Layers::new(self.layers.clone()),
             limits: Arc::new(self.limits.clone()),
-            middleware,
+            middleware: self.middleware.iter().chain(&self.origin).cloned().collect(),
             drain: self.drain.clone(),
         }
+    }
+
+    /// The routes, for making paths of their names.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("routes", &self.routes).field("layers", &self.layers).finish_non_exhaustive()
     }
 }
 
@@ -172,7 +189,8 @@ fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
 
 /// Answers a handshake; the actor and the body that it leaves behind are the connection.
 async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let Some(route) = application.route(&request) else {
+    let mut scope = Scope::from_request(&request);
+    let Some(endpoint) = application.routes.route(&mut scope) else {
         tracing::info!(path = request.path(), "no route for a WebSocket");
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
     };
@@ -183,11 +201,10 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
             return error.response();
         }
     };
-    let scope = route.scope_of(&request);
     // Nothing of actix's request is kept: its headers pin the read buffer.
     drop(request);
     let input = |limits: &Limits| Box::new(Reader::new(payload, limits.message_size)) as Box<_>;
-    match application.open(route, scope, input).await {
+    match application.open(&endpoint, scope, input).await {
         Ok((connection, accepted)) => {
             let body = OutboxBody { connection };
             offer.accept(accepted.subprotocol.as_deref(), accepted.headers).body(body)

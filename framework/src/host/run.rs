@@ -2,10 +2,11 @@
 
 use std::{fmt, io, time::Duration};
 
+use actix_service::IntoServiceFactory;
 use actix_web::{
     HttpServer,
     body::MessageBody,
-    dev::{AppConfig, IntoServiceFactory, Response, Server, Service, ServiceFactory},
+    dev::{AppConfig, Response, Server, Service, ServiceFactory},
 };
 
 use super::Drain;

@@ -77,6 +77,22 @@ impl Rejection {
         self.into()
     }
 
+    /// 500: what went wrong is in the log.
+    pub(crate) fn internal() -> Self {
+        Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
+    }
+
+    /// 503: the server ends, or is too busy.
+    pub(crate) fn unavailable(body: &str) -> Self {
+        Self::fixed(StatusCode::SERVICE_UNAVAILABLE, body)
+    }
+
+    /// Adds the headers that were added to the scope.
+    pub(crate) fn with_headers_of(mut self, scope: &Scope) -> Self {
+        self.headers.append(&mut scope.take_response_headers());
+        self
+    }
+
     fn fixed(status: StatusCode, body: &str) -> Self {
         Self { status, headers: Vec::new(), body: body.to_owned() }
     }
