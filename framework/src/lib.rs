@@ -14,6 +14,9 @@ mod names;
 pub mod prelude;
 pub mod routing;
 pub mod scope;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod transport;
 
 pub use self::{

@@ -29,6 +29,12 @@ pub(crate) struct Application {
     pub(crate) drain: Drain,
 }
 
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
 impl Application {
     /// Runs the middleware and the consumer's `connect`. `input` makes what reads from the client.
     pub(crate) async fn open(

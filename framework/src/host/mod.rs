@@ -5,6 +5,8 @@ mod mount;
 mod run;
 pub(crate) mod shutdown;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::run::prepare;
 pub use self::{
     mount::Mount,
     run::{run, run_with},

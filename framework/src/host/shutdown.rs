@@ -70,16 +70,7 @@ impl Drain {
             // A worker that has ended took its connections with it.
             let _ = hub.push(Job::CloseAll { drain: self.0.id });
         }
-        let all_gone = async {
-            loop {
-                let empty = self.0.empty.notified();
-                if self.connections() == 0 {
-                    return;
-                }
-                empty.await;
-            }
-        };
-        let _ = tokio::time::timeout(deadline, all_gone).await;
+        let _ = tokio::time::timeout(deadline, self.empty()).await;
         self.connections()
     }
 
@@ -87,6 +78,17 @@ impl Drain {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(SeqCst)
+    }
+
+    /// Waits until there is no connection.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let empty = self.0.empty.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            empty.await;
+        }
     }
 
     /// Counts a new connection of a hub; `None` once the drain has begun.
