@@ -1,5 +1,8 @@
 //! Consumers, groups and channel layers for actix: what Django Channels gives Django, for Rust.
 
+// The macros write paths that start `::greenroom`; this lets them work in the crate's own tests.
+extern crate self as greenroom;
+
 pub mod close;
 pub mod consumer;
 pub mod error;
