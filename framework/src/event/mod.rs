@@ -1,5 +1,7 @@
 //! Typed events, and the [`Envelope`] that carries one through a channel layer.
 
+#[doc(hidden)]
+pub mod handler;
 pub mod wire;
 
 use std::{any::Any, fmt, sync::Arc};
