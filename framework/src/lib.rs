@@ -1,5 +1,9 @@
 //! Consumers, groups and channel layers for actix: what Django Channels gives Django, for Rust.
 
+// The macros write paths that start `::greenroom`; this lets them work in the crate's own tests.
+#[allow(unused_extern_crates, reason = "only what the macros write uses it")]
+extern crate self as greenroom;
+
 pub mod close;
 pub mod consumer;
 pub mod error;
@@ -35,5 +39,8 @@ pub use self::{
 };
 /// The crate of [`Scope::set_cookie`]'s cookies.
 pub use cookie;
+/// What the code that the macros write calls. It may change in any release.
+#[doc(hidden)]
+pub use event::handler as __private;
 #[doc(inline)]
 pub use greenroom_macros::{Event, NoEvents, event_handlers};
