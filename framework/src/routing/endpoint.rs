@@ -74,12 +74,12 @@ where
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use crate::{Consumer, Context, Envelope, EventHandlers, Frame, Handled, Result, Scope};
 
     /// A consumer for routes that are only resolved.
     #[derive(Debug)]
-    pub(in crate::routing) struct Nobody;
+    pub(crate) struct Nobody;
 
     impl Consumer for Nobody {}
 
@@ -95,7 +95,7 @@ pub(super) mod testing {
         }
     }
 
-    pub(in crate::routing) fn nobody(_: &Scope) -> Result<Nobody> {
+    pub(crate) fn nobody(_: &Scope) -> Result<Nobody> {
         Ok(Nobody)
     }
 }

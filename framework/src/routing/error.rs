@@ -153,3 +153,36 @@ impl fmt::Display for ReverseError {
 impl StdError for RouteError {}
 impl StdError for RouteErrors {}
 impl StdError for ReverseError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_lower_case_without_a_full_stop() {
+        let text = || "x".to_owned();
+        let all: Vec<Box<dyn StdError>> = vec![
+            Box::new(RouteError::BadMiddleware { reason: text() }),
+            Box::new(RouteError::BadPattern { pattern: text(), reason: text() }),
+            Box::new(RouteError::DuplicateName { name: text(), earlier: text(), later: text() }),
+            Box::new(RouteError::NothingToName { name: text() }),
+            Box::new(RouteError::SameShape { earlier: text(), later: text() }),
+            Box::new(RouteError::Shadowed { earlier: text(), later: text() }),
+            Box::new(RouteErrors(vec![RouteError::NothingToName { name: text() }])),
+            Box::new(ReverseError::BadParam { param: text(), value: text(), pattern: text() }),
+            Box::new(ReverseError::MissingParam { param: text(), pattern: text() }),
+            Box::new(ReverseError::UnknownParam { param: text(), pattern: text() }),
+            Box::new(ReverseError::UnknownRoute { name: text(), known: vec![text()] }),
+            Box::new(crate::scope::ScopeError::BadParam { name: text(), text: text(), reason: text() }),
+            Box::new(crate::scope::ScopeError::BadQuery { reason: text() }),
+            Box::new(crate::scope::ScopeError::NoParam { name: text(), known: vec![] }),
+        ];
+        for error in all {
+            let text = error.to_string();
+            assert!(
+                !text.is_empty() && !text.ends_with('.') && !text.starts_with(char::is_uppercase),
+                "{text}"
+            );
+        }
+    }
+}

@@ -109,7 +109,7 @@ impl Routes {
         let path = scope.raw_path().to_owned();
         let found = self.resolve(&path)?;
         scope.set_params(found.params(), found.route.pattern.ends_in_rest());
-        Some(found.route.endpoint.clone())
+        Some(found.endpoint().clone())
     }
 
     fn find(&self, path: &str) -> Option<(&Route, Spans)> {
@@ -245,7 +245,11 @@ mod tests {
     /// Channels' `test_url_router_path`: the converter checks the text, `Scope::param` gives the integer.
     #[test]
     fn upstream_url_router_path() {
-        let routes = UrlRouter::new().route("/author/{name}/", nobody).route("/year/{year:int}/", nobody);
+        let routes =
+            UrlRouter::new().route("/author/{name}/", nobody).route("/year/{year:int}/", |scope: &Scope| {
+                scope.param::<u32>("year")?;
+                nobody(scope)
+            });
         let routes = routes.build().unwrap();
         let mut scope = Scope::builder("/year/2012/").build();
         assert_eq!(routes.route(&mut scope).unwrap().pattern, "/year/{year:int}/");

@@ -22,7 +22,7 @@ pub(super) fn overlap(earlier: &Pattern, later: &Pattern) -> Option<Overlap> {
         None => all_covered(earlier, later),
         Some(at) => {
             let tail = earlier.len() - at - 1;
-            let Some(middle_end) = later.len().checked_sub(tail) else { return None };
+            let middle_end = later.len().checked_sub(tail)?;
             at < middle_end
                 && takes_all(&earlier[at], true)
                 && all_covered(&earlier[..at], &later[..at])
