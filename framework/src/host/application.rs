@@ -14,7 +14,7 @@ use crate::{
     error::MisuseError,
     groups::{fan_out::Class, hub},
     layers::Layers,
-    middleware::{self, Middleware, Rejection},
+    middleware::{self, Rejection},
     routing::{Routes, endpoint::Endpoint},
     transport::{Input, Wire, limits::Limits},
 };
@@ -24,8 +24,6 @@ pub(crate) struct Application {
     pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
-    /// Runs before the middleware of the routes.
-    pub(crate) middleware: Vec<Arc<dyn Middleware>>,
     pub(crate) drain: Drain,
 }
 
@@ -43,10 +41,8 @@ impl Application {
         mut scope: Scope,
         input: impl FnOnce(&Limits) -> Box<dyn Input>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
-        for chain in [&self.middleware, &*endpoint.middleware] {
-            if let Err(rejection) = middleware::run(chain, &mut scope).await {
-                return Err(rejection.with_headers_of(&scope));
-            }
+        if let Err(rejection) = middleware::admit(&endpoint.middleware, &mut scope).await {
+            return Err(rejection.with_headers_of(&scope));
         }
         let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
         let input = input(&limits);

@@ -23,7 +23,6 @@ use crate::{
     Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
     layers::Layers,
-    middleware::{Middleware, SameOrigin},
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     transport::websocket::{handshake, reader::Reader},
 };
@@ -58,13 +57,13 @@ pub struct Mount {
     http: Option<HttpRoutes>,
     layers: HashMap<String, Layer>,
     limits: Limits,
-    middleware: Vec<Arc<dyn Middleware>>,
-    origin: Option<Arc<dyn Middleware>>,
     drain: Drain,
 }
 
 impl Mount {
-    /// For these routes, with a memory layer, the default limits and same-origin checks.
+    /// For these routes, with a memory layer and the default limits.
+    ///
+    /// Routes without an origin validator of their own get [`SameOrigin`](crate::middleware::SameOrigin).
     ///
     /// # Errors
     /// [`RouteErrors`] names every pattern that is malformed and every two routes that collide.
@@ -75,8 +74,6 @@ impl Mount {
             http: protocols.http,
             layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
             limits: Limits::new(),
-            middleware: Vec::new(),
-            origin: Some(Arc::new(SameOrigin::new())),
             drain: Drain::process(),
         })
     }
@@ -98,30 +95,6 @@ impl Mount {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
-        self
-    }
-
-    /// Adds middleware for all routes; the first that was added runs first.
-    #[must_use]
-    pub fn wrap(mut self, middleware: impl Middleware) -> Self {
-        self.middleware.push(Arc::new(middleware));
-        self
-    }
-
-    /// Checks origins by `validator` instead: an [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator)
-    /// for a list. By default a handshake whose `Origin` is not the server's own is denied with 403, and one without
-    /// `Origin`, which no browser sends, is let in ([`SameOrigin`]). It runs after the mount's middleware, so that
-    /// proxies which that trusts decide what the server's own origin is.
-    #[must_use]
-    pub fn origin(mut self, validator: impl Middleware) -> Self {
-        self.origin = Some(Arc::new(validator));
-        self
-    }
-
-    /// Takes browsers from every origin: any page of the web may then connect with its visitors' cookies.
-    #[must_use]
-    pub fn any_origin(mut self) -> Self {
-        self.origin = None;
         self
     }
 
@@ -162,7 +135,6 @@ impl Mount {
             routes: self.routes.clone(),
             layers: Layers::new(self.layers.clone()),
             limits: Arc::new(self.limits.clone()),
-            middleware: self.middleware.iter().chain(&self.origin).cloned().collect(),
             drain: self.drain.clone(),
         }
     }

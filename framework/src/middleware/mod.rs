@@ -6,7 +6,7 @@
 //!
 //! | Channels | here |
 //! |---|---|
-//! | `AllowedHostsOriginValidator`, `OriginValidator` | [`AllowedHostsOriginValidator`], and [`SameOrigin`] where nothing is said |
+//! | `AllowedHostsOriginValidator`, `OriginValidator` | [`AllowedHostsOriginValidator`], and by default [`SameOrigin`] |
 //! | `CookieMiddleware` | none needed: [`Scope::cookie`], [`Scope::set_cookie`] |
 //! | `SessionMiddleware` | [`SessionMiddleware`] with a loader, [`Scope::session`] |
 //! | `AuthMiddleware` | [`AuthMiddleware`] with a function, [`Scope::user`] |
@@ -16,13 +16,25 @@
 //!
 //! Other than in Channels, routing comes first: a path without a route is answered 404 and no middleware runs.
 
+mod forwarded;
+mod origin;
+mod proxy;
 mod rejection;
+mod site;
+mod slots;
+mod stack;
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-pub use self::rejection::Rejection;
+pub use self::{
+    origin::{AllowedHostsOriginValidator, SameOrigin},
+    proxy::TrustedProxies,
+    rejection::Rejection,
+    slots::{AuthMiddleware, SessionMiddleware},
+    stack::Stack,
+};
 use crate::{Result, Scope};
 
 /// One step between the router and the consumer.
@@ -61,6 +73,12 @@ pub(crate) async fn run(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Res
         middleware.handle(scope).await?;
     }
     Ok(())
+}
+
+/// Runs a route's chain, then the default origin policy where the chain has none.
+pub(crate) async fn admit(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
+    run(chain, scope).await?;
+    if scope.is_origin_checked() { Ok(()) } else { SameOrigin::new().handle(scope).await }
 }
 
 /// Makes a middleware from an async closure or function.
@@ -106,11 +124,3 @@ where
         (self.0)(scope).await
     }
 }
-
-/// stub
-#[derive(Debug, Default)]
-pub struct SameOrigin;
-impl SameOrigin { /// stub
- pub fn new() -> Self { Self } }
-#[async_trait(?Send)]
-impl Middleware for SameOrigin { async fn handle(&self, _: &mut Scope) -> Result<(), Rejection> { Ok(()) } }

@@ -71,12 +71,6 @@ impl Rejection {
         &self.body
     }
 
-    /// The answer, with the headers that were added to the scope.
-    pub(crate) fn into_response(mut self, scope: &Scope) -> HttpResponse {
-        self.headers.append(&mut scope.take_response_headers());
-        self.into()
-    }
-
     /// 500: what went wrong is in the log.
     pub(crate) fn internal() -> Self {
         Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
@@ -88,6 +82,7 @@ impl Rejection {
     }
 
     /// Adds the headers that were added to the scope.
+    #[must_use]
     pub(crate) fn with_headers_of(mut self, scope: &Scope) -> Self {
         self.headers.append(&mut scope.take_response_headers());
         self
@@ -115,11 +110,13 @@ impl From<Error> for Rejection {
             return Self::forbidden();
         }
         if error.is::<AcceptConnection>() {
-            tracing::error!("a middleware returned AcceptConnection: return Ok(()), and let the consumer accept");
+            tracing::error!(
+                "a middleware returned AcceptConnection: return Ok(()), and let the consumer accept"
+            );
         } else {
             tracing::error!(%error, "a middleware failed");
         }
-        Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
+        Self::internal()
     }
 }
 
@@ -142,9 +139,10 @@ mod tests {
         scope.add_response_header("x-b", "2").unwrap();
         let rejection = Rejection::new(402, "pay first").unwrap().header("X-A", "1").unwrap();
         assert_eq!((rejection.status(), rejection.body()), (402, "pay first"));
-        let response = rejection.into_response(&scope);
+        let response = HttpResponse::from(rejection.with_headers_of(&scope));
         assert_eq!(response.status(), 402);
-        assert_eq!((&response.headers()["x-a"], &response.headers()["x-b"]), (&"1".parse().unwrap(), &"2".parse().unwrap()));
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!((header("x-a"), header("x-b")), (Some("1"), Some("2")));
         let body = to_bytes(response.into_body()).now_or_never().unwrap().unwrap();
         assert_eq!(body, "pay first");
     }

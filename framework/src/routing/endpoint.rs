@@ -85,3 +85,30 @@ where
         start.start(move |scope| make(scope))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::{Consumer, Context, Envelope, EventHandlers, Frame, Handled, Result, Scope};
+
+    /// A consumer for routes that are only resolved.
+    #[derive(Debug)]
+    pub(crate) struct Nobody;
+
+    impl Consumer for Nobody {}
+
+    impl EventHandlers for Nobody {
+        const EVENTS: &'static [&'static str] = &[];
+
+        async fn handle_event(&mut self, _: &Envelope, _: &mut Context) -> Result<Handled> {
+            Ok(Handled::Unknown)
+        }
+
+        fn relay(_: &Envelope) -> Option<Result<Frame>> {
+            None
+        }
+    }
+
+    pub(crate) fn nobody(_: &Scope) -> Result<Nobody> {
+        Ok(Nobody)
+    }
+}

@@ -97,7 +97,9 @@ impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadMiddleware { reason } => f.write_str(reason),
-            Self::BadPattern { pattern, reason } => write!(f, "the pattern {pattern:?} is not valid: {reason}"),
+            Self::BadPattern { pattern, reason } => {
+                write!(f, "the pattern {pattern:?} is not valid: {reason}")
+            }
             Self::DuplicateName { name, earlier, later } => write!(
                 f,
                 "{earlier:?} and {later:?} are both named {name:?}: rename one, or name the nested router that it is in"
@@ -109,7 +111,10 @@ impl fmt::Display for RouteError {
                 write!(f, "{later:?} takes the same paths as {earlier:?}, which comes first: remove one")
             }
             Self::Shadowed { earlier, later } => {
-                write!(f, "{later:?} can never match, {earlier:?} comes first and takes all its paths: swap them")
+                write!(
+                    f,
+                    "{later:?} can never match, {earlier:?} comes first and takes all its paths: swap them"
+                )
             }
         }
     }
@@ -148,3 +153,36 @@ impl fmt::Display for ReverseError {
 impl StdError for RouteError {}
 impl StdError for RouteErrors {}
 impl StdError for ReverseError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_lower_case_without_a_full_stop() {
+        let text = || "x".to_owned();
+        let all: Vec<Box<dyn StdError>> = vec![
+            Box::new(RouteError::BadMiddleware { reason: text() }),
+            Box::new(RouteError::BadPattern { pattern: text(), reason: text() }),
+            Box::new(RouteError::DuplicateName { name: text(), earlier: text(), later: text() }),
+            Box::new(RouteError::NothingToName { name: text() }),
+            Box::new(RouteError::SameShape { earlier: text(), later: text() }),
+            Box::new(RouteError::Shadowed { earlier: text(), later: text() }),
+            Box::new(RouteErrors(vec![RouteError::NothingToName { name: text() }])),
+            Box::new(ReverseError::BadParam { param: text(), value: text(), pattern: text() }),
+            Box::new(ReverseError::MissingParam { param: text(), pattern: text() }),
+            Box::new(ReverseError::UnknownParam { param: text(), pattern: text() }),
+            Box::new(ReverseError::UnknownRoute { name: text(), known: vec![text()] }),
+            Box::new(crate::scope::ScopeError::BadParam { name: text(), text: text(), reason: text() }),
+            Box::new(crate::scope::ScopeError::BadQuery { reason: text() }),
+            Box::new(crate::scope::ScopeError::NoParam { name: text(), known: vec![] }),
+        ];
+        for error in all {
+            let text = error.to_string();
+            assert!(
+                !text.is_empty() && !text.ends_with('.') && !text.starts_with(char::is_uppercase),
+                "{text}"
+            );
+        }
+    }
+}

@@ -40,6 +40,8 @@ mod routes;
 mod shape;
 mod url;
 
+#[cfg(test)]
+pub(crate) use self::endpoint::testing;
 pub use self::{
     error::{ReverseError, RouteError, RouteErrors},
     protocol::ProtocolTypeRouter,

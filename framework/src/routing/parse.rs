@@ -85,7 +85,9 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
     let close = open + closing(&piece[open..]).ok_or("a `{` is never closed: add `}`")?;
     let (before, inside, after) = (&piece[..open], &piece[open + 1..close], &piece[close + 1..]);
     if after.contains('{') {
-        return Err("two parameters share a segment: put a `/` between them, or read them from one".to_owned());
+        return Err(
+            "two parameters share a segment: put a `/` between them, or read them from one".to_owned()
+        );
     }
     let (name, kind) = match inside.split_once(':') {
         Some((name, kind)) => (name, self::kind(name, kind, is_last && after.is_empty())?),
@@ -97,7 +99,12 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
             "the parameter name {name:?} is not one: use ASCII letters, digits and `_`, a digit not first"
         ));
     }
-    Ok(Segment::Param(Param { name: name.to_owned(), kind, before: literal(before)?, after: literal(after)? }))
+    Ok(Segment::Param(Param {
+        name: name.to_owned(),
+        kind,
+        before: literal(before)?,
+        after: literal(after)?,
+    }))
 }
 
 fn literal(text: &str) -> Result<String, String> {
@@ -167,7 +174,9 @@ mod tests {
 
     #[test]
     fn braces_and_slashes_may_stand_in_a_regex() {
-        for (pattern, count) in [(r"/{a:[0-9]{2,4}}/", 2), (r"/{a:\{x\}}", 1), ("/{a:[{]}/b", 2), ("/{a:x/y}", 1)] {
+        for (pattern, count) in
+            [(r"/{a:[0-9]{2,4}}/", 2), (r"/{a:\{x\}}", 1), ("/{a:[{]}/b", 2), ("/{a:x/y}", 1)]
+        {
             assert_eq!(parse(pattern, false).unwrap().len(), count, "{pattern}");
         }
     }

@@ -36,7 +36,10 @@ pub(super) enum Kind {
     /// Anything that is not empty, over any number of segments.
     Path,
     /// `spans`: it stands at the end of the pattern, and takes what remains, slashes included.
-    Regex { regex: Regex, spans: bool },
+    Regex {
+        regex: Regex,
+        spans: bool,
+    },
     Slug,
     /// Anything that is not empty: `{name}` and `{name:str}`.
     Str,
@@ -79,9 +82,10 @@ impl Pattern {
                 spans.extend(behind.into_iter().rev());
             }
         }
-        let fits = self.params().zip(&spans).all(|(param, span)| {
-            decode(&path[span.clone()]).is_some_and(|value| param.kind.fits(&value))
-        });
+        let fits = self
+            .params()
+            .zip(&spans)
+            .all(|(param, span)| decode(&path[span.clone()]).is_some_and(|value| param.kind.fits(&value)));
         fits.then_some(spans)
     }
 
@@ -93,7 +97,10 @@ impl Pattern {
     }
 
     /// The parameters that a scope gets: where nested routers use one name twice, the inner wins.
-    pub(super) fn visible<'a>(&'a self, spans: &'a Spans) -> impl Iterator<Item = (&'a str, &'a Range<usize>)> {
+    pub(super) fn visible<'a>(
+        &'a self,
+        spans: &'a Spans,
+    ) -> impl Iterator<Item = (&'a str, &'a Range<usize>)> {
         let inner = |at: usize, name: &str| self.params().skip(at + 1).any(|param| param.name == name);
         self.params()
             .zip(spans)
@@ -217,7 +224,11 @@ mod tests {
             assert!(!fits("/foo/", path), "{path}");
         }
         assert!(fits("/a//b", "/a//b"));
-        assert!(fits("/caf\u{e9}/", "/caf%C3%A9/") && fits("/caf\u{e9}/", "/caf\u{e9}/") && fits("/a b", "/a%20b"));
+        assert!(
+            fits("/caf\u{e9}/", "/caf%C3%A9/")
+                && fits("/caf\u{e9}/", "/caf\u{e9}/")
+                && fits("/a b", "/a%20b")
+        );
     }
 
     #[test]
@@ -273,7 +284,10 @@ mod tests {
         for path in ["/room-.json", "/room-7", "/oom-7.json", "/room-7.jsom", "/room-.jso"] {
             assert!(!fits("/room-{id:int}.json", path), "{path}");
         }
-        assert!(!fits("/a{x}a", "/a") && !fits("/{x}a", "/\u{e9}"), "texts do not overlap, nor split characters");
+        assert!(
+            !fits("/a{x}a", "/a") && !fits("/{x}a", "/\u{e9}"),
+            "texts do not overlap, nor split characters"
+        );
     }
 
     #[test]
@@ -286,7 +300,7 @@ mod tests {
     #[test]
     fn very_long_paths_cost_one_pass() {
         let path = "/a".repeat(32_000);
-        assert_eq!(find("/a/{p:path}/a", &path).unwrap()[0].len(), path.len() - 6);
+        assert_eq!(find("/a/{p:path}/a", &path).unwrap()[0].len(), path.len() - 5);
         assert!(!fits("/{a}/{b:.*}/c", &path));
         assert!(fits("/{a}", &format!("/{}", "%41".repeat(20_000))));
     }

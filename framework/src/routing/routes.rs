@@ -29,8 +29,22 @@ pub struct Match<'r, 'p> {
 
 /// What is encoded in a segment: all that may not stand in one (RFC 3986, section 3.3), and `%`.
 const SEGMENT: &AsciiSet = &CONTROLS
-    .add(b' ').add(b'"').add(b'#').add(b'%').add(b'/').add(b'<').add(b'>').add(b'?')
-    .add(b'[').add(b'\\').add(b']').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// The same for a value over several segments, whose slashes stay.
 const SEGMENTS: &AsciiSet = &SEGMENT.remove(b'/');
@@ -77,11 +91,12 @@ impl Routes {
                         param: param.name.clone(),
                         pattern: text(),
                     })?;
-                    let encoded = encode(param, value, segment.spans()).ok_or_else(|| ReverseError::BadParam {
-                        param: param.name.clone(),
-                        value: (*value).to_owned(),
-                        pattern: text(),
-                    })?;
+                    let encoded =
+                        encode(param, value, segment.spans()).ok_or_else(|| ReverseError::BadParam {
+                            param: param.name.clone(),
+                            value: (*value).to_owned(),
+                            pattern: text(),
+                        })?;
                     path.push_str(&encoded);
                 }
             }
@@ -94,7 +109,7 @@ impl Routes {
         let path = scope.raw_path().to_owned();
         let found = self.resolve(&path)?;
         scope.set_params(found.params(), found.route.pattern.ends_in_rest());
-        Some(found.route.endpoint.clone())
+        Some(found.endpoint().clone())
     }
 
     fn find(&self, path: &str) -> Option<(&Route, Spans)> {
@@ -230,7 +245,11 @@ mod tests {
     /// Channels' `test_url_router_path`: the converter checks the text, `Scope::param` gives the integer.
     #[test]
     fn upstream_url_router_path() {
-        let routes = UrlRouter::new().route("/author/{name}/", nobody).route("/year/{year:int}/", nobody);
+        let routes =
+            UrlRouter::new().route("/author/{name}/", nobody).route("/year/{year:int}/", |scope: &Scope| {
+                scope.param::<u32>("year")?;
+                nobody(scope)
+            });
         let routes = routes.build().unwrap();
         let mut scope = Scope::builder("/year/2012/").build();
         assert_eq!(routes.route(&mut scope).unwrap().pattern, "/year/{year:int}/");
@@ -316,7 +335,10 @@ mod tests {
         let error = |name: &str, given: &[(&str, &str)]| routes.reverse(name, given).unwrap_err().to_string();
         assert_eq!(error("room", &[]), "no route is named \"room\", only text, chat:room, a:b:room, file");
         let pattern = "\"/chat/{room}/{id:int}/\"";
-        assert_eq!(error("chat:room", &[("room", "x")]), format!("the parameter \"id\" of {pattern} has no value"));
+        assert_eq!(
+            error("chat:room", &[("room", "x")]),
+            format!("the parameter \"id\" of {pattern} has no value")
+        );
         let given = [("room", "x"), ("id", "7"), ("no", "")];
         assert_eq!(error("chat:room", &given), format!("{pattern} has no parameter \"no\""));
         let unfit = format!("\"x\" does not fit the parameter \"id\" of {pattern}");

@@ -22,7 +22,7 @@ pub(super) fn overlap(earlier: &Pattern, later: &Pattern) -> Option<Overlap> {
         None => all_covered(earlier, later),
         Some(at) => {
             let tail = earlier.len() - at - 1;
-            let Some(middle_end) = later.len().checked_sub(tail) else { return None };
+            let middle_end = later.len().checked_sub(tail)?;
             at < middle_end
                 && takes_all(&earlier[at], true)
                 && all_covered(&earlier[..at], &later[..at])
@@ -69,9 +69,7 @@ fn takes_all(segment: &Segment, several: bool) -> bool {
 fn never_empty(segment: &Segment) -> bool {
     match segment {
         Segment::Literal(text) => !text.is_empty(),
-        Segment::Param(param) => {
-            !param.before.is_empty() || !param.after.is_empty() || !param.kind.fits("")
-        }
+        Segment::Param(param) => !param.before.is_empty() || !param.after.is_empty() || !param.kind.fits(""),
     }
 }
 

@@ -119,8 +119,12 @@ impl UrlRouter {
     /// Everything that is wrong, at once; the [module's docs](crate::routing) list it.
     pub fn build(self) -> Result<Routes, RouteErrors> {
         let mut flat = Flat::default();
-        let outermost =
-            Outer { pattern: String::new(), segments: Some(Vec::new()), namespace: String::new(), middleware: Vec::new() };
+        let outermost = Outer {
+            pattern: String::new(),
+            segments: Some(Vec::new()),
+            namespace: String::new(),
+            middleware: Vec::new(),
+        };
         flat.add(self, &outermost);
         flat.check();
         if flat.errors.is_empty() { Ok(Routes::new(flat.routes)) } else { Err(RouteErrors(flat.errors)) }
@@ -195,7 +199,8 @@ impl Flat {
                 Target::Route { limits, starter } => {
                     let Some(segments) = segments else { continue };
                     let name = name.map(|name| format!("{}{name}", outer.namespace));
-                    let endpoint = Endpoint { pattern: whole, name, limits, middleware: chain.clone(), starter };
+                    let endpoint =
+                        Endpoint { pattern: whole, name, limits, middleware: chain.clone(), starter };
                     self.routes.push(Route { pattern: Pattern { segments }, endpoint: Arc::new(endpoint) });
                 }
             }
@@ -233,9 +238,9 @@ impl Flat {
             }
         }
         for (at, later) in self.routes.iter().enumerate() {
-            let found = self.routes[..at]
-                .iter()
-                .find_map(|earlier| overlap(&earlier.pattern, &later.pattern).map(|overlap| (earlier, overlap)));
+            let found = self.routes[..at].iter().find_map(|earlier| {
+                overlap(&earlier.pattern, &later.pattern).map(|overlap| (earlier, overlap))
+            });
             let Some((earlier, overlap)) = found else { continue };
             let (earlier, later) = (earlier.endpoint.pattern.clone(), later.endpoint.pattern.clone());
             self.errors.push(match overlap {
@@ -321,7 +326,9 @@ mod tests {
     fn two_parameters_over_several_segments_are_an_error() {
         let inner = UrlRouter::new().route("/{q:path}", nobody);
         let found = errors(UrlRouter::new().nest("/{p:path}/", inner));
-        assert!(matches!(&found[..], [RouteError::BadPattern { pattern, .. }] if pattern == "/{p:path}/{q:path}"));
+        assert!(
+            matches!(&found[..], [RouteError::BadPattern { pattern, .. }] if pattern == "/{p:path}/{q:path}")
+        );
     }
 
     #[test]
@@ -353,9 +360,7 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_route() {
-        let router = UrlRouter::new()
-            .route("/a/", nobody)
-            .route_with("/b/", Limits::new().tasks(3), nobody);
+        let router = UrlRouter::new().route("/a/", nobody).route_with("/b/", Limits::new().tasks(3), nobody);
         let routes = router.build().unwrap();
         let limits = |path| routes.resolve(path).unwrap().endpoint().limits.clone();
         assert_eq!((limits("/a/"), limits("/b/")), (None, Some(Limits::new().tasks(3))));
@@ -370,7 +375,8 @@ mod tests {
 
     #[test]
     fn a_thousand_routes_build_and_resolve() {
-        let many = (0..1000).fold(UrlRouter::new(), |router, at| router.route(format!("/ws/r{at}/{{id}}/"), nobody));
+        let many =
+            (0..1000).fold(UrlRouter::new(), |router, at| router.route(format!("/ws/r{at}/{{id}}/"), nobody));
         let routes = many.build().unwrap();
         assert_eq!(routes.resolve("/ws/r999/7/").unwrap().pattern(), "/ws/r999/{id}/");
         assert!(routes.resolve(&"/ws".repeat(20_000)).is_none());

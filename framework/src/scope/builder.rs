@@ -174,6 +174,7 @@ impl RequestParts<'_> {
             peer: self.peer,
             scheme: if self.secure { Scheme::Https } else { Scheme::Unknown },
             remaining: Remaining::All,
+            origin_checked: false,
             extensions: Extensions::default(),
             response: ResponseHeaders::default(),
         }

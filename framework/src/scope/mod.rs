@@ -33,6 +33,8 @@ pub struct Scope {
     peer: Option<SocketAddr>,
     scheme: Scheme,
     remaining: Remaining,
+    /// Whether a middleware has let the request's origin in; if none has, the default policy decides.
+    origin_checked: bool,
     extensions: Extensions,
     response: ResponseHeaders,
 }
@@ -140,6 +142,14 @@ impl Scope {
 
     pub(crate) fn known_scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    pub(crate) fn is_origin_checked(&self) -> bool {
+        self.origin_checked
+    }
+
+    pub(crate) fn set_origin_checked(&mut self) {
+        self.origin_checked = true;
     }
 
     pub(crate) fn set_peer(&mut self, peer: Option<SocketAddr>) {

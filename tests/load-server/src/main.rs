@@ -6,7 +6,7 @@
 use actix_web::{App, HttpServer};
 use bytestring::ByteString;
 use clap::{Parser, ValueEnum};
-use greenroom::{Limits, Mount, prelude::*};
+use greenroom::{Limits, Mount, middleware::AllowedHostsOriginValidator, prelude::*};
 use serde::{Deserializer, Serializer};
 
 /// Measures greenroom: rooms and an echo, without any envelope.
@@ -131,7 +131,10 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         FanOut::Handler => rooms.route("/room/{room}/", |scope: &Scope| Ok(Handled(scope.param("room")?))),
     };
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20);
-    let mount = Mount::new(rooms.route("/echo/", |_: &Scope| Ok(Echo)))?.limits(limits).any_origin();
+    let routes = rooms
+        .route("/echo/", |_: &Scope| Ok(Echo))
+        .wrap(AllowedHostsOriginValidator::new(["*"]));
+    let mount = Mount::new(routes)?.limits(limits);
     let server = HttpServer::new(move || App::new().configure(mount.configure()))
         .workers(options.workers)
         .backlog(4096)
