@@ -1,0 +1,8 @@
+use greenroom::Event;
+
+#[derive(Clone, Event)]
+struct ChatMessage {
+    text: String,
+}
+
+fn main() {}
