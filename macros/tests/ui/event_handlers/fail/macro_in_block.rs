@@ -8,13 +8,19 @@ struct ChatMessage {
 
 struct Chat;
 
+macro_rules! helper {
+    () => {
+        fn helper(&self) {}
+    };
+}
+
 #[event_handlers]
 impl Chat {
     async fn chat_message(&mut self, _event: &ChatMessage, _ctx: &mut Context) -> Result<()> {
         Ok(())
     }
 
-    println!();
+    helper! {}
 }
 
 fn main() {}

@@ -1,6 +1,7 @@
 use greenroom::Event;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Event)]
+#[derive(Serialize, Deserialize, Event)]
 struct ChatMessage {
     text: String,
 }
