@@ -112,3 +112,31 @@ fn a_module_may_shadow_everything() {
     assert_eq!(Relay::relay(&said.clone().into()).unwrap().unwrap(), Frame::text("hi"));
     assert_eq!(support::handle(&mut Silent, said).unwrap(), Handled::Unknown);
 }
+
+/// Words that come out of a macro have a hygiene of their own.
+#[test]
+fn a_block_may_come_out_of_a_macro() {
+    macro_rules! counter {
+        ($consumer:ident, $method:ident, $event:ty) => {
+            struct $consumer(usize);
+
+            #[greenroom::event_handlers]
+            impl $consumer {
+                async fn $method(
+                    &mut self,
+                    _event: $event,
+                    _: &mut greenroom::Context,
+                ) -> greenroom::Result<()> {
+                    self.0 += 1;
+                    Ok(())
+                }
+            }
+        };
+    }
+    counter!(Counter, said, &events::Said);
+
+    let mut counter = Counter(0);
+    let said = events::Said { text: "hi".into() };
+    assert_eq!(support::handle(&mut counter, said).unwrap(), greenroom::Handled::Yes);
+    assert_eq!(counter.0, 1);
+}

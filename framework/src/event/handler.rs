@@ -3,6 +3,27 @@
 //! A macro sees the words of a method, not the names that its event has; constants see those. So the macro
 //! hands both to the functions here, and their panics are the compiler's errors.
 
+use std::sync::Arc;
+
+use super::{Envelope, Event, EventError};
+
+/// What a handler needs of its event's type.
+///
+/// One constant holds both, so that a type that is no event is reported once.
+#[derive(Debug)]
+pub struct EventType<E> {
+    /// The event's names. None where its derive failed, which is said there.
+    pub names: &'static [&'static str],
+    /// Reads the event.
+    pub read: fn(&Envelope) -> Result<Arc<E>, EventError>,
+}
+
+/// Looks at an event's type.
+#[must_use]
+pub const fn event_type<E: Event>() -> EventType<E> {
+    EventType { names: E::NAMES, read: Envelope::event::<E> }
+}
+
 /// A method in an `#[event_handlers]` block.
 #[derive(Debug, Clone, Copy)]
 pub struct Handler {
@@ -14,7 +35,7 @@ pub struct Handler {
     pub event: &'static str,
     /// The type in snake case: what a method that takes all of an enum is called.
     pub snake: &'static str,
-    /// The event's names. None where its derive failed, which is said there.
+    /// The event's names.
     pub names: &'static [&'static str],
 }
 
@@ -209,5 +230,78 @@ impl Text {
             Ok(text) => text,
             Err(_) => "the handler's name does not fit its event: name it as the event, with `_` for `.`",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Handler = Handler {
+        method: "room_event",
+        on: None,
+        event: "RoomEvent",
+        snake: "room_event",
+        names: &["room.joined", "room.left", "room-left"],
+    };
+
+    fn error(check: impl FnOnce() + std::panic::UnwindSafe) -> String {
+        *std::panic::catch_unwind(check).unwrap_err().downcast().unwrap()
+    }
+
+    #[test]
+    fn a_name_says_which_events_are_handled() {
+        assert_eq!(ROOM.handled(), ROOM.names);
+        assert_eq!(Handler { method: "room_joined", ..ROOM }.handled(), ["room.joined"]);
+        assert_eq!(Handler { method: "room_left", ..ROOM }.handled(), ["room.left"]);
+        assert_eq!(Handler { on: Some("room-left"), ..ROOM }.handled(), ["room-left"]);
+        assert!(Handler { method: "room", ..ROOM }.handled().is_empty());
+        assert!(Handler { on: Some("room_left"), ..ROOM }.handled().is_empty());
+        // A struct called as the method says nothing where its event has another name.
+        assert!(Handler { names: &["chat"], ..ROOM }.handled().is_empty());
+        Handler { names: &[], ..ROOM }.check();
+    }
+
+    #[test]
+    fn a_text_says_what_to_write() {
+        let chat = Handler { method: "chat", names: &["chat.on-line"], event: "Chat", ..ROOM };
+        assert_eq!(
+            error(move || chat.check()),
+            "the handler chat takes Chat, whose event is chat.on-line: name it chat_on_line, or write \
+             #[on(\"chat.on-line\")] above it"
+        );
+        assert_eq!(
+            error(|| Handler { on: Some("x"), ..ROOM }.check()),
+            "the handler room_event takes RoomEvent, whose events are room.joined, room.left and room-left, \
+             not x: write #[on(\"room.joined\")]"
+        );
+        // Cut within a letter, a text is replaced.
+        let long: &'static str = format!("x{}", "é".repeat(400)).leak();
+        assert!(
+            error(move || Handler { method: long, ..ROOM }.check())
+                .starts_with("the handler's name does not")
+        );
+    }
+
+    /// The macros work in this crate too.
+    #[test]
+    fn the_macros_find_the_crate() {
+        use serde::{Deserialize, Serialize};
+
+        use crate::{Context, EventHandlers, Result};
+
+        #[derive(Clone, Serialize, Deserialize, crate::Event)]
+        struct Tick {}
+
+        struct Clock;
+
+        #[crate::event_handlers]
+        impl Clock {
+            async fn tick(&mut self, _event: &Tick, _ctx: &mut Context) -> Result<()> {
+                Ok(())
+            }
+        }
+
+        assert_eq!(Clock::EVENTS, [Tick {}.name()]);
     }
 }

@@ -56,7 +56,7 @@ fn check_names(event: &Event<'_>, errors: &mut Errors) {
             }
         } else if let Some(first) = event.kinds[..at].iter().find(|other| other.name == kind.name) {
             let text =
-                format!("{} is the event {:?} already: give this one another name", first.ident, kind.name);
+                format!("`{}` is the event {:?} already: give this one another name", first.ident, kind.name);
             place(kind, errors, &text);
         }
     }

@@ -27,8 +27,15 @@ pub(super) fn block(block: &ItemImpl, errors: &mut Errors) {
 /// The types of a handler's event and context, where its signature is right.
 pub(super) fn handler<'a>(signature: &'a Signature, errors: &mut Errors) -> Option<(&'a Type, &'a Type)> {
     let mut right = common(signature, errors);
+    let name = &signature.ident;
+    if signature.asyncness.is_none() && (signature.receiver().is_none() || signature.inputs.len() != 3) {
+        // Most likely a helper, of which one error is enough.
+        let handler =
+            format!("async fn {name}(&mut self, event: &ChatMessage, ctx: &mut Context) -> Result<()>");
+        errors.at(name, format_args!("this is no handler, which is `{handler}`; {HELPERS}"));
+        return None;
+    }
     if signature.asyncness.is_none() {
-        let name = &signature.ident;
         errors.at(signature.fn_token, format_args!("a handler is async: write `async fn {name}`; {HELPERS}"));
         right = false;
     }
@@ -101,6 +108,20 @@ pub(super) fn relay<'a>(signature: &'a Signature, errors: &mut Errors) -> Option
         right = false;
     }
     right.then_some(event)
+}
+
+/// Refuses an event that would be changed: its other receivers have the same.
+pub(super) fn shared(argument: &Type, errors: &mut Errors) -> Option<()> {
+    if let Type::Reference(reference) = argument
+        && let Some(mutability) = &reference.mutability
+    {
+        errors.at(
+            mutability,
+            "an event is shared by all who receive it: remove `mut`, or take a copy, as `event: ChatMessage`",
+        );
+        return None;
+    }
+    Some(())
 }
 
 /// The last word of an event's type, where it can be one.

@@ -3,7 +3,7 @@
 //! It stands in a `const _` block, so that its helpers have no names outside. Everything is written by its
 //! full path: the user's module may have a `Result` or an `Ok` of its own.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Generics, Ident, ItemImpl, Type, spanned::Spanned};
 
@@ -103,11 +103,19 @@ fn implementation(generics: &Generics, consumer: &Type, body: &TokenStream) -> T
     }
 }
 
+/// The place of a word for errors; its names are those of the generated code, also where the word comes out
+/// of a macro.
+fn at(span: Span) -> Span {
+    span.resolved_at(Span::call_site())
+}
+
 /// A handler and the names of what is generated for it.
 struct Part<'a> {
     handler: &'a Handler,
     /// Its number among the handlers: what stands between an event's name and the call.
     index: Literal,
+    /// The constant with what is known of its event's type.
+    event_type: Ident,
     /// The constant that describes it.
     about: Ident,
     /// The constant with its (first) name, a pattern.
@@ -119,6 +127,7 @@ impl<'a> Part<'a> {
         Self {
             handler,
             index: Literal::usize_suffixed(at),
+            event_type: format_ident!("__EVENT_{at}"),
             about: format_ident!("__HANDLER_{at}"),
             name: format_ident!("__NAME_{at}"),
         }
@@ -131,22 +140,25 @@ impl<'a> Part<'a> {
     }
 
     fn consts(&self) -> TokenStream {
-        let Self { handler: Handler { cfgs, event, event_ident, on, .. }, about, name, .. } = self;
+        let Self { handler: Handler { cfgs, event, event_ident, on, .. }, event_type, about, name, .. } =
+            self;
         let method = self.handler.method_text();
         let (event_text, snake) = (event_ident.to_string(), names::snake(event_ident));
         let on = match on {
             Some(on) => quote!(::core::option::Option::Some(#on)),
             None => quote!(::core::option::Option::None),
         };
-        let names = quote_spanned!(event.span()=> <#event as ::greenroom::Event>::NAMES);
         quote! {
+            #(#cfgs)*
+            const #event_type: ::greenroom::__private::EventType<#event> =
+                ::greenroom::__private::event_type::<#event>();
             #(#cfgs)*
             const #about: ::greenroom::__private::Handler = ::greenroom::__private::Handler {
                 method: #method,
                 on: #on,
                 event: #event_text,
                 snake: #snake,
-                names: #names,
+                names: #event_type.names,
             };
             #(#cfgs)*
             const #name: &::core::primitive::str = ::greenroom::__private::first(#about.handled());
@@ -157,7 +169,9 @@ impl<'a> Part<'a> {
     /// as a note at each use.
     fn checks(&self, earlier: &[Self]) -> TokenStream {
         let Self { handler: Handler { cfgs, method, on, .. }, about, .. } = self;
-        let span = on.as_ref().map_or_else(|| method.span(), Spanned::span);
+        let span = at(on.as_ref().map_or_else(|| method.span(), Spanned::span));
+        // Error and call stand where the first word does, so the constant's name stands there as well.
+        let about = Ident::new(&about.to_string(), span);
         let check = quote_spanned!(span=> #about.check());
         let earlier = earlier.iter().map(Self::element);
         let check_first = quote_spanned!(span=> #about.check_first(&[#(#earlier),*]));
@@ -176,7 +190,7 @@ impl<'a> Part<'a> {
     }
 
     fn pattern(&self) -> TokenStream {
-        let Self { handler: Handler { cfgs, .. }, about, name, index } = self;
+        let Self { handler: Handler { cfgs, .. }, about, name, index, .. } = self;
         let others = self.may_take_all().then(|| {
             quote! {
                 #(#cfgs)*
@@ -191,7 +205,12 @@ impl<'a> Part<'a> {
     }
 
     fn call(&self) -> TokenStream {
-        let Self { handler: Handler { cfgs, method, event, output, taken, context, .. }, index, .. } = self;
+        let Self {
+            handler: Handler { cfgs, method, event, output, taken, context, .. },
+            index,
+            event_type,
+            ..
+        } = self;
         let Some(context) = context else {
             return quote! {
                 #(#cfgs)*
@@ -206,16 +225,16 @@ impl<'a> Part<'a> {
             };
         };
         let argument = match taken {
-            Taken::Reference => quote_spanned!(event.span()=> &*__event),
-            Taken::Shared => quote_spanned!(event.span()=> __event),
-            Taken::Value => quote_spanned!(event.span()=> ::std::sync::Arc::unwrap_or_clone(__event)),
+            Taken::Reference => quote_spanned!(at(event.span())=> &*__event),
+            Taken::Shared => quote_spanned!(at(event.span())=> __event),
+            Taken::Value => quote_spanned!(at(event.span())=> ::std::sync::Arc::unwrap_or_clone(__event)),
         };
-        let context = quote_spanned!(context.span()=> __context);
-        let call = quote_spanned!(output.span()=> Self::#method(self, #argument, #context).await);
+        let context = quote_spanned!(at(context.span())=> __context);
+        let call = quote_spanned!(at(output.span())=> Self::#method(self, #argument, #context).await);
         quote! {
             #(#cfgs)*
             #index => {
-                let __event = ::greenroom::Envelope::event::<#event>(__envelope)?;
+                let __event = (#event_type.read)(__envelope)?;
                 let __result: ::greenroom::Result<()> = #call;
                 __result?;
                 ::greenroom::Handled::Yes
@@ -224,12 +243,12 @@ impl<'a> Part<'a> {
     }
 
     fn relay(&self) -> TokenStream {
-        let Self { handler: Handler { cfgs, method, event, output, .. }, index, .. } = self;
+        let Self { handler: Handler { cfgs, method, output, .. }, index, event_type, .. } = self;
         let frame =
-            quote_spanned!(output.span()=> ::greenroom::IntoFrame::into_frame(Self::#method(&*__event)));
+            quote_spanned!(at(output.span())=> ::greenroom::IntoFrame::into_frame(Self::#method(&*__event)));
         quote! {
             #(#cfgs)*
-            #index => ::core::option::Option::Some(match ::greenroom::Envelope::event::<#event>(__envelope) {
+            #index => ::core::option::Option::Some(match (#event_type.read)(__envelope) {
                 ::core::result::Result::Ok(__event) => #frame,
                 ::core::result::Result::Err(__error) => {
                     ::core::result::Result::Err(::greenroom::Error::from(__error))

@@ -95,6 +95,7 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
         Some(()) => (check::relay(signature, errors)?, None),
         None => check::handler(signature, errors).map(|(event, context)| (event, Some(context)))?,
     };
+    check::shared(event, errors)?;
     let (event, taken) = unwrap(event);
     let event_ident = check::event(event, relay.is_some(), taken, generics, errors)?;
     let ReturnType::Type(_, output) = &signature.output else { return None };
