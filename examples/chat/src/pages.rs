@@ -15,10 +15,19 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     config
         .route("/", web::get().to(|| file(HTML, include_str!("../static/index.html"))))
         .route("/home/", web::get().to(|| file(HTML, include_str!("../static/index.html"))))
-        .route("/room/{room:[A-Za-z0-9_-]{1,80}}/", web::get().to(|| file(HTML, include_str!("../static/room.html"))))
+        .route(
+            "/room/{room:[A-Za-z0-9_-]{1,80}}/",
+            web::get().to(|| file(HTML, include_str!("../static/room.html"))),
+        )
         .route("/static/chat.css", web::get().to(|| file("text/css", include_str!("../static/chat.css"))))
-        .route("/static/chat.js", web::get().to(|| file("text/javascript", include_str!("../static/chat.js"))))
-        .route("/static/icon.svg", web::get().to(|| file("image/svg+xml", include_str!("../static/icon.svg"))));
+        .route(
+            "/static/chat.js",
+            web::get().to(|| file("text/javascript", include_str!("../static/chat.js"))),
+        )
+        .route(
+            "/static/icon.svg",
+            web::get().to(|| file("image/svg+xml", include_str!("../static/icon.svg"))),
+        );
 }
 
 async fn file(kind: &'static str, content: &'static str) -> HttpResponse {

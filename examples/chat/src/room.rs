@@ -126,7 +126,8 @@ impl Consumer for Chat {
             return;
         }
         self.rooms.leave(&self.room, &self.user);
-        if let Err(error) = ctx.group_send(&self.presence, &Presence::Left { user: self.user.clone() }).await {
+        if let Err(error) = ctx.group_send(&self.presence, &Presence::Left { user: self.user.clone() }).await
+        {
             tracing::warn!(%error, "nobody learns that a member left");
         }
     }

@@ -23,7 +23,10 @@ async fn everyone_in_the_room_hears_what_one_says() {
     bob.send_text("a plain text is a message too");
     for member in [&mut ann, &mut bob] {
         let said: Value = member.receive_json().await.unwrap();
-        assert_eq!((&said["type"], &said["user"], &said["text"]), (&json!("chat.message"), &json!("ann"), &json!("hi")));
+        assert_eq!(
+            (&said["type"], &said["user"], &said["text"]),
+            (&json!("chat.message"), &json!("ann"), &json!("hi"))
+        );
         let said: Value = member.receive_json().await.unwrap();
         assert_eq!((&said["user"], &said["text"]), (&json!("bob"), &json!("a plain text is a message too")));
     }

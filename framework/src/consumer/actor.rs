@@ -17,7 +17,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, fut::ActorFuture}
 use futures_util::FutureExt;
 use tokio::time::Sleep;
 
-use super::{Consumer, Context, connection::{Connection, Next}};
+use super::{
+    Consumer, Context,
+    connection::{Connection, Next},
+};
 use crate::{
     Envelope, Event, Result, Scope,
     close::{Cause, CloseCode, Disconnect},
@@ -213,7 +216,11 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
         Outcome::Done(Ok(())) => {}
         Outcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
         Outcome::Cancelled => {
-            tracing::warn!(?limit, consumer = std::any::type_name::<C>(), "disconnect took too long and was cancelled");
+            tracing::warn!(
+                ?limit,
+                consumer = std::any::type_name::<C>(),
+                "disconnect took too long and was cancelled"
+            );
         }
     }
     // The consumer's own drop may panic; its membership and its tasks are gone by then.
@@ -239,11 +246,17 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
             }
             Ok(())
         }
-        Outcome::Done(Err(error)) if error.is::<AcceptConnection>() && connection.is_connecting() => ctx.accept(),
+        Outcome::Done(Err(error)) if error.is::<AcceptConnection>() && connection.is_connecting() => {
+            ctx.accept()
+        }
         Outcome::Done(Err(error)) => Err(error),
         Outcome::Cancelled => {
             if connection.is_connecting() {
-                tracing::warn!(?limit, consumer = std::any::type_name::<C>(), "connect took too long and was cancelled");
+                tracing::warn!(
+                    ?limit,
+                    consumer = std::any::type_name::<C>(),
+                    "connect took too long and was cancelled"
+                );
                 ctx.reject(Rejection::unavailable("the server is busy, try again later"))?;
             }
             Ok(())
@@ -337,7 +350,11 @@ async fn handle_event<C: Consumer>(consumer: &mut C, envelope: &Envelope, ctx: &
     if C::STRICT {
         return Err(Error::msg(format!("no handler for message type {:?}", envelope.name())));
     }
-    tracing::debug!(event = envelope.name(), consumer = std::any::type_name::<C>(), "no handler for an event");
+    tracing::debug!(
+        event = envelope.name(),
+        consumer = std::any::type_name::<C>(),
+        "no handler for an event"
+    );
     Ok(())
 }
 
@@ -376,7 +393,12 @@ struct Hook<'a> {
 
 impl<'a> Hook<'a> {
     fn new(connection: &'a Connection, future: impl Future<Output = Result<()>> + 'a) -> Self {
-        Self { future: Box::pin(AssertUnwindSafe(future).catch_unwind()), connection, limit: None, timer: None }
+        Self {
+            future: Box::pin(AssertUnwindSafe(future).catch_unwind()),
+            connection,
+            limit: None,
+            timer: None,
+        }
     }
 
     /// Cancels the hook when it takes longer, whatever the connection does.

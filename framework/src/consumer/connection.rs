@@ -102,6 +102,8 @@ pub(crate) struct Connection {
     driver: RefCell<Option<Waker>>,
     /// Woken when there is something to write, or nothing more will be.
     writer: RefCell<Option<Waker>>,
+    /// Whether the hub's flush will wake the writer.
+    dirty: Cell<bool>,
     /// The transport is through: what waits is written, then the socket is closed.
     finished: Cell<bool>,
     /// Counts the connection for the shutdown, until it is dropped.
@@ -137,6 +139,7 @@ impl Connection {
                 answer: RefCell::new(Some(answer)),
                 driver: RefCell::default(),
                 writer: RefCell::default(),
+                dirty: Cell::new(false),
                 finished: Cell::new(false),
                 live,
             })
@@ -189,13 +192,13 @@ impl Connection {
     // --- what goes out ---
 
     /// Queues the answer to a ping; without effect once a close frame is queued.
-    pub(crate) fn pong(&self, payload: &[u8]) {
+    pub(crate) fn pong(self: &Rc<Self>, payload: &[u8]) {
         // Closed: nothing may follow the close frame (RFC 6455, section 5.5.1).
         let _ = self.write(self.class.wire().encode_pong(payload));
     }
 
     /// Queues one encoded frame.
-    pub(crate) fn write(&self, frame: Bytes) -> Result<(), Closed> {
+    pub(crate) fn write(self: &Rc<Self>, frame: Bytes) -> Result<(), Closed> {
         if self.phase.get() != Phase::Open {
             return Err(Closed);
         }
@@ -215,7 +218,7 @@ impl Connection {
             }
             Pushed::Sealed => return Err(Closed),
         }
-        self.wake_writer();
+        self.mark_dirty();
         Ok(())
     }
 
@@ -241,8 +244,18 @@ impl Connection {
         }
     }
 
-    pub(crate) fn outbox_is_empty(&self) -> bool {
-        self.outbox.borrow().bytes() == 0
+    /// Has the writer woken in the next flush. Without a waker it runs anyway.
+    fn mark_dirty(self: &Rc<Self>) {
+        if !self.dirty.get() && self.writer.borrow().is_some() {
+            self.dirty.set(true);
+            self.hub.mark_dirty(Rc::clone(self));
+        }
+    }
+
+    /// Wakes the writer for all that came since the last time.
+    pub(crate) fn flush(&self) {
+        self.dirty.set(false);
+        self.wake_writer();
     }
 
     fn wake_writer(&self) {
@@ -254,10 +267,13 @@ impl Connection {
     // --- what comes in from groups ---
 
     /// Passes a relayed frame on: straight to the outbox where that keeps the order, else through the inbox.
-    pub(crate) fn relay(&self, frame: Bytes) -> bool {
+    pub(crate) fn relay(self: &Rc<Self>, frame: Bytes) -> bool {
         if self.phase.get() == Phase::Open && !self.busy.get() && self.inbox.borrow().is_empty() {
             return self.write(frame).is_ok();
         }
+        // The frame most likely is in the outbox by the time of the flush: a sender's own copy keeps its place
+        // among those of the others, and its next message comes while they are still being written.
+        self.mark_dirty();
         self.push_mail(Mail::Frame(frame))
     }
 
@@ -449,7 +465,9 @@ impl Connection {
                 let rejection = match cause {
                     Cause::Error => Rejection::internal(),
                     Cause::Shutdown => Rejection::unavailable("the server is shutting down"),
-                    Cause::Consumer if code == CloseCode::TRY_AGAIN => Rejection::unavailable("try again later"),
+                    Cause::Consumer if code == CloseCode::TRY_AGAIN => {
+                        Rejection::unavailable("try again later")
+                    }
                     _ => Rejection::forbidden(),
                 };
                 self.answer(Answer::Reject(rejection));
@@ -539,6 +557,9 @@ fn channel_name(hub: &Hub, key: Key) -> ChannelName {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("key", &self.key).field("phase", &self.phase).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("key", &self.key)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
     }
 }

@@ -278,7 +278,10 @@ impl Context {
     ///
     /// # Errors
     /// Where the work panicked, or the runtime ended.
-    pub async fn run_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         Ok(tokio::task::spawn_blocking(work).await?)
     }
 

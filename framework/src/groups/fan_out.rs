@@ -8,11 +8,7 @@ use std::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::{
-    Envelope, EventHandlers, Frame, Result,
-    metrics::Counters,
-    transport::Wire,
-};
+use crate::{Envelope, EventHandlers, Frame, Result, metrics::Counters, transport::Wire};
 
 /// Members that need the same bytes: one consumer type on one wire.
 #[derive(Clone, Copy)]
@@ -108,8 +104,11 @@ impl Parcel {
 
     /// What the parcel counts for in a worker's queue: its bytes, and a floor for what cannot be weighed.
     pub(crate) fn weight(&self) -> usize {
-        let bytes: usize =
-            self.forms.iter().map(|(_, form)| if let Form::Frame(bytes) = form { bytes.len() } else { 0 }).sum();
+        let bytes: usize = self
+            .forms
+            .iter()
+            .map(|(_, form)| if let Form::Frame(bytes) = form { bytes.len() } else { 0 })
+            .sum();
         bytes + 256
     }
 }

@@ -6,7 +6,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Poll, Waker},
 };
 
 use slab::Slab;
@@ -65,6 +65,10 @@ pub(crate) struct Hub {
     pass: Cell<u64>,
     /// The connection whose hook runs now.
     running: Cell<Option<Key>>,
+    /// The connections whose outbox has got something since the last flush, each once.
+    dirty: RefCell<Vec<Rc<Connection>>>,
+    /// The task that flushes.
+    flusher: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -94,10 +98,13 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
         waiting: Cell::new(0),
         pass: Cell::new(0),
         running: Cell::new(None),
+        dirty: RefCell::default(),
+        flusher: RefCell::default(),
     });
     HUBS.with_borrow_mut(|hubs| hubs.push(Rc::clone(&hub)));
     directory.add_hub(&hub.queue);
     actix_rt::spawn(run_jobs(Rc::clone(&hub)));
+    actix_rt::spawn(flush(Rc::clone(&hub)));
     hub
 }
 
@@ -159,6 +166,29 @@ async fn yield_pass() {
         Poll::Pending
     })
     .await;
+}
+
+/// Wakes the writers of a turn together.
+///
+/// Woken at the first frame of a turn, it stands in the run queue behind the reads that were due already:
+/// what these send to the same members leaves in the same write.
+async fn flush(hub: Rc<Hub>) {
+    let mut batch = Vec::new();
+    loop {
+        poll_fn(|cx| {
+            if !hub.dirty.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            *hub.flusher.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        // Swapped, so that both lists keep their memory.
+        std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
+        for connection in batch.drain(..) {
+            connection.flush();
+        }
+    }
 }
 
 /// Counts a waiting sender, also where its future is dropped.
@@ -245,6 +275,14 @@ impl Hub {
 
     pub(crate) fn queue(&self) -> &Arc<WorkerQueue> {
         &self.queue
+    }
+
+    /// Notes that a connection has something to write.
+    pub(crate) fn mark_dirty(&self, connection: Rc<Connection>) {
+        self.dirty.borrow_mut().push(connection);
+        if let Some(flusher) = self.flusher.take() {
+            flusher.wake();
+        }
     }
 
     /// Makes a connection known, under the key that `make` gets.
@@ -349,7 +387,11 @@ impl Hub {
         if connection.has_ended() {
             return Err(LayerError::NoReceiver);
         }
-        if connection.push_event(envelope) { Ok(()) } else { Err(LayerError::ChannelFull(connection.channel_name())) }
+        if connection.push_event(envelope) {
+            Ok(())
+        } else {
+            Err(LayerError::ChannelFull(connection.channel_name()))
+        }
     }
 
     fn close_all(&self, drain: u64) {

@@ -87,7 +87,8 @@ impl Start {
         self,
         make: impl FnOnce(&Scope) -> Result<C> + 'static,
     ) -> Result<Option<Starting>, MisuseError> {
-        let layer = self.layers.get(C::LAYER).ok_or_else(|| MisuseError::NoLayer(C::LAYER.to_owned()))?.clone();
+        let layer =
+            self.layers.get(C::LAYER).ok_or_else(|| MisuseError::NoLayer(C::LAYER.to_owned()))?.clone();
         let hub = hub::of_thread(layer.backend().groups().directory());
         let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();

@@ -148,14 +148,19 @@ impl Mount {
 
 impl fmt::Debug for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mount").field("routes", &self.routes).field("layers", &self.layers).finish_non_exhaustive()
+        f.debug_struct("Mount")
+            .field("routes", &self.routes)
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
     }
 }
 
 /// Whether a request asks to become a WebSocket, whatever else is wrong with it.
 fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
     ctx.head().headers().get_all(header::UPGRADE).any(|value| {
-        value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
+        value
+            .to_str()
+            .is_ok_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
     })
 }
 

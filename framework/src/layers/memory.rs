@@ -67,7 +67,11 @@ impl ChannelLayer for MemoryLayer {
         Ok(())
     }
 
-    async fn group_send_counted(&self, group: &GroupName, envelope: Envelope) -> Result<Delivery, LayerError> {
+    async fn group_send_counted(
+        &self,
+        group: &GroupName,
+        envelope: Envelope,
+    ) -> Result<Delivery, LayerError> {
         Ok(self.groups.publish_counted(group, envelope).await)
     }
 

@@ -17,8 +17,8 @@ use std::{
 
 use async_trait::async_trait;
 
-pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
 pub(crate) use self::local::consumer_channel;
+pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
 use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::hub, metrics::Metrics};
 
 /// Why a layer did not do what it was asked.
@@ -58,23 +58,39 @@ impl fmt::Display for LayerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ChannelFull(channel) => {
-                write!(f, "the channel {channel:?} is full: its receiver is too slow, or raise LayerConfig::capacity", channel = channel.as_str())
+                write!(
+                    f,
+                    "the channel {channel:?} is full: its receiver is too slow, or raise LayerConfig::capacity",
+                    channel = channel.as_str()
+                )
             }
             Self::ConsumerChannel(channel) => {
-                write!(f, "a consumer reads the channel {:?} itself: give it a handler instead", channel.as_str())
+                write!(
+                    f,
+                    "a consumer reads the channel {:?} itself: give it a handler instead",
+                    channel.as_str()
+                )
             }
             Self::Name(_) => f.write_str("no channel name can be made"),
             Self::NoReceiver => f.write_str("the consumer of this channel has gone"),
             Self::TooManyChannels { limit } => {
-                write!(f, "{limit} channels hold messages already: receive them, or raise LayerConfig::channels")
+                write!(
+                    f,
+                    "{limit} channels hold messages already: receive them, or raise LayerConfig::channels"
+                )
             }
             Self::TooManyGroups { limit } => {
                 write!(f, "the connection is in {limit} groups already: leave some, or raise Limits::groups")
             }
             Self::TooManyQueues { limit } => {
-                write!(f, "the group has {limit} queues already: discard some, or raise LayerConfig::group_queues")
+                write!(
+                    f,
+                    "the group has {limit} queues already: discard some, or raise LayerConfig::group_queues"
+                )
             }
-            Self::WouldBlock => f.write_str("a blocking call on a worker's thread: await the call without `_blocking`"),
+            Self::WouldBlock => {
+                f.write_str("a blocking call on a worker's thread: await the call without `_blocking`")
+            }
             Self::WrongProcess(channel) => {
                 write!(f, "the channel {:?} belongs to another process", channel.as_str())
             }
@@ -119,7 +135,8 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError>;
 
     /// As `group_send`, and waits to say how far the event got in this process.
-    async fn group_send_counted(&self, group: &GroupName, envelope: Envelope) -> Result<Delivery, LayerError>;
+    async fn group_send_counted(&self, group: &GroupName, envelope: Envelope)
+    -> Result<Delivery, LayerError>;
 
     /// Drops every message and every membership of a queue. Consumers stay in their groups.
     async fn flush(&self) -> Result<(), LayerError>;
@@ -216,7 +233,11 @@ impl Layer {
     ///
     /// # Errors
     /// As [`group_send`](Self::group_send).
-    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery, LayerError> {
+    pub async fn group_send_counted<E: Event>(
+        &self,
+        group: &GroupName,
+        event: &E,
+    ) -> Result<Delivery, LayerError> {
         self.0.group_send_counted(group, Envelope::new(event.clone())).await
     }
 

@@ -57,7 +57,8 @@ impl Queues {
         let now = Instant::now();
         let mut state = self.lock();
         let expired = state.sweep(now);
-        let pushed = state.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
+        let pushed =
+            state.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
         drop(state);
         counters.expired.add(expired.len() as u64);
         match pushed {
@@ -75,7 +76,11 @@ impl Queues {
     }
 
     /// Waits for the next message that has not expired. Dropping the future loses nothing.
-    pub(crate) async fn receive(&self, channel: &ChannelName, counters: &Counters) -> Result<Envelope, LayerError> {
+    pub(crate) async fn receive(
+        &self,
+        channel: &ChannelName,
+        counters: &Counters,
+    ) -> Result<Envelope, LayerError> {
         let readers = {
             let mut state = self.lock();
             if state.queues.len() >= self.limit && !state.queues.contains_key(channel) {
@@ -107,7 +112,8 @@ impl Queues {
         let dropped = {
             let mut state = self.lock();
             state.due.clear();
-            let messages: Vec<_> = state.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
+            let messages: Vec<_> =
+                state.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
             state.queues.retain(|_, queue| queue.waiting > 0);
             messages
         };

@@ -193,7 +193,9 @@ impl WebsocketCommunicator {
     /// [`CommunicatorError::Timeout`] after a second, [`Closed`](CommunicatorError::Closed) for a close frame.
     pub async fn receive(&mut self) -> Result<Frame, CommunicatorError> {
         loop {
-            let item = timeout(RECEIVE_TIMEOUT, self.next_item()).await.map_err(|_| CommunicatorError::Timeout)??;
+            let item = timeout(RECEIVE_TIMEOUT, self.next_item())
+                .await
+                .map_err(|_| CommunicatorError::Timeout)??;
             match item {
                 Item::Text(text) => return Ok(Frame::Text(text)),
                 Item::Binary(bytes) => return Ok(Frame::Binary(bytes)),
@@ -234,7 +236,8 @@ impl WebsocketCommunicator {
     /// As [`receive_text`](Self::receive_text), and [`CommunicatorError::Json`] where it is not a `T`.
     pub async fn receive_json<T: DeserializeOwned>(&mut self) -> Result<T, CommunicatorError> {
         let text = self.receive_text().await?;
-        serde_json::from_str(&text).map_err(|error| CommunicatorError::Json { reason: error.to_string(), text })
+        serde_json::from_str(&text)
+            .map_err(|error| CommunicatorError::Json { reason: error.to_string(), text })
     }
 
     /// Listens for 100 ms: true where no message, and no end, came.

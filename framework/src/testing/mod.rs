@@ -34,11 +34,11 @@
 mod communicator;
 mod live_server;
 
+/// Moves the stopped clock.
+pub use tokio::time::advance;
 /// Stops the clock of this thread's runtime: hooks' timers, grace periods and expiries wait for [`advance`], or for
 /// the moment when nothing else is left to do.
 pub use tokio::time::pause;
-/// Moves the stopped clock.
-pub use tokio::time::advance;
 
 pub use self::{
     communicator::{CommunicatorError, Connected, WebsocketCommunicator},

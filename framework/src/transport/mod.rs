@@ -3,7 +3,10 @@
 pub(crate) mod limits;
 pub(crate) mod websocket;
 
-use std::task::{Context, Poll};
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 
@@ -42,5 +45,5 @@ impl Wire {
 /// Polled by the connection's driver, before and after its hooks; it must not call user code.
 pub(crate) trait Input {
     /// Reads as far as the connection takes more. `Ready`: nothing more will be read.
-    fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()>;
+    fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()>;
 }

@@ -27,7 +27,8 @@ impl Client {
     pub async fn try_connect(server: &LiveServer, path: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
         let mut request = server.ws_url(path).into_client_request().expect("a valid address");
         for (name, value) in headers {
-            let name = tokio_tungstenite::tungstenite::http::HeaderName::try_from(*name).expect("a header name");
+            let name =
+                tokio_tungstenite::tungstenite::http::HeaderName::try_from(*name).expect("a header name");
             request.headers_mut().insert(name, value.parse().expect("a header value"));
         }
         match timeout(PATIENCE, connect_async(request)).await.expect("an answer in time") {
@@ -88,7 +89,10 @@ impl Client {
 
     /// Closes with 1000, and waits for the answer.
     pub async fn close(mut self) -> (u16, String) {
-        self.0.send(Message::Close(Some(CloseFrame { code: 1000.into(), reason: "".into() }))).await.expect("open");
+        self.0
+            .send(Message::Close(Some(CloseFrame { code: 1000.into(), reason: "".into() })))
+            .await
+            .expect("open");
         self.closed().await
     }
 

@@ -1,12 +1,21 @@
 //! A chat, end to end.
-use greenroom::{prelude::*, Mount, testing::{LiveServer, WebsocketCommunicator}};
+use greenroom::{
+    Mount,
+    prelude::*,
+    testing::{LiveServer, WebsocketCommunicator},
+};
 use integration_tests::Client;
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chat.message")]
-struct ChatMessage { user: String, text: String }
+struct ChatMessage {
+    user: String,
+    text: String,
+}
 
-struct Chat { room: GroupName }
+struct Chat {
+    room: GroupName,
+}
 impl Consumer for Chat {
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
         ctx.group_add(&self.room).await?;
@@ -24,7 +33,12 @@ impl Chat {
     }
 }
 fn mount() -> Mount {
-    Mount::new(UrlRouter::new().route("/ws/room/{room:[A-Za-z0-9_-]+}/", |scope: &Scope| Ok(Chat { room: scope.param("room")? }))).unwrap()
+    Mount::new(
+        UrlRouter::new().route("/ws/room/{room:[A-Za-z0-9_-]+}/", |scope: &Scope| {
+            Ok(Chat { room: scope.param("room")? })
+        }),
+    )
+    .unwrap()
 }
 
 #[actix_web::test]
@@ -47,10 +61,16 @@ async fn live() {
     for workers in [1, 4] {
         let server = LiveServer::start(&mount(), workers).unwrap();
         let mut clients = Vec::new();
-        for _ in 0..8 { clients.push(Client::connect(&server, "/ws/room/x/").await); }
+        for _ in 0..8 {
+            clients.push(Client::connect(&server, "/ws/room/x/").await);
+        }
         clients[3].send(r#"{"user":"a","text":"hi"}"#).await;
-        for client in &mut clients { assert_eq!(client.text().await, r#"{"type":"chat.message","user":"a","text":"hi"}"#); }
-        for client in clients { assert_eq!(client.close().await.0, 1000); }
+        for client in &mut clients {
+            assert_eq!(client.text().await, r#"{"type":"chat.message","user":"a","text":"hi"}"#);
+        }
+        for client in clients {
+            assert_eq!(client.close().await.0, 1000);
+        }
         server.wait_until_empty().await;
     }
 }

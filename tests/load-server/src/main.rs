@@ -131,9 +131,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         FanOut::Handler => rooms.route("/room/{room}/", |scope: &Scope| Ok(Handled(scope.param("room")?))),
     };
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20);
-    let routes = rooms
-        .route("/echo/", |_: &Scope| Ok(Echo))
-        .wrap(AllowedHostsOriginValidator::new(["*"]));
+    let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
     let mount = Mount::new(routes)?.limits(limits);
     let server = HttpServer::new(move || App::new().configure(mount.configure()))
         .workers(options.workers)

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -35,7 +36,7 @@ impl<S, E> transport::Input for Reader<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         while connection.wants_input() {
             let rest = match &mut self.rest {
                 Some(rest) => rest,
