@@ -1,0 +1,292 @@
+// The script of both chat pages: it finds out on which one it is, and needs no other.
+
+const WORDS = {
+  en: {
+    welcome: "Join a room", lead: "Everyone who opens the same room sees one chat.",
+    roomLabel: "Room", roomHelp: "Letters, digits, _ and -", nameLabel: "Your name", nameHint: "Guest",
+    enter: "Enter", home: "All rooms", members: "Members", youAre: "You are", you: "you", rename: "Change name",
+    log: "Messages", newer: "New messages", message: "Message", placeholder: "Type a message", send: "Send",
+    close: "Close connection", reconnect: "Reconnect",
+    connecting: "Connecting…", open: "Connected", closed: "Disconnected",
+    opened: "[connected]", lost: "[disconnected]",
+    guest: (number) => `Guest ${number}`,
+    joined: (user) => `${user} joined`,
+    left: (user) => `${user} left`,
+    error: (reason) => `Error: ${reason}`,
+  },
+  "zh-CN": {
+    welcome: "进入房间", lead: "打开同一个房间的人，看到的是同一个群聊。",
+    roomLabel: "房间", roomHelp: "字母、数字、_ 和 -", nameLabel: "你的名字", nameHint: "访客",
+    enter: "进入", home: "全部房间", members: "成员", youAre: "你是", you: "你", rename: "改名",
+    log: "消息", newer: "有新消息", message: "消息", placeholder: "请输入", send: "发送",
+    close: "关闭链接", reconnect: "重新连接",
+    connecting: "连接中…", open: "已连接", closed: "已断开",
+    opened: "[连接成功]", lost: "[连接断开]",
+    guest: (number) => `访客 ${number}`,
+    joined: (user) => `${user} 来了`,
+    left: (user) => `${user} 离开了`,
+    error: (reason) => `出错了：${reason}`,
+  },
+};
+
+const LANG = navigator.language.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
+const words = WORDS[LANG];
+const byId = (id) => document.getElementById(id);
+
+function translate() {
+  document.documentElement.lang = LANG;
+  for (const el of document.querySelectorAll("[data-words]")) el.textContent = words[el.dataset.words];
+  for (const el of document.querySelectorAll("[data-words-placeholder]")) {
+    el.placeholder = words[el.dataset.wordsPlaceholder];
+  }
+  for (const el of document.querySelectorAll("[data-words-label]")) {
+    el.setAttribute("aria-label", words[el.dataset.wordsLabel]);
+  }
+}
+
+function home() {
+  const asked = new URLSearchParams(location.search).get("room");
+  if (asked) byId("room").value = asked;
+  byId("name").value = storedName() ?? "";
+  byId("enter").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = byId("name").value.trim();
+    // An emptied name means: make up a guest's again.
+    storeName(name, "sessionStorage");
+    storeName(name, "localStorage");
+    location.assign(`/room/${encodeURIComponent(byId("room").value)}/`);
+  });
+}
+
+function room() {
+  const name = ownName();
+  const log = new Log(name);
+  const members = new Members(name);
+  const roomName = decodeURIComponent(location.pathname.split("/")[2]);
+  byId("room-name").textContent = roomName;
+  byId("me").textContent = name;
+  byId("rename").href = `/home/?room=${encodeURIComponent(roomName)}`;
+  document.title = `${roomName} · Greenroom`;
+
+  const show = new Map(Object.entries({
+    "chat.message": (event) => log.message(event),
+    "chat.joined": ({ user }) => { members.add(user); log.quiet("joined", words.joined(user), user); },
+    "chat.left": ({ user }) => { members.remove(user); log.quiet("left", words.left(user), user); },
+    "chat.members": ({ users }) => members.replace(users),
+    error: ({ reason }) => log.quiet("error", words.error(reason)),
+  }));
+
+  let socket;
+  const connect = () => {
+    setState("connecting");
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const query = new URLSearchParams({ name });
+    socket = new WebSocket(`${scheme}//${location.host}${location.pathname}?${query}`);
+    socket.addEventListener("open", () => { setState("open"); log.quiet("status", words.opened); });
+    socket.addEventListener("message", ({ data }) => {
+      const event = parse(data);
+      show.get(event.type)?.(event);
+    });
+    socket.addEventListener("close", () => {
+      setState("closed");
+      members.replace([]);
+      log.quiet("status", words.lost);
+    });
+  };
+
+  byId("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const input = byId("input");
+    if (socket.readyState !== WebSocket.OPEN || input.value.trim() === "") return;
+    socket.send(JSON.stringify({ user: name, text: input.value }));
+    input.value = "";
+    input.focus();
+  });
+  byId("input").addEventListener("keydown", (event) => {
+    // An Enter that ends an input method's composition picks a word; it does not send.
+    // Safari reports it after the composition, with the old key code 229.
+    if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
+  });
+  byId("close").addEventListener("click", () => socket.close(1000));
+  byId("reconnect").addEventListener("click", connect);
+  byId("show-members").addEventListener("click", ({ currentTarget: button }) => {
+    button.setAttribute("aria-expanded", document.body.classList.toggle("members-shown"));
+  });
+
+  connect();
+  // On a phone this would open the keyboard over the page.
+  if (matchMedia("(pointer: fine)").matches) byId("input").focus();
+}
+
+/** A frame that is not JSON is a message nobody signed: what a bare echo server would send. */
+function parse(data) {
+  try {
+    const event = JSON.parse(data);
+    if (typeof event?.type === "string") return event;
+  } catch { /* plain text */ }
+  return { type: "chat.message", user: "", text: String(data) };
+}
+
+function setState(state) {
+  const status = byId("status");
+  status.dataset.state = state;
+  status.textContent = words[state];
+  byId("send").disabled = state !== "open";
+  const closed = state === "closed";
+  const [shown, gone] = closed ? ["reconnect", "close"] : ["close", "reconnect"];
+  const hadFocus = document.activeElement === byId(gone);
+  byId(shown).hidden = false;
+  byId(gone).hidden = true;
+  // A button that vanishes must hand its focus on, or the keyboard loses its place.
+  if (hadFocus) byId(closed ? "reconnect" : "input").focus();
+}
+
+/** The lines of the room. Text only ever becomes text: nothing here writes markup. */
+class Log {
+  static LIMIT = 500;
+  static TIME = new Intl.DateTimeFormat(LANG, { hour: "numeric", minute: "2-digit" });
+
+  constructor(name) {
+    this.name = name;
+    this.box = byId("log");
+    this.newer = byId("newer");
+    this.pinned = true;
+    this.box.addEventListener("scroll", () => this.pin(this.atEnd()));
+    // A phone's keyboard shrinks the box: what was at the end stays at the end.
+    new ResizeObserver(() => this.pinned && this.toEnd()).observe(this.box);
+    this.newer.addEventListener("click", () => { this.toEnd(); this.box.focus(); });
+  }
+
+  message({ user, text, at }) {
+    const own = user === this.name;
+    const before = this.box.lastElementChild?.dataset;
+    const line = element("div", "line message");
+    line.classList.toggle("own", own);
+    line.classList.toggle("follow", before?.kind === "message" && before.user === user);
+    line.dataset.kind = "message";
+    line.dataset.user = user;
+    const when = new Date(at ?? Date.now());
+    const time = element("time", "", Log.TIME.format(when));
+    time.dateTime = when.toISOString();
+    const said = element("span", "text", text);
+    said.dir = "auto";
+    const bubble = element("div", "bubble");
+    bubble.append(said, time);
+    line.append(avatar(user), element("bdi", "who", user), bubble);
+    this.append(line);
+  }
+
+  quiet(kind, text, user) {
+    const line = element("div", "line quiet-line", text);
+    line.dataset.kind = kind;
+    if (user !== undefined) line.dataset.user = user;
+    this.append(line);
+  }
+
+  append(line) {
+    this.box.append(line);
+    if (this.box.childElementCount > Log.LIMIT) {
+      this.box.firstElementChild.remove();
+      this.box.firstElementChild.classList.remove("follow");
+    }
+    if (this.pinned) this.toEnd();
+    else this.newer.hidden = false;
+  }
+
+  atEnd() {
+    return this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 32;
+  }
+
+  toEnd() {
+    this.box.scrollTop = this.box.scrollHeight;
+    this.pin(true);
+  }
+
+  pin(pinned) {
+    this.pinned = pinned;
+    if (pinned) this.newer.hidden = true;
+  }
+}
+
+/** Who is in the room, in order of arrival. Names may repeat: each item is one connection. */
+class Members {
+  constructor(name) {
+    this.name = name;
+    this.list = byId("members");
+  }
+
+  replace(users) {
+    this.list.replaceChildren(...users.map((user) => this.item(user)));
+    // Of several people of one's own name, the last to come is oneself.
+    const own = [...this.list.children].findLast((item) => item.dataset.user === this.name);
+    if (own) {
+      own.dataset.self = "";
+      own.append(element("span", "you", words.you));
+    }
+    this.count();
+  }
+
+  add(user) {
+    this.list.append(this.item(user));
+    this.count();
+  }
+
+  remove(user) {
+    const gone = (item) => item.dataset.user === user && !("self" in item.dataset);
+    [...this.list.children].find(gone)?.remove();
+    this.count();
+  }
+
+  item(user) {
+    const item = element("li");
+    item.dataset.user = user;
+    item.append(avatar(user), element("bdi", "who", user));
+    return item;
+  }
+
+  count() {
+    for (const el of document.querySelectorAll("[data-count]")) el.textContent = this.list.childElementCount;
+  }
+}
+
+function avatar(user) {
+  const mark = element("span", "avatar", [...user.trim()][0]?.toUpperCase() ?? "?");
+  mark.ariaHidden = "true";
+  mark.dataset.hue = [...user].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 1009, 7) % 8;
+  return mark;
+}
+
+function element(tag, classes = "", text = "") {
+  const el = document.createElement(tag);
+  el.className = classes;
+  el.textContent = text;
+  return el;
+}
+
+/** The address wins, then what this tab was told, then what the last tab was told. */
+function ownName() {
+  const name = new URLSearchParams(location.search).get("name")?.trim() || storedName();
+  const chosen = name || words.guest(1000 + Math.floor(Math.random() * 9000));
+  storeName(chosen, "sessionStorage");
+  return chosen;
+}
+
+function storedName() {
+  try {
+    return sessionStorage.getItem("name") ?? localStorage.getItem("name");
+  } catch {
+    return null; // a browser that is told to store nothing throws
+  }
+}
+
+function storeName(name, where) {
+  try {
+    if (name) window[where].setItem("name", name);
+    else window[where].removeItem("name");
+  } catch { /* then the name lasts as long as the page */ }
+}
+
+// Last, because the classes above exist only from their lines on.
+translate();
+if (byId("enter")) home();
+else room();
