@@ -115,7 +115,7 @@ function room() {
 
   connect();
   // On a phone this would open the keyboard over the page.
-  if (matchMedia("(pointer: fine)").matches) byId("input").focus();
+  if (!matchMedia("(pointer: coarse)").matches) byId("input").focus();
 }
 
 /** A frame that is not JSON is a message nobody signed: what a bare echo server would send. */
