@@ -105,6 +105,11 @@ impl Browser {
         self.protocol("Input.imeSetComposition", composition).await
     }
 
+    /// Puts the picked word in the place of what was composed.
+    pub async fn commit(&self, text: &str) -> Result<()> {
+        self.protocol("Input.insertText", json!({ "text": text })).await
+    }
+
     /// Makes the current page as large as a phone's, in its own pixels.
     pub async fn become_a_phone(&self, width: u32, height: u32) -> Result<()> {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": true });

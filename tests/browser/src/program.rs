@@ -4,7 +4,7 @@ use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -75,7 +75,12 @@ impl Program {
         });
         match answer.recv_timeout(START) {
             Ok(value) => Ok((program, value)),
-            Err(_) => Err(format!("{name} ended or did not say within {START:?} that it is ready").into()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("{name} did not say within {START:?} that it is ready").into())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(format!("{name} ended before it said that it is ready").into())
+            }
         }
     }
 }
