@@ -1,10 +1,129 @@
 //! Close codes, and how a connection ended.
+//!
+//! This is the one table of the codes: what Greenroom sends, when, and what a client should do about it.
+//! Codes without a sender here arrive from clients, or a consumer closes with them.
+//!
+//! | Code | [`CloseCode`] | Sent by Greenroom | Should the client connect again? |
+//! |---|---|---|---|
+//! | 1000 | [`NORMAL`](CloseCode::NORMAL) | the consumer closed, or stopped | no, the work is done |
+//! | 1001 | [`GOING_AWAY`](CloseCode::GOING_AWAY) | the server shuts down | yes, after a random delay |
+//! | 1002 | [`PROTOCOL`](CloseCode::PROTOCOL) | the client sent a bad frame | no, the client has a fault |
+//! | 1003 | [`UNSUPPORTED`](CloseCode::UNSUPPORTED) | consumers only | no |
+//! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
+//! | 1006 | [`ABNORMAL`](CloseCode::ABNORMAL) | never on the wire | yes, with growing delays |
+//! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, or input not what the consumer takes | no, the client has a fault |
+//! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers and middleware only | not before the cause is gone, as by a new login |
+//! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size) | yes, but the message must not be sent again |
+//! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
+//! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked | yes, with growing delays |
+//! | 1012 | [`RESTART`](CloseCode::RESTART) | consumers only | yes, after a random delay |
+//! | 1013 | [`TRY_AGAIN`](CloseCode::TRY_AGAIN) | the client read too slowly ([`Overflow::Close`](crate::Overflow::Close)) | yes, and it has missed something: fetch the state anew |
+//! | 1014 | [`BAD_GATEWAY`](CloseCode::BAD_GATEWAY) | consumers only | yes, with growing delays |
+//! | 1015 | [`TLS`](CloseCode::TLS) | never on the wire | no |
+//! | 3000–3999 | | libraries, registered with IANA | as the library says |
+//! | 4000–4999 | | the application's own | as the application says |
+
+use std::fmt;
 
 use bytestring::ByteString;
 
 /// A close code of RFC 6455, section 7.4, or of the application (3000 to 4999).
+///
+/// The [module's table](self) says who sends which, and whether a client should connect again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// 1000: the connection did what it was for. A consumer that closes without a code, or stops, sends it.
+    pub const NORMAL: Self = Self(1000);
+    /// 1001: one side goes away. Greenroom sends it at shutdown, browsers when the page is left.
+    pub const GOING_AWAY: Self = Self(1001);
+    /// 1002: a frame broke RFC 6455. Greenroom sends it to a client with a faulty WebSocket implementation.
+    pub const PROTOCOL: Self = Self(1002);
+    /// 1003: a kind of message that the endpoint does not take. For consumers, as one that takes text only.
+    pub const UNSUPPORTED: Self = Self(1003);
+    /// 1005: the client's close frame had no code. Never on the wire; `disconnect` sees it.
+    pub const NO_STATUS: Self = Self(1005);
+    /// 1006: the connection ended without a close frame, or was never accepted. Never on the wire;
+    /// `disconnect` sees it.
+    pub const ABNORMAL: Self = Self(1006);
+    /// 1007: text is not UTF-8, or a message is not what the consumer takes. Greenroom sends both.
+    pub const INVALID_DATA: Self = Self(1007);
+    /// 1008: a rule of the application was broken. For consumers, as when a login has expired.
+    pub const POLICY: Self = Self(1008);
+    /// 1009: a message over the limit. Greenroom sends it at the header that announces one.
+    pub const TOO_BIG: Self = Self(1009);
+    /// 1010: the server did not agree to an extension that the client needs. Only clients send it.
+    pub const EXTENSION: Self = Self(1010);
+    /// 1011: the server failed. Greenroom sends it after a hook's error or panic.
+    pub const INTERNAL: Self = Self(1011);
+    /// 1012: the service restarts. For consumers; Greenroom's own shutdown sends 1001.
+    pub const RESTART: Self = Self(1012);
+    /// 1013: too much load. Greenroom sends it to a client that reads too slowly for what it is sent.
+    pub const TRY_AGAIN: Self = Self(1013);
+    /// 1014: a server behind this one failed. For consumers that stand in front of another service.
+    pub const BAD_GATEWAY: Self = Self(1014);
+    /// 1015: the TLS handshake failed. Never on the wire; client libraries report it.
+    pub const TLS: Self = Self(1015);
+
+    /// Whether a close frame may carry the code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+    ///
+    /// 1004 has no meaning, 1005, 1006 and 1015 are only for reports, the rest is reserved (RFC 6455, section 7.4).
+    #[must_use]
+    pub const fn can_be_sent(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+
+    /// Whether a peer may close with the code; any other is a protocol error. The same codes as may be sent.
+    #[must_use]
+    pub const fn can_be_received(self) -> bool {
+        self.can_be_sent()
+    }
+
+    /// What the code means, for the log; `None` for codes of libraries and applications.
+    const fn meaning(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NORMAL => "normal",
+            Self::GOING_AWAY => "going away",
+            Self::PROTOCOL => "protocol error",
+            Self::UNSUPPORTED => "unsupported data",
+            Self::NO_STATUS => "no code in the close frame",
+            Self::ABNORMAL => "no close frame",
+            Self::INVALID_DATA => "invalid data",
+            Self::POLICY => "policy violation",
+            Self::TOO_BIG => "message too big",
+            Self::EXTENSION => "extension needed",
+            Self::INTERNAL => "internal error",
+            Self::RESTART => "service restart",
+            Self::TRY_AGAIN => "try again later",
+            Self::BAD_GATEWAY => "bad gateway",
+            Self::TLS => "TLS handshake failed",
+            _ => return None,
+        })
+    }
+}
+
+impl From<u16> for CloseCode {
+    fn from(code: u16) -> Self {
+        Self(code)
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> Self {
+        code.0
+    }
+}
+
+impl fmt::Display for CloseCode {
+    /// The number, and what it means where RFC 6455 or IANA says so: `1000 (normal)`, `4001`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.meaning() {
+            Some(meaning) => write!(f, "{} ({meaning})", self.0),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
 
 /// How a connection ended: given to [`Consumer::disconnect`](crate::Consumer::disconnect).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +135,20 @@ pub struct Disconnect {
     pub reason: ByteString,
     /// Who or what ended it.
     pub cause: Cause,
+}
+
+impl Disconnect {
+    /// An ending, for tests that call a `disconnect` hook themselves.
+    #[must_use]
+    pub fn new(code: impl Into<CloseCode>, reason: impl Into<ByteString>, cause: Cause) -> Self {
+        Self { code: code.into(), reason: reason.into(), cause }
+    }
+
+    /// Whether a close frame ended it, as `wasClean` in a browser: any code but 1006 and 1015.
+    #[must_use]
+    pub fn was_clean(&self) -> bool {
+        !matches!(self.code, CloseCode::ABNORMAL | CloseCode::TLS)
+    }
 }
 
 /// Who or what ended a connection.
@@ -38,4 +171,37 @@ pub enum Cause {
     Shutdown,
     /// The client read too slowly ([`Overflow::Close`](crate::Overflow::Close)).
     TooSlow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_of_a_close_frame() {
+        let allowed = |code: &u16| CloseCode(*code).can_be_sent();
+        let sent: Vec<u16> = (0..3000).filter(allowed).collect();
+        assert_eq!(sent, [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]);
+        assert!((3000..5000).all(|code| allowed(&code)));
+        assert!(!(5000..=u16::MAX).any(|code| allowed(&code)));
+        assert!(
+            (0..=u16::MAX).all(|code| CloseCode(code).can_be_sent() == CloseCode(code).can_be_received())
+        );
+    }
+
+    #[test]
+    fn a_code_shows_its_number_and_meaning() {
+        assert_eq!(CloseCode::NORMAL.to_string(), "1000 (normal)");
+        assert_eq!(CloseCode::from(4001).to_string(), "4001");
+        for code in (1000..=1015).filter(|code| *code != 1004) {
+            assert!(CloseCode(code).to_string().contains('('), "{code}");
+        }
+    }
+
+    #[test]
+    fn clean_is_what_a_close_frame_ended() {
+        assert!(Disconnect::new(1000, "", Cause::Client).was_clean());
+        assert!(Disconnect::new(CloseCode::NO_STATUS, "", Cause::Client).was_clean());
+        assert!(!Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone).was_clean());
+    }
 }

@@ -122,6 +122,11 @@ impl From<Bytes> for Frame {
 }
 
 /// What a `#[relay]` method may return: a [`Frame`], or a [`Result`] of one.
+#[diagnostic::on_unimplemented(
+    message = "a relay cannot return `{Self}`",
+    label = "neither a `Frame` nor a `Result<Frame>`",
+    note = "make a frame of it: `Frame::text(…)`, `Frame::json(…)`, `Frame::event(…)`"
+)]
 pub trait IntoFrame {
     /// The frame, or why there is none.
     fn into_frame(self) -> Result<Frame>;

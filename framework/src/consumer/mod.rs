@@ -1,9 +1,17 @@
 //! The [`Consumer`] trait: what a program does with one connection.
 
+pub(crate) mod actor;
+pub(crate) mod connection;
 mod context;
+mod handle;
 mod json;
 
-pub use self::{context::Context, json::JsonConsumer};
+pub use self::{
+    actor::{ConsumerActor, Deliver},
+    context::{Accept, Context},
+    handle::{Handle, Timer},
+    json::JsonConsumer,
+};
 use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect};
 
 /// One connection's behaviour: three hooks, called one at a time, each with the connection's [`Context`].
@@ -19,6 +27,10 @@ use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect};
 pub trait Consumer: EventHandlers {
     /// The alias of the layer that [`Context::layer`] and the groups use.
     const LAYER: &'static str = "default";
+
+    /// Whether an event without a handler, or with other fields than its handler takes, ends the consumer with
+    /// an error, as in Channels (rule 5). By default it is counted and logged.
+    const STRICT: bool = false;
 
     /// The groups that this consumer joins before `connect` and leaves before `disconnect`.
     fn groups(&self) -> Vec<GroupName> {

@@ -1,5 +1,7 @@
 //! Typed events, and the [`Envelope`] that carries one through a channel layer.
 
+#[doc(hidden)]
+pub mod handler;
 pub mod wire;
 
 use std::{any::Any, fmt, sync::Arc};
@@ -35,11 +37,11 @@ pub enum EventError {
         /// What serde says.
         reason: String,
     },
-    /// The `type` starts with `_` or `.`, or is empty (rule 5).
+    /// The `type` starts with `_` or `.`, or is empty, or is no text (rule 5).
     MalformedType(String),
     /// There is no `type` (rule 5).
     MissingType,
-    /// The bytes are no map at all.
+    /// The bytes are no map with text keys, are damaged, or nest too deep.
     NotAMap(String),
     /// The event cannot be written, as where a map has keys that are not text.
     Unwritable {
@@ -59,7 +61,7 @@ impl fmt::Display for EventError {
             Self::MalformedType(name) => {
                 write!(
                     f,
-                    "the event type {name:?} is malformed: it must not be empty or start with `_` or `.`"
+                    "the event type {name:?} is malformed: it must be a text that is not empty and does not start with `_` or `.`"
                 )
             }
             Self::MissingType => f.write_str("the event has no `type`"),
@@ -165,7 +167,7 @@ impl Envelope {
                     Err(_) => wire::from_bytes(Format::MsgPack, &event.write(Format::MsgPack)?).map(Arc::new),
                 }
             }
-            Repr::Wire(event) => wire::from_bytes(event.format, &event.bytes).map(Arc::new),
+            Repr::Wire(event) => wire::read_named(event.format, &event.name, &event.bytes).map(Arc::new),
         }
     }
 

@@ -1,1 +1,126 @@
 //! What runs between the router and the consumer.
+//!
+//! A [`Middleware`] sees the [`Scope`] of each connection after its route has matched and before its consumer is made.
+//! It may add to the scope, or end the connection with a [`Rejection`]. [`UrlRouter::wrap`](crate::UrlRouter::wrap)
+//! puts it before all routes of a router; [`Stack`] makes one of several.
+//!
+//! | Channels | here |
+//! |---|---|
+//! | `AllowedHostsOriginValidator`, `OriginValidator` | [`AllowedHostsOriginValidator`], and by default [`SameOrigin`] |
+//! | `CookieMiddleware` | none needed: [`Scope::cookie`], [`Scope::set_cookie`] |
+//! | `SessionMiddleware` | [`SessionMiddleware`] with a loader, [`Scope::session`] |
+//! | `AuthMiddleware` | [`AuthMiddleware`] with a function, [`Scope::user`] |
+//! | `AuthMiddlewareStack` | [`Stack`] |
+//! | `BaseMiddleware` | [`Middleware`], or [`from_fn`] |
+//! | Daphne's `--proxy-headers` | [`TrustedProxies`], with a list of the proxies |
+//!
+//! Other than in Channels, routing comes first: a path without a route is answered 404 and no middleware runs.
+
+mod forwarded;
+mod origin;
+mod proxy;
+mod rejection;
+mod site;
+mod slots;
+mod stack;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+pub use self::{
+    origin::{AllowedHostsOriginValidator, SameOrigin},
+    proxy::TrustedProxies,
+    rejection::Rejection,
+    slots::{AuthMiddleware, SessionMiddleware},
+    stack::Stack,
+};
+use crate::{Result, Scope};
+
+/// One step between the router and the consumer.
+///
+/// One value serves all connections of all workers. Write the implementation with `#[async_trait(?Send)]`, or use
+/// [`from_fn`] and no trait.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a middleware",
+    note = "for a function or a closure write `middleware::from_fn(async |scope: &mut Scope| …)`",
+    note = "for a type write `#[async_trait(?Send)] impl Middleware for {Self}`"
+)]
+#[async_trait(?Send)]
+pub trait Middleware: Send + Sync + 'static {
+    /// Looks at a connection that asks to be let in, and may add to its scope.
+    ///
+    /// # Errors
+    /// A [`Rejection`] is the answer to the client: no later middleware runs and no consumer is made. Any other error
+    /// by `?` is logged and answered 500.
+    async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection>;
+
+    /// Says what is wrong with its settings. Called once, when the router is built. The default finds nothing wrong.
+    ///
+    /// # Errors
+    /// The server does not start; the error is reported together with those of the routes.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The middleware of a route, the outermost first.
+pub(crate) type Chain = Arc<[Arc<dyn Middleware>]>;
+
+/// Runs a chain, up to the first that rejects.
+pub(crate) async fn run(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
+    for middleware in chain {
+        middleware.handle(scope).await?;
+    }
+    Ok(())
+}
+
+/// Runs a route's chain, then the default origin policy where the chain has none.
+pub(crate) async fn admit(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
+    run(chain, scope).await?;
+    if scope.is_origin_checked() { Ok(()) } else { SameOrigin::new().handle(scope).await }
+}
+
+/// Makes a middleware from an async closure or function.
+///
+/// ```
+/// use greenroom::{Scope, UrlRouter, middleware::{Rejection, from_fn}};
+///
+/// async fn only_english(scope: &mut Scope) -> Result<(), Rejection> {
+///     match scope.query_param("lang").as_deref() {
+///         Some("en") => Ok(()),
+///         _ => Err(Rejection::forbidden()),
+///     }
+/// }
+///
+/// let router = UrlRouter::new().wrap(from_fn(only_english)).wrap(from_fn(async |scope: &mut Scope| {
+///     scope.insert(std::time::Instant::now());
+///     Ok(())
+/// }));
+/// ```
+pub fn from_fn<F>(function: F) -> FromFn<F>
+where
+    F: AsyncFn(&mut Scope) -> Result<(), Rejection> + Send + Sync + 'static,
+{
+    FromFn(function)
+}
+
+/// The middleware that [`from_fn`] makes.
+#[derive(Clone)]
+pub struct FromFn<F>(F);
+
+impl<F> fmt::Debug for FromFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::any::type_name::<F>())
+    }
+}
+
+#[async_trait(?Send)]
+impl<F> Middleware for FromFn<F>
+where
+    F: AsyncFn(&mut Scope) -> Result<(), Rejection> + Send + Sync + 'static,
+{
+    async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
+        (self.0)(scope).await
+    }
+}

@@ -13,6 +13,7 @@ use std::time::Duration;
 /// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 |
 /// | [`close_timeout`](Self::close_timeout) | 5 s | the socket is closed without the client's close frame |
 /// | [`disconnect_grace`](Self::disconnect_grace) | 10 s | the hook that still runs is cancelled |
+/// | [`groups`](Self::groups) | 1,024 | [`Context::group_add`](crate::Context::group_add) returns an error |
 /// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::Context::spawn) returns an error |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -24,6 +25,7 @@ pub struct Limits {
     pub(crate) connect_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) disconnect_grace: Duration,
+    pub(crate) groups: usize,
     pub(crate) tasks: usize,
 }
 
@@ -50,6 +52,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             close_timeout: Duration::from_secs(5),
             disconnect_grace: Duration::from_secs(10),
+            groups: 1024,
             tasks: 128,
         }
     }
@@ -100,6 +103,12 @@ impl Limits {
     /// How long a hook may run on once the connection has ended, and how long `disconnect` may take. Default 10 s.
     pub fn disconnect_grace(mut self, time: Duration) -> Self {
         self.disconnect_grace = time;
+        self
+    }
+
+    /// How many groups one connection may be in at once. Default 1,024.
+    pub fn groups(mut self, count: usize) -> Self {
+        self.groups = count;
         self
     }
 

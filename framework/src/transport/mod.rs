@@ -2,3 +2,45 @@
 
 pub(crate) mod limits;
 pub(crate) mod websocket;
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::{Frame, close::CloseCode, consumer::connection::Connection};
+
+/// The wire form of a connection: members on the same one share their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// Unmasked RFC 6455 frames.
+    WebSocket,
+}
+
+impl Wire {
+    pub(crate) fn encode(self, frame: &Frame) -> Bytes {
+        match self {
+            Self::WebSocket => websocket::encode::encode(frame),
+        }
+    }
+
+    pub(crate) fn encode_pong(self, payload: &[u8]) -> Bytes {
+        match self {
+            Self::WebSocket => websocket::encode::pong(payload),
+        }
+    }
+
+    /// A close frame; for a code that cannot be sent, as the answer to one without a code, an empty one.
+    pub(crate) fn encode_close(self, code: CloseCode, reason: &str) -> Bytes {
+        match self {
+            Self::WebSocket => websocket::encode::close(code, reason),
+        }
+    }
+}
+
+/// The input side of a transport: reads the client's messages into the connection.
+///
+/// Polled by the connection's driver, before and after its hooks; it must not call user code.
+pub(crate) trait Input {
+    /// Reads as far as the connection takes more. `Ready`: nothing more will be read.
+    fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Connection) -> Poll<()>;
+}

@@ -1,1 +1,21 @@
-//! WebSocket (RFC 6455).
+//! WebSocket (RFC 6455): the handshake, and frames without any I/O.
+//!
+//! Reading order: [`handshake`] answers the upgrade request; [`input`] is what arrived; [`decode`] makes
+//! [`Item`]s of it by the rules of [`frame`] and [`utf8`]; [`encode`] makes the bytes that leave;
+//! [`reader`] brings what was decoded to the connection; [`error`] is how a client can break the protocol, and the close code for it.
+
+mod decode;
+pub(crate) mod encode;
+mod error;
+mod frame;
+pub(crate) mod handshake;
+mod input;
+pub(crate) mod reader;
+mod utf8;
+
+pub(crate) use self::{
+    decode::{Decoder, Item},
+    error::ProtocolError,
+    frame::{Opcode, Role},
+    input::Input,
+};

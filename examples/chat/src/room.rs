@@ -1,0 +1,147 @@
+//! The consumer: one member of a room.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use greenroom::prelude::*;
+
+/// What a member says to a room. Other programs send it, and listen for it.
+#[derive(Clone, Serialize, Deserialize, Event)]
+#[event("chat.message")]
+pub(crate) struct ChatMessage {
+    user: String,
+    text: String,
+    /// When it was said, in milliseconds since 1970; absent where another program left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+}
+
+/// Who comes and goes: on a group of its own, for members of this program only.
+#[derive(Clone, Serialize, Deserialize, Event)]
+pub(crate) enum Presence {
+    /// Someone has come.
+    #[event("chat.joined")]
+    Joined { user: String },
+    /// Someone has gone.
+    #[event("chat.left")]
+    Left { user: String },
+}
+
+/// Who is there; sent to the one who joins.
+#[derive(Clone, Serialize, Deserialize, Event)]
+#[event("chat.members")]
+struct Members {
+    users: Vec<String>,
+}
+
+/// What a page sends. Any other text is a message too, so that every WebSocket client can join.
+#[derive(Deserialize)]
+struct Said {
+    user: Option<String>,
+    text: String,
+}
+
+/// Who is in which room of this process: the name of each connection.
+#[derive(Clone, Default)]
+pub(crate) struct Rooms(Arc<Mutex<BTreeMap<GroupName, Vec<String>>>>);
+
+impl Rooms {
+    /// Adds a member, and says who is there now.
+    fn join(&self, room: &GroupName, user: &str) -> Vec<String> {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let users = rooms.entry(room.clone()).or_default();
+        users.push(user.to_owned());
+        users.clone()
+    }
+
+    fn leave(&self, room: &GroupName, user: &str) {
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(users) = rooms.get_mut(room) {
+            if let Some(at) = users.iter().position(|known| known == user) {
+                users.remove(at);
+            }
+            if users.is_empty() {
+                rooms.remove(room);
+            }
+        }
+    }
+}
+
+/// One member of a room.
+pub(crate) struct Chat {
+    room: GroupName,
+    presence: GroupName,
+    user: String,
+    rooms: Rooms,
+    joined: bool,
+}
+
+impl Chat {
+    pub(crate) fn new(scope: &Scope, rooms: &Rooms) -> Result<Self> {
+        let room: String = scope.param("room")?;
+        let name = scope.query_param("name").map(|name| name.trim().chars().take(40).collect::<String>());
+        Ok(Self {
+            room: GroupName::new(format!("chat_{room}"))?,
+            presence: GroupName::new(format!("presence_{room}"))?,
+            user: name.filter(|name| !name.is_empty()).unwrap_or_else(|| "guest".to_owned()),
+            rooms: rooms.clone(),
+            joined: false,
+        })
+    }
+}
+
+impl Consumer for Chat {
+    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+        ctx.group_add(&self.room).await?;
+        ctx.group_add(&self.presence).await?;
+        ctx.accept()?;
+        self.joined = true;
+        let users = self.rooms.join(&self.room, &self.user);
+        ctx.send_event(&Members { users })?;
+        ctx.group_send(&self.presence, &Presence::Joined { user: self.user.clone() }).await
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        let text = message.text()?;
+        if text == "close" {
+            ctx.close();
+            return Ok(());
+        }
+        let said = message.json::<Said>().unwrap_or_else(|_| Said { user: None, text: text.to_owned() });
+        if said.text == "close" {
+            ctx.close();
+            return Ok(());
+        }
+        let user = said.user.unwrap_or_else(|| self.user.clone());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = u64::try_from(since_1970.as_millis()).ok();
+        ctx.group_send(&self.room, &ChatMessage { user, text: said.text, at }).await
+    }
+
+    async fn disconnect(&mut self, _reason: Disconnect, ctx: &mut Context) {
+        if !self.joined {
+            return;
+        }
+        self.rooms.leave(&self.room, &self.user);
+        if let Err(error) = ctx.group_send(&self.presence, &Presence::Left { user: self.user.clone() }).await {
+            tracing::warn!(%error, "nobody learns that a member left");
+        }
+    }
+}
+
+#[event_handlers]
+impl Chat {
+    /// Written once for all members, whoever sent it.
+    #[relay]
+    fn chat_message(event: &ChatMessage) -> Result<Frame> {
+        Frame::event(event)
+    }
+
+    #[relay]
+    fn presence(event: &Presence) -> Result<Frame> {
+        Frame::event(event)
+    }
+}

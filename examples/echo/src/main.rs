@@ -1,0 +1,70 @@
+//! One person talks to the server: a greeting, every text back with a suffix, `close` closes.
+//!
+//! Run with `cargo run -p echo`, then connect any WebSocket client to `ws://127.0.0.1:8000/room/123/`.
+
+use actix_web::{App, HttpServer};
+use greenroom::{Mount, prelude::*};
+
+/// The consumer of one connection.
+#[derive(NoEvents)]
+struct Echo;
+
+impl Consumer for Echo {
+    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+        ctx.accept()?;
+        ctx.send_text("来了啊 !!!")
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        match message.text()? {
+            "close" => ctx.close(),
+            text => ctx.send_text(format!("{text}NB"))?,
+        }
+        Ok(())
+    }
+
+    async fn disconnect(&mut self, reason: Disconnect, _ctx: &mut Context) {
+        tracing::info!(code = %reason.code, "gone");
+    }
+}
+
+fn routes() -> UrlRouter {
+    UrlRouter::new().route(r"/room/{group:\w+}/", |_: &Scope| Ok(Echo))
+}
+
+/// Echoes what each client says.
+#[derive(clap::Parser)]
+struct Options {
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    bind: String,
+}
+
+#[actix_web::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).init();
+    let options = <Options as clap::Parser>::parse();
+    let mount = Mount::new(routes())?;
+    let server = HttpServer::new(move || App::new().configure(mount.configure())).bind(&options.bind)?;
+    println!("listening on ws://{}/room/123/", server.addrs()[0]);
+    Ok(greenroom::run(server).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom::testing::{CommunicatorError, WebsocketCommunicator};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn the_story_of_one_person() {
+        let mut client = WebsocketCommunicator::new(&Mount::new(routes()).unwrap(), "/room/123/");
+        client.connect().await.unwrap();
+        assert_eq!(client.receive_text().await.unwrap(), "来了啊 !!!");
+        client.send_text("你好");
+        assert_eq!(client.receive_text().await.unwrap(), "你好NB");
+        client.send_text("close");
+        let closed = client.receive().await.unwrap_err();
+        assert!(matches!(closed, CommunicatorError::Closed { code, .. } if u16::from(code) == 1000));
+    }
+}

@@ -1,0 +1,307 @@
+//! What `#[event_handlers]` asks at compile time: which events a method handles, and what is wrong with it.
+//!
+//! A macro sees the words of a method, not the names that its event has; constants see those. So the macro
+//! hands both to the functions here, and their panics are the compiler's errors.
+
+use std::sync::Arc;
+
+use super::{Envelope, Event, EventError};
+
+/// What a handler needs of its event's type.
+///
+/// One constant holds both, so that a type that is no event is reported once.
+#[derive(Debug)]
+pub struct EventType<E> {
+    /// The event's names. None where its derive failed, which is said there.
+    pub names: &'static [&'static str],
+    /// Reads the event.
+    pub read: fn(&Envelope) -> Result<Arc<E>, EventError>,
+}
+
+/// Looks at an event's type.
+#[must_use]
+pub const fn event_type<E: Event>() -> EventType<E> {
+    EventType { names: E::NAMES, read: Envelope::event::<E> }
+}
+
+/// A method in an `#[event_handlers]` block.
+#[derive(Debug, Clone, Copy)]
+pub struct Handler {
+    /// The method's name.
+    pub method: &'static str,
+    /// The name in `#[on("xx.oo")]`.
+    pub on: Option<&'static str>,
+    /// The event's type, for texts.
+    pub event: &'static str,
+    /// The type in snake case: what a method that takes all of an enum is called.
+    pub snake: &'static str,
+    /// The event's names.
+    pub names: &'static [&'static str],
+}
+
+impl Handler {
+    /// The names that the method handles; none where it is wrong.
+    #[must_use]
+    pub const fn handled(&self) -> &'static [&'static str] {
+        match self.on {
+            None if self.takes_all() => self.names,
+            None => only(self.names, self.method, true),
+            Some(on) => only(self.names, on, false),
+        }
+    }
+
+    /// Fails to compile where the method's name, or its `#[on]`, does not say one of its event's names.
+    #[track_caller]
+    pub const fn check(&self) {
+        if self.names.is_empty() || !self.handled().is_empty() {
+            return;
+        }
+        let text = Text::new().add("the handler ").add(self.method).add(" takes ").add(self.event);
+        let text = text.add(if self.names.len() == 1 { ", whose event is " } else { ", whose events are " });
+        let text = text.add_list(self.names);
+        let text = match self.on {
+            Some(on) => text.add(", not ").add(on).add(": write #[on(\"").add(self.names[0]).add("\")]"),
+            None => {
+                let text = text.add(": name it ");
+                let text = if self.names.len() == 1 {
+                    text.add_method(self.names[0])
+                } else {
+                    text.add(self.snake).add(" to take all of them")
+                };
+                let text = text.add(", or write #[on(\"").add(self.names[0]).add("\")] above it");
+                if self.names.len() == 1 { text } else { text.add(" to take one") }
+            }
+        };
+        panic!("{}", text.as_str())
+    }
+
+    /// Fails to compile where one of `earlier` handles one of the method's events.
+    #[track_caller]
+    pub const fn check_first(&self, earlier: &[Self]) {
+        let mine = self.handled();
+        let mut at = 0;
+        while at < mine.len() {
+            let mut other = 0;
+            while other < earlier.len() {
+                if contains(earlier[other].handled(), mine[at]) {
+                    let text = Text::new().add("the event ").add(mine[at]).add(" has two handlers, ");
+                    let text = text.add(earlier[other].method).add(" and ").add(self.method);
+                    panic!("{}", text.add(": keep one of them").as_str())
+                }
+                other += 1;
+            }
+            at += 1;
+        }
+    }
+
+    /// Whether it is named as the enum that it takes.
+    const fn takes_all(&self) -> bool {
+        self.names.len() > 1 && equal(self.method, self.snake)
+    }
+}
+
+/// The first of the names, for a pattern; no event has the empty one.
+#[must_use]
+pub const fn first(names: &'static [&'static str]) -> &'static str {
+    if names.is_empty() { "" } else { names[0] }
+}
+
+/// How many names the handlers have together.
+#[must_use]
+pub const fn count(handlers: &[Handler]) -> usize {
+    let (mut at, mut sum) = (0, 0);
+    while at < handlers.len() {
+        sum += handlers[at].handled().len();
+        at += 1;
+    }
+    sum
+}
+
+/// The names of all handlers; `N` is their [`count`].
+#[must_use]
+pub const fn concat<const N: usize>(handlers: &[Handler]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut at, mut end) = (0, 0);
+    while at < handlers.len() {
+        let names = handlers[at].handled();
+        let mut name = 0;
+        while name < names.len() {
+            all[end] = names[name];
+            (name, end) = (name + 1, end + 1);
+        }
+        at += 1;
+    }
+    all
+}
+
+/// The part of `names` with `wanted` only, read as a method's name or as the event's own.
+const fn only(names: &'static [&'static str], wanted: &str, as_method: bool) -> &'static [&'static str] {
+    let mut at = 0;
+    while at < names.len() {
+        if fits(names[at], wanted, as_method) {
+            let (_, from) = names.split_at(at);
+            return from.split_at(1).0;
+        }
+        at += 1;
+    }
+    &[]
+}
+
+const fn contains(names: &[&str], name: &str) -> bool {
+    let mut at = 0;
+    while at < names.len() {
+        if equal(names[at], name) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn equal(left: &str, right: &str) -> bool {
+    fits(left, right, false)
+}
+
+const fn fits(name: &str, wanted: &str, as_method: bool) -> bool {
+    let (name, wanted) = (name.as_bytes(), wanted.as_bytes());
+    if name.len() != wanted.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < name.len() {
+        if (if as_method { in_method(name[at]) } else { name[at] }) != wanted[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// A method cannot have an event's `.` and `-` in its name.
+const fn in_method(byte: u8) -> u8 {
+    if matches!(byte, b'.' | b'-') { b'_' } else { byte }
+}
+
+/// A text that grows at compile time; what does not fit is cut off.
+#[derive(Clone, Copy)]
+struct Text {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Text {
+    const fn new() -> Self {
+        Self { bytes: [0; 512], len: 0 }
+    }
+
+    const fn add(self, text: &str) -> Self {
+        self.push(text, false)
+    }
+
+    const fn add_method(self, name: &str) -> Self {
+        self.push(name, true)
+    }
+
+    const fn add_list(self, names: &[&str]) -> Self {
+        let mut text = self;
+        let mut at = 0;
+        while at < names.len() {
+            if at > 0 {
+                text = text.add(if at + 1 == names.len() { " and " } else { ", " });
+            }
+            text = text.add(names[at]);
+            at += 1;
+        }
+        text
+    }
+
+    const fn push(mut self, text: &str, as_method: bool) -> Self {
+        let text = text.as_bytes();
+        let mut at = 0;
+        while at < text.len() && self.len < self.bytes.len() {
+            self.bytes[self.len] = if as_method { in_method(text[at]) } else { text[at] };
+            (at, self.len) = (at + 1, self.len + 1);
+        }
+        self
+    }
+
+    const fn as_str(&self) -> &str {
+        match core::str::from_utf8(self.bytes.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => "the handler's name does not fit its event: name it as the event, with `_` for `.`",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Handler = Handler {
+        method: "room_event",
+        on: None,
+        event: "RoomEvent",
+        snake: "room_event",
+        names: &["room.joined", "room.left", "room-left"],
+    };
+
+    fn error(check: impl FnOnce() + std::panic::UnwindSafe) -> String {
+        *std::panic::catch_unwind(check).unwrap_err().downcast().unwrap()
+    }
+
+    #[test]
+    fn a_name_says_which_events_are_handled() {
+        assert_eq!(ROOM.handled(), ROOM.names);
+        assert_eq!(Handler { method: "room_joined", ..ROOM }.handled(), ["room.joined"]);
+        assert_eq!(Handler { method: "room_left", ..ROOM }.handled(), ["room.left"]);
+        assert_eq!(Handler { on: Some("room-left"), ..ROOM }.handled(), ["room-left"]);
+        assert!(Handler { method: "room", ..ROOM }.handled().is_empty());
+        assert!(Handler { on: Some("room_left"), ..ROOM }.handled().is_empty());
+        // A struct called as the method says nothing where its event has another name.
+        assert!(Handler { names: &["chat"], ..ROOM }.handled().is_empty());
+        Handler { names: &[], ..ROOM }.check();
+    }
+
+    #[test]
+    fn a_text_says_what_to_write() {
+        let chat = Handler { method: "chat", names: &["chat.on-line"], event: "Chat", ..ROOM };
+        assert_eq!(
+            error(move || chat.check()),
+            "the handler chat takes Chat, whose event is chat.on-line: name it chat_on_line, or write \
+             #[on(\"chat.on-line\")] above it"
+        );
+        assert_eq!(
+            error(|| Handler { on: Some("x"), ..ROOM }.check()),
+            "the handler room_event takes RoomEvent, whose events are room.joined, room.left and room-left, \
+             not x: write #[on(\"room.joined\")]"
+        );
+        // Cut within a letter, a text is replaced.
+        let long: &'static str = format!("x{}", "é".repeat(400)).leak();
+        assert!(
+            error(move || Handler { method: long, ..ROOM }.check())
+                .starts_with("the handler's name does not")
+        );
+    }
+
+    /// The macros work in this crate too.
+    #[test]
+    fn the_macros_find_the_crate() {
+        use serde::{Deserialize, Serialize};
+
+        use crate::{Context, EventHandlers, Result};
+
+        #[derive(Clone, Serialize, Deserialize, crate::Event)]
+        struct Tick {}
+
+        struct Clock;
+
+        #[crate::event_handlers]
+        impl Clock {
+            async fn tick(&mut self, _event: &Tick, _ctx: &mut Context) -> Result<()> {
+                Ok(())
+            }
+        }
+
+        assert_eq!(Clock::EVENTS, [Tick {}.name()]);
+    }
+}

@@ -1,0 +1,147 @@
+//! An event's wire form: a map with `type` beside the event's fields, as Channels writes it.
+//!
+//! The form comes from two thin wrappers around serde's own traits, one that writes `type` first and one
+//! that hides it from who reads. So the usual serde attributes keep their meaning, and nothing is copied
+//! into a tree on the way.
+//!
+//! Both formats are written as for people: a value with two forms, such as an IP address, is a text in
+//! MessagePack too, which is what the other side of a JSON text, or Python, expects.
+
+mod de;
+mod ser;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use serde::Deserialize;
+
+use self::value::Value;
+use super::{Event, EventError, Format};
+
+/// How deep an event may nest. It is serde_json's own limit, here for MessagePack as well: rmp-serde's
+/// default of 1,024 does not fit the stack of a worker thread.
+const MAX_DEPTH: usize = 128;
+
+/// Writes `event` as a JSON text, `type` first.
+///
+/// # Errors
+/// [`EventError::Unwritable`] where the event is not written as a map with text keys, or has a field
+/// called `type` or `__asgi…` of its own.
+pub fn to_json<E: Event>(event: &E) -> Result<String, EventError> {
+    serde_json::to_string(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
+}
+
+/// Writes `event` as MessagePack, `type` first, fields by name.
+///
+/// # Errors
+/// As [`to_json`].
+pub fn to_msgpack<E: Event>(event: &E) -> Result<Vec<u8>, EventError> {
+    write_msgpack(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
+}
+
+/// Reads an `E`; `type` may stand anywhere, `__asgi…` and unknown fields are ignored.
+///
+/// # Errors
+/// As [`read_type`], and [`EventError::Fields`] where `type` is not a name of `E` or a field does not fit.
+pub fn from_bytes<E: Event>(format: Format, bytes: &[u8]) -> Result<E, EventError> {
+    let name = read_type(format, bytes)?;
+    read_named(format, &name, bytes)
+}
+
+/// Reads an `E` from bytes whose `type` was read before, by [`read_type`].
+///
+/// That first reading is also what bounds the depth: rmp-serde does not count the levels of an enum.
+pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> Result<E, EventError> {
+    let fields = |reason: String| EventError::Fields { name: name.to_owned(), reason };
+    let Some(variant) = E::NAMES.iter().position(|known| *known == name) else {
+        return Err(fields(format!("the type that takes it is for {}", E::NAMES.join(", "))));
+    };
+    match format {
+        Format::Json => {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            E::deserialize(de::Fields::new(&mut json, variant)).map_err(|error| fields(error.to_string()))
+        }
+        Format::MsgPack => {
+            let mut pack = msgpack(bytes);
+            E::deserialize(de::Fields::new(&mut pack, variant)).map_err(|error| fields(error.to_string()))
+        }
+    }
+}
+
+/// The `type` of the event in `bytes`, checked as rule 5 says. Of two, the last counts, as in Python.
+///
+/// It reads all of `bytes`: who gets `Ok` holds one well-formed map and nothing behind it.
+///
+/// # Errors
+/// [`EventError::NotAMap`] where it is no map with text keys, is damaged or nests deeper than 128 levels;
+/// [`EventError::MissingType`] without a `type`; [`EventError::MalformedType`] where that is not a text,
+/// is empty, or starts with `_` or `.`.
+pub fn read_type(format: Format, bytes: &[u8]) -> Result<String, EventError> {
+    let found = match format {
+        Format::Json => read_json::<de::TypeOf>(bytes)?,
+        Format::MsgPack => read_msgpack::<de::TypeOf>(bytes)?,
+    };
+    match found.0 {
+        None => Err(EventError::MissingType),
+        Some(Value::Text(name)) if !name.is_empty() && !name.starts_with(['_', '.']) => Ok(name),
+        Some(Value::Text(name)) => Err(EventError::MalformedType(name)),
+        Some(other) => Err(EventError::MalformedType(other.kind().to_owned())),
+    }
+}
+
+/// Writes an event's bytes in the other format, field by field and in their order.
+///
+/// Numbers keep their value. Bytes become a list of numbers in JSON, and the floats that JSON does not
+/// have become `null`.
+///
+/// # Errors
+/// [`EventError::NotAMap`] where `bytes` are damaged, [`EventError::Unwritable`] where JSON cannot hold
+/// them, as keys that are lists.
+pub fn transcode(from: Format, to: Format, bytes: &[u8]) -> Result<Vec<u8>, EventError> {
+    let value: Value = match from {
+        Format::Json => read_json(bytes)?,
+        Format::MsgPack => read_msgpack(bytes)?,
+    };
+    let name = || read_type(from, bytes).unwrap_or_default();
+    match to {
+        Format::Json => serde_json::to_vec(&value).map_err(|error| unwritable(&name(), &error)),
+        Format::MsgPack => write_msgpack(&value).map_err(|error| unwritable(&name(), &error)),
+    }
+}
+
+fn unwritable(name: &str, reason: &dyn std::error::Error) -> EventError {
+    EventError::Unwritable { name: name.to_owned(), reason: reason.to_string() }
+}
+
+fn write_msgpack<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let mut bytes = Vec::with_capacity(128);
+    value.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable())?;
+    Ok(bytes)
+}
+
+fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
+    // serde_json does not look into the texts it skips, so it would let bad UTF-8 pass.
+    let text = std::str::from_utf8(bytes).map_err(|error| EventError::NotAMap(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| EventError::NotAMap(error.to_string()))
+}
+
+fn read_msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
+    let mut pack = msgpack(bytes);
+    let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(error.to_string()))?;
+    match Value::deserialize(&mut pack) {
+        // No further marker: the end, where it belongs.
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(EventError::NotAMap("there are bytes behind the map".into())),
+    }
+}
+
+type MsgPack<'de> = rmp_serde::Deserializer<
+    rmp_serde::decode::ReadRefReader<'de, [u8]>,
+    rmp_serde::config::HumanReadableConfig<rmp_serde::config::DefaultConfig>,
+>;
+
+fn msgpack(bytes: &[u8]) -> MsgPack<'_> {
+    let mut pack = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
+    pack.set_max_depth(MAX_DEPTH);
+    pack
+}

@@ -1,0 +1,150 @@
+//! The encoded frames that wait to be written to one connection, bounded by bytes.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::transport::limits::{Limits, Overflow};
+
+/// A queue of whole frames. What was popped is on its way and can no longer be dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    /// Set once the last frame was pushed: nothing is taken after it.
+    sealed: bool,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits to be written.
+    Queued,
+    /// It was dropped, or this many older frames were dropped for it.
+    Dropped(usize),
+    /// It does not fit, and the policy is to close the connection.
+    TooSlow,
+    /// The outbox was sealed before.
+    Sealed,
+}
+
+impl Outbox {
+    /// Adds one frame; a frame that comes to an empty outbox always fits.
+    pub(crate) fn push(&mut self, frame: Bytes, limits: &Limits) -> Pushed {
+        if self.sealed {
+            return Pushed::Sealed;
+        }
+        let mut dropped = 0;
+        if self.bytes + frame.len() > limits.outbox_size && !self.frames.is_empty() {
+            match limits.overflow {
+                Overflow::Close => return Pushed::TooSlow,
+                Overflow::DropNewest => return Pushed::Dropped(1),
+                Overflow::DropOldest => {
+                    while self.bytes + frame.len() > limits.outbox_size && self.drop_oldest() {
+                        dropped += 1;
+                    }
+                }
+            }
+        }
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+        if dropped == 0 { Pushed::Queued } else { Pushed::Dropped(dropped) }
+    }
+
+    /// Adds the last frame, whatever the limit says, and takes no more.
+    pub(crate) fn seal(&mut self, last: Option<Bytes>) {
+        if self.sealed {
+            return;
+        }
+        if let Some(frame) = last {
+            self.bytes += frame.len();
+            self.frames.push_back(frame);
+        }
+        self.sealed = true;
+    }
+
+    /// Drops all that waits: its reader is gone, or too slow to be told more than why.
+    pub(crate) fn clear(&mut self) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// Takes the oldest frame, for writing.
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        if self.frames.is_empty() && self.frames.capacity() > 64 {
+            // A burst must not cost its memory for the rest of the connection's life.
+            self.frames = VecDeque::new();
+        }
+        Some(frame)
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(frame) = self.frames.pop_front() else { return false };
+        self.bytes -= frame.len();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(overflow: Overflow) -> (Outbox, Limits) {
+        let limits = Limits::new().outbox_size(10).overflow(overflow);
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(Bytes::from_static(b"aaaa"), &limits), Pushed::Queued);
+        assert_eq!(outbox.push(Bytes::from_static(b"bbbb"), &limits), Pushed::Queued);
+        (outbox, limits)
+    }
+
+    fn drain(mut outbox: Outbox) -> Vec<Bytes> {
+        std::iter::from_fn(|| outbox.pop()).collect()
+    }
+
+    #[test]
+    fn drop_newest_refuses_the_frame_that_does_not_fit() {
+        let (mut outbox, limits) = filled(Overflow::DropNewest);
+        assert_eq!(outbox.push(Bytes::from_static(b"cccc"), &limits), Pushed::Dropped(1));
+        assert_eq!(outbox.push(Bytes::from_static(b"dd"), &limits), Pushed::Queued);
+        assert_eq!(drain(outbox), ["aaaa", "bbbb", "dd"]);
+    }
+
+    #[test]
+    fn drop_oldest_makes_room_by_whole_frames() {
+        let (mut outbox, limits) = filled(Overflow::DropOldest);
+        assert_eq!(outbox.push(Bytes::from_static(b"cccccc"), &limits), Pushed::Dropped(1));
+        assert_eq!(outbox.bytes(), 10);
+        assert_eq!(drain(outbox), ["bbbb", "cccccc"]);
+    }
+
+    #[test]
+    fn close_says_too_slow_and_keeps_what_waits() {
+        let (mut outbox, limits) = filled(Overflow::Close);
+        assert_eq!(outbox.push(Bytes::from_static(b"cccc"), &limits), Pushed::TooSlow);
+        assert_eq!(drain(outbox), ["aaaa", "bbbb"]);
+    }
+
+    #[test]
+    fn one_frame_larger_than_the_limit_fits_an_empty_outbox() {
+        let limits = Limits::new().outbox_size(1);
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(Bytes::from_static(b"large"), &limits), Pushed::Queued);
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), &limits), Pushed::TooSlow);
+    }
+
+    #[test]
+    fn nothing_follows_the_last_frame() {
+        let (mut outbox, limits) = filled(Overflow::Close);
+        outbox.seal(Some(Bytes::from_static(b"close")));
+        outbox.seal(Some(Bytes::from_static(b"close again")));
+        assert_eq!(outbox.push(Bytes::from_static(b"x"), &limits), Pushed::Sealed);
+        assert_eq!(drain(outbox), ["aaaa", "bbbb", "close"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! The queue of jobs that other threads have for one hub, bounded by bytes.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{Delivery, fan_out::Parcel, hub::Key};
+use crate::{Envelope, GroupName, layers::LayerError};
+
+/// How many bytes of deliveries may wait for one worker.
+const QUEUE_BYTES: usize = 8 << 20;
+/// How long a send waits for room in another worker's queue.
+const SEND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What another thread asks of a hub.
+///
+/// Deliveries hold room in the queue until they ran. The others are awaited by who asks for them, one at
+/// a time, and so need no bound of their own.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Close every connection that belongs to this drain.
+    CloseAll { drain: u64 },
+    /// Hand an event to the members of a group.
+    Deliver {
+        group: GroupName,
+        parcel: Parcel,
+        /// Says how far it got, where someone wants to know.
+        reply: Option<oneshot::Sender<Delivery>>,
+        room: OwnedSemaphorePermit,
+    },
+    /// Make a connection a member.
+    Join { key: Key, group: GroupName, reply: oneshot::Sender<Result<(), LayerError>> },
+    /// End a connection's membership.
+    Leave { key: Key, group: GroupName, reply: oneshot::Sender<()> },
+    /// Hand an event to one connection.
+    Send { key: Key, envelope: Envelope, reply: oneshot::Sender<Result<(), LayerError>> },
+}
+
+/// One hub's queue; its address for every other thread.
+#[derive(Debug)]
+pub(crate) struct WorkerQueue {
+    /// Unique in the process.
+    id: u64,
+    room: Arc<Semaphore>,
+    /// Only pushed to and popped from under the lock; jobs are run and dropped outside it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    hub: Option<Waker>,
+    closed: bool,
+}
+
+/// The worker's thread has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkerGone;
+
+/// Why a delivery was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Behind,
+    Gone,
+}
+
+impl WorkerQueue {
+    pub(crate) fn new() -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Queues a job that needs no room.
+    pub(crate) fn push(&self, job: Job) -> Result<(), WorkerGone> {
+        let waker = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                drop(state);
+                // A job may hold the last handle on a user's event: not to be dropped under the lock.
+                drop(job);
+                return Err(WorkerGone);
+            }
+            state.jobs.push_back(job);
+            state.hub.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Queues a delivery, waiting for room up to the deadline.
+    pub(crate) async fn deliver(
+        &self,
+        group: GroupName,
+        parcel: Parcel,
+        reply: Option<oneshot::Sender<Delivery>>,
+    ) -> Result<(), Refused> {
+        let weight = parcel.weight().min(QUEUE_BYTES) as u32;
+        let room = match Arc::clone(&self.room).try_acquire_many_owned(weight) {
+            Ok(room) => room,
+            Err(_) => self.wait_for_room(weight).await?,
+        };
+        self.push(Job::Deliver { group, parcel, reply, room }).map_err(|WorkerGone| Refused::Gone)
+    }
+
+    async fn wait_for_room(&self, weight: u32) -> Result<OwnedSemaphorePermit, Refused> {
+        let acquire = Arc::clone(&self.room).acquire_many_owned(weight);
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return match tokio::time::timeout(SEND_DEADLINE, acquire).await {
+                Ok(Ok(room)) => Ok(room),
+                Ok(Err(_)) => Err(Refused::Gone),
+                Err(_) => Err(Refused::Behind),
+            };
+        }
+        // A thread without a runtime has no timer; it may sleep, having nothing else to run.
+        let deadline = std::time::Instant::now() + SEND_DEADLINE;
+        loop {
+            match Arc::clone(&self.room).try_acquire_many_owned(weight) {
+                Ok(room) => return Ok(room),
+                Err(tokio::sync::TryAcquireError::Closed) => return Err(Refused::Gone),
+                Err(_) if std::time::Instant::now() > deadline => return Err(Refused::Behind),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// The next job, for the hub's task.
+    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Job> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.jobs.pop_front() {
+            Some(job) => Poll::Ready(job),
+            None => {
+                state.hub = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Refuses all that comes, and drops what waits: who waits for a reply learns that the worker is gone.
+    pub(crate) fn close(&self) {
+        let jobs = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.closed = true;
+            std::mem::take(&mut state.jobs)
+        };
+        self.room.close();
+        drop(jobs);
+    }
+}

@@ -1,0 +1,122 @@
+//! What every host does with a handshake: route it, run the middleware, start the consumer, await its answer.
+
+use std::{rc::Rc, sync::Arc};
+
+use tokio::sync::oneshot;
+
+use super::shutdown::{Drain, Live};
+use crate::{
+    Consumer, Result, Scope,
+    consumer::{
+        Context, actor,
+        connection::{Accepted, Answer, Connection},
+    },
+    error::MisuseError,
+    groups::{fan_out::Class, hub},
+    layers::Layers,
+    middleware::{self, Rejection},
+    routing::{Routes, endpoint::Endpoint},
+    transport::{Input, Wire, limits::Limits},
+};
+
+/// What the handshakes of one mount are answered with.
+pub(crate) struct Application {
+    pub(crate) routes: Routes,
+    pub(crate) layers: Layers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) drain: Drain,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl Application {
+    /// Runs the middleware and the consumer's `connect`. `input` makes what reads from the client.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        mut scope: Scope,
+        input: impl FnOnce(&Limits) -> Box<dyn Input>,
+    ) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        if let Err(rejection) = middleware::admit(&endpoint.middleware, &mut scope).await {
+            return Err(rejection.with_headers_of(&scope));
+        }
+        let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
+        let input = input(&limits);
+        let start = Start {
+            scope: Box::new(scope),
+            layers: self.layers.clone(),
+            limits,
+            drain: self.drain.clone(),
+            input,
+            wire: Wire::WebSocket,
+        };
+        match endpoint.starter.start(start) {
+            Ok(Some(starting)) => starting.answer().await,
+            Ok(None) => Err(Rejection::unavailable("the server is shutting down")),
+            Err(error) => Err(Rejection::from(error)),
+        }
+    }
+}
+
+/// All that a consumer is started with.
+pub(crate) struct Start {
+    pub(crate) scope: Box<Scope>,
+    pub(crate) layers: Layers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) drain: Drain,
+    pub(crate) input: Box<dyn Input>,
+    pub(crate) wire: Wire,
+}
+
+/// A consumer that was started and has not answered yet. Dropped, its client is gone.
+pub(crate) struct Starting {
+    connection: Option<Rc<Connection>>,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Start {
+    /// Starts the actor of a consumer.
+    ///
+    /// # Errors
+    /// [`MisuseError::NoLayer`] where the consumer's layer is not configured.
+    pub(crate) fn start<C: Consumer>(
+        self,
+        make: impl FnOnce(&Scope) -> Result<C> + 'static,
+    ) -> Result<Option<Starting>, MisuseError> {
+        let layer = self.layers.get(C::LAYER).ok_or_else(|| MisuseError::NoLayer(C::LAYER.to_owned()))?.clone();
+        let hub = hub::of_thread(layer.backend().groups().directory());
+        let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
+        let (sender, answer) = oneshot::channel();
+        let connection = Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender);
+        let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
+        actor::start(make, context, self.input);
+        Ok(Some(Starting { connection: Some(connection), answer }))
+    }
+}
+
+impl Starting {
+    /// Waits for `connect` to accept or reject.
+    pub(crate) async fn answer(mut self) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        let answer = (&mut self.answer).await;
+        // Answered: from here on the transport says when the client is gone.
+        let connection = self.connection.take();
+        match (answer, connection) {
+            (Ok(Answer::Accept(accepted)), Some(connection)) => Ok((connection, accepted)),
+            (Ok(Answer::Reject(rejection)), _) => Err(rejection),
+            // The actor ended without an answer: the worker is shutting down.
+            _ => Err(Rejection::unavailable("the server is shutting down")),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.gone();
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Consumers inside an `actix_web::App`.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
+    error::Error,
+    guard::{self, GuardContext},
+    http::header,
+    web::{self, Bytes, ServiceConfig},
+};
+
+use super::{Drain, application::Application};
+use crate::{
+    Layer, Limits, MemoryLayer, Scope,
+    consumer::connection::Connection,
+    layers::Layers,
+    routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
+    transport::websocket::{handshake, reader::Reader},
+};
+
+/// Consumers for an `actix_web::App`: the routes, and what their consumers run with.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer};
+/// use greenroom::{Mount, prelude::*};
+///
+/// #[derive(NoEvents)]
+/// struct Echo;
+/// impl Consumer for Echo {
+///     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+///         ctx.send_text(message.text()?.to_owned())
+///     }
+/// }
+///
+/// #[actix_web::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
+///     let server = HttpServer::new(move || App::new().configure(mount.configure())).bind("127.0.0.1:8000")?;
+///     Ok(greenroom::run(server).await?)
+/// }
+/// ```
+///
+/// Every request that asks for `Upgrade: websocket` is routed by the mount's own router, and answered 404 where that
+/// has no route; all others go to the routes of the App. Configure it before routes of the App on the same paths.
+#[derive(Clone)]
+pub struct Mount {
+    routes: Routes,
+    http: Option<HttpRoutes>,
+    layers: HashMap<String, Layer>,
+    limits: Limits,
+    drain: Drain,
+}
+
+impl Mount {
+    /// For these routes, with a memory layer and the default limits.
+    ///
+    /// Routes without an origin validator of their own get [`SameOrigin`](crate::middleware::SameOrigin).
+    ///
+    /// # Errors
+    /// [`RouteErrors`] names every pattern that is malformed and every two routes that collide.
+    pub fn new(routes: impl Into<ProtocolTypeRouter>) -> Result<Self, RouteErrors> {
+        let protocols = routes.into();
+        Ok(Self {
+            routes: protocols.websocket.unwrap_or_default().build()?,
+            http: protocols.http,
+            layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
+            limits: Limits::new(),
+            drain: Drain::process(),
+        })
+    }
+
+    /// The layer of all consumers that name no other. Default: a [`MemoryLayer`] of the mount's own.
+    #[must_use]
+    pub fn layer(self, layer: impl Into<Layer>) -> Self {
+        self.layer_as("default", layer)
+    }
+
+    /// A layer under an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).
+    #[must_use]
+    pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {
+        self.layers.insert(alias.into(), layer.into());
+        self
+    }
+
+    /// The limits of all routes that have none of their own.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The drain that ends these connections. Default: [`Drain::process`], which [`run`](crate::run) uses.
+    #[must_use]
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// The default layer, for sending from elsewhere.
+    #[must_use]
+    pub fn default_layer(&self) -> &Layer {
+        &self.layers["default"]
+    }
+
+    /// What `App::configure` takes, anew for each App.
+    pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let application = Arc::new(self.application());
+        let http = self.http.clone();
+        move |config: &mut ServiceConfig| {
+            let upgrade = move |request: HttpRequest, payload: web::Payload| {
+                let application = Arc::clone(&application);
+                async move { upgrade(&application, request, payload).await }
+            };
+            config.service(
+                web::scope("").guard(guard::fn_guard(asks_for_websocket)).default_service(web::to(upgrade)),
+            );
+            if let Some(http) = http {
+                http(config);
+            }
+        }
+    }
+
+    /// What handshakes are answered with.
+    pub(crate) fn application(&self) -> Application {
+        Application {
+            routes: self.routes.clone(),
+            layers: Layers::new(self.layers.clone()),
+            limits: Arc::new(self.limits.clone()),
+            drain: self.drain.clone(),
+        }
+    }
+
+    /// The routes, for making paths of their names.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("routes", &self.routes).field("layers", &self.layers).finish_non_exhaustive()
+    }
+}
+
+/// Whether a request asks to become a WebSocket, whatever else is wrong with it.
+fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
+    ctx.head().headers().get_all(header::UPGRADE).any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
+    })
+}
+
+/// Answers a handshake; the actor and the body that it leaves behind are the connection.
+async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let mut scope = Scope::from_request(&request);
+    let Some(endpoint) = application.routes.route(&mut scope) else {
+        tracing::info!(path = request.path(), "no route for a WebSocket");
+        return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
+    };
+    let offer = match handshake::check(&request) {
+        Ok(offer) => offer,
+        Err(error) => {
+            tracing::info!(path = request.path(), %error, "a bad handshake");
+            return error.response();
+        }
+    };
+    // Nothing of actix's request is kept: its headers pin the read buffer.
+    drop(request);
+    let input = |limits: &Limits| Box::new(Reader::new(payload, limits.message_size)) as Box<_>;
+    match application.open(&endpoint, scope, input).await {
+        Ok((connection, accepted)) => {
+            let body = OutboxBody { connection };
+            offer.accept(accepted.subprotocol.as_deref(), accepted.headers).body(body)
+        }
+        Err(rejection) => rejection.into(),
+    }
+}
+
+/// Drains the outbox into the socket, and does nothing else: a client that stops reading stops only this.
+struct OutboxBody {
+    connection: Rc<Connection>,
+}
+
+impl MessageBody for OutboxBody {
+    type Error = Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let frame = ready!(self.connection.poll_outbox(cx));
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
+impl Drop for OutboxBody {
+    fn drop(&mut self) {
+        if !self.connection.is_finished() {
+            self.connection.gone();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What every layer is configured by.
+
+use std::time::Duration;
+
+use crate::ChannelName;
+
+/// The bounds and lifetimes of a layer: the fields of Channels, with its defaults.
+///
+/// | Field | Default | At the limit |
+/// |---|---|---|
+/// | [`capacity`](Self::capacity) | 100 messages a channel or inbox | `send` fails with `ChannelFull`, a `group_send` drops for that member and counts (rule 23) |
+/// | [`expiry`](Self::expiry) | 60 s | a message that nobody received is dropped |
+/// | [`group_expiry`](Self::group_expiry) | 86,400 s | a queue leaves its groups; a live consumer never does |
+/// | [`channels`](Self::channels) | 100,000 queues | `send` and `receive` fail with `TooManyChannels` |
+/// | [`group_queues`](Self::group_queues) | 10,000 queues a group | `group_add` fails with `TooManyQueues` |
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct LayerConfig {
+    pub(crate) capacity: usize,
+    pub(crate) channel_capacity: Vec<(String, usize)>,
+    pub(crate) expiry: Duration,
+    pub(crate) group_expiry: Duration,
+    pub(crate) channels: usize,
+    pub(crate) group_queues: usize,
+}
+
+impl Default for LayerConfig {
+    fn default() -> Self {
+        Self {
+            capacity: 100,
+            channel_capacity: Vec::new(),
+            expiry: Duration::from_secs(60),
+            group_expiry: Duration::from_secs(86_400),
+            channels: 100_000,
+            group_queues: 10_000,
+        }
+    }
+}
+
+impl LayerConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many messages wait in a channel, or events in a consumer's inbox. Default 100, at least 1.
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages.max(1);
+        self
+    }
+
+    /// Another capacity for the channels whose whole name fits `pattern`; the first that fits counts.
+    ///
+    /// `*` stands for any characters, `?` for one, `[abc]` and `[!abc]` for one of a set, as in Python's `fnmatch`.
+    pub fn channel_capacity(mut self, pattern: impl Into<String>, messages: usize) -> Self {
+        self.channel_capacity.push((pattern.into(), messages.max(1)));
+        self
+    }
+
+    /// How long a message waits to be received. Default 60 s.
+    pub fn expiry(mut self, time: Duration) -> Self {
+        self.expiry = time;
+        self
+    }
+
+    /// How long a queue stays in a group after its last `group_add`. Default one day.
+    pub fn group_expiry(mut self, time: Duration) -> Self {
+        self.group_expiry = time;
+        self
+    }
+
+    /// How many queues may hold messages at once. Default 100,000.
+    pub fn channels(mut self, count: usize) -> Self {
+        self.channels = count;
+        self
+    }
+
+    /// How many queues one group may have. Default 10,000.
+    pub fn group_queues(mut self, count: usize) -> Self {
+        self.group_queues = count;
+        self
+    }
+
+    /// The capacity of a channel.
+    pub(crate) fn capacity_of(&self, channel: &ChannelName) -> usize {
+        let fits = |(pattern, _): &&(String, usize)| fits(pattern.as_bytes(), channel.as_bytes());
+        self.channel_capacity.iter().find(fits).map_or(self.capacity, |(_, capacity)| *capacity)
+    }
+}
+
+/// Whether `text` fits a pattern of `fnmatch`. A `[` without its `]` stands for itself.
+fn fits(mut pattern: &[u8], mut text: &[u8]) -> bool {
+    // Where to go on after the last `*`: it may take one more character.
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        if let Some((&b'*', rest)) = pattern.split_first() {
+            pattern = rest;
+            retry = Some((pattern, text));
+            continue;
+        }
+        if let Some((&first, rest_of_text)) = text.split_first()
+            && let Some(rest) = fits_one(pattern, first)
+        {
+            (pattern, text) = (rest, rest_of_text);
+            continue;
+        }
+        if pattern.is_empty() && text.is_empty() {
+            return true;
+        }
+        let Some((after_star, [_, shorter @ ..])) = retry else { return false };
+        retry = Some((after_star, shorter));
+        (pattern, text) = (after_star, shorter);
+    }
+}
+
+/// The rest of the pattern, where its first element fits `byte`.
+fn fits_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
+    let (&first, rest) = pattern.split_first()?;
+    match first {
+        b'?' => Some(rest),
+        b'[' => {
+            let (negated, set) = match rest.strip_prefix(b"!") {
+                Some(set) => (true, set),
+                None => (false, rest),
+            };
+            // A `]` right at the start is a member of the set.
+            let Some(end) = set.iter().skip(1).position(|b| *b == b']').map(|at| at + 1) else {
+                return (byte == b'[').then_some(rest);
+            };
+            let mut members = &set[..end];
+            let mut found = false;
+            while let Some((&from, others)) = members.split_first() {
+                if let [b'-', to, others @ ..] = others {
+                    found |= (from..=*to).contains(&byte);
+                    members = others;
+                } else {
+                    found |= from == byte;
+                    members = others;
+                }
+            }
+            (found != negated).then_some(&set[end + 1..])
+        }
+        _ => (first == byte).then_some(rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_as_fnmatch_does() {
+        let cases = [
+            ("one", "one", true),
+            ("one", "one!x", false),
+            ("*", "", true),
+            ("specific.*", "specific.abc!def", true),
+            ("http.re*st", "http.request", true),
+            ("http.re*st", "http.requests", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a[bc]d", "acd", true),
+            ("a[!bc]d", "acd", false),
+            ("a[0-9]d", "a5d", true),
+            ("a[", "a[", true),
+            ("*a*b*c", "xxaxxbxxc", true),
+            ("*a*b*c", "xxaxxcxxb", false),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(fits(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_pattern_that_fits_counts() {
+        let config = LayerConfig::new().capacity(7).channel_capacity("one", 1).channel_capacity("o*", 2);
+        let capacity = |name: &str| config.capacity_of(&ChannelName::new(name).unwrap());
+        assert_eq!((capacity("one"), capacity("other"), capacity("two")), (1, 2, 7));
+    }
+}

@@ -1,0 +1,178 @@
+//! The in-process part of every layer, as backends see it.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use tokio::sync::oneshot;
+
+use super::{LayerConfig, LayerError};
+use crate::{
+    ChannelName, Delivery, Envelope, GroupName, NameError,
+    groups::{
+        directory::Directory,
+        hub::Key,
+        queue::{Job, WorkerGone, WorkerQueue},
+    },
+    metrics::Metrics,
+};
+
+/// The consumers, groups and queues of this process, for one layer.
+///
+/// A backend holds one. It hands to it the events that arrive for this process, and asks it nothing else.
+#[derive(Debug)]
+pub struct Groups(Arc<Directory>);
+
+impl Groups {
+    /// With the bounds of `config`.
+    #[must_use]
+    pub fn new(config: LayerConfig) -> Self {
+        Self(Directory::new(config))
+    }
+
+    pub(crate) fn directory(&self) -> &Arc<Directory> {
+        &self.0
+    }
+
+    /// Hands an event to every member of a group in this process.
+    pub async fn publish(&self, group: &GroupName, envelope: Envelope) {
+        self.0.publish(group, envelope, false).await;
+    }
+
+    /// As [`publish`](Self::publish), and waits to say how far the event got.
+    pub async fn publish_counted(&self, group: &GroupName, envelope: Envelope) -> Delivery {
+        self.0.publish(group, envelope, true).await
+    }
+
+    /// Hands an event to a consumer of this process, or to a queue.
+    ///
+    /// # Errors
+    /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`], [`LayerError::TooManyChannels`].
+    pub async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
+        match consumer_of(channel) {
+            Some((hub, key)) => self.ask(hub, |reply| Job::Send { key, envelope, reply }).await?,
+            None => self.0.queues.push(channel, envelope, &self.0.config, &self.0.counters),
+        }
+    }
+
+    /// Waits for the next message of a queue. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`LayerError::ConsumerChannel`], [`LayerError::WrongProcess`] (rule 30), [`LayerError::TooManyChannels`].
+    pub async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        if consumer_of(channel).is_some() {
+            return Err(LayerError::ConsumerChannel(channel.clone()));
+        }
+        if channel.local().is_some() && !is_ours(channel) {
+            return Err(LayerError::WrongProcess(channel.clone()));
+        }
+        self.0.queues.receive(channel, &self.0.counters).await
+    }
+
+    /// Makes the name of a queue of this process.
+    ///
+    /// # Errors
+    /// [`LayerError::Name`] where `prefix` holds what a name may not.
+    pub fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
+        let made: Result<_, NameError> = ChannelName::new(format!("{prefix}{}!{}", *PROCESS, random_text()));
+        made.map_err(LayerError::Name)
+    }
+
+    /// Adds a consumer of this process, or a queue, to a group.
+    ///
+    /// # Errors
+    /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`], [`LayerError::TooManyQueues`].
+    pub async fn add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        match consumer_of(channel) {
+            Some((hub, key)) => self.ask(hub, |reply| Job::Join { key, group: group.clone(), reply }).await?,
+            None => self.0.add_queue(group, channel),
+        }
+    }
+
+    /// Takes a consumer of this process, or a queue, out of a group.
+    ///
+    /// # Errors
+    /// None: who has gone is in no group.
+    pub async fn discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        match consumer_of(channel) {
+            Some((hub, key)) => {
+                let left = self.ask(hub, |reply| Job::Leave { key, group: group.clone(), reply }).await;
+                debug_assert!(matches!(left, Ok(()) | Err(LayerError::NoReceiver)), "{left:?}");
+            }
+            None => self.0.remove_queue(group, channel),
+        }
+        Ok(())
+    }
+
+    /// Forgets every message and every queue of every group.
+    pub fn flush(&self) {
+        self.0.flush();
+    }
+
+    /// What was lost, and why.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.counters.read()
+    }
+
+    /// How many groups have members in this process.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.0.group_count()
+    }
+
+    /// How many queues hold a message or have a reader.
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.0.queues.len()
+    }
+
+    /// Asks the hub of a consumer, in the order of all that is asked of it.
+    async fn ask<T>(&self, hub: u64, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, LayerError> {
+        let queue: Arc<WorkerQueue> = self.0.hub(hub).ok_or(LayerError::NoReceiver)?;
+        let (reply, answer) = oneshot::channel();
+        queue.push(job(reply)).map_err(|WorkerGone| LayerError::NoReceiver)?;
+        answer.await.map_err(|_| LayerError::NoReceiver)
+    }
+}
+
+/// What tells the channels of this process from those of others: 12 random characters.
+static PROCESS: LazyLock<String> = LazyLock::new(random_text);
+
+/// 12 characters that nobody else has: random keys of the standard library's hasher, and a counter.
+fn random_text() -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let hasher = RandomState::new();
+    let count = COUNTER.fetch_add(1, Relaxed);
+    let mut number = u128::from(hasher.hash_one(count)) << 64 | u128::from(hasher.hash_one(!count));
+    let mut text = String::with_capacity(12);
+    for _ in 0..12 {
+        text.push(char::from(ALPHABET[(number % 62) as usize]));
+        number /= 62;
+    }
+    text
+}
+
+/// The channel of a consumer: `specific.<process>!<hub>.<slot>.<serial>`.
+pub(crate) fn consumer_channel(hub: u64, key: Key) -> ChannelName {
+    ChannelName::new(format!("specific.{}!{hub}.{}.{}", *PROCESS, key.slot, key.serial))
+        .expect("letters, digits and dots, at most 90 of them")
+}
+
+fn is_ours(channel: &ChannelName) -> bool {
+    channel.non_local().strip_suffix('!').is_some_and(|name| name.ends_with(PROCESS.as_str()))
+}
+
+/// The hub and key of a consumer's channel of this process; `None` for every other name.
+fn consumer_of(channel: &ChannelName) -> Option<(u64, Key)> {
+    let mut parts = channel.local()?.split('.');
+    let hub = parts.next()?.parse().ok()?;
+    let slot = parts.next()?.parse().ok()?;
+    let serial = parts.next()?.parse().ok()?;
+    (parts.next().is_none() && is_ours(channel)).then_some((hub, Key { slot, serial }))
+}

@@ -1,0 +1,84 @@
+//! The layer inside one process.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{ChannelLayer, Groups, LayerConfig, LayerError};
+use crate::{ChannelName, Delivery, Envelope, GroupName};
+
+/// The layer inside one process: for programs of one process, and for tests.
+///
+/// Unlike Channels' `InMemoryChannelLayer` it serves all threads of the process, its `channel_capacity`
+/// works, an expired message leaves the groups of its channel alone, and no operation walks what it is not about.
+#[derive(Debug)]
+pub struct MemoryLayer {
+    groups: Groups,
+}
+
+impl MemoryLayer {
+    /// With the defaults of [`LayerConfig`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_config(LayerConfig::new())
+    }
+
+    /// With other bounds.
+    #[must_use]
+    pub fn with_config(config: LayerConfig) -> Self {
+        Self { groups: Groups::new(config) }
+    }
+}
+
+impl Default for MemoryLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl ChannelLayer for MemoryLayer {
+    fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
+        self.groups.send(channel, envelope).await
+    }
+
+    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        self.groups.receive(channel).await
+    }
+
+    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
+        self.groups.new_channel(prefix)
+    }
+
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.groups.add(group, channel).await
+    }
+
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.groups.discard(group, channel).await
+    }
+
+    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
+        self.groups.publish(group, envelope).await;
+        Ok(())
+    }
+
+    async fn group_send_counted(&self, group: &GroupName, envelope: Envelope) -> Result<Delivery, LayerError> {
+        Ok(self.groups.publish_counted(group, envelope).await)
+    }
+
+    async fn flush(&self) -> Result<(), LayerError> {
+        self.groups.flush();
+        Ok(())
+    }
+}
+
+impl From<MemoryLayer> for super::Layer {
+    fn from(layer: MemoryLayer) -> Self {
+        Self::from_arc(Arc::new(layer))
+    }
+}

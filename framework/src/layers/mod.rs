@@ -1,0 +1,292 @@
+//! Channel layers: how events reach consumers, groups and queues, in one process or over a server.
+//!
+//! Programs hold a [`Layer`]; backends implement [`ChannelLayer`] around the in-process [`Groups`].
+
+mod config;
+mod local;
+mod memory;
+pub(crate) mod queues;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
+
+use async_trait::async_trait;
+
+pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
+pub(crate) use self::local::consumer_channel;
+use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::hub, metrics::Metrics};
+
+/// Why a layer did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The channel holds as many messages as its capacity allows (rule 23).
+    ChannelFull(ChannelName),
+    /// A consumer reads this channel itself: it cannot be received from.
+    ConsumerChannel(ChannelName),
+    /// The name that was to be made is not one.
+    Name(NameError),
+    /// The consumer of this channel has gone.
+    NoReceiver,
+    /// At most this many queues may hold messages.
+    TooManyChannels {
+        /// [`LayerConfig::channels`].
+        limit: usize,
+    },
+    /// At most this many groups a connection.
+    TooManyGroups {
+        /// [`Limits::groups`](crate::Limits::groups).
+        limit: usize,
+    },
+    /// At most this many queues a group.
+    TooManyQueues {
+        /// [`LayerConfig::group_queues`].
+        limit: usize,
+    },
+    /// A blocking call on a thread that runs consumers would stop them all.
+    WouldBlock,
+    /// The channel belongs to another process: only that one can receive from it (rule 30).
+    WrongProcess(ChannelName),
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChannelFull(channel) => {
+                write!(f, "the channel {channel:?} is full: its receiver is too slow, or raise LayerConfig::capacity", channel = channel.as_str())
+            }
+            Self::ConsumerChannel(channel) => {
+                write!(f, "a consumer reads the channel {:?} itself: give it a handler instead", channel.as_str())
+            }
+            Self::Name(_) => f.write_str("no channel name can be made"),
+            Self::NoReceiver => f.write_str("the consumer of this channel has gone"),
+            Self::TooManyChannels { limit } => {
+                write!(f, "{limit} channels hold messages already: receive them, or raise LayerConfig::channels")
+            }
+            Self::TooManyGroups { limit } => {
+                write!(f, "the connection is in {limit} groups already: leave some, or raise Limits::groups")
+            }
+            Self::TooManyQueues { limit } => {
+                write!(f, "the group has {limit} queues already: discard some, or raise LayerConfig::group_queues")
+            }
+            Self::WouldBlock => f.write_str("a blocking call on a worker's thread: await the call without `_blocking`"),
+            Self::WrongProcess(channel) => {
+                write!(f, "the channel {:?} belongs to another process", channel.as_str())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LayerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Name(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A backend: implement it to bring events over another server. Programs use it through [`Layer`].
+///
+/// What the process itself needs, its members and queues, is [`Groups`]: a backend holds one and hands to
+/// it what arrives. Delivery is at most once (rule 24).
+#[async_trait]
+pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
+    /// The in-process part: who is connected here, and in which groups.
+    fn groups(&self) -> &Groups;
+
+    /// Sends to one channel: a consumer's, or a queue's.
+    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError>;
+
+    /// Waits for the next message of a queue. Dropping the future must lose nothing (rule 8 is mended).
+    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError>;
+
+    /// Makes the name of a queue that only this process receives from: `<prefix><process>!<random>`.
+    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError>;
+
+    /// Adds a channel to a group, or renews its membership (rule 26).
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+
+    /// Takes a channel out of a group; nothing happens where it is not in it (rule 26).
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+
+    /// Sends to every member of a group. A full member misses the event; that is no error (rule 23).
+    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError>;
+
+    /// As `group_send`, and waits to say how far the event got in this process.
+    async fn group_send_counted(&self, group: &GroupName, envelope: Envelope) -> Result<Delivery, LayerError>;
+
+    /// Drops every message and every membership of a queue. Consumers stay in their groups.
+    async fn flush(&self) -> Result<(), LayerError>;
+}
+
+/// A channel layer, for use from anywhere: hooks, HTTP handlers, jobs, other threads. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Layer(Arc<dyn ChannelLayer>);
+
+impl Layer {
+    /// Wraps a backend.
+    pub fn new(layer: impl ChannelLayer) -> Self {
+        Self(Arc::new(layer))
+    }
+
+    pub(crate) fn from_arc(layer: Arc<dyn ChannelLayer>) -> Self {
+        Self(layer)
+    }
+
+    /// The backend, for what this type does not offer.
+    #[must_use]
+    pub fn backend(&self) -> &dyn ChannelLayer {
+        &*self.0
+    }
+
+    /// Sends an event to one channel: a consumer's, or a queue's.
+    ///
+    /// # Errors
+    /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`] for a consumer that has gone.
+    pub async fn send<E: Event>(&self, channel: &ChannelName, event: &E) -> Result<(), LayerError> {
+        self.send_envelope(channel, Envelope::new(event.clone())).await
+    }
+
+    /// As [`send`](Self::send), for an event that is no Rust type here.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_envelope(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
+        self.0.send(channel, envelope).await
+    }
+
+    /// Waits for the next event of a queue. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`LayerError::ConsumerChannel`] for a consumer's channel, [`LayerError::WrongProcess`] for another process's.
+    pub async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        self.0.receive(channel).await
+    }
+
+    /// Makes the name of a queue of this process: `specific.<process>!<random>`.
+    ///
+    /// # Errors
+    /// Where the backend cannot make one.
+    pub async fn new_channel(&self) -> Result<ChannelName, LayerError> {
+        self.0.new_channel("specific.").await
+    }
+
+    /// Adds a channel to a group. Consumers join by [`Context::group_add`](crate::Context::group_add).
+    ///
+    /// # Errors
+    /// [`LayerError::NoReceiver`] for a consumer that has gone, [`LayerError::TooManyQueues`].
+    pub async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.0.group_add(group, channel).await
+    }
+
+    /// Takes a channel out of a group; nothing happens where it is not in it.
+    ///
+    /// # Errors
+    /// Where the backend could not be asked.
+    pub async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.0.group_discard(group, channel).await
+    }
+
+    /// Sends an event to every member of a group.
+    ///
+    /// It returns when every worker concerned has the event, or the deadline of 5 s passed for one
+    /// ([`Metrics::worker_behind`]). A full member misses it, without an error (rule 23).
+    ///
+    /// # Errors
+    /// Where the layer did not take the event.
+    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<(), LayerError> {
+        self.0.group_send(group, Envelope::new(event.clone())).await
+    }
+
+    /// As [`group_send`](Self::group_send), for an event that is no Rust type here.
+    ///
+    /// # Errors
+    /// As [`group_send`](Self::group_send).
+    pub async fn group_send_envelope(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
+        self.0.group_send(group, envelope).await
+    }
+
+    /// As [`group_send`](Self::group_send), and waits for the workers to say how far the event got.
+    ///
+    /// # Errors
+    /// As [`group_send`](Self::group_send).
+    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery, LayerError> {
+        self.0.group_send_counted(group, Envelope::new(event.clone())).await
+    }
+
+    /// As [`group_send`](Self::group_send), from a thread without a runtime.
+    ///
+    /// # Errors
+    /// [`LayerError::WouldBlock`] on a thread that runs consumers.
+    pub fn group_send_blocking<E: Event>(&self, group: &GroupName, event: &E) -> Result<(), LayerError> {
+        block_on(self.group_send(group, event))?
+    }
+
+    /// As [`send`](Self::send), from a thread without a runtime.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`LayerError::WouldBlock`] on a thread that runs consumers.
+    pub fn send_blocking<E: Event>(&self, channel: &ChannelName, event: &E) -> Result<(), LayerError> {
+        block_on(self.send(channel, event))?
+    }
+
+    /// Drops every message and every membership of a queue. Consumers stay in their groups.
+    ///
+    /// # Errors
+    /// Where the backend could not be asked.
+    pub async fn flush(&self) -> Result<(), LayerError> {
+        self.0.flush().await
+    }
+
+    /// What this layer lost in this process, and why.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.groups().metrics()
+    }
+}
+
+fn block_on<F: Future>(future: F) -> Result<F::Output, LayerError> {
+    if hub::thread_is_worker() {
+        return Err(LayerError::WouldBlock);
+    }
+    Ok(park_until(future))
+}
+
+/// Runs a future on this thread, which sleeps while it waits.
+fn park_until<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// The layers of a program by alias.
+#[derive(Debug, Clone)]
+pub(crate) struct Layers(Arc<HashMap<String, Layer>>);
+
+impl Layers {
+    pub(crate) fn new(layers: HashMap<String, Layer>) -> Self {
+        Self(Arc::new(layers))
+    }
+
+    pub(crate) fn get(&self, alias: &str) -> Option<&Layer> {
+        self.0.get(alias)
+    }
+}

@@ -1,0 +1,194 @@
+//! Channels that a program reads by `receive`: bounded queues whose messages expire.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::{LayerConfig, LayerError};
+use crate::{ChannelName, Envelope, metrics::Counters};
+
+/// All queues of a layer in this process.
+///
+/// The lock is held for one operation on one queue; what expired is dropped after it.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    state: Mutex<State>,
+    expiry: Duration,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queues: HashMap<ChannelName, Queue>,
+    /// When which channel has a message that may have expired: in order, for all expire after the same time.
+    due: VecDeque<(Instant, ChannelName)>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: VecDeque<(Instant, Envelope)>,
+    /// Those who wait in `receive`; it outlives the queue's entry, which goes when it is empty.
+    readers: Arc<Notify>,
+    /// How many wait.
+    waiting: usize,
+}
+
+impl Queues {
+    pub(crate) fn new(config: &LayerConfig) -> Self {
+        Self { state: Mutex::default(), expiry: config.expiry, limit: config.channels }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message (rules 23, 25, 31: the sender's configuration decides).
+    pub(crate) fn push(
+        &self,
+        channel: &ChannelName,
+        envelope: Envelope,
+        config: &LayerConfig,
+        counters: &Counters,
+    ) -> Result<(), LayerError> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let expired = state.sweep(now);
+        let pushed = state.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
+        drop(state);
+        counters.expired.add(expired.len() as u64);
+        match pushed {
+            Ok(readers) => {
+                readers.notify_one();
+                Ok(())
+            }
+            Err((error, envelope)) => {
+                // A user's value: not to be dropped under the lock.
+                drop(envelope);
+                counters.queue_full.one();
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the next message that has not expired. Dropping the future loses nothing.
+    pub(crate) async fn receive(&self, channel: &ChannelName, counters: &Counters) -> Result<Envelope, LayerError> {
+        let readers = {
+            let mut state = self.lock();
+            if state.queues.len() >= self.limit && !state.queues.contains_key(channel) {
+                return Err(LayerError::TooManyChannels { limit: self.limit });
+            }
+            let queue = state.queues.entry(channel.clone()).or_default();
+            queue.waiting += 1;
+            Arc::clone(&queue.readers)
+        };
+        let _reader = Reader { queues: self, channel };
+        loop {
+            // Registered before the look, so that a message that comes between the two wakes us.
+            let notified = readers.notified();
+            let (expired, message) = {
+                let mut state = self.lock();
+                (state.sweep(Instant::now()), state.pop(channel))
+            };
+            counters.expired.add(expired.len() as u64);
+            drop(expired);
+            if let Some(envelope) = message {
+                return Ok(envelope);
+            }
+            notified.await;
+        }
+    }
+
+    /// Drops every message.
+    pub(crate) fn clear(&self) {
+        let dropped = {
+            let mut state = self.lock();
+            state.due.clear();
+            let messages: Vec<_> = state.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
+            state.queues.retain(|_, queue| queue.waiting > 0);
+            messages
+        };
+        drop(dropped);
+    }
+
+    /// How many queues hold a message or have a reader.
+    pub(crate) fn len(&self) -> usize {
+        let mut state = self.lock();
+        let expired = state.sweep(Instant::now());
+        let len = state.queues.len();
+        drop(state);
+        drop(expired);
+        len
+    }
+}
+
+impl State {
+    fn push(
+        &mut self,
+        channel: &ChannelName,
+        envelope: Envelope,
+        expires: Instant,
+        capacity: usize,
+        limit: usize,
+    ) -> Result<Arc<Notify>, (LayerError, Envelope)> {
+        if self.queues.len() >= limit && !self.queues.contains_key(channel) {
+            return Err((LayerError::TooManyChannels { limit }, envelope));
+        }
+        let queue = self.queues.entry(channel.clone()).or_default();
+        if queue.messages.len() >= capacity {
+            return Err((LayerError::ChannelFull(channel.clone()), envelope));
+        }
+        queue.messages.push_back((expires, envelope));
+        let readers = Arc::clone(&queue.readers);
+        self.due.push_back((expires, channel.clone()));
+        Ok(readers)
+    }
+
+    fn pop(&mut self, channel: &ChannelName) -> Option<Envelope> {
+        let queue = self.queues.get_mut(channel)?;
+        let (_, envelope) = queue.messages.pop_front()?;
+        if queue.messages.is_empty() && queue.waiting == 0 {
+            self.queues.remove(channel);
+        }
+        Some(envelope)
+    }
+
+    /// Takes out what has expired, of every channel: its cost is that of the messages that were sent.
+    fn sweep(&mut self, now: Instant) -> Vec<Envelope> {
+        let mut expired = Vec::new();
+        while let Some((expires, _)) = self.due.front()
+            && *expires <= now
+            && let Some((_, channel)) = self.due.pop_front()
+        {
+            let Some(queue) = self.queues.get_mut(&channel) else { continue };
+            while queue.messages.front().is_some_and(|(expires, _)| *expires <= now) {
+                expired.extend(queue.messages.pop_front().map(|(_, envelope)| envelope));
+            }
+            if queue.messages.is_empty() && queue.waiting == 0 {
+                self.queues.remove(&channel);
+            }
+        }
+        expired
+    }
+}
+
+/// One waiting `receive`, counted until it returns or is dropped.
+struct Reader<'a> {
+    queues: &'a Queues,
+    channel: &'a ChannelName,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queues.lock();
+        if let Some(queue) = state.queues.get_mut(self.channel) {
+            queue.waiting -= 1;
+            if queue.messages.is_empty() && queue.waiting == 0 {
+                state.queues.remove(self.channel);
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Reading `X-Forwarded-*` and `Forwarded`, from the right: from the nearest proxy outwards.
+//!
+//! What stands at the left can be written by anyone, so nothing there, as an open quote, may change how the right is
+//! read.
+
+use std::net::SocketAddr;
+
+use super::proxy::{Hop, MOST_HOPS};
+use crate::{Scope, scope::Scheme};
+
+/// What each proxy says by `X-Forwarded-*`, the nearest first.
+pub(super) fn x_forwarded(scope: &Scope) -> Vec<Hop<'_>> {
+    let list = |name| lines(scope, name).flat_map(|line| rsplit(line, b',', false)).take(MOST_HOPS);
+    let mut clients: Vec<_> = list("x-forwarded-for").map(address).collect();
+    let schemes: Vec<_> = list("x-forwarded-proto").map(scheme).collect();
+    let hosts: Vec<_> = list("x-forwarded-host").collect();
+    if clients.is_empty() && !(schemes.is_empty() && hosts.is_empty()) {
+        clients.push(None);
+    }
+    let count = clients.len();
+    let place = |at, len| if len == count { at } else { 0 };
+    let hop = |(at, client)| Hop {
+        client,
+        scheme: schemes.get(place(at, schemes.len())).copied().flatten(),
+        host: hosts.get(place(at, hosts.len())).copied(),
+    };
+    clients.into_iter().enumerate().map(hop).collect()
+}
+
+/// What each proxy says by `Forwarded` (RFC 7239), the nearest first.
+pub(super) fn forwarded(scope: &Scope) -> Vec<Hop<'_>> {
+    let elements = lines(scope, "forwarded").flat_map(|line| rsplit(line, b',', true));
+    elements.take(MOST_HOPS).map(element).collect()
+}
+
+fn element(element: &str) -> Hop<'_> {
+    let mut hop = Hop::default();
+    for pair in rsplit(element.as_bytes(), b';', true) {
+        let Some((key, value)) = pair.split_once('=') else { continue };
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        match key.to_ascii_lowercase().as_str() {
+            "for" => hop.client = address(value),
+            "host" => hop.host = Some(value),
+            "proto" => hop.scheme = scheme(value),
+            _ => {}
+        }
+    }
+    hop
+}
+
+/// The values of a header, the last line first.
+fn lines<'a>(scope: &'a Scope, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let mut lines: Vec<_> =
+        scope.headers().filter(|(known, _)| *known == name).map(|(_, value)| value).collect();
+    lines.reverse();
+    lines.into_iter()
+}
+
+/// The parts between delimiters, the last first. Empty ones are left out; one that is not text reads as `?`.
+fn rsplit(text: &[u8], delimiter: u8, quotes: bool) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    let parts = std::iter::from_fn(move || {
+        let text = rest?;
+        let mut quoted = false;
+        let found = text.iter().enumerate().rev().find(|&(at, &byte)| {
+            let escaped = at > 0 && text[at - 1] == b'\\';
+            quoted ^= quotes && byte == b'"' && !escaped;
+            byte == delimiter && !quoted
+        });
+        let part = match found {
+            Some((at, _)) => {
+                rest = Some(&text[..at]);
+                &text[at + 1..]
+            }
+            None => {
+                rest = None;
+                text
+            }
+        };
+        Some(std::str::from_utf8(part).unwrap_or("?").trim())
+    });
+    parts.filter(|part| !part.is_empty())
+}
+
+/// An address with or without a port; IPv6 in brackets, or bare without a port. An obfuscated port counts as none.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None if text.matches(':').count() > 1 => (text, ""),
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        Some(port) if port.starts_with('_') => 0,
+        Some(port) => port.parse().ok()?,
+        None if port.is_empty() => 0,
+        None => return None,
+    };
+    Some(SocketAddr::new(ip.parse().ok()?, port))
+}
+
+fn scheme(text: &str) -> Option<Scheme> {
+    match text.to_ascii_lowercase().as_str() {
+        "http" | "ws" => Some(Scheme::Http),
+        "https" | "wss" => Some(Scheme::Https),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_in_many_forms() {
+        for (text, expected) in [
+            ("192.0.2.1", Some("192.0.2.1:0")),
+            ("192.0.2.1:80", Some("192.0.2.1:80")),
+            ("2001:db8::1", Some("[2001:db8::1]:0")),
+            ("[2001:db8::1]", Some("[2001:db8::1]:0")),
+            ("[2001:db8::1]:4711", Some("[2001:db8::1]:4711")),
+            ("192.0.2.1:_port", Some("192.0.2.1:0")),
+            ("unknown", None),
+            ("_hidden", None),
+            ("_hidden:80", None),
+            ("192.0.2.1:99999", None),
+            ("192.0.2.256", None),
+            ("[192.0.2.1", None),
+            ("", None),
+        ] {
+            assert_eq!(address(text), expected.map(|text| text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_are_split_from_the_right() {
+        let parts = |text: &'static str, quotes| rsplit(text.as_bytes(), b',', quotes).collect::<Vec<_>>();
+        assert_eq!(parts("a, b,,c ", false), ["c", "b", "a"]);
+        assert_eq!(parts("a, \"b,c\" ,d", true), ["d", "\"b,c\"", "a"]);
+        assert_eq!(
+            parts("for=\"evil, for=1.2.3.4", true),
+            ["for=1.2.3.4", "for=\"evil"],
+            "an open quote at the left"
+        );
+        assert_eq!(rsplit(b"\xff, a", b',', false).collect::<Vec<_>>(), ["a", "?"]);
+        assert!(parts("", true).is_empty() && parts(" , ", true).is_empty());
+    }
+}

@@ -1,0 +1,376 @@
+//! Which sites' pages may connect.
+//!
+//! Browsers let any page open a WebSocket to any host, and send the host's cookies with it. The `Origin` header is what
+//! tells the pages apart.
+
+use async_trait::async_trait;
+
+use super::{
+    Middleware, Rejection,
+    site::{Authority, Site},
+};
+use crate::{Error, Result, Scope, scope::Scheme};
+
+/// Lets pages of the listed hosts connect, and no others: Channels' `AllowedHostsOriginValidator`.
+///
+/// | Pattern | Allows |
+/// |---|---|
+/// | `example.com` | this host, with every scheme and port |
+/// | `example.com:8443` | this host and port, with every scheme; Channels ignores the port here |
+/// | `.example.com` | the host and all below it |
+/// | `https://example.com` | this scheme, host and port; 80 for http and ws, 443 for https and wss where none is written |
+/// | `https://.example.com:8443` | both |
+/// | `*` | everything, also clients that send no `Origin` |
+///
+/// Without `*`, a missing or malformed `Origin` is denied, and an empty list denies everyone, as in Channels. Case does
+/// not matter. IPv6 stands in brackets. A pattern that cannot be read, as `*.example.com`, matches nothing and is an
+/// error when the router is built. Denial is a 403 and a warning in the log that says what to change.
+#[derive(Debug, Clone)]
+pub struct AllowedHostsOriginValidator {
+    patterns: Vec<Pattern>,
+    errors: Vec<String>,
+}
+
+/// Lets pages of the request's own host connect.
+///
+/// This is the default: where no [`AllowedHostsOriginValidator`] and no `SameOrigin` has run for a connection, this one
+/// runs behind all middleware. `AllowedHostsOriginValidator::new(["*"])` switches it off.
+///
+/// The `Origin` must have the host and the port of the request's `Host`. Its scheme is compared too where it is
+/// known: TLS ends here, or a [trusted proxy](super::TrustedProxies) says which it was. A `Host` without a port stands
+/// for the default port of the origin's scheme. Clients that send no `Origin` are not browsers and are let in;
+/// [`require_origin`](Self::require_origin) denies them.
+///
+/// Behind a proxy that changes the host, wrap [`TrustedProxies`](super::TrustedProxies) around it or list the hosts
+/// with [`AllowedHostsOriginValidator`].
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct SameOrigin {
+    require: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Pattern {
+    Any,
+    Host { scheme: Option<String>, authority: Authority, below: bool },
+}
+
+/// The request's `Origin` header.
+enum Sent {
+    Malformed(String),
+    Missing,
+    Site(Site, String),
+}
+
+impl AllowedHostsOriginValidator {
+    /// Lets the hosts of these patterns in.
+    #[must_use]
+    pub fn new<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
+        let mut validator = Self { patterns: Vec::new(), errors: Vec::new() };
+        for pattern in patterns {
+            match Pattern::parse(pattern.as_ref()) {
+                Ok(pattern) => validator.patterns.push(pattern),
+                Err(error) => validator.errors.push(error),
+            }
+        }
+        validator
+    }
+
+    fn allows(&self, sent: &Sent) -> bool {
+        self.patterns.iter().any(|pattern| match (pattern, sent) {
+            (Pattern::Any, _) => true,
+            (Pattern::Host { .. }, Sent::Site(site, _)) => pattern.matches(site),
+            (Pattern::Host { .. }, Sent::Malformed(_) | Sent::Missing) => false,
+        })
+    }
+}
+
+#[async_trait(?Send)]
+impl Middleware for AllowedHostsOriginValidator {
+    async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
+        let sent = Sent::of(scope);
+        if !self.allows(&sent) {
+            return Err(deny(scope, &sent, "add the origin's host to the allowed hosts"));
+        }
+        scope.set_origin_checked();
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.errors.is_empty() { Ok(()) } else { Err(Error::msg(self.errors.join("\n"))) }
+    }
+}
+
+impl SameOrigin {
+    /// Lets pages of the own host in, and clients that send no `Origin`.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Denies clients that send no `Origin` too.
+    pub fn require_origin(mut self) -> Self {
+        self.require = true;
+        self
+    }
+
+    fn allows(&self, scope: &Scope, sent: &Sent) -> bool {
+        match sent {
+            Sent::Malformed(_) => false,
+            Sent::Missing => !self.require,
+            Sent::Site(site, _) => is_own(scope, site),
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Middleware for SameOrigin {
+    async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
+        let sent = Sent::of(scope);
+        if !self.allows(scope, &sent) {
+            let fix = "list the page's host with AllowedHostsOriginValidator, or the proxy in front with \
+                       TrustedProxies where it changes the host or the scheme";
+            return Err(deny(scope, &sent, fix));
+        }
+        scope.set_origin_checked();
+        Ok(())
+    }
+}
+
+fn is_own(scope: &Scope, site: &Site) -> bool {
+    let scheme_fits = match scope.known_scheme() {
+        Scheme::Http => site.scheme == "http",
+        Scheme::Https => site.scheme == "https",
+        Scheme::Unknown => matches!(site.scheme.as_str(), "http" | "https"),
+    };
+    let Some(own) = scope.host().and_then(Authority::parse) else { return false };
+    let own = Site { scheme: site.scheme.clone(), authority: own };
+    scheme_fits && own.authority.host == site.authority.host && own.port() == site.port()
+}
+
+/// Answers 403 and says in the log why, for whoever runs the server.
+fn deny(scope: &Scope, sent: &Sent, fix: &str) -> Rejection {
+    let (origin, cause) = match sent {
+        Sent::Malformed(text) => (text.as_str(), "the Origin header is not a scheme, host and port"),
+        Sent::Missing => ("", "the client sent no Origin header: it is not a browser"),
+        Sent::Site(_, text) => {
+            (text.as_str(), "a page of another site asks, or a proxy changes the Host header")
+        }
+    };
+    tracing::warn!(origin = ?origin, host = ?scope.host(), path = ?scope.path(), "connection denied: {cause}; {fix}");
+    Rejection::forbidden()
+}
+
+impl Sent {
+    fn of(scope: &Scope) -> Self {
+        let mut lines = scope.headers().filter(|(name, _)| *name == "origin").map(|(_, value)| value);
+        let Some(value) = lines.next() else { return Self::Missing };
+        let text = String::from_utf8_lossy(value).into_owned();
+        match Site::parse(&text) {
+            Some(site) if lines.next().is_none() => Self::Site(site, text),
+            _ => Self::Malformed(text),
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        let error = |fix: &str| Err(format!("the allowed host {text:?} is not one: {fix}"));
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let (scheme, authority) = match text.split_once("://") {
+            Some((scheme, authority)) => (Some(scheme.to_ascii_lowercase()), authority),
+            None => (None, text),
+        };
+        if let Some(host) = authority.strip_prefix("*.") {
+            return error(&format!("write \".{host}\" for the host and all below it"));
+        }
+        let (host, below) = match authority.strip_prefix('.') {
+            Some(host) => (host, true),
+            None => (authority, false),
+        };
+        match Authority::parse(host) {
+            Some(authority) => Ok(Self::Host { scheme, authority, below }),
+            None if text.contains('*') => error("`*` stands alone, or write \".host\" for all below a host"),
+            None if host.contains('/') => error("leave the path out, browsers do not send it"),
+            None => error(
+                "write host, .host, host:port or scheme://host:port, IPv6 in brackets, other scripts in punycode",
+            ),
+        }
+    }
+
+    fn matches(&self, site: &Site) -> bool {
+        let Self::Host { scheme, authority, below } = self else { return true };
+        let host = site.authority.host.as_str();
+        let is_below = || host.strip_suffix(&authority.host).is_some_and(|front| front.ends_with('.'));
+        let port_fits = match (scheme, authority.port) {
+            (Some(scheme), _) => {
+                let own = Site { scheme: scheme.clone(), authority: authority.clone() };
+                *scheme == site.scheme && own.port() == site.port()
+            }
+            (None, Some(_)) => authority.port == site.port(),
+            (None, None) => true,
+        };
+        port_fits && (host == authority.host || *below && is_below())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{UrlRouter, scope::ScopeBuilder};
+
+    fn is_let_in(middleware: &impl Middleware, builder: ScopeBuilder) -> bool {
+        match middleware.handle(&mut builder.build()).now_or_never().unwrap() {
+            Ok(()) => true,
+            Err(rejection) => {
+                assert_eq!(rejection.status(), 403);
+                false
+            }
+        }
+    }
+
+    fn from(origin: &str) -> ScopeBuilder {
+        Scope::builder("/").header("host", "server").header("origin", origin)
+    }
+
+    fn allows(patterns: &[&str], origin: &str) -> bool {
+        is_let_in(&AllowedHostsOriginValidator::new(patterns), from(origin))
+    }
+
+    /// Channels' `test_origin_validator`, case by case.
+    #[test]
+    fn upstream_origin_validator() {
+        assert!(allows(&["allowed-domain.com"], "http://allowed-domain.com"));
+        assert!(!allows(&["allowed-domain.com"], "http://bad-domain.com"));
+        assert!(!allows(&["*.allowed-domain.com"], "http://bad-domain.com"));
+        assert!(!allows(&["*.allowed-domain.com"], "http://sub.allowed-domain.com"));
+        assert!(allows(&[".allowed-domain.com"], "http://sub.allowed-domain.com"));
+        assert!(allows(&[".allowed-domain.com"], "http://allowed-domain.com"));
+        assert!(!allows(&[".allowed-domain.com"], "http://notallowed-domain.com"));
+        assert!(allows(&["http://allowed-domain.com"], "http://allowed-domain.com"));
+        assert!(!allows(&["http://allowed-domain.com"], "https://allowed-domain.com"));
+        assert!(!allows(&["https://allowed-domain.com"], "http://bad-domain.com"));
+        let missing = || Scope::builder("/").header("host", "server");
+        assert!(is_let_in(&AllowedHostsOriginValidator::new(["*"]), missing()));
+        assert!(!is_let_in(&AllowedHostsOriginValidator::new(["allowed-domain.com"]), missing()));
+        assert!(!allows(&[], "http://allowed-domain.com"));
+        assert!(!is_let_in(&AllowedHostsOriginValidator::new([""; 0]), missing()));
+        for invalid in ["", "something-invalid", "null", "http://", "http://[bad"] {
+            assert!(!allows(&["allowed-domain.com"], invalid), "{invalid:?}");
+            assert!(allows(&["*"], invalid), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn ports_have_defaults_and_case_does_not_matter() {
+        for (pattern, origin, expected) in [
+            ("http://a.example:80", "http://a.example", true),
+            ("http://a.example", "http://a.example:80", true),
+            ("https://a.example:443", "https://a.example", true),
+            ("wss://a.example:443", "wss://a.example", true),
+            ("ws://a.example", "ws://a.example:80", true),
+            ("http://a.example:8080", "http://a.example", false),
+            ("http://a.example:8080", "http://a.example:8081", false),
+            ("https://.example:8443", "https://a.example:8443", true),
+            ("https://.example:8443", "https://a.example", false),
+            ("a.example", "https://a.example:1234", true),
+            ("a.example:443", "https://a.example", true),
+            ("a.example:443", "https://a.example:444", false),
+            ("A.Example", "HTTPS://a.eXample", true),
+            ("HTTPS://A.Example", "https://a.example", true),
+            ("[::1]", "http://[0:0::1]:8000", true),
+            ("http://[::1]:8000", "http://[::1]:8000", true),
+            ("[::1]", "http://[::2]", false),
+            ("chrome-extension://abc", "chrome-extension://abc", true),
+            (".example", "http://example.evil", false),
+        ] {
+            assert_eq!(allows(&[pattern], origin), expected, "{pattern} {origin}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_match_nothing_are_errors_at_the_start() {
+        for (pattern, part) in [
+            ("*.example.com", "write \".example.com\""),
+            ("https://*.example.com", "write \".example.com\""),
+            ("ex*", "stands alone"),
+            ("https://a.example/", "leave the path out"),
+            ("::1", "IPv6 in brackets"),
+            ("", "write host"),
+            ("caf\u{e9}.example", "punycode"),
+        ] {
+            let router = UrlRouter::new().wrap(AllowedHostsOriginValidator::new([pattern]));
+            let text = router.build().unwrap_err().to_string();
+            assert!(text.contains(&format!("{pattern:?} is not one")) && text.contains(part), "{text}");
+        }
+        assert!(AllowedHostsOriginValidator::new(["a.example", "*"]).check().is_ok());
+    }
+
+    #[test]
+    fn the_own_host_is_let_in_and_others_are_not() {
+        for (host, origin, expected) in [
+            ("chat.example", "https://chat.example", true),
+            ("chat.example", "http://chat.example", true),
+            ("Chat.Example:8000", "http://chat.example:8000", true),
+            ("chat.example:443", "https://chat.example", true),
+            ("[::1]:8000", "http://[::1]:8000", true),
+            ("chat.example", "https://evil.example", false),
+            ("chat.example", "https://chat.example.evil.example", false),
+            ("chat.example", "https://sub.chat.example", false),
+            ("chat.example", "http://chat.example:8000", false),
+            ("chat.example:8000", "http://chat.example", false),
+            ("chat.example:443", "http://chat.example", false),
+            ("chat.example", "chrome-extension://chat.example", false),
+            ("chat.example", "null", false),
+            ("chat.example", "", false),
+            ("bad host", "http://bad host", false),
+        ] {
+            let builder = Scope::builder("/").header("host", host).header("origin", origin);
+            assert_eq!(is_let_in(&SameOrigin::new(), builder), expected, "{host} {origin}");
+        }
+        assert!(!is_let_in(&SameOrigin::new(), Scope::builder("/").header("origin", "http://a")), "no host");
+        let twice = from("http://server").header("origin", "http://evil.example");
+        assert!(!is_let_in(&SameOrigin::new(), twice));
+        let bytes = Scope::builder("/").header("host", "a").header("origin", &b"http://a\xff"[..]);
+        assert!(!is_let_in(&SameOrigin::new(), bytes), "not text is not missing");
+    }
+
+    #[test]
+    fn the_own_host_is_the_default_behind_all_middleware() {
+        let admit = |router: UrlRouter, builder: ScopeBuilder| {
+            let route = |_: &Scope| Ok(crate::routing::testing::Nobody);
+            let routes = router.route("/", route).build().unwrap();
+            let mut scope = builder.peer("10.0.0.1:1".parse().unwrap()).build();
+            let endpoint = routes.route(&mut scope).unwrap();
+            super::super::admit(&endpoint.middleware, &mut scope).now_or_never().unwrap().is_ok()
+        };
+        let other = || from("https://other.example");
+        assert!(admit(UrlRouter::new(), from("http://server")));
+        assert!(!admit(UrlRouter::new(), other()));
+        assert!(admit(UrlRouter::new().wrap(AllowedHostsOriginValidator::new(["other.example"])), other()));
+        assert!(admit(UrlRouter::new().wrap(AllowedHostsOriginValidator::new(["*"])), other()));
+        let proxy = UrlRouter::new().wrap(super::super::TrustedProxies::new(["10.0.0.1"]));
+        assert!(admit(proxy, other().header("x-forwarded-host", "other.example")));
+        assert!(!admit(UrlRouter::new(), other().header("x-forwarded-host", "other.example")));
+        let missing = Scope::builder("/").header("host", "server");
+        assert!(!admit(UrlRouter::new().wrap(SameOrigin::new().require_origin()), missing));
+    }
+
+    #[test]
+    fn the_scheme_counts_where_it_is_known() {
+        let secure = |origin| from(origin).secure();
+        assert!(is_let_in(&SameOrigin::new(), secure("https://server")));
+        assert!(!is_let_in(&SameOrigin::new(), secure("http://server")));
+    }
+
+    #[test]
+    fn clients_without_an_origin_are_no_browsers() {
+        let missing = || Scope::builder("/").header("host", "server");
+        assert!(is_let_in(&SameOrigin::new(), missing()));
+        assert!(!is_let_in(&SameOrigin::new().require_origin(), missing()));
+        assert!(is_let_in(&SameOrigin::new().require_origin(), from("http://server")));
+    }
+}

@@ -1,0 +1,170 @@
+use std::error::Error as StdError;
+
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
+};
+
+use crate::{
+    Error, Result, Scope,
+    error::{AcceptConnection, DenyConnection, MisuseError},
+};
+
+/// The answer to a client that is not let in: a status from 400 to 599, headers and a body.
+///
+/// Every [`std::error::Error`] converts into one by `?`: it is logged and answered 500, and its text is not sent.
+/// [`DenyConnection`] is 403, as in a hook.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: String,
+}
+
+impl Rejection {
+    /// An answer with this status and a plain text.
+    ///
+    /// # Errors
+    /// [`MisuseError::BadStatus`] where the status is not from 400 to 599.
+    pub fn new(status: u16, body: impl Into<String>) -> Result<Self, MisuseError> {
+        let known = StatusCode::from_u16(status).ok().filter(|_| (400..=599).contains(&status));
+        let status = known.ok_or(MisuseError::BadStatus(status))?;
+        Ok(Self { status, headers: Vec::new(), body: body.into() })
+    }
+
+    /// 403: as Channels answers what it denies.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::fixed(StatusCode::FORBIDDEN, "forbidden")
+    }
+
+    /// 401: the client has not said who it is.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::fixed(StatusCode::UNAUTHORIZED, "unauthorized")
+    }
+
+    /// Adds a header; names may repeat.
+    ///
+    /// # Errors
+    /// [`MisuseError::BadHeader`] where the name or the value is not one.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, MisuseError> {
+        let bad = |_| MisuseError::BadHeader(name.to_owned());
+        let header = HeaderName::try_from(name).map_err(|_| bad(()))?;
+        let value = HeaderValue::try_from(value).map_err(|_| bad(()))?;
+        self.headers.push((header, value));
+        Ok(self)
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// 500: what went wrong is in the log.
+    pub(crate) fn internal() -> Self {
+        Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
+    }
+
+    /// 503: the server ends, or is too busy.
+    pub(crate) fn unavailable(body: &str) -> Self {
+        Self::fixed(StatusCode::SERVICE_UNAVAILABLE, body)
+    }
+
+    /// Adds the headers that were added to the scope.
+    #[must_use]
+    pub(crate) fn with_headers_of(mut self, scope: &Scope) -> Self {
+        self.headers.append(&mut scope.take_response_headers());
+        self
+    }
+
+    fn fixed(status: StatusCode, body: &str) -> Self {
+        Self { status, headers: Vec::new(), body: body.to_owned() }
+    }
+}
+
+impl From<Rejection> for HttpResponse {
+    fn from(rejection: Rejection) -> Self {
+        let mut response = Self::build(rejection.status);
+        response.content_type("text/plain; charset=utf-8");
+        for header in rejection.headers {
+            response.append_header(header);
+        }
+        response.body(rejection.body)
+    }
+}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        if error.is::<DenyConnection>() {
+            return Self::forbidden();
+        }
+        if error.is::<AcceptConnection>() {
+            tracing::error!(
+                "a middleware returned AcceptConnection: return Ok(()), and let the consumer accept"
+            );
+        } else {
+            tracing::error!(%error, "a middleware failed");
+        }
+        Self::internal()
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Rejection {
+    fn from(error: E) -> Self {
+        Error::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_has_its_status_headers_and_body() {
+        let scope = Scope::builder("/").build();
+        scope.add_response_header("x-b", "2").unwrap();
+        let rejection = Rejection::new(402, "pay first").unwrap().header("X-A", "1").unwrap();
+        assert_eq!((rejection.status(), rejection.body()), (402, "pay first"));
+        let response = HttpResponse::from(rejection.with_headers_of(&scope));
+        assert_eq!(response.status(), 402);
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!((header("x-a"), header("x-b")), (Some("1"), Some("2")));
+        let body = to_bytes(response.into_body()).now_or_never().unwrap().unwrap();
+        assert_eq!(body, "pay first");
+    }
+
+    #[test]
+    fn only_errors_reject() {
+        for status in [0, 101, 200, 399, 600, 1000] {
+            assert_eq!(Rejection::new(status, "").unwrap_err(), MisuseError::BadStatus(status));
+        }
+        assert!(Rejection::forbidden().header("a b", "").is_err());
+        assert!(Rejection::forbidden().header("a", "\r\n").is_err());
+    }
+
+    #[test]
+    fn errors_are_500_and_their_text_stays_here() {
+        let failed = || -> Result<(), Rejection> {
+            "secret".parse::<u8>()?;
+            Ok(())
+        };
+        let rejection = failed().unwrap_err();
+        assert_eq!((rejection.status(), rejection.body()), (500, "internal server error"));
+        assert_eq!(Rejection::from(DenyConnection).status(), 403);
+        assert_eq!(Rejection::from(Error::msg("secret")).status(), 500);
+    }
+}

@@ -1,0 +1,83 @@
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{Middleware, Rejection, run};
+use crate::{Error, Result, Scope};
+
+/// Several middleware as one, in the order in which they are written: Channels' `AuthMiddlewareStack` and its like.
+///
+/// `.wrap(Stack::new().with(a).with(b))` runs `a`, then `b`; `.wrap(a).wrap(b)` runs `b` first.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Stack(Vec<Arc<dyn Middleware>>);
+
+impl Stack {
+    /// A stack of nothing, which lets everyone in.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one that runs after those before it.
+    pub fn with(mut self, middleware: impl Middleware) -> Self {
+        self.0.push(Arc::new(middleware));
+        self
+    }
+}
+
+#[async_trait(?Send)]
+impl Middleware for Stack {
+    async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
+        run(&self.0, scope).await
+    }
+
+    fn check(&self) -> Result<()> {
+        let errors: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(|middleware| middleware.check().err())
+            .map(|error| error.to_string())
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(Error::msg(errors.join("\n"))) }
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stack({})", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::{
+        super::{AllowedHostsOriginValidator, from_fn},
+        *,
+    };
+
+    #[test]
+    fn it_runs_in_order_and_ends_at_the_first_rejection() {
+        let add = |add: u32| {
+            from_fn(async move |scope: &mut Scope| {
+                let sum = scope.remove::<u32>().unwrap_or(1);
+                scope.insert(sum * 10 + add);
+                Ok(())
+            })
+        };
+        let deny = from_fn(async |_: &mut Scope| Err(Rejection::unauthorized()));
+        let stack = Stack::new().with(add(2)).with(Stack::new().with(add(3))).with(deny).with(add(4));
+        let mut scope = Scope::builder("/").build();
+        let rejection = stack.handle(&mut scope).now_or_never().unwrap().unwrap_err();
+        assert_eq!((rejection.status(), scope.get()), (401, Some(&123_u32)));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_reported() {
+        let wrong = || AllowedHostsOriginValidator::new(["*.x"]);
+        let text =
+            Stack::new().with(wrong()).with(Stack::new().with(wrong())).check().unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 2);
+    }
+}

@@ -1,0 +1,114 @@
+//! Where a route leads: how its consumers are made.
+
+use std::{
+    any::type_name,
+    fmt::{self, Debug},
+    marker::PhantomData,
+    sync::Arc,
+};
+
+use crate::{
+    Consumer, Limits, Result, Scope,
+    error::MisuseError,
+    host::application::{Start, Starting},
+    middleware::Chain,
+};
+
+/// What a route leads to. Shared by all workers.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// The whole pattern, prefixes of nesting routers included: for logs and metrics.
+    pub(crate) pattern: String,
+    /// The name to [reverse](crate::routing::Routes::reverse) it by.
+    pub(crate) name: Option<String>,
+    /// The limits of the route, where it has its own.
+    pub(crate) limits: Option<Arc<Limits>>,
+    /// What runs before the consumer is made, the outermost first.
+    pub(crate) middleware: Chain,
+    /// Makes and starts the consumer.
+    pub(crate) starter: Arc<dyn Starter>,
+}
+
+impl Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("pattern", &self.pattern)
+            .field("name", &self.name)
+            .field("consumer", &self.starter.describe())
+            .field("middleware", &self.middleware.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes and starts a route's consumers; the one place where their type is erased.
+pub(crate) trait Starter: Send + Sync + Debug {
+    /// The type name of the consumer.
+    fn describe(&self) -> &'static str;
+
+    /// Starts the hosting actor; `None` while the server drains.
+    fn start(&self, start: Start) -> Result<Option<Starting>, MisuseError>;
+}
+
+/// The function of a route that makes its consumer.
+pub(crate) struct Maker<C, F> {
+    make: Arc<F>,
+    consumer: PhantomData<fn() -> C>,
+}
+
+impl<C, F> Maker<C, F>
+where
+    C: Consumer,
+    F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+{
+    pub(crate) fn new(make: F) -> Self {
+        Self { make: Arc::new(make), consumer: PhantomData }
+    }
+}
+
+impl<C, F> Debug for Maker<C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Maker<{}>", type_name::<C>())
+    }
+}
+
+impl<C, F> Starter for Maker<C, F>
+where
+    C: Consumer,
+    F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+{
+    fn describe(&self) -> &'static str {
+        type_name::<C>()
+    }
+
+    fn start(&self, start: Start) -> Result<Option<Starting>, MisuseError> {
+        let make = Arc::clone(&self.make);
+        start.start(move |scope| make(scope))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::{Consumer, Context, Envelope, EventHandlers, Frame, Handled, Result, Scope};
+
+    /// A consumer for routes that are only resolved.
+    #[derive(Debug)]
+    pub(crate) struct Nobody;
+
+    impl Consumer for Nobody {}
+
+    impl EventHandlers for Nobody {
+        const EVENTS: &'static [&'static str] = &[];
+
+        async fn handle_event(&mut self, _: &Envelope, _: &mut Context) -> Result<Handled> {
+            Ok(Handled::Unknown)
+        }
+
+        fn relay(_: &Envelope) -> Option<Result<Frame>> {
+            None
+        }
+    }
+
+    pub(crate) fn nobody(_: &Scope) -> Result<Nobody> {
+        Ok(Nobody)
+    }
+}

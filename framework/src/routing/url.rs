@@ -1,0 +1,384 @@
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use super::{
+    Routes,
+    endpoint::{Endpoint, Maker, Starter},
+    error::{RouteError, RouteErrors},
+    parse::{check_joined, parse},
+    pattern::{Pattern, Segment},
+    routes::Route,
+    shape::{Overlap, overlap},
+};
+use crate::{
+    Consumer, Limits, Result, Scope,
+    middleware::{Chain, Middleware},
+};
+
+/// Maps paths to consumers, the first match first: Channels' `URLRouter`.
+///
+/// The patterns and the rules are in the [module's docs](crate::routing).
+///
+/// ```
+/// use greenroom::{Consumer, GroupName, NoEvents, Scope, UrlRouter};
+///
+/// #[derive(NoEvents)]
+/// struct Chat {
+///     room: GroupName,
+/// }
+/// impl Consumer for Chat {}
+///
+/// let rooms = UrlRouter::new()
+///     .route("/{room:[A-Za-z0-9_-]+}/", |scope: &Scope| Ok(Chat { room: scope.param("room")? }))
+///     .name("room");
+/// let routes = UrlRouter::new().nest("/ws/rooms", rooms).name("rooms").build()?;
+/// assert_eq!(routes.reverse("rooms:room", &[("room", "lobby")])?, "/ws/rooms/lobby/");
+/// # Ok::<(), greenroom::Error>(())
+/// ```
+#[derive(Default)]
+#[must_use]
+pub struct UrlRouter {
+    entries: Vec<Entry>,
+    /// The outermost last.
+    middleware: Vec<Arc<dyn Middleware>>,
+    /// Of calls that leave no entry.
+    errors: Vec<RouteError>,
+}
+
+struct Entry {
+    pattern: String,
+    name: Option<String>,
+    target: Target,
+}
+
+enum Target {
+    Nest(UrlRouter),
+    Route { limits: Option<Arc<Limits>>, starter: Arc<dyn Starter> },
+}
+
+impl UrlRouter {
+    /// A router without routes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route: for each connection whose path matches, `make` makes the consumer from the scope.
+    ///
+    /// Where `make` fails, the client is answered 500 and the error is logged; a
+    /// [`DenyConnection`](crate::error::DenyConnection) answers 403.
+    pub fn route<C, F>(self, pattern: impl Into<String>, make: F) -> Self
+    where
+        C: Consumer,
+        F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+    {
+        self.add_route(pattern.into(), None, make)
+    }
+
+    /// As [`route`](Self::route), with limits of its own instead of those of all routes.
+    pub fn route_with<C, F>(self, pattern: impl Into<String>, limits: Limits, make: F) -> Self
+    where
+        C: Consumer,
+        F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+    {
+        self.add_route(pattern.into(), Some(limits), make)
+    }
+
+    /// Adds the routes of another router below a prefix, which may hold parameters.
+    ///
+    /// The routes of `inner` begin with `/` as well; one `/` at the end of the prefix is left out. Where none of them
+    /// matches, the next route of this router is tried.
+    pub fn nest(mut self, prefix: impl Into<String>, inner: UrlRouter) -> Self {
+        self.entries.push(Entry { pattern: prefix.into(), name: None, target: Target::Nest(inner) });
+        self
+    }
+
+    /// Names what was added last, for [`Routes::reverse`].
+    ///
+    /// A nested router's name is put before the names of its routes, as Django's namespaces: `outer:inner`. The routes
+    /// of a nested router without a name keep theirs.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        match self.entries.last_mut() {
+            Some(entry) => entry.name = Some(name.into()),
+            None => self.errors.push(RouteError::NothingToName { name: name.into() }),
+        }
+        self
+    }
+
+    /// Puts a middleware before all routes of this router, those added later and those of nested routers included.
+    ///
+    /// As in actix-web, each call wraps what is there: the last one is the outermost and runs first. The middleware of
+    /// an outer router runs before that of a nested one. [`Stack`](crate::middleware::Stack) runs several in the order
+    /// in which they are written.
+    pub fn wrap(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Checks everything and makes the routes ready. [`Mount::new`](crate::Mount::new) calls it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once; the [module's docs](crate::routing) list it.
+    pub fn build(self) -> Result<Routes, RouteErrors> {
+        let mut flat = Flat::default();
+        let outermost = Outer {
+            pattern: String::new(),
+            segments: Some(Vec::new()),
+            namespace: String::new(),
+            middleware: Vec::new(),
+        };
+        flat.add(self, &outermost);
+        flat.check();
+        if flat.errors.is_empty() { Ok(Routes::new(flat.routes)) } else { Err(RouteErrors(flat.errors)) }
+    }
+
+    fn add_route<C, F>(mut self, pattern: String, limits: Option<Limits>, make: F) -> Self
+    where
+        C: Consumer,
+        F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+    {
+        let target = Target::Route { limits: limits.map(Arc::new), starter: Arc::new(Maker::new(make)) };
+        self.entries.push(Entry { pattern, name: None, target });
+        self
+    }
+}
+
+/// Shows the patterns and where they lead.
+impl fmt::Debug for UrlRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        for entry in &self.entries {
+            match &entry.target {
+                Target::Nest(inner) => map.entry(&entry.pattern, inner),
+                Target::Route { starter, .. } => map.entry(&entry.pattern, &starter.describe()),
+            };
+        }
+        map.finish()
+    }
+}
+
+/// What nesting routers give to the routes of the inner ones.
+#[derive(Clone)]
+struct Outer {
+    pattern: String,
+    /// `None` where a prefix is not valid.
+    segments: Option<Vec<Segment>>,
+    /// With its `:`.
+    namespace: String,
+    middleware: Vec<Arc<dyn Middleware>>,
+}
+
+/// All routes in the order in which they are tried: nesting is unrolled, and fall-through with it.
+#[derive(Default)]
+struct Flat {
+    routes: Vec<Route>,
+    errors: Vec<RouteError>,
+}
+
+impl Flat {
+    fn add(&mut self, router: UrlRouter, outer: &Outer) {
+        self.errors.extend(router.errors);
+        let mut outer = outer.clone();
+        for middleware in router.middleware.into_iter().rev() {
+            if let Err(error) = middleware.check() {
+                self.errors.push(RouteError::BadMiddleware { reason: error.to_string() });
+            }
+            outer.middleware.push(middleware);
+        }
+        let chain: Chain = outer.middleware.as_slice().into();
+        for Entry { pattern, name, target } in router.entries {
+            let whole = join(&outer.pattern, &pattern);
+            let own = parse(&pattern, matches!(target, Target::Nest(_)));
+            let segments = self.join_segments(outer.segments.as_deref(), own, &whole);
+            match target {
+                Target::Nest(inner) => {
+                    let mut inside = Outer { pattern: whole, segments, ..outer.clone() };
+                    if let Some(name) = name {
+                        inside.namespace = format!("{}{name}:", outer.namespace);
+                    }
+                    self.add(inner, &inside);
+                }
+                Target::Route { limits, starter } => {
+                    let Some(segments) = segments else { continue };
+                    let name = name.map(|name| format!("{}{name}", outer.namespace));
+                    let endpoint =
+                        Endpoint { pattern: whole, name, limits, middleware: chain.clone(), starter };
+                    self.routes.push(Route { pattern: Pattern { segments }, endpoint: Arc::new(endpoint) });
+                }
+            }
+        }
+    }
+
+    /// The whole pattern; `None` where it or its prefix is not valid, which is noted.
+    fn join_segments(
+        &mut self,
+        outer: Option<&[Segment]>,
+        own: Result<Vec<Segment>, String>,
+        whole: &str,
+    ) -> Option<Vec<Segment>> {
+        let joined = own.and_then(|own| {
+            let joined = [outer.unwrap_or_default(), &own].concat();
+            check_joined(&joined).map(|()| joined)
+        });
+        match joined {
+            Ok(joined) => outer.map(|_| joined),
+            Err(reason) => {
+                self.errors.push(RouteError::BadPattern { pattern: whole.to_owned(), reason });
+                None
+            }
+        }
+    }
+
+    /// Finds routes that stand in each other's way.
+    fn check(&mut self) {
+        let mut names: HashMap<&str, &str> = HashMap::new();
+        for Endpoint { pattern, name, .. } in self.routes.iter().map(|route| &*route.endpoint) {
+            let Some(name) = name else { continue };
+            if let Some(earlier) = names.insert(name, pattern) {
+                let (name, earlier, later) = (name.clone(), earlier.to_owned(), pattern.clone());
+                self.errors.push(RouteError::DuplicateName { name, earlier, later });
+            }
+        }
+        for (at, later) in self.routes.iter().enumerate() {
+            let found = self.routes[..at].iter().find_map(|earlier| {
+                overlap(&earlier.pattern, &later.pattern).map(|overlap| (earlier, overlap))
+            });
+            let Some((earlier, overlap)) = found else { continue };
+            let (earlier, later) = (earlier.endpoint.pattern.clone(), later.endpoint.pattern.clone());
+            self.errors.push(match overlap {
+                Overlap::SameShape => RouteError::SameShape { earlier, later },
+                Overlap::Shadowed => RouteError::Shadowed { earlier, later },
+            });
+        }
+    }
+}
+
+/// The text of a nested pattern, for messages.
+fn join(prefix: &str, pattern: &str) -> String {
+    match prefix.strip_suffix('/') {
+        Some(prefix) if pattern.starts_with('/') => format!("{prefix}{pattern}"),
+        _ => format!("{prefix}{pattern}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::{super::endpoint::testing::nobody, *};
+    use crate::middleware::{from_fn, run};
+
+    fn errors(router: UrlRouter) -> Vec<RouteError> {
+        router.build().unwrap_err().iter().cloned().collect()
+    }
+
+    /// Channels' `test_invalid_routes`: found when the router is built, not when a client comes.
+    #[test]
+    fn all_errors_are_reported_at_once() {
+        struct Broken;
+        #[async_trait::async_trait(?Send)]
+        impl Middleware for Broken {
+            async fn handle(&self, _: &mut Scope) -> Result<(), crate::middleware::Rejection> {
+                Ok(())
+            }
+            fn check(&self) -> Result<()> {
+                Err(crate::Error::msg("it is broken"))
+            }
+        }
+        let inner = UrlRouter::new().route("/{b", nobody).route("/ok/", nobody).name("x").wrap(Broken);
+        let router = UrlRouter::new()
+            .name("early")
+            .route("foo/", nobody)
+            .nest("/{a:nope}/", inner)
+            .route("/ok/", nobody)
+            .name("x")
+            .route("/{b}/", nobody)
+            .route("/{c}/", nobody)
+            .name("x");
+        let errors = errors(router);
+        let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 7, "{texts:#?}");
+        for (text, part) in texts.iter().zip([
+            "no route stands before the name \"early\"",
+            "the pattern \"foo/\" is not valid: it does not begin with `/`",
+            "the pattern \"/{a:nope}/\" is not valid",
+            "it is broken",
+            "the pattern \"/{a:nope}/{b\" is not valid: a `{` is never closed",
+            "\"/ok/\" and \"/{c}/\" are both named \"x\"",
+            "\"/{c}/\" takes the same paths as \"/{b}/\"",
+        ]) {
+            assert!(text.contains(part), "{text}: {part}");
+        }
+        let all = RouteErrors(errors).to_string();
+        assert_eq!(all.lines().count(), 7);
+    }
+
+    #[test]
+    fn routes_that_can_never_match_are_errors() {
+        let found = errors(UrlRouter::new().route("/{a}/", nobody).route("/b/", nobody));
+        assert_eq!(found, [RouteError::Shadowed { earlier: "/{a}/".into(), later: "/b/".into() }]);
+        let inner = || UrlRouter::new().route("/x/", nobody);
+        let found = errors(UrlRouter::new().nest("/a/", inner()).route("/a/x/", nobody));
+        assert_eq!(found, [RouteError::SameShape { earlier: "/a/x/".into(), later: "/a/x/".into() }]);
+        let other = UrlRouter::new().route("/y/", nobody);
+        assert!(UrlRouter::new().nest("/a", inner()).nest("/a", other).build().is_ok(), "one prefix, twice");
+    }
+
+    #[test]
+    fn two_parameters_over_several_segments_are_an_error() {
+        let inner = UrlRouter::new().route("/{q:path}", nobody);
+        let found = errors(UrlRouter::new().nest("/{p:path}/", inner));
+        assert!(
+            matches!(&found[..], [RouteError::BadPattern { pattern, .. }] if pattern == "/{p:path}/{q:path}")
+        );
+    }
+
+    #[test]
+    fn the_outermost_middleware_runs_first() {
+        fn note(name: &'static str) -> impl Middleware {
+            from_fn(async move |scope: &mut Scope| {
+                let mut order: Vec<&'static str> = scope.remove().unwrap_or_default();
+                order.push(name);
+                scope.insert(order);
+                Ok(())
+            })
+        }
+        let inner = UrlRouter::new().wrap(note("inner")).route("/in/", nobody);
+        let router = UrlRouter::new()
+            .wrap(note("outer"))
+            .nest("/", inner)
+            .route("/out/", nobody)
+            .wrap(note("outermost"));
+        let routes = router.build().unwrap();
+        for (path, expected) in
+            [("/in/", &["outermost", "outer", "inner"][..]), ("/out/", &["outermost", "outer"])]
+        {
+            let mut scope = Scope::builder(path).build();
+            let endpoint = routes.route(&mut scope).unwrap();
+            run(&endpoint.middleware, &mut scope).now_or_never().unwrap().unwrap();
+            assert_eq!(scope.get::<Vec<&str>>().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_route() {
+        let router = UrlRouter::new().route("/a/", nobody).route_with("/b/", Limits::new().tasks(3), nobody);
+        let routes = router.build().unwrap();
+        let limits = |path| routes.resolve(path).unwrap().endpoint().limits.clone();
+        assert_eq!((limits("/a/"), limits("/b/")), (None, Some(Limits::new().tasks(3))));
+    }
+
+    #[test]
+    fn debug_shows_where_patterns_lead() {
+        let inner = UrlRouter::new().route("/x/", nobody);
+        let text = format!("{:?}", UrlRouter::new().nest("/a", inner));
+        assert!(text.starts_with("{\"/a\": {\"/x/\": ") && text.contains("Nobody"), "{text}");
+    }
+
+    #[test]
+    fn a_thousand_routes_build_and_resolve() {
+        let many =
+            (0..1000).fold(UrlRouter::new(), |router, at| router.route(format!("/ws/r{at}/{{id}}/"), nobody));
+        let routes = many.build().unwrap();
+        assert_eq!(routes.resolve("/ws/r999/7/").unwrap().pattern(), "/ws/r999/{id}/");
+        assert!(routes.resolve(&"/ws".repeat(20_000)).is_none());
+    }
+}

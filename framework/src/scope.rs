@@ -1,4 +1,0 @@
-//! What is known of a connection.
-/// stub
-#[derive(Debug)]
-pub struct Scope;

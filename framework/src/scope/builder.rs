@@ -1,0 +1,256 @@
+//! How a scope is made: from a request, or by hand in a test.
+
+use std::net::SocketAddr;
+
+use actix_web::{
+    HttpRequest,
+    http::header::{HeaderName, HeaderValue},
+};
+use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
+
+use super::{Extensions, HeaderBlock, Remaining, ResponseHeaders, Scheme, Scope, Texts};
+
+/// Makes a [`Scope`] without a connection, for tests of routers, middleware and consumers.
+///
+/// ```
+/// use greenroom::Scope;
+///
+/// let scope = Scope::builder("/ws/room/lobby/?lang=en").header("host", "example.com").param("room", "lobby").build();
+/// assert_eq!(scope.param_str("room"), Some("lobby"));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ScopeBuilder {
+    root_path: String,
+    path: String,
+    query: String,
+    headers: Vec<u8>,
+    params: Vec<(String, String)>,
+    peer: Option<SocketAddr>,
+    secure: bool,
+}
+
+impl ScopeBuilder {
+    pub(super) fn new(target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            root_path: String::new(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: Vec::new(),
+            params: Vec::new(),
+            peer: None,
+            secure: false,
+        }
+    }
+
+    /// Adds a header; names may repeat.
+    ///
+    /// # Panics
+    /// Where the name or the value cannot stand in a request.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref();
+        let name = HeaderName::try_from(name).unwrap_or_else(|error| panic!("header {name:?}: {error}"));
+        if let Err(error) = HeaderValue::from_bytes(value) {
+            panic!("the value of header {name}: {error}");
+        }
+        HeaderBlock::push(&mut self.headers, name.as_str(), value);
+        self
+    }
+
+    /// Adds a parameter, as a route would.
+    pub fn param(mut self, name: &str, value: &str) -> Self {
+        self.params.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The client's address. Default none.
+    pub fn peer(mut self, peer: SocketAddr) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// The prefix that the routes are mounted below. Default none.
+    pub fn root_path(mut self, root_path: &str) -> Self {
+        root_path.clone_into(&mut self.root_path);
+        self
+    }
+
+    /// As if TLS ended here. Default plain HTTP.
+    pub fn secure(mut self) -> Self {
+        self.secure = true;
+        self
+    }
+
+    /// The scope.
+    #[must_use]
+    pub fn build(self) -> Scope {
+        let parts = RequestParts {
+            root_path: &self.root_path,
+            path: &self.path,
+            query: &self.query,
+            host: "",
+            headers: &self.headers,
+            peer: self.peer,
+            secure: self.secure,
+        };
+        let mut scope = parts.into_scope();
+        if !self.params.is_empty() {
+            let params = self.params.iter().map(|(name, value)| (name.as_str(), value.into()));
+            scope.set_params(params, false);
+        }
+        scope
+    }
+}
+
+impl Scope {
+    /// The scope of a request, its path being what actix-web's routing has not consumed.
+    pub(crate) fn from_request(request: &HttpRequest) -> Self {
+        let mut headers = Vec::with_capacity(1024);
+        for (name, value) in request.headers() {
+            HeaderBlock::push(&mut headers, name.as_str(), value.as_bytes());
+        }
+        let (root_path, path) = split_path(request);
+        let uri = request.uri();
+        let parts = RequestParts {
+            root_path,
+            path,
+            query: uri.query().unwrap_or_default(),
+            host: uri.authority().map_or("", |authority| {
+                authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host)
+            }),
+            headers: &headers,
+            peer: request.peer_addr(),
+            secure: request.app_config().secure(),
+        };
+        parts.into_scope()
+    }
+}
+
+/// The raw path of the request at the point up to which actix-web has consumed it.
+///
+/// actix-web matches a path that is half decoded: all but `%2F`, `%25` and `%2B`, invalid UTF-8 replaced. Decoding
+/// that again would decode some texts twice, so the same point is found in the raw path by counting slashes, which are
+/// the same in both.
+fn split_path(request: &HttpRequest) -> (&str, &str) {
+    let raw = request.uri().path();
+    let matched = request.match_info();
+    let (all, rest) = (matched.as_str(), matched.unprocessed());
+    if all.len() == rest.len() {
+        return ("", raw);
+    }
+    if raw == all {
+        return raw.split_at(raw.len() - rest.len());
+    }
+    let behind_slash = all[..all.len() - rest.len()].ends_with('/');
+    if rest.is_empty() && !behind_slash {
+        return (raw, "");
+    }
+    let slashes = rest.matches('/').count() + usize::from(behind_slash);
+    let slash = raw.rmatch_indices('/').nth(slashes.saturating_sub(1)).map_or(0, |(at, _)| at);
+    raw.split_at(slash + usize::from(behind_slash))
+}
+
+struct RequestParts<'a> {
+    root_path: &'a str,
+    path: &'a str,
+    query: &'a str,
+    host: &'a str,
+    headers: &'a [u8],
+    peer: Option<SocketAddr>,
+    secure: bool,
+}
+
+impl RequestParts<'_> {
+    fn into_scope(self) -> Scope {
+        let decoded = percent_decode_str(self.path).decode_utf8().unwrap_or_default();
+        let decoded = if decoded == self.path { "" } else { &*decoded };
+        let texts = [self.root_path, self.path, decoded, self.query, self.host];
+        let mut parts: SmallVec<[&[u8]; 8]> = texts.iter().map(|text| text.as_bytes()).collect();
+        parts.push(self.headers);
+        Scope {
+            texts: Texts::new(&parts),
+            peer: self.peer,
+            scheme: if self.secure { Scheme::Https } else { Scheme::Unknown },
+            remaining: Remaining::All,
+            origin_checked: false,
+            extensions: Extensions::default(),
+            response: ResponseHeaders::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{
+        App, HttpResponse,
+        test::{TestRequest, call_and_read_body, init_service},
+        web,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_request_gives_all_its_parts() {
+        let request = TestRequest::with_uri("/ws/a%2Fb/?x=1")
+            .insert_header(("Host", "example.com:8000"))
+            .append_header(("X-Twice", "1"))
+            .append_header(("X-Twice", "2"))
+            .peer_addr("192.0.2.1:4711".parse().unwrap())
+            .to_http_request();
+        let scope = Scope::from_request(&request);
+        assert_eq!((scope.raw_path(), scope.path(), scope.root_path()), ("/ws/a%2Fb/", "/ws/a/b/", ""));
+        assert_eq!((scope.query_string(), scope.host()), ("x=1", Some("example.com:8000")));
+        assert_eq!(scope.peer(), Some("192.0.2.1:4711".parse().unwrap()));
+        assert_eq!(scope.scheme(), "http");
+        assert_eq!(scope.headers().filter(|(name, _)| *name == "x-twice").count(), 2);
+    }
+
+    #[test]
+    fn forwarding_headers_are_not_believed() {
+        let request = TestRequest::with_uri("/")
+            .insert_header(("Host", "here"))
+            .insert_header(("X-Forwarded-Host", "there"))
+            .insert_header(("X-Forwarded-Proto", "https"))
+            .insert_header(("Daphne-Root-Path", "/root"))
+            .to_http_request();
+        let scope = Scope::from_request(&request);
+        assert_eq!((scope.host(), scope.scheme(), scope.root_path()), (Some("here"), "http", ""));
+    }
+
+    #[test]
+    fn the_target_names_the_host_before_the_header() {
+        let request = TestRequest::with_uri("http://user@target:81/x")
+            .insert_header(("Host", "header"))
+            .to_http_request();
+        assert_eq!(Scope::from_request(&request).host(), Some("target:81"));
+    }
+
+    /// Daphne's `test_root_path` and Channels' `root_path` in `test_url_router`: the prefix of an actix-web scope.
+    #[actix_web::test]
+    async fn the_prefix_of_an_actix_scope_is_the_root_path() {
+        async fn show(request: HttpRequest) -> HttpResponse {
+            let scope = Scope::from_request(&request);
+            HttpResponse::Ok().body(format!("{} {}", scope.root_path(), scope.raw_path()))
+        }
+        let routes = |prefix: &str| web::scope(prefix).default_service(web::to(show));
+        let app = App::new()
+            .service(web::scope("/caf\u{e9}").service(routes("/in")))
+            .service(routes("/app"))
+            .default_service(web::to(show));
+        let app = init_service(app).await;
+        for (target, expected) in [
+            ("/app/ws/a%2Fb/", "/app /ws/a%2Fb/"),
+            ("/app/", "/app /"),
+            ("/app", "/app "),
+            ("/%61pp/%2541%FF/x", "/%61pp /%2541%FF/x"),
+            ("/%61pp", "/%61pp "),
+            ("/caf%C3%A9/in//ws/", "/caf%C3%A9/in //ws/"),
+            ("/other/%2541", " /other/%2541"),
+        ] {
+            let response = call_and_read_body(&app, TestRequest::with_uri(target).to_request()).await;
+            assert_eq!(response, expected.as_bytes(), "{target}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+use std::{error::Error as StdError, fmt};
+
+/// What a consumer asked of a [`Scope`](crate::Scope) that the connection does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScopeError {
+    /// A parameter of the path is not what the consumer takes.
+    BadParam {
+        /// The parameter's name.
+        name: String,
+        /// Its text in the path, percent-decoded.
+        text: String,
+        /// What the type says is wrong.
+        reason: String,
+    },
+    /// The query string is not what the consumer takes.
+    BadQuery {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The route has no parameter of this name.
+    NoParam {
+        /// The name that was asked for.
+        name: String,
+        /// The names that the route has.
+        known: Vec<String>,
+    },
+}
+
+impl fmt::Display for ScopeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadParam { name, text, reason } => {
+                write!(f, "the path's parameter {name:?} is {text:?}: {reason}")
+            }
+            Self::BadQuery { reason } => write!(f, "the query string cannot be read: {reason}"),
+            Self::NoParam { name, known } if known.is_empty() => {
+                write!(f, "the route has no parameter {name:?}: write {{{name}}} into its pattern")
+            }
+            Self::NoParam { name, known } => {
+                write!(f, "the route has no parameter {name:?}, only {}", known.join(", "))
+            }
+        }
+    }
+}
+
+impl StdError for ScopeError {}

@@ -1,0 +1,141 @@
+//! Request headers, cookies and what is read from them.
+
+use std::fmt;
+
+use cookie::Cookie;
+
+use super::{HEADERS, Scope};
+
+/// Headers as HTTP writes them, `name:value\n` each: neither a name nor a value can hold its delimiter.
+#[derive(Clone, Copy)]
+pub(super) struct HeaderBlock<'a>(pub(super) &'a [u8]);
+
+/// Headers whose values [`Debug`](fmt::Debug) leaves out.
+const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "sec-websocket-protocol"];
+
+impl<'a> HeaderBlock<'a> {
+    /// Appends one header to a block in the making.
+    pub(super) fn push(block: &mut Vec<u8>, name: &str, value: &[u8]) {
+        block.extend_from_slice(name.as_bytes());
+        block.push(b':');
+        block.extend_from_slice(value);
+        block.push(b'\n');
+    }
+
+    fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.split(|byte| *byte == b'\n').filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            Some((std::str::from_utf8(&line[..colon]).ok()?, &line[colon + 1..]))
+        })
+    }
+}
+
+impl fmt::Debug for HeaderBlock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(name, value)| {
+            let value = if SECRET.contains(&name) { "…".into() } else { String::from_utf8_lossy(value) };
+            (name, value)
+        });
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+impl Scope {
+    /// The first header of this name, where its value is text. Case does not matter.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// All headers: names in lower case, duplicates kept, in the order in which actix gives them.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        HeaderBlock(self.texts.get(HEADERS)).iter()
+    }
+
+    /// All values of one header that are text, from the first to the last line.
+    pub(crate) fn header_lines(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.headers()
+            .filter(move |(known, _)| *known == name)
+            .filter_map(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// The first cookie of this name, percent-decoded.
+    ///
+    /// Of two cookies with one name, browsers send that of the longer path first; Django takes the last.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<Cookie<'_>> {
+        self.cookies().find(|cookie| cookie.name() == name)
+    }
+
+    /// All cookies of the request, percent-decoded; what cannot be read as a cookie is left out.
+    ///
+    /// They are read when asked for: no middleware is needed, other than in Channels.
+    pub fn cookies(&self) -> impl Iterator<Item = Cookie<'_>> {
+        self.header_lines("cookie").flat_map(|line| Cookie::split_parse_encoded(line).flatten())
+    }
+
+    /// The `Origin` header: which site's page asks. Only browsers send it.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.header("origin")
+    }
+
+    /// The subprotocols that the client offers, in its order of preference.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
+        self.header_lines("sec-websocket-protocol")
+            .flat_map(|line| line.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_keep_duplicates_and_ignore_case() {
+        let scope = Scope::builder("/")
+            .header("X-Twice", "one")
+            .header("x-twice", "two: 2")
+            .header("x-empty", "")
+            .build();
+        assert_eq!(scope.header("X-TWICE"), Some("one"));
+        assert_eq!(scope.header("x-empty"), Some(""));
+        assert_eq!(scope.header("x-none"), None);
+        let all: Vec<_> = scope.headers().filter(|(name, _)| *name == "x-twice").collect();
+        assert_eq!(all, [("x-twice", &b"one"[..]), ("x-twice", b"two: 2")]);
+    }
+
+    #[test]
+    fn a_header_that_is_not_text_is_seen_as_bytes_only() {
+        let scope = Scope::builder("/").header("x-latin", &b"caf\xe9"[..]).build();
+        assert_eq!(scope.header("x-latin"), None);
+        assert!(scope.headers().any(|header| header == ("x-latin", &b"caf\xe9"[..])));
+    }
+
+    #[test]
+    fn cookies_are_decoded_and_broken_ones_left_out() {
+        let scope = Scope::builder("/")
+            .header("cookie", "a=1; novalue; b=x%20y; a=2; =empty")
+            .header("cookie", "c=%E2%82%AC")
+            .build();
+        let value = |name| scope.cookie(name).map(|cookie| cookie.value().to_owned());
+        assert_eq!(value("a").as_deref(), Some("1"));
+        assert_eq!(value("b").as_deref(), Some("x y"));
+        assert_eq!(value("c").as_deref(), Some("€"));
+        assert_eq!(value("novalue"), None);
+        assert_eq!(scope.cookies().count(), 4);
+        assert_eq!(Scope::builder("/").build().cookies().count(), 0);
+    }
+
+    #[test]
+    fn subprotocols_come_from_every_line_in_order() {
+        let scope = Scope::builder("/")
+            .header("sec-websocket-protocol", "subprotocol1, subprotocol2")
+            .header("sec-websocket-protocol", "third,,")
+            .build();
+        assert_eq!(scope.subprotocols().collect::<Vec<_>>(), ["subprotocol1", "subprotocol2", "third"]);
+    }
+}

@@ -1,0 +1,237 @@
+//! What is known of a connection.
+
+mod builder;
+mod error;
+mod extensions;
+mod headers;
+mod params;
+mod response;
+mod text;
+
+use std::{borrow::Cow, fmt, net::SocketAddr};
+
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+pub use self::{builder::ScopeBuilder, error::ScopeError};
+use self::{
+    extensions::Extensions, headers::HeaderBlock, params::Remaining, response::ResponseHeaders, text::Texts,
+};
+
+/// What is known of a connection: its path and parameters, headers, cookies, peer, and what middleware added.
+///
+/// One scope a connection, as in Channels. [Middleware](crate::middleware) may change it before the consumer is
+/// made; the consumer then reads it through its context. The request's texts are copied once into one
+/// allocation, so an idle connection pays for about the bytes that its client sent.
+///
+/// # Paths
+/// Below an actix-web scope, its prefix is the [`root_path`](Self::root_path), and [`path`](Self::path) is what
+/// follows, as with `root_path` in Channels. Routes see the path only.
+pub struct Scope {
+    /// The parts at the constants below, then the name and value of each parameter.
+    texts: Texts,
+    peer: Option<SocketAddr>,
+    scheme: Scheme,
+    remaining: Remaining,
+    /// Whether a middleware has let the request's origin in; if none has, the default policy decides.
+    origin_checked: bool,
+    extensions: Extensions,
+    response: ResponseHeaders,
+}
+
+const ROOT_PATH: usize = 0;
+const RAW_PATH: usize = 1;
+/// Empty where the raw path is the same.
+const PATH: usize = 2;
+const QUERY: usize = 3;
+/// Empty where the `Host` header says it.
+const HOST: usize = 4;
+const HEADERS: usize = 5;
+const PARAMS: usize = 6;
+
+/// How sure it is which scheme the client used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// A trusted proxy says that it was plain HTTP.
+    Http,
+    /// TLS ends here, or a trusted proxy says so.
+    Https,
+    /// Plain HTTP arrived here; an unknown proxy may have ended TLS.
+    Unknown,
+}
+
+impl Scope {
+    /// A scope for tests. `target` is a path, with a query string where there is a `?`.
+    pub fn builder(target: &str) -> ScopeBuilder {
+        ScopeBuilder::new(target)
+    }
+
+    /// The path below the [`root_path`](Self::root_path), percent-decoded, as in Channels.
+    ///
+    /// A path that is not UTF-8 when decoded stays as the client sent it; no route with a parameter matches it.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self.texts.text(PATH) {
+            "" => self.raw_path(),
+            path => path,
+        }
+    }
+
+    /// The path below the [`root_path`](Self::root_path), as the client sent it.
+    #[must_use]
+    pub fn raw_path(&self) -> &str {
+        self.texts.text(RAW_PATH)
+    }
+
+    /// The prefix of the actix-web scope that the routes are mounted below, as the client sent it; mostly empty.
+    ///
+    /// It comes from the application, never from a header as in Daphne, which lets any client set it.
+    #[must_use]
+    pub fn root_path(&self) -> &str {
+        self.texts.text(ROOT_PATH)
+    }
+
+    /// The query string behind `?`, as the client sent it; empty where there is none.
+    #[must_use]
+    pub fn query_string(&self) -> &str {
+        self.texts.text(QUERY)
+    }
+
+    /// Reads the query string as a serde type.
+    ///
+    /// # Errors
+    /// [`ScopeError::BadQuery`] where it is not a `T`.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, ScopeError> {
+        actix_web::web::Query::<T>::from_query(self.query_string())
+            .map(actix_web::web::Query::into_inner)
+            .map_err(|error| ScopeError::BadQuery { reason: error.to_string() })
+    }
+
+    /// The first value of `name` in the query string, decoded as a form is: `+` is a space.
+    #[must_use]
+    pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
+        let pairs = self.query_string().split('&').filter(|pair| !pair.is_empty());
+        pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(key, _)| decode_form(key) == name)
+            .map(|(_, value)| decode_form(value))
+    }
+
+    /// The client's address: of the socket, or what a trusted proxy says
+    /// ([`TrustedProxies`](crate::middleware::TrustedProxies)). `None` on a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// `https` where TLS ends here or a trusted proxy says so, else `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.scheme == Scheme::Https { "https" } else { "http" }
+    }
+
+    /// The host, with its port where the client named one: of the request's target, its `Host` header, or what
+    /// a trusted proxy says.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match self.texts.text(HOST) {
+            "" => self.header("host"),
+            host => Some(host),
+        }
+    }
+
+    pub(crate) fn known_scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    pub(crate) fn is_origin_checked(&self) -> bool {
+        self.origin_checked
+    }
+
+    pub(crate) fn set_origin_checked(&mut self) {
+        self.origin_checked = true;
+    }
+
+    pub(crate) fn set_peer(&mut self, peer: Option<SocketAddr>) {
+        self.peer = peer;
+    }
+
+    pub(crate) fn set_scheme(&mut self, scheme: Scheme) {
+        self.scheme = scheme;
+    }
+
+    pub(crate) fn set_host(&mut self, host: &str) {
+        self.texts = self.texts.replaced(HOST, host.as_bytes());
+    }
+}
+
+fn decode_form(text: &str) -> Cow<'_, str> {
+    if !text.contains(['+', '%']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+/// Leaves out what may hold a secret: the query string, and the values of cookies, authorization and subprotocols.
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("root_path", &self.root_path())
+            .field("path", &self.path())
+            .field("params", &self.params().collect::<Vec<_>>())
+            .field("peer", &self.peer)
+            .field("scheme", &self.scheme())
+            .field("host", &self.host())
+            .field("headers", &HeaderBlock(self.texts.get(HEADERS)))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_once() {
+        let scope = Scope::builder("/foo%2Fbar/%25/caf%C3%A9?x=%41").build();
+        assert_eq!(scope.path(), "/foo/bar/%/café");
+        assert_eq!(scope.raw_path(), "/foo%2Fbar/%25/caf%C3%A9");
+        assert_eq!(scope.query_string(), "x=%41");
+        let broken = Scope::builder("/%FF/").build();
+        assert_eq!(broken.path(), "/%FF/");
+    }
+
+    #[test]
+    fn the_query_is_read_as_a_form() {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            page: u32,
+            q: String,
+        }
+        let scope = Scope::builder("/?page=3&q=a+b%26c&q2&page=4").build();
+        let page: Page = Scope::builder("/?page=3&q=a+b%26c").build().query().unwrap();
+        assert_eq!((page.page, page.q.as_str()), (3, "a b&c"));
+        assert_eq!(scope.query_param("page").as_deref(), Some("3"), "the first");
+        assert_eq!(scope.query_param("q").as_deref(), Some("a b&c"));
+        assert_eq!(scope.query_param("q2").as_deref(), Some(""));
+        assert_eq!(scope.query_param("none"), None);
+        assert_eq!(Scope::builder("/").build().query_param(""), None);
+        let error = Scope::builder("/?page=x&q=").build().query::<Page>().err().unwrap();
+        assert!(matches!(&error, ScopeError::BadQuery { .. }), "{error}");
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let scope = Scope::builder("/a/?token=secret")
+            .header("authorization", "Bearer secret")
+            .header("cookie", "sessionid=secret")
+            .header("proxy-authorization", "secret")
+            .header("sec-websocket-protocol", "bearer.secret")
+            .header("x-plain", "shown")
+            .build();
+        let text = format!("{scope:?}");
+        assert!(!text.contains("secret"), "{text}");
+        assert!(text.contains("shown") && text.contains("authorization"), "{text}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Headers that middleware or the consumer adds to the answer.
+
+use std::cell::Cell;
+
+use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
+use cookie::{Cookie, SameSite};
+
+use super::Scope;
+use crate::error::MisuseError;
+
+/// Headers for the accept or the rejection. Empty it is one null pointer.
+#[derive(Default)]
+pub(super) struct ResponseHeaders(Cell<Option<Box<Headers>>>);
+
+#[derive(Default)]
+struct Headers(Vec<(HeaderName, HeaderValue)>);
+
+impl Scope {
+    /// Adds a header to the accept or the rejection, whichever it will be. Headers of one name are all sent.
+    ///
+    /// Has no effect once the connection is accepted or rejected.
+    ///
+    /// # Errors
+    /// [`MisuseError::BadHeader`] where the name or the value is not one, or where the name belongs to the
+    /// handshake or to the framing of the answer: `connection`, `content-length`, `sec-websocket-*`,
+    /// `transfer-encoding`, `upgrade`.
+    pub fn add_response_header(&self, name: &str, value: &str) -> Result<(), MisuseError> {
+        let bad = || MisuseError::BadHeader(name.to_owned());
+        let header = HeaderName::try_from(name).map_err(|_| bad())?;
+        let value = HeaderValue::try_from(value).map_err(|_| bad())?;
+        if is_reserved(header.as_str()) {
+            return Err(bad());
+        }
+        self.push(header, value);
+        Ok(())
+    }
+
+    /// Sets a cookie with the accept or the rejection.
+    ///
+    /// As in Channels, a cookie that says nothing about it gets `Path=/` and `SameSite=Lax`, and neither
+    /// `Secure` nor `HttpOnly`. Name and value are percent-encoded.
+    ///
+    /// # Errors
+    /// [`MisuseError::BadHeader`] where the path or the domain cannot stand in a header.
+    pub fn set_cookie(&self, mut cookie: Cookie<'static>) -> Result<(), MisuseError> {
+        if cookie.path().is_none() {
+            cookie.set_path("/");
+        }
+        if cookie.same_site().is_none() {
+            cookie.set_same_site(SameSite::Lax);
+        }
+        let value = HeaderValue::try_from(cookie.encoded().to_string())
+            .map_err(|_| MisuseError::BadHeader(SET_COOKIE.to_string()))?;
+        self.push(SET_COOKIE, value);
+        Ok(())
+    }
+
+    /// Makes the client forget a cookie that was set with `Path=/` and no domain.
+    ///
+    /// For any other, [`set_cookie`](Self::set_cookie) with `Cookie::build(name).path(…).removal()`.
+    ///
+    /// # Errors
+    /// As [`set_cookie`](Self::set_cookie).
+    pub fn delete_cookie(&self, name: &str) -> Result<(), MisuseError> {
+        self.set_cookie(Cookie::build(name.to_owned()).removal().build())
+    }
+
+    /// Takes the headers for the answer, in the order in which they were added.
+    pub(crate) fn take_response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        self.response.0.take().map(|headers| headers.0).unwrap_or_default()
+    }
+
+    fn push(&self, name: HeaderName, value: HeaderValue) {
+        let mut headers = self.response.0.take().unwrap_or_default();
+        headers.0.push((name, value));
+        self.response.0.set(Some(headers));
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    name.starts_with("sec-websocket-")
+        || matches!(name, "connection" | "content-length" | "transfer-encoding" | "upgrade")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(scope: &Scope) -> Vec<String> {
+        let headers = scope.take_response_headers();
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    /// Channels' `test_set_cookie`; the order of attributes and the case of `Lax` differ, their meaning does not.
+    #[test]
+    fn cookies_get_the_defaults_of_channels() {
+        let scope = Scope::builder("/").build();
+        scope.set_cookie(Cookie::new("Testing-Key", "testing-value")).unwrap();
+        assert_eq!(lines(&scope), ["set-cookie: Testing-Key=testing-value; SameSite=Lax; Path=/"]);
+        assert!(lines(&scope).is_empty(), "they are taken");
+    }
+
+    #[test]
+    fn cookies_keep_what_they_say_and_are_encoded() {
+        let scope = Scope::builder("/").build();
+        let cookie = Cookie::build(("a", "x y;")).path("/p").same_site(SameSite::Strict).http_only(true);
+        scope.set_cookie(cookie.build()).unwrap();
+        scope.delete_cookie("b").unwrap();
+        let lines = lines(&scope);
+        assert_eq!(lines[0], "set-cookie: a=x%20y%3B; HttpOnly; SameSite=Strict; Path=/p");
+        assert!(
+            lines[1].starts_with("set-cookie: b=; SameSite=Lax; Path=/; Max-Age=0; Expires="),
+            "{}",
+            lines[1]
+        );
+        let injected = Cookie::build(("a", "b")).path("/\r\nx: y");
+        assert!(scope.set_cookie(injected.build()).is_err());
+    }
+
+    #[test]
+    fn headers_are_checked_and_keep_their_order() {
+        let scope = Scope::builder("/").build();
+        scope.add_response_header("X-A", "1").unwrap();
+        scope.add_response_header("x-a", "2").unwrap();
+        for (name, value) in [("a b", "1"), ("x", "a\nb"), ("Upgrade", "x"), ("Sec-WebSocket-Protocol", "x")]
+        {
+            assert_eq!(scope.add_response_header(name, value), Err(MisuseError::BadHeader(name.to_owned())));
+        }
+        assert_eq!(lines(&scope), ["x-a: 1", "x-a: 2"]);
+    }
+}

@@ -1,0 +1,95 @@
+//! A server on a port of its own, for tests over real sockets.
+
+use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
+
+use actix_web::{App, HttpServer, dev::ServerHandle};
+
+use crate::{Drain, Mount, host::prepare};
+
+/// A server in a thread of its own, on a free port of 127.0.0.1. Dropped, it stops.
+#[derive(Debug)]
+pub struct LiveServer {
+    address: SocketAddr,
+    handle: ServerHandle,
+    drain: Drain,
+    thread: Option<thread::JoinHandle<io::Result<()>>>,
+}
+
+impl LiveServer {
+    /// Starts a server with this many workers.
+    ///
+    /// # Errors
+    /// Where no port or thread can be had.
+    pub fn start(mount: &Mount, workers: usize) -> io::Result<Self> {
+        let drain = Drain::new();
+        let mount = mount.clone().drain(drain.clone());
+        let (sender, started) = mpsc::channel();
+        let thread = thread::Builder::new().name("live-server".to_owned()).spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let server = HttpServer::new(move || App::new().configure(mount.configure()))
+                    .workers(workers)
+                    .shutdown_timeout(1)
+                    .bind("127.0.0.1:0")?;
+                let address = server.addrs()[0];
+                let server = prepare(server);
+                // The starter waits for it, or has panicked.
+                let _ = sender.send((address, server.handle()));
+                server.await
+            })
+        })?;
+        match started.recv() {
+            Ok((address, handle)) => Ok(Self { address, handle, drain, thread: Some(thread) }),
+            Err(mpsc::RecvError) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                _ => Err(io::Error::other("the server ended before it had started")),
+            },
+        }
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of a page: `http://127.0.0.1:<port><path>`.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The address of a WebSocket: `ws://127.0.0.1:<port><path>`.
+    #[must_use]
+    pub fn ws_url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.drain.connections()
+    }
+
+    /// Waits until every connection has ended and run its `disconnect`.
+    pub async fn wait_until_empty(&self) {
+        self.drain.empty().await;
+    }
+
+    /// Drains the connections, then stops. Returns how many were left at the deadline.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        let left = self.drain.drain(deadline).await;
+        self.handle.stop(left == 0).await;
+        left
+    }
+}
+
+impl Drop for LiveServer {
+    fn drop(&mut self) {
+        // The command is sent when it is called; only its answer would have to be awaited.
+        drop(self.handle.stop(false));
+        if let Some(thread) = self.thread.take() {
+            // Its error has no reader left.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! For your own tests: consumers without a socket, a live server, and a clock that stands still. Feature `testing`.
+//!
+//! | Channels | here |
+//! |---|---|
+//! | `WebsocketCommunicator` | [`WebsocketCommunicator`] |
+//! | `ChannelsLiveServerTestCase` | [`LiveServer`] |
+//! | a timeout that is waited for | [`pause`] and [`advance`]: time that moves when the test says so |
+//!
+//! ```
+//! use greenroom::{Mount, prelude::*, testing::WebsocketCommunicator};
+//!
+//! #[derive(NoEvents)]
+//! struct Echo;
+//! impl Consumer for Echo {
+//!     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+//!         ctx.send_text(message.text()?.to_owned())
+//!     }
+//! }
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//! let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
+//! let mut client = WebsocketCommunicator::new(&mount, "/echo/");
+//! client.connect().await?;
+//! client.send_text("hello");
+//! assert_eq!(client.receive_text().await?, "hello");
+//! client.disconnect().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Write tests as `#[actix_web::test]`: a consumer needs the runtime of one thread that actix gives.
+
+mod communicator;
+mod live_server;
+
+/// Stops the clock of this thread's runtime: hooks' timers, grace periods and expiries wait for [`advance`], or for
+/// the moment when nothing else is left to do.
+pub use tokio::time::pause;
+/// Moves the stopped clock.
+pub use tokio::time::advance;
+
+pub use self::{
+    communicator::{CommunicatorError, Connected, WebsocketCommunicator},
+    live_server::LiveServer,
+};

@@ -1,0 +1,278 @@
+//! Frames in, messages out.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{
+    Input, ProtocolError, Role,
+    frame::{Extensions, Header, MAX_HEADER, Mask, Opcode},
+    utf8,
+};
+use crate::close::CloseCode;
+
+/// What a peer sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// A whole binary message.
+    Binary(Bytes),
+    /// A close frame: its code, if it had one, and reason. Nothing comes after it.
+    Close(Option<(CloseCode, ByteString)>),
+    /// A ping, to be answered with a pong of the same bytes.
+    Ping(Bytes),
+    /// A pong.
+    Pong(Bytes),
+    /// A whole text message.
+    Text(ByteString),
+}
+
+/// Makes messages of the bytes that arrive, however they are cut.
+///
+/// It is strict: whatever RFC 6455 forbids is an error, as early as it can be known. It holds what has arrived of
+/// an unfinished message and nothing else, so between messages it has no memory of its own on the heap; an
+/// announced length is compared with the limit, but memory grows only with what has arrived.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    max_message: usize,
+    /// What arrived of the unfinished message, unmasked; after it, what arrived of an unfinished control frame.
+    buffer: Vec<u8>,
+    /// How many bytes of an unfinished text message are known to be whole characters.
+    valid: usize,
+    /// The unfinished frame.
+    frame: Option<Frame>,
+    /// The start of an unfinished header.
+    header: [u8; MAX_HEADER],
+    header_held: u8,
+    /// What the unfinished message is.
+    message: Option<Kind>,
+    role: Role,
+    extensions: Extensions,
+    /// Set by an error or a close frame.
+    ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Binary,
+    Text,
+}
+
+/// A frame whose header was read.
+#[derive(Debug)]
+struct Frame {
+    /// Where in the buffer its payload starts.
+    start: usize,
+    /// How much of its payload is still to come.
+    missing: usize,
+    mask: Mask,
+    opcode: Opcode,
+    fin: bool,
+}
+
+impl Decoder {
+    /// A decoder of messages up to `max_message` bytes.
+    pub(crate) fn new(role: Role, max_message: usize) -> Self {
+        Self {
+            max_message,
+            buffer: Vec::new(),
+            valid: 0,
+            frame: None,
+            header: [0; MAX_HEADER],
+            header_held: 0,
+            message: None,
+            role,
+            extensions: Extensions::NONE,
+            ended: false,
+        }
+    }
+
+    /// The next item. `None` once all of `input` was taken: call it until then, and again with what arrives next.
+    ///
+    /// After an error or a close frame it takes all input and returns nothing more.
+    ///
+    /// # Errors
+    /// For the first frame that breaks the protocol, after the items that came before it.
+    pub(crate) fn decode(&mut self, input: &mut Input<'_>) -> Result<Option<Item>, ProtocolError> {
+        if self.ended {
+            input.clear();
+            return Ok(None);
+        }
+        let item = self.next_item(input);
+        if matches!(item, Err(_) | Ok(Some(Item::Close(_)))) {
+            self.ended = true;
+            self.buffer = Vec::new();
+            input.clear();
+        }
+        item
+    }
+
+    fn next_item(&mut self, input: &mut Input<'_>) -> Result<Option<Item>, ProtocolError> {
+        loop {
+            let mut frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.next_header(input)? {
+                    Some(header) => self.begin(header)?,
+                    None => return Ok(None),
+                },
+            };
+            let item = if self.is_alone(&frame, input) {
+                Some(self.take_whole(frame, input)?)
+            } else {
+                self.collect(&mut frame, input)?;
+                if frame.missing > 0 {
+                    self.frame = Some(frame);
+                    return Ok(None);
+                }
+                self.finish(&frame)?
+            };
+            if item.is_some() {
+                return Ok(item);
+            }
+        }
+    }
+
+    fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+        let held = usize::from(self.header_held);
+        if held == 0
+            && let Some((header, length)) = Header::parse(input.as_slice(), self.role, self.extensions)?
+        {
+            input.skip(length);
+            return Ok(Some(header));
+        }
+        // It is cut: join what is held with what came, which may be more than the header.
+        let mut end = held;
+        for (place, byte) in self.header[held..].iter_mut().zip(input.as_slice()) {
+            *place = *byte;
+            end += 1;
+        }
+        let header = Header::parse(&self.header[..end], self.role, self.extensions)?;
+        let (header, length) = header.map_or((None, end), |(header, length)| (Some(header), length));
+        input.skip(length - held);
+        self.header_held = if header.is_some() { 0 } else { end as u8 };
+        Ok(header)
+    }
+
+    /// Checks the header against the message that it belongs to.
+    fn begin(&mut self, header: Header) -> Result<Frame, ProtocolError> {
+        match header.opcode {
+            Opcode::Continuation if self.message.is_none() => return Err(ProtocolError::StrayContinuation),
+            Opcode::Text | Opcode::Binary if self.message.is_some() => {
+                return Err(ProtocolError::UnfinishedMessage);
+            }
+            Opcode::Text => self.message = Some(Kind::Text),
+            Opcode::Binary => self.message = Some(Kind::Binary),
+            _ => {}
+        }
+        let start = self.buffer.len();
+        let too_big = ProtocolError::TooBig(self.max_message);
+        let missing = usize::try_from(header.length).map_err(|_| too_big)?;
+        // A control frame is bounded by its header already.
+        if !header.opcode.is_control() && missing > self.max_message.saturating_sub(start) {
+            return Err(too_big);
+        }
+        Ok(Frame { start, missing, mask: header.mask, opcode: header.opcode, fin: header.fin })
+    }
+
+    /// Whether the frame has arrived whole and is an item by itself: the usual case, which needs no buffer.
+    fn is_alone(&self, frame: &Frame, input: &Input<'_>) -> bool {
+        let untouched = frame.start == self.buffer.len() && frame.missing <= input.len();
+        match frame.opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong => untouched,
+            Opcode::Text | Opcode::Binary => untouched && frame.fin,
+            Opcode::Continuation => false,
+        }
+    }
+
+    fn take_whole(&mut self, frame: Frame, input: &mut Input<'_>) -> Result<Item, ProtocolError> {
+        let payload = input.take(frame.missing, frame.mask);
+        match frame.opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong => control(frame.opcode, payload),
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.end_message(payload),
+        }
+    }
+
+    /// Moves what has arrived of the frame to the buffer.
+    fn collect(&mut self, frame: &mut Frame, input: &mut Input<'_>) -> Result<(), ProtocolError> {
+        let from = self.buffer.len();
+        let count = frame.missing.min(input.len());
+        self.reserve(frame, count);
+        self.buffer.extend_from_slice(&input.as_slice()[..count]);
+        frame.mask.apply(&mut self.buffer[from..]);
+        frame.missing -= count;
+        input.skip(count);
+
+        // The last piece is left to `end_message`, which has to check the whole: a `ByteString` cannot be had from
+        // bytes that are only known to be good.
+        let last = frame.fin && frame.missing == 0;
+        if self.message == Some(Kind::Text) && !frame.opcode.is_control() && !last {
+            self.valid = utf8::check(&self.buffer, self.valid)?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for `count` bytes that have arrived.
+    ///
+    /// At least twice what is held, so that a message in small pieces is not copied for each; but where the end
+    /// of the message is known, not beyond it.
+    fn reserve(&mut self, frame: &Frame, count: usize) {
+        let needed = self.buffer.len() + count;
+        if needed > self.buffer.capacity() {
+            let end = if frame.fin { self.buffer.len() + frame.missing } else { self.max_message };
+            let wanted = (self.buffer.len() * 2).min(end).max(needed);
+            self.buffer.reserve_exact(wanted - self.buffer.len());
+        }
+    }
+
+    /// Ends a frame whose payload is in the buffer.
+    fn finish(&mut self, frame: &Frame) -> Result<Option<Item>, ProtocolError> {
+        if frame.opcode.is_control() {
+            let payload = if frame.start == 0 {
+                std::mem::take(&mut self.buffer)
+            } else {
+                self.buffer.split_off(frame.start)
+            };
+            return control(frame.opcode, payload.into()).map(Some);
+        }
+        if !frame.fin {
+            return Ok(None);
+        }
+        let message = std::mem::take(&mut self.buffer);
+        self.end_message(message.into()).map(Some)
+    }
+
+    fn end_message(&mut self, payload: Bytes) -> Result<Item, ProtocolError> {
+        self.valid = 0;
+        match self.message.take() {
+            Some(Kind::Text) => text(payload).map(Item::Text),
+            Some(Kind::Binary) | None => Ok(Item::Binary(payload)),
+        }
+    }
+}
+
+fn control(opcode: Opcode, payload: Bytes) -> Result<Item, ProtocolError> {
+    match opcode {
+        Opcode::Ping => Ok(Item::Ping(payload)),
+        Opcode::Pong => Ok(Item::Pong(payload)),
+        _ => close(payload).map(Item::Close),
+    }
+}
+
+/// Reads a close frame (section 5.5.1): nothing, or a code and a reason.
+fn close(mut payload: Bytes) -> Result<Option<(CloseCode, ByteString)>, ProtocolError> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let Some(code) = payload.first_chunk() else { return Err(ProtocolError::CloseTooShort) };
+    let code = CloseCode(u16::from_be_bytes(*code));
+    if !code.can_be_received() {
+        return Err(ProtocolError::BadCloseCode(code.0));
+    }
+    let reason = text(payload.split_off(2))?;
+    Ok(Some((code, reason)))
+}
+
+fn text(payload: Bytes) -> Result<ByteString, ProtocolError> {
+    ByteString::try_from(payload).map_err(|_| ProtocolError::InvalidUtf8)
+}
+
+#[cfg(test)]
+mod tests;

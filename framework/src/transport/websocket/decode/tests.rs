@@ -1,0 +1,594 @@
+use super::*;
+use crate::{
+    Frame as Out,
+    transport::websocket::{
+        encode::{self, masked},
+        frame::write,
+    },
+};
+
+const LIMIT: usize = 1 << 20;
+const MASK: [u8; 4] = [0xa1, 0x00, 0x3c, 0xff];
+
+/// What came out, and how it ended.
+type Outcome = (Vec<Item>, Option<ProtocolError>);
+
+fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    masked(fin, opcode, MASK, payload).to_vec()
+}
+
+/// Everything that `decoder` makes of one chunk.
+fn feed(decoder: &mut Decoder, mut input: Input<'_>) -> Outcome {
+    let mut items = Vec::new();
+    loop {
+        match decoder.decode(&mut input) {
+            Ok(Some(item)) => items.push(item),
+            Ok(None) => {
+                assert!(input.is_empty(), "it stops only where it has taken everything");
+                return (items, None);
+            }
+            Err(error) => return (items, Some(error)),
+        }
+    }
+}
+
+fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Input<'a>>) -> Outcome {
+    let mut decoder = Decoder::new(role, LIMIT);
+    let mut all = Vec::new();
+    let mut ended = None;
+    for chunk in chunks {
+        let (items, error) = feed(&mut decoder, chunk);
+        assert!(ended.is_none() || items.is_empty(), "nothing comes after the end");
+        all.extend(items);
+        ended = ended.or(error);
+    }
+    (all, ended)
+}
+
+/// Decodes it as one chunk of each kind, byte by byte, and cut in two at each place: all must agree.
+fn decoded_as(role: Role, bytes: &[u8]) -> Outcome {
+    let whole = run(role, [Input::from(bytes)]);
+    let unique = Bytes::copy_from_slice(bytes);
+    assert_eq!(run(role, [Input::from(unique)]), whole);
+    let shared = Bytes::copy_from_slice(bytes);
+    assert_eq!(run(role, [Input::from(shared.clone())]), whole);
+    assert_eq!(run(role, bytes.chunks(1).map(Input::from)), whole);
+    // Of large ones, the cuts near the ends and some between.
+    let step = 1.max(bytes.len() / 512);
+    for at in (0..bytes.len().min(32)).chain((32..bytes.len()).step_by(step)) {
+        let (left, right) = bytes.split_at(at);
+        assert_eq!(run(role, [Input::from(left), Input::from(right)]), whole, "cut at {at}");
+    }
+    whole
+}
+
+fn decoded(bytes: &[u8]) -> Outcome {
+    decoded_as(Role::Server, bytes)
+}
+
+fn text(text: &str) -> Item {
+    Item::Text(text.into())
+}
+
+fn close_frame(payload: &[u8]) -> Vec<u8> {
+    frame(true, Opcode::Close, payload)
+}
+
+/// The error must come at this byte of the header, whatever would follow.
+#[track_caller]
+fn refused_at(header: &[u8], error: ProtocolError) {
+    let mut decoder = Decoder::new(Role::Server, LIMIT);
+    let (last, before) = header.split_last().unwrap();
+    assert_eq!(feed(&mut decoder, Input::from(before)), (vec![], None));
+    assert_eq!(feed(&mut decoder, Input::from(&[*last][..])), (vec![], Some(error)));
+    assert_eq!(decoder.buffer.capacity(), 0);
+    let mut more = header.to_vec();
+    more.extend(frame(true, Opcode::Text, b"later"));
+    assert_eq!(decoded(&more), (vec![], Some(error)));
+}
+
+mod messages {
+    use super::*;
+
+    #[test]
+    fn of_every_size_arrive() {
+        for length in [0, 1, 125, 126, 127, 1023, 1024, 1025, 65535, 65536] {
+            let bytes = frame(true, Opcode::Text, "x".repeat(length).as_bytes());
+            assert_eq!(decoded(&bytes), (vec![text(&"x".repeat(length))], None), "{length}");
+            let bytes = frame(true, Opcode::Binary, &vec![0xff; length]);
+            assert_eq!(decoded(&bytes), (vec![Item::Binary(vec![0xff; length].into())], None), "{length}");
+        }
+    }
+
+    #[test]
+    fn follow_one_another_in_a_chunk() {
+        let bytes = [
+            frame(true, Opcode::Text, b"a"),
+            frame(true, Opcode::Binary, b""),
+            frame(true, Opcode::Ping, b"?"),
+            frame(true, Opcode::Pong, b""),
+            frame(true, Opcode::Text, "é€𝄞".as_bytes()),
+        ]
+        .concat();
+        let items = vec![
+            text("a"),
+            Item::Binary(Bytes::new()),
+            Item::Ping("?".into()),
+            Item::Pong(Bytes::new()),
+            text("é€𝄞"),
+        ];
+        assert_eq!(decoded(&bytes), (items, None));
+    }
+
+    #[test]
+    fn in_fragments_are_joined_around_control_frames() {
+        let bytes = [
+            frame(false, Opcode::Text, b"\xe2"),
+            frame(true, Opcode::Ping, b"1"),
+            frame(false, Opcode::Continuation, b""),
+            frame(true, Opcode::Pong, b"2"),
+            frame(true, Opcode::Continuation, b"\x82\xac"),
+            frame(false, Opcode::Binary, b""),
+            frame(true, Opcode::Continuation, b""),
+        ]
+        .concat();
+        let items =
+            vec![Item::Ping("1".into()), Item::Pong("2".into()), text("€"), Item::Binary(Bytes::new())];
+        assert_eq!(decoded(&bytes), (items, None));
+    }
+
+    #[test]
+    fn before_a_bad_frame_come_first() {
+        let mut bytes = frame(true, Opcode::Text, b"good");
+        bytes.extend([0xf1, 0x80]);
+        assert_eq!(decoded(&bytes), (vec![text("good")], Some(ProtocolError::ReservedBits)));
+    }
+
+    #[test]
+    fn with_any_mask_are_unmasked() {
+        for mask in [[0; 4], [1, 2, 3, 4], [0xff; 4], [0, 0, 0, 9]] {
+            for length in 0..70 {
+                let payload: Vec<u8> = (0..length).collect();
+                let bytes = masked(true, Opcode::Binary, mask, &payload);
+                assert_eq!(decoded(&bytes), (vec![Item::Binary(payload.into())], None));
+            }
+        }
+    }
+}
+
+mod headers {
+    use super::*;
+
+    #[test]
+    fn with_reserved_bits_are_refused_at_the_first_byte() {
+        for bit in [0x40, 0x20, 0x10] {
+            refused_at(&[0x81 | bit], ProtocolError::ReservedBits);
+        }
+    }
+
+    #[test]
+    fn with_unknown_opcodes_are_refused_at_the_first_byte() {
+        for opcode in (0x3..0x8).chain(0xb..=0xf) {
+            refused_at(&[0x80 | opcode], ProtocolError::UnknownOpcode(opcode));
+        }
+    }
+
+    #[test]
+    fn without_a_mask_are_refused_at_the_second_byte() {
+        refused_at(&[0x81, 0x05], ProtocolError::Unmasked);
+        refused_at(&[0x88, 0x00], ProtocolError::Unmasked);
+    }
+
+    #[test]
+    fn of_long_or_fragmented_control_frames_are_refused_before_the_payload() {
+        for opcode in [0x8, 0x9, 0xa] {
+            refused_at(&[opcode], ProtocolError::FragmentedControl);
+            refused_at(&[0x80 | opcode, 0x80 | 126], ProtocolError::ControlTooLong);
+            refused_at(&[0x80 | opcode, 0x80 | 127], ProtocolError::ControlTooLong);
+        }
+    }
+
+    #[test]
+    fn with_lengths_in_too_many_bytes_are_refused() {
+        for length in [0u16, 1, 125] {
+            let [a, b] = length.to_be_bytes();
+            refused_at(&[0x82, 0x80 | 126, a, b], ProtocolError::LengthNotMinimal);
+        }
+        for length in [0u64, 125, 126, 65535] {
+            let header = [&[0x82, 0x80 | 127][..], &length.to_be_bytes()].concat();
+            refused_at(&header, ProtocolError::LengthNotMinimal);
+        }
+    }
+
+    #[test]
+    fn with_the_top_bit_of_the_length_are_refused() {
+        for length in [1u64 << 63, u64::MAX] {
+            let header = [&[0x82, 0x80 | 127][..], &length.to_be_bytes()].concat();
+            refused_at(&header, ProtocolError::LengthTopBit);
+        }
+    }
+
+    #[test]
+    fn of_continuations_without_a_start_are_refused() {
+        refused_at(&[0x80, 0x80, 1, 2, 3, 4], ProtocolError::StrayContinuation);
+        // A finished message is not continued either.
+        let bytes = [frame(true, Opcode::Text, b"done"), frame(true, Opcode::Continuation, b"more")].concat();
+        assert_eq!(decoded(&bytes), (vec![text("done")], Some(ProtocolError::StrayContinuation)));
+    }
+
+    #[test]
+    fn of_a_new_message_inside_one_are_refused() {
+        for opcode in [Opcode::Text, Opcode::Binary] {
+            for fin in [false, true] {
+                let bytes = [frame(false, Opcode::Text, b""), frame(fin, opcode, b"new")].concat();
+                assert_eq!(decoded(&bytes), (vec![], Some(ProtocolError::UnfinishedMessage)));
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_server_must_not_be_masked() {
+        let client = |bytes: &[u8]| decoded_as(Role::Client, bytes);
+        assert_eq!(client(&frame(true, Opcode::Text, b"x")), (vec![], Some(ProtocolError::Masked)));
+        assert_eq!(client(&encode::encode(&Out::text("x"))), (vec![text("x")], None));
+    }
+}
+
+mod limits {
+    use super::*;
+
+    fn announced(opcode: u8, length: u64) -> Vec<u8> {
+        [&[0x80 | opcode, 0x80 | 127][..], &length.to_be_bytes(), &MASK].concat()
+    }
+
+    #[test]
+    fn are_held_at_the_header() {
+        refused_at(&announced(2, 1 << 40), ProtocolError::TooBig(LIMIT));
+        refused_at(&announced(1, (1 << 63) - 1), ProtocolError::TooBig(LIMIT));
+        refused_at(&announced(2, LIMIT as u64 + 1), ProtocolError::TooBig(LIMIT));
+        assert_eq!(decoded(&announced(2, LIMIT as u64)), (vec![], None));
+    }
+
+    #[test]
+    fn count_all_fragments() {
+        let mut bytes = frame(false, Opcode::Binary, &[0; 1000]);
+        bytes.extend(announced(0, LIMIT as u64 - 999));
+        assert_eq!(decoded(&bytes), (vec![], Some(ProtocolError::TooBig(LIMIT))));
+
+        let mut decoder = Decoder::new(Role::Server, 4);
+        let fitting = [frame(false, Opcode::Text, b"ab"), frame(true, Opcode::Continuation, b"cd")].concat();
+        assert_eq!(feed(&mut decoder, Input::from(&fitting[..])), (vec![text("abcd")], None));
+        let again = frame(true, Opcode::Text, b"abcde");
+        assert_eq!(
+            feed(&mut decoder, Input::from(&again[..])),
+            (vec![], Some(ProtocolError::TooBig(4))),
+            "the sum starts anew with each message, the limit stays"
+        );
+    }
+
+    #[test]
+    fn of_nothing_still_allow_empty_messages_and_control_frames() {
+        let mut decoder = Decoder::new(Role::Server, 0);
+        let bytes = [frame(true, Opcode::Ping, &[1; 125]), frame(true, Opcode::Text, b"")].concat();
+        let items = vec![Item::Ping(vec![1; 125].into()), text("")];
+        assert_eq!(feed(&mut decoder, Input::from(&bytes[..])), (items, None));
+    }
+}
+
+mod memory {
+    use super::*;
+
+    #[test]
+    fn an_idle_decoder_is_small_and_holds_no_heap() {
+        assert!(size_of::<Decoder>() <= 96, "{}", size_of::<Decoder>());
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        let bytes = [
+            frame(false, Opcode::Text, &[b'x'; 5000]),
+            frame(true, Opcode::Ping, b"?"),
+            frame(true, Opcode::Continuation, b"y"),
+            frame(true, Opcode::Ping, b"?"),
+        ]
+        .concat();
+        for chunk in bytes.chunks(3) {
+            feed(&mut decoder, Input::from(chunk));
+        }
+        assert_eq!(decoder.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_partial_header_needs_no_heap() {
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        feed(&mut decoder, Input::from(&frame(true, Opcode::Binary, &[0; 70_000])[..13]));
+        assert_eq!(decoder.buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn what_is_announced_is_not_allocated() {
+        let mut decoder = Decoder::new(Role::Server, usize::MAX);
+        let header = [&[0x82, 0x80 | 127][..], &(1u64 << 40).to_be_bytes(), &MASK, &[7; 10]].concat();
+        assert_eq!(feed(&mut decoder, Input::from(&header[..])), (vec![], None));
+        assert_eq!(decoder.buffer.capacity(), 10);
+        for _ in 0..1000 {
+            feed(&mut decoder, Input::from(&[7; 10][..]));
+        }
+        assert!(decoder.buffer.capacity() <= 2 * decoder.buffer.len());
+    }
+
+    #[test]
+    fn a_message_in_chunks_ends_exactly_sized() {
+        let bytes = frame(true, Opcode::Binary, &[7; 100_000]);
+        let mut items = Vec::new();
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        for chunk in bytes.chunks(4096) {
+            items.extend(feed(&mut decoder, Input::from(chunk)).0);
+        }
+        assert_eq!(items.len(), 1);
+        let Some(Item::Binary(message)) = items.pop() else { panic!("a binary message") };
+        let message = message.try_into_mut().unwrap();
+        assert_eq!((message.len(), message.capacity()), (100_000, 100_000));
+    }
+
+    #[test]
+    fn a_flood_of_fragments_costs_its_bytes() {
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        feed(&mut decoder, Input::from(&frame(false, Opcode::Text, b"")[..]));
+        let fragment = frame(false, Opcode::Continuation, b"x");
+        for _ in 0..100_000 {
+            assert_eq!(feed(&mut decoder, Input::from(&fragment[..])), (vec![], None));
+        }
+        assert!(decoder.buffer.capacity() <= 2 * 100_000);
+        let empty = frame(false, Opcode::Continuation, b"");
+        for _ in 0..100_000 {
+            feed(&mut decoder, Input::from(&empty[..]));
+        }
+        assert!(decoder.buffer.capacity() <= 2 * 100_000);
+        let last = frame(true, Opcode::Continuation, b"");
+        let (items, _) = feed(&mut decoder, Input::from(&last[..]));
+        assert_eq!(items, [text(&"x".repeat(100_000))]);
+    }
+
+    #[test]
+    fn the_end_releases_what_was_held() {
+        let bytes = [frame(false, Opcode::Text, &[b'x'; 5000]), close_frame(&[])].concat();
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        assert_eq!(feed(&mut decoder, Input::from(&bytes[..])), (vec![Item::Close(None)], None));
+        assert_eq!(decoder.buffer.capacity(), 0);
+    }
+}
+
+mod text_is_checked {
+    use super::*;
+
+    const BAD: Option<ProtocolError> = Some(ProtocolError::InvalidUtf8);
+
+    #[test]
+    fn in_a_whole_frame() {
+        assert_eq!(decoded(&frame(true, Opcode::Text, b"ok\xff")), (vec![], BAD));
+        assert_eq!(decoded(&frame(true, Opcode::Text, b"cut \xe2\x82")), (vec![], BAD));
+    }
+
+    #[test]
+    fn over_fragments() {
+        let fragments = |first: &[u8], last: &[u8]| {
+            decoded(&[frame(false, Opcode::Text, first), frame(true, Opcode::Continuation, last)].concat())
+        };
+        assert_eq!(fragments(b"\xf0\x9d", b"\x84\x9e"), (vec![text("𝄞")], None));
+        assert_eq!(fragments(b"\xf0\x9d", b"\x84"), (vec![], BAD));
+        assert_eq!(fragments(b"\xf0\x9d", b"a"), (vec![], BAD));
+    }
+
+    #[test]
+    fn at_the_end_of_a_fragment_that_is_not_the_last() {
+        // Autobahn 6.4.1 and 6.4.2.
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        let good = frame(false, Opcode::Text, "κόσμε".as_bytes());
+        assert_eq!(feed(&mut decoder, Input::from(&good[..])), (vec![], None));
+        let bad = frame(false, Opcode::Continuation, b"\xf4\x90\x80\x80");
+        assert_eq!(feed(&mut decoder, Input::from(&bad[..])), (vec![], BAD));
+    }
+
+    #[test]
+    fn inside_an_unfinished_frame() {
+        // Autobahn 6.4.3 and 6.4.4: one frame, cut before and after the byte that can never become valid.
+        let bytes = frame(true, Opcode::Text, b"\xce\xba\xf4\x90\x80\x80edited");
+        let mut decoder = Decoder::new(Role::Server, LIMIT);
+        assert_eq!(feed(&mut decoder, Input::from(&bytes[..9])), (vec![], None));
+        assert_eq!(feed(&mut decoder, Input::from(&bytes[9..10])), (vec![], BAD));
+    }
+
+    #[test]
+    fn but_binary_is_not() {
+        let bytes =
+            [frame(false, Opcode::Binary, b"\xff"), frame(true, Opcode::Continuation, b"\xff")].concat();
+        assert_eq!(decoded(&bytes), (vec![Item::Binary(vec![0xff; 2].into())], None));
+    }
+
+    #[test]
+    fn and_a_control_frame_between_is_no_part_of_it() {
+        let bytes = [
+            frame(false, Opcode::Text, b"\xe2\x82"),
+            frame(true, Opcode::Ping, b"\xff\xff"),
+            frame(true, Opcode::Continuation, b"\xac"),
+        ]
+        .concat();
+        assert_eq!(decoded(&bytes), (vec![Item::Ping(vec![0xff; 2].into()), text("€")], None));
+    }
+}
+
+mod close_frames {
+    use super::*;
+
+    #[test]
+    fn with_and_without_a_code_end_it() {
+        let closed = |payload: &[u8]| {
+            let mut bytes = close_frame(payload);
+            bytes.extend(frame(true, Opcode::Text, b"nobody reads this"));
+            bytes.extend([0xff; 20]);
+            decoded(&bytes)
+        };
+        let item = |code: u16, reason: &str| (vec![Item::Close(Some((code.into(), reason.into())))], None);
+        assert_eq!(closed(b""), (vec![Item::Close(None)], None));
+        assert_eq!(closed(b"\x03\xe8"), item(1000, ""));
+        assert_eq!(closed(b"\x0f\xa1b\xc3\xa9"), item(4001, "bé"));
+        let reason = "x".repeat(123);
+        assert_eq!(closed(&[b"\x03\xe8", reason.as_bytes()].concat()), item(1000, &reason));
+    }
+
+    #[test]
+    fn may_stand_inside_a_message() {
+        let bytes = [frame(false, Opcode::Text, b"never fin"), close_frame(b"\x03\xe9")].concat();
+        assert_eq!(decoded(&bytes), (vec![Item::Close(Some((CloseCode::GOING_AWAY, "".into())))], None));
+    }
+
+    #[test]
+    fn with_half_a_code_a_bad_code_or_a_bad_reason_are_refused() {
+        assert_eq!(decoded(&close_frame(b"\x03")), (vec![], Some(ProtocolError::CloseTooShort)));
+        for code in [0u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
+            let refused = decoded(&close_frame(&code.to_be_bytes()));
+            assert_eq!(refused, (vec![], Some(ProtocolError::BadCloseCode(code))));
+        }
+        let refused = decoded(&close_frame(b"\x03\xe8\xce\xba\xff"));
+        assert_eq!(refused, (vec![], Some(ProtocolError::InvalidUtf8)));
+    }
+}
+
+/// Streams made by a small generator with a fixed seed, so that a failure repeats.
+mod random {
+    use super::*;
+
+    struct Random(u64);
+
+    impl Random {
+        /// SplitMix64.
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+
+        fn below(&mut self, bound: usize) -> usize {
+            (self.next() % bound as u64) as usize
+        }
+
+        fn bytes(&mut self, length: usize) -> Vec<u8> {
+            (0..length).map(|_| self.next() as u8).collect()
+        }
+
+        fn text(&mut self, length: usize) -> String {
+            (0..length).map(|_| ['a', '\0', 'é', '€', '𝄞'][self.below(5)]).collect()
+        }
+
+        fn length(&mut self) -> usize {
+            match self.below(8) {
+                0 => 0,
+                1 => 120 + self.below(12),
+                2 => self.below(3000),
+                _ => self.below(40),
+            }
+        }
+
+        /// Appends one frame as the other side of `role` would send it.
+        fn frame(&mut self, role: Role, out: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: &[u8]) {
+            let mask = (role == Role::Server).then(|| (self.next() as u32).to_be_bytes());
+            write(out, fin, opcode, mask, payload);
+        }
+
+        fn ping(&mut self, role: Role, out: &mut Vec<u8>) -> Item {
+            let length = self.below(126);
+            let payload = self.bytes(length);
+            self.frame(role, out, true, Opcode::Ping, &payload);
+            Item::Ping(payload.into())
+        }
+
+        /// A valid stream, and what it must become.
+        fn stream(&mut self, role: Role) -> (Vec<u8>, Vec<Item>) {
+            let (mut out, mut items) = (Vec::new(), Vec::new());
+            for _ in 0..1 + self.below(5) {
+                let length = self.length();
+                let (first, payload) = if self.below(2) == 0 {
+                    (Opcode::Text, self.text(length).into_bytes())
+                } else {
+                    (Opcode::Binary, self.bytes(length))
+                };
+                let mut rest = &payload[..];
+                let mut opcode = first;
+                while self.below(3) == 0 {
+                    let (fragment, after) = rest.split_at(self.below(rest.len() + 1));
+                    self.frame(role, &mut out, false, opcode, fragment);
+                    (rest, opcode) = (after, Opcode::Continuation);
+                    if self.below(2) == 0 {
+                        items.push(self.ping(role, &mut out));
+                    }
+                }
+                self.frame(role, &mut out, true, opcode, rest);
+                items.push(match first {
+                    Opcode::Text => Item::Text(String::from_utf8(payload).unwrap().into()),
+                    _ => Item::Binary(payload.into()),
+                });
+            }
+            (out, items)
+        }
+
+        /// Decodes in chunks of random sizes and kinds.
+        fn run_in_chunks(&mut self, role: Role, bytes: &[u8]) -> Outcome {
+            let mut chunks = Vec::new();
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let (chunk, after) = rest.split_at(1 + self.below(rest.len()));
+                rest = after;
+                chunks.push(if self.below(2) == 0 {
+                    Input::from(chunk)
+                } else {
+                    Input::from(Bytes::copy_from_slice(chunk))
+                });
+            }
+            run(role, chunks)
+        }
+    }
+
+    #[test]
+    fn valid_streams_round_trip_in_both_directions() {
+        let mut random = Random(1);
+        for role in [Role::Server, Role::Client] {
+            for _ in 0..3000 {
+                let (bytes, items) = random.stream(role);
+                assert_eq!(random.run_in_chunks(role, &bytes), (items, None));
+            }
+        }
+    }
+
+    #[test]
+    fn spoiled_streams_end_the_same_however_they_are_cut() {
+        let mut random = Random(2);
+        for _ in 0..100_000 {
+            let (mut bytes, _) = random.stream(Role::Server);
+            bytes.truncate(400);
+            for _ in 0..1 + random.below(3) {
+                let at = random.below(bytes.len());
+                bytes[at] ^= 1 << random.below(8);
+            }
+            let whole = run(Role::Server, [Input::from(&bytes[..])]);
+            assert_eq!(random.run_in_chunks(Role::Server, &bytes), whole);
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut random = Random(3);
+        for _ in 0..100_000 {
+            let length = 1 + random.below(40);
+            let mut bytes = random.bytes(length);
+            // Most random first bytes are refused at once: let half of them through.
+            if random.below(2) == 0 {
+                bytes[0] &= 0x8a;
+            }
+            if let Some(second) = bytes.get_mut(1) {
+                *second |= 0x80;
+            }
+            let whole = run(Role::Server, [Input::from(&bytes[..])]);
+            assert_eq!(random.run_in_chunks(Role::Server, &bytes), whole);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The header of a frame, and the mask of its payload (RFC 6455, sections 5.2 and 5.3).
+
+use super::ProtocolError;
+
+/// The longest header: two bytes, a 64-bit length, a mask.
+pub(super) const MAX_HEADER: usize = 14;
+
+/// The longest payload of a control frame (section 5.5).
+pub(super) const MAX_CONTROL: usize = 125;
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+const LENGTH: u8 = 0x7f;
+
+/// Which side this end of the connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Takes masked frames, sends unmasked ones.
+    Server,
+    /// Takes unmasked frames, sends masked ones.
+    #[cfg(any(test, feature = "testing"))]
+    Client,
+}
+
+/// The reserved bits that an agreed extension uses: none. Compression (RFC 7692) would add RSV1 here, for the
+/// first frame of a message only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extensions {
+    reserved: u8,
+}
+
+impl Extensions {
+    pub(super) const NONE: Self = Self { reserved: 0 };
+}
+
+/// What a frame is (section 11.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Opcode {
+    /// A further fragment of a message.
+    Continuation = 0x0,
+    /// A text message, or its first fragment.
+    Text = 0x1,
+    /// A binary message, or its first fragment.
+    Binary = 0x2,
+    /// The end.
+    Close = 0x8,
+    /// A question.
+    Ping = 0x9,
+    /// Its answer.
+    Pong = 0xa,
+}
+
+impl Opcode {
+    fn parse(opcode: u8) -> Result<Self, ProtocolError> {
+        Ok(match opcode {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xa => Self::Pong,
+            _ => return Err(ProtocolError::UnknownOpcode(opcode)),
+        })
+    }
+
+    /// Whether it may stand between the fragments of a message (section 5.5).
+    pub(super) fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// The header of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) fin: bool,
+    pub(super) opcode: Opcode,
+    pub(super) mask: Mask,
+    /// As announced: nothing may be allocated for it.
+    pub(super) length: u64,
+}
+
+impl Header {
+    /// Reads the header at the front of `bytes`; with it, how many bytes it takes. `None` if more are needed.
+    ///
+    /// Each byte is judged as soon as it is there, so a bad frame is refused before its payload arrives.
+    pub(super) fn parse(
+        bytes: &[u8],
+        role: Role,
+        extensions: Extensions,
+    ) -> Result<Option<(Self, usize)>, ProtocolError> {
+        let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
+        if first & RESERVED & !extensions.reserved != 0 {
+            return Err(ProtocolError::ReservedBits);
+        }
+        let fin = first & FIN != 0;
+        let opcode = Opcode::parse(first & OPCODE)?;
+        if opcode.is_control() && !fin {
+            return Err(ProtocolError::FragmentedControl);
+        }
+
+        let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
+        let masked = second & MASKED != 0;
+        match role {
+            Role::Server if !masked => return Err(ProtocolError::Unmasked),
+            #[cfg(any(test, feature = "testing"))]
+            Role::Client if masked => return Err(ProtocolError::Masked),
+            _ => {}
+        }
+        let short = second & LENGTH;
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL {
+            return Err(ProtocolError::ControlTooLong);
+        }
+
+        let Some((length, rest)) = parse_length(short, rest)? else { return Ok(None) };
+        let (mask, rest) = if masked {
+            let Some((mask, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+            (Mask::from(*mask), rest)
+        } else {
+            (Mask::NONE, rest)
+        };
+        Ok(Some((Self { fin, opcode, mask, length }, bytes.len() - rest.len())))
+    }
+}
+
+/// The length, by the seven bits in the second byte and what follows it (section 5.2: in the fewest bytes).
+fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
+    let (length, least, rest) = match short {
+        126 => {
+            let Some((bytes, rest)) = rest.split_first_chunk() else { return Ok(None) };
+            (u64::from(u16::from_be_bytes(*bytes)), 126, rest)
+        }
+        127 => {
+            let Some((bytes, rest)) = rest.split_first_chunk() else { return Ok(None) };
+            (u64::from_be_bytes(*bytes), 1 << 16, rest)
+        }
+        short => (u64::from(short), 0, rest),
+    };
+    if length >> 63 != 0 {
+        return Err(ProtocolError::LengthTopBit);
+    }
+    if length < least {
+        return Err(ProtocolError::LengthNotMinimal);
+    }
+    Ok(Some((length, rest)))
+}
+
+/// A frame's mask, turned so that its first byte is for the next byte of the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mask([u8; 4]);
+
+impl From<[u8; 4]> for Mask {
+    fn from(mask: [u8; 4]) -> Self {
+        Self(mask)
+    }
+}
+
+/// Times a 32-bit word, it gives four of that word.
+const FOUR_TIMES: u128 = u128::MAX / u32::MAX as u128;
+
+impl Mask {
+    /// Changes nothing: frames of a server.
+    pub(super) const NONE: Self = Self([0; 4]);
+
+    /// Masks or unmasks the next bytes of the payload.
+    pub(super) fn apply(&mut self, payload: &mut [u8]) {
+        if *self == Self::NONE {
+            return;
+        }
+        // In words, which the compiler makes the widest registers of: a byte at a time costs more than the copy.
+        let wide = u128::from(u32::from_ne_bytes(self.0)) * FOUR_TIMES;
+        let (words, rest) = payload.as_chunks_mut::<16>();
+        for word in words {
+            *word = (u128::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        }
+        for (byte, mask) in rest.iter_mut().zip(self.0.iter().cycle()) {
+            *byte ^= mask;
+        }
+        self.0.rotate_left(payload.len() % 4);
+    }
+}
+
+/// Appends one frame. `out` needs room for [`header_length`] more bytes and the payload, or it grows.
+pub(super) fn write(out: &mut Vec<u8>, fin: bool, opcode: Opcode, mask: Option<[u8; 4]>, payload: &[u8]) {
+    out.push(if fin { FIN } else { 0 } | opcode as u8);
+    let masked = if mask.is_some() { MASKED } else { 0 };
+    // The arms are by the fewest bytes that hold the length.
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ 0..=125), _) => out.push(masked | length),
+        (_, Ok(length)) => {
+            out.push(masked | 126);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            out.push(masked | 127);
+            out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    let Some(mask) = mask else { return out.extend_from_slice(payload) };
+    out.extend_from_slice(&mask);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(payload) = out.get_mut(start..) {
+        Mask::from(mask).apply(payload);
+    }
+}
+
+/// How many bytes come before a payload of that length in an unmasked frame.
+pub(super) fn header_length(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}

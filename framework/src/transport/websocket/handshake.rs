@@ -1,0 +1,339 @@
+//! The upgrade request and its answer (RFC 6455, section 4.2).
+//!
+//! The answer is made by `actix-web-actors`, and nothing else here is: that crate is frozen upstream, so no other
+//! module knows it. Its own checks let pass versions 7 and 8 and any key; these come first and let pass neither.
+
+use std::{collections::HashSet, error::Error as StdError, fmt};
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{
+        Method, StatusCode, Version,
+        header::{self, HeaderName, HeaderValue},
+    },
+};
+use actix_web_actors::ws;
+use bytestring::ByteString;
+
+/// A request for a WebSocket that is in order.
+pub(crate) struct Offer {
+    /// The subprotocols that the client offers, the one it likes most first.
+    pub(crate) subprotocols: Vec<ByteString>,
+    /// The answer, but for what the consumer decides.
+    response: HttpResponseBuilder,
+}
+
+impl Offer {
+    /// The 101 that opens the connection: with the subprotocol, one of [`subprotocols`](Self::subprotocols), that
+    /// was chosen, and further headers. Finish it with the body that streams the frames, or without one.
+    pub(crate) fn accept(
+        mut self,
+        subprotocol: Option<&str>,
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> HttpResponseBuilder {
+        if let Some(subprotocol) = subprotocol {
+            self.response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, subprotocol));
+        }
+        for header in headers {
+            self.response.append_header(header);
+        }
+        self.response
+    }
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("subprotocols", &self.subprotocols).finish_non_exhaustive()
+    }
+}
+
+/// Why a request cannot become a WebSocket; the client is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum HandshakeError {
+    /// `Connection` does not say `upgrade`, or says `close` too.
+    Connection,
+    /// HTTP/1.0, or HTTP/2, which has no `Upgrade`.
+    HttpVersion,
+    /// `Sec-WebSocket-Key` is missing, there twice, or not 16 bytes in base64.
+    Key,
+    /// Another method than GET.
+    Method,
+    /// `Sec-WebSocket-Protocol` is not a list of different tokens.
+    Subprotocols,
+    /// `Upgrade` does not say `websocket`.
+    Upgrade,
+    /// `Sec-WebSocket-Version` is not 13.
+    Version,
+}
+
+impl HandshakeError {
+    /// The answer: the status, what the client should have sent, and in words how to mend it.
+    pub(crate) fn response(self) -> HttpResponse {
+        let mut response = HttpResponse::build(match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Version => StatusCode::UPGRADE_REQUIRED,
+            _ => StatusCode::BAD_REQUEST,
+        });
+        match self {
+            Self::Method => response.insert_header((header::ALLOW, "GET")),
+            Self::Version => response.insert_header((header::SEC_WEBSOCKET_VERSION, "13")),
+            _ => &mut response,
+        };
+        response.content_type("text/plain; charset=utf-8").body(self.to_string())
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "this is a WebSocket: send the header Connection: Upgrade",
+            Self::HttpVersion => "this is a WebSocket: use HTTP/1.1",
+            Self::Key => "the header Sec-WebSocket-Key must be there once: 16 random bytes in base64",
+            Self::Method => "this is a WebSocket: use the method GET",
+            Self::Subprotocols => {
+                "the header Sec-WebSocket-Protocol must be a list of different names: letters, digits and \
+                 !#$%&'*+-.^_`|~, with commas between"
+            }
+            Self::Upgrade => "this is a WebSocket: send the header Upgrade: websocket",
+            Self::Version => "this is a WebSocket: send the header Sec-WebSocket-Version: 13",
+        })
+    }
+}
+
+impl StdError for HandshakeError {}
+
+/// Checks a request (section 4.2.1) and prepares its answer.
+pub(crate) fn check(req: &HttpRequest) -> Result<Offer, HandshakeError> {
+    if *req.method() != Method::GET {
+        return Err(HandshakeError::Method);
+    }
+    if req.version() != Version::HTTP_11 {
+        return Err(HandshakeError::HttpVersion);
+    }
+    if !has_token(req, header::UPGRADE, "websocket") {
+        return Err(HandshakeError::Upgrade);
+    }
+    if !has_token(req, header::CONNECTION, "upgrade") {
+        return Err(HandshakeError::Connection);
+    }
+    if only(req, header::SEC_WEBSOCKET_VERSION) != Some("13") {
+        return Err(HandshakeError::Version);
+    }
+    if !only(req, header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(HandshakeError::Key);
+    }
+    let subprotocols = subprotocols(req)?;
+    let response = ws::handshake(req).map_err(|error| match error {
+        ws::HandshakeError::GetMethodRequired => HandshakeError::Method,
+        // It looks at the first `Upgrade` header only, where a list may go on in further ones.
+        ws::HandshakeError::NoWebsocketUpgrade => HandshakeError::Upgrade,
+        // It honours a `close` beside the `upgrade`.
+        ws::HandshakeError::NoConnectionUpgrade => HandshakeError::Connection,
+        ws::HandshakeError::NoVersionHeader | ws::HandshakeError::UnsupportedVersion => {
+            HandshakeError::Version
+        }
+        ws::HandshakeError::BadWebsocketKey => HandshakeError::Key,
+    })?;
+    Ok(Offer { subprotocols, response })
+}
+
+/// The value of a header that must be there once.
+fn only(req: &HttpRequest, name: HeaderName) -> Option<&str> {
+    let mut values = req.headers().get_all(name);
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then(|| value.trim())
+}
+
+/// Whether a header, a list of tokens, has this one, in any case.
+fn has_token(req: &HttpRequest, name: HeaderName, token: &str) -> bool {
+    let mut lists = req.headers().get_all(name).filter_map(|value| value.to_str().ok());
+    lists.any(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+}
+
+/// Whether it is 16 bytes in base64: 22 characters and two that fill up.
+fn is_key(key: &str) -> bool {
+    key.len() == 24
+        && key.strip_suffix("==").is_some_and(|key| {
+            key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        })
+}
+
+/// The offered subprotocols: "MUST be non-empty strings", tokens, "and MUST all be unique" (section 4.1).
+fn subprotocols(req: &HttpRequest) -> Result<Vec<ByteString>, HandshakeError> {
+    let mut offered = Vec::new();
+    let mut seen = HashSet::new();
+    for list in req.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL) {
+        let list = list.to_str().map_err(|_| HandshakeError::Subprotocols)?;
+        for name in list.split(',').map(str::trim) {
+            if !is_token(name) || !seen.insert(name) {
+                return Err(HandshakeError::Subprotocols);
+            }
+            offered.push(ByteString::from(name));
+        }
+    }
+    Ok(offered)
+}
+
+/// A token of HTTP (RFC 9110, section 5.6.2).
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{body::to_bytes, test::TestRequest};
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use sha1::{Digest as _, Sha1};
+
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    /// A good request, without the headers that are named.
+    fn request(without: &[HeaderName]) -> TestRequest {
+        let headers = [
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "keep-alive, Upgrade"),
+            (header::SEC_WEBSOCKET_VERSION, "13"),
+            (header::SEC_WEBSOCKET_KEY, KEY),
+        ];
+        headers
+            .into_iter()
+            .filter(|(name, _)| !without.contains(name))
+            .fold(TestRequest::get(), TestRequest::append_header)
+    }
+
+    fn checked(request: TestRequest) -> Result<Offer, HandshakeError> {
+        check(&request.to_http_request())
+    }
+
+    /// A good request but for one header, which has these values.
+    fn with(name: HeaderName, values: &[&str]) -> Result<Vec<ByteString>, HandshakeError> {
+        let request = request(std::slice::from_ref(&name));
+        let request =
+            values.iter().fold(request, |request, value| request.append_header((name.clone(), *value)));
+        checked(request).map(|offer| offer.subprotocols)
+    }
+
+    fn accept_of(key: &str) -> String {
+        let request = request(&[header::SEC_WEBSOCKET_KEY]).append_header((header::SEC_WEBSOCKET_KEY, key));
+        let response = checked(request).unwrap().accept(None, []).finish();
+        response.headers().get(header::SEC_WEBSOCKET_ACCEPT).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_key_is_answered_as_section_1_3_says() {
+        let hash =
+            |key: &str| STANDARD.encode(Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")));
+        for key in ["mnwFxiOlctXFN/DeMt1Amg==", KEY, "AAAAAAAAAAAAAAAAAAAAAA=="] {
+            assert_eq!(accept_of(key), hash(key));
+        }
+        assert_eq!(accept_of(KEY), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of the RFC");
+    }
+
+    #[test]
+    fn the_answer_is_a_101_with_subprotocol_and_headers() {
+        let offer = checked(request(&[]).append_header((header::SEC_WEBSOCKET_PROTOCOL, "v1, v2"))).unwrap();
+        assert_eq!(offer.subprotocols, ["v1", "v2"]);
+        let cookie = |value| (header::SET_COOKIE, HeaderValue::from_static(value));
+        let response = offer.accept(Some("v2"), [cookie("a=1"), cookie("b=2")]).finish();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        assert!(response.head().upgrade(), "actix adds `Connection: upgrade` to it");
+        assert_eq!(response.headers().get(header::UPGRADE).unwrap(), "websocket");
+        assert_eq!(response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).unwrap(), "v2");
+        assert_eq!(response.headers().get_all(header::SET_COOKIE).count(), 2);
+
+        let plain = checked(request(&[])).unwrap().accept(None, []).finish();
+        assert!(!plain.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL));
+    }
+
+    #[test]
+    fn method_and_version_of_http() {
+        let error = checked(request(&[]).method(Method::POST)).unwrap_err();
+        assert_eq!(error, HandshakeError::Method);
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            let error = checked(request(&[]).version(version)).unwrap_err();
+            assert_eq!(error, HandshakeError::HttpVersion);
+        }
+    }
+
+    #[test]
+    fn upgrade_and_connection_need_their_tokens() {
+        for good in [&["WebSocket"][..], &["websocket, h2c"], &["websocket", "h2c"]] {
+            assert!(with(header::UPGRADE, good).is_ok(), "{good:?}");
+        }
+        for bad in [&[][..], &["h2c"], &["websockets"], &["not-websocket"], &["web socket"]] {
+            assert_eq!(with(header::UPGRADE, bad), Err(HandshakeError::Upgrade), "{bad:?}");
+        }
+        for good in [&["upgrade"][..], &["keep-alive", "UPGRADE"], &[" x,upgrade "]] {
+            assert!(with(header::CONNECTION, good).is_ok(), "{good:?}");
+        }
+        for bad in [&[][..], &["keep-alive"], &["upgrades"], &["upgrade, close"]] {
+            assert_eq!(with(header::CONNECTION, bad), Err(HandshakeError::Connection), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_version_13_is_spoken() {
+        for bad in [&[][..], &["7"], &["8"], &["12"], &["14"], &["130"], &["13, 8"], &["13", "8"], &[""]] {
+            assert_eq!(with(header::SEC_WEBSOCKET_VERSION, bad), Err(HandshakeError::Version), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_16_bytes_in_base64_once() {
+        assert!(with(header::SEC_WEBSOCKET_KEY, &["+/+/+/+/+/+/+/+/+/+/+w=="]).is_ok());
+        for bad in [
+            &[][..],
+            &[""],
+            &[KEY, KEY],
+            &["dGhlIHNhbXBsZSBub25jZQ"],
+            &["dGhlIHNhbXBsZSBub25jZQ=a"],
+            &["dGhlIHNhbXBsZSBub25jZQa="],
+            &["dGhlIHNhbXBsZSBub25jZTE="],
+            &["dGhlIHNhbXBsZSBub25jZTEy"],
+            &["dGhlIHNhbXBsZSBub25j_Q=="],
+            &["dGhlIHNhbXBsZSBub25j Q=="],
+            &["bm90IHNpeHRlZW4="],
+        ] {
+            assert_eq!(with(header::SEC_WEBSOCKET_KEY, bad), Err(HandshakeError::Key), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn subprotocols_are_a_list_of_different_tokens() {
+        let offered = |values: &[&str]| with(header::SEC_WEBSOCKET_PROTOCOL, values);
+        assert_eq!(offered(&[]).unwrap(), [""; 0]);
+        assert_eq!(offered(&["chat, graphql-ws", "v1.x"]).unwrap(), ["chat", "graphql-ws", "v1.x"]);
+        for bad in
+            [&[""][..], &["a,"], &["a,,b"], &["a b"], &["a;q=1"], &["\"a\""], &["a, a"], &["a", "a"], &["é"]]
+        {
+            assert_eq!(offered(bad), Err(HandshakeError::Subprotocols), "{bad:?}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn every_refusal_says_how_to_mend_it() {
+        use HandshakeError::*;
+        for (error, status, header) in [
+            (Connection, 400, None),
+            (HttpVersion, 400, None),
+            (Key, 400, None),
+            (Method, 405, Some((header::ALLOW, "GET"))),
+            (Subprotocols, 400, None),
+            (Upgrade, 400, None),
+            (Version, 426, Some((header::SEC_WEBSOCKET_VERSION, "13"))),
+        ] {
+            let response = error.response();
+            assert_eq!(response.status().as_u16(), status);
+            if let Some((name, value)) = header {
+                assert_eq!(response.headers().get(name).unwrap(), value);
+            }
+            let text = error.to_string();
+            assert!(!text.ends_with('.') && !text.starts_with(char::is_uppercase), "{text}");
+            assert_eq!(to_bytes(response.into_body()).await.unwrap(), text);
+        }
+    }
+}

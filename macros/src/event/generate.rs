@@ -1,0 +1,64 @@
+//! The implementation of `Event`.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput};
+
+use super::model::Event;
+use crate::errors::Errors;
+
+pub(super) fn event(event: &Event<'_>) -> TokenStream {
+    let ident = event.ident;
+    let names = event.kinds.iter().map(|kind| &kind.name);
+    let name = if event.is_enum {
+        let arms = event.kinds.iter().map(|kind| {
+            let (variant, name) = (kind.ident, &kind.name);
+            quote!(Self::#variant { .. } => #name)
+        });
+        quote!(match self { #(#arms),* })
+    } else {
+        let name = event.kinds.iter().map(|kind| &kind.name);
+        quote!(#(#name)*)
+    };
+    quote! {
+        #[automatically_derived]
+        impl ::greenroom::Event for #ident {
+            const NAMES: &'static [&'static ::core::primitive::str] = &[#(#names),*];
+
+            fn name(&self) -> &'static ::core::primitive::str {
+                #name
+            }
+        }
+    }
+}
+
+/// The errors, and an implementation without names: what uses the event has nothing more to complain of.
+pub(super) fn empty(input: &DeriveInput, errors: &Errors) -> TokenStream {
+    let errors = errors.to_compile_errors();
+    // serde does not derive for unions, so an event cannot be implemented there.
+    if matches!(input.data, Data::Union(_)) {
+        return errors;
+    }
+    let ident = &input.ident;
+    let mut generics = input.generics.clone();
+    if !generics.params.is_empty() {
+        let (_, arguments, _) = input.generics.split_for_impl();
+        generics.make_where_clause().predicates.push(syn::parse_quote! {
+            #ident #arguments: ::serde::Serialize + for<'de> ::serde::Deserialize<'de>
+                + ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static
+        });
+    }
+    let (parameters, arguments, conditions) = generics.split_for_impl();
+    quote! {
+        #errors
+
+        #[automatically_derived]
+        impl #parameters ::greenroom::Event for #ident #arguments #conditions {
+            const NAMES: &'static [&'static ::core::primitive::str] = &[];
+
+            fn name(&self) -> &'static ::core::primitive::str {
+                ""
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the macro knows of a handler, read from its method.
+
+use syn::{
+    Attribute, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, PathArguments,
+    ReturnType, Type, ext::IdentExt, parse_quote,
+};
+
+use super::check;
+use crate::errors::Errors;
+
+/// A method that handles an event.
+pub(super) struct Handler {
+    pub(super) method: Ident,
+    /// The name in `#[on("xx.oo")]`.
+    pub(super) on: Option<LitStr>,
+    /// The event's type, without the `&` or `Arc<…>` around it.
+    pub(super) event: Type,
+    /// The type's last word, for texts and for the name of a method that takes all of an enum.
+    pub(super) event_ident: Ident,
+    pub(super) taken: Taken,
+    /// Where the type of the context is wrong, the error points at it. A relay has none.
+    pub(super) context: Option<Type>,
+    pub(super) output: Type,
+    /// What is generated for the method is left out where the method is.
+    pub(super) cfgs: Vec<Attribute>,
+}
+
+/// How a handler takes its event.
+#[derive(Clone, Copy)]
+pub(super) enum Taken {
+    Reference,
+    Shared,
+    Value,
+}
+
+impl Handler {
+    pub(super) fn is_relay(&self) -> bool {
+        self.context.is_none()
+    }
+
+    /// The method's name without a leading `r#`.
+    pub(super) fn method_text(&self) -> String {
+        self.method.unraw().to_string()
+    }
+}
+
+/// Reads the handlers of a block and takes the macro's own attributes out of it.
+pub(super) fn take_handlers(block: &mut ItemImpl, errors: &mut Errors) -> Vec<Handler> {
+    let generics = block.generics.clone();
+    let methods = block.items.iter_mut().filter_map(|item| match item {
+        ImplItem::Fn(method) => Some(method),
+        _ => None,
+    });
+    methods.filter_map(|method| take_handler(method, &generics, errors)).collect()
+}
+
+fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut Errors) -> Option<Handler> {
+    let (mut on, mut relay) = (None, None);
+    method.attrs.retain(|attribute| {
+        if attribute.path().is_ident("on") {
+            match attribute.parse_args::<LitStr>() {
+                Ok(_) if on.is_some() => errors.at(attribute, "a method has one `#[on]`: remove the other"),
+                Ok(name) => on = Some(name),
+                Err(_) => errors.at(attribute, "write the event's name in quotes: `#[on(\"xx.oo\")]`"),
+            }
+            false
+        } else if attribute.path().is_ident("relay") {
+            if attribute.meta.require_path_only().is_err() {
+                errors.at(
+                    attribute,
+                    "`#[relay]` takes no arguments: the event's name stands in `#[on(\"xx.oo\")]`",
+                );
+            } else if relay.is_some() {
+                errors.at(attribute, "one `#[relay]` is enough: remove the other");
+            }
+            relay = Some(());
+            false
+        } else {
+            true
+        }
+    });
+    // The signature is given, so it is nobody's fault where a handler does not need all of it.
+    method.attrs.push(parse_quote! {
+        #[allow(
+            clippy::needless_pass_by_ref_mut,
+            clippy::needless_pass_by_value,
+            clippy::trivially_copy_pass_by_ref,
+            clippy::unnecessary_wraps,
+            clippy::unused_async,
+            clippy::unused_self
+        )]
+    });
+    let signature = &method.sig;
+    let (event, context) = match relay {
+        Some(()) => (check::relay(signature, errors)?, None),
+        None => check::handler(signature, errors).map(|(event, context)| (event, Some(context)))?,
+    };
+    check::shared(event, errors)?;
+    let (event, taken) = unwrap(event);
+    let event_ident = check::event(event, relay.is_some(), taken, generics, errors)?;
+    let ReturnType::Type(_, output) = &signature.output else { return None };
+    Some(Handler {
+        method: signature.ident.clone(),
+        on,
+        event: event.clone(),
+        event_ident,
+        taken,
+        context: context.cloned(),
+        output: Type::clone(output),
+        cfgs: method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect(),
+    })
+}
+
+/// The type of an argument that is not `self`.
+pub(super) fn argument(argument: &FnArg) -> Option<&Type> {
+    match argument {
+        FnArg::Receiver(_) => None,
+        FnArg::Typed(argument) => Some(&argument.ty),
+    }
+}
+
+/// Takes `&E` and `Arc<E>` apart. A macro reads words, so another name of `Arc` is not seen.
+fn unwrap(argument: &Type) -> (&Type, Taken) {
+    match argument {
+        Type::Group(group) => unwrap(&group.elem),
+        Type::Paren(paren) => unwrap(&paren.elem),
+        Type::Reference(reference) => (&reference.elem, Taken::Reference),
+        Type::Path(path) => {
+            if let Some(last) = path.path.segments.last()
+                && last.ident == "Arc"
+                && let PathArguments::AngleBracketed(arguments) = &last.arguments
+                && let Some(GenericArgument::Type(event)) = arguments.args.first()
+            {
+                return (event, Taken::Shared);
+            }
+            (argument, Taken::Value)
+        }
+        _ => (argument, Taken::Value),
+    }
+}

@@ -1,0 +1,7 @@
+use greenroom::Consumer;
+
+struct Chat;
+
+impl Consumer for Chat {}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use greenroom::Event;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum Room {
+    Joined,
+    #[event("joined")]
+    Entered,
+    #[event("room.left")]
+    Left,
+    #[event("room.left")]
+    Gone,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use greenroom::Event;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum Nothing {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use greenroom::Envelope;
+
+struct Plain;
+
+fn main() {
+    let _ = Envelope::new(Plain);
+}

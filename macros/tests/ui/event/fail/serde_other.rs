@@ -1,0 +1,11 @@
+use greenroom::Event;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum Room {
+    Joined,
+    #[serde(other)]
+    Unknown,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use greenroom::Event;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum Room {
+    Said(String, String),
+    Nothing(),
+}
+
+fn main() {}

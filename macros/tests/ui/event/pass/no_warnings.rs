@@ -1,0 +1,36 @@
+#![deny(warnings)]
+
+use greenroom::{Context, Event, EventHandlers, Frame, NoEvents, Result, event_handlers};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Tick;
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Tock;
+
+#[derive(NoEvents)]
+struct Silent;
+
+struct Clock;
+
+#[event_handlers]
+impl Clock {
+    async fn tick(&mut self, _event: &Tick, _ctx: &mut Context) -> Result<()> {
+        Ok(())
+    }
+
+    #[relay]
+    fn tock(_event: &Tock) -> Frame {
+        Frame::text("tock")
+    }
+}
+
+fn events<C: EventHandlers>(_: &C) -> usize {
+    C::EVENTS.len()
+}
+
+fn main() {
+    assert_eq!(events(&Clock) + events(&Silent), 2);
+    let _ = (Tick, Tock);
+}

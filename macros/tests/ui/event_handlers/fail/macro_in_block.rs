@@ -1,0 +1,26 @@
+use greenroom::{Context, Event, Result, event_handlers};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct ChatMessage {
+    text: String,
+}
+
+struct Chat;
+
+macro_rules! helper {
+    () => {
+        fn helper(&self) {}
+    };
+}
+
+#[event_handlers]
+impl Chat {
+    async fn chat_message(&mut self, _event: &ChatMessage, _ctx: &mut Context) -> Result<()> {
+        Ok(())
+    }
+
+    helper! {}
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+use greenroom::{Event, Frame, event_handlers};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct ChatMessage {
+    text: String,
+}
+
+struct Chat;
+
+#[event_handlers]
+impl Chat {
+    #[relay]
+    fn chat_message(event: ChatMessage) -> Frame {
+        Frame::text(event.text)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,40 @@
+use std::sync::Arc;
+
+use greenroom::{Consumer, Context, Event, Frame, Result, event_handlers};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum RoomEvent {
+    Joined,
+    Left,
+}
+
+mod events {
+    use super::*;
+
+    #[derive(Clone, Serialize, Deserialize, Event)]
+    pub struct Tick;
+}
+
+struct Room<T>(T);
+
+impl<T: Send + 'static> Consumer for Room<T> {}
+
+#[event_handlers]
+impl<T: Send> Room<T> {
+    async fn joined(&mut self, _event: RoomEvent, _: &mut Context) -> Result<()> {
+        Ok(())
+    }
+
+    #[on("left")]
+    async fn gone(&mut self, _event: Arc<RoomEvent>, _ctx: &mut Context) -> greenroom::Result<()> {
+        Ok(())
+    }
+
+    #[relay]
+    fn tick(_: &events::Tick) -> Result<Frame> {
+        Frame::json(&1)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,109 @@
+//! What the tests share: consumers, clients, and waits that end.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use greenroom::testing::LiveServer;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
+};
+
+/// Longer than anything that should happen takes; a wait that ends here is a failed test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A WebSocket client over a real socket.
+#[derive(Debug)]
+pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    /// Connects to a path of `server`.
+    pub async fn connect(server: &LiveServer, path: &str) -> Self {
+        Self::try_connect(server, path, &[]).await.expect("the server accepts")
+    }
+
+    /// Connects with further headers; the error is the status of the refusal.
+    pub async fn try_connect(server: &LiveServer, path: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        let mut request = server.ws_url(path).into_client_request().expect("a valid address");
+        for (name, value) in headers {
+            let name = tokio_tungstenite::tungstenite::http::HeaderName::try_from(*name).expect("a header name");
+            request.headers_mut().insert(name, value.parse().expect("a header value"));
+        }
+        match timeout(PATIENCE, connect_async(request)).await.expect("an answer in time") {
+            Ok((stream, _)) => Ok(Self(stream)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("cannot connect: {error}"),
+        }
+    }
+
+    /// Sends a text message.
+    pub async fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("the server reads");
+    }
+
+    /// Queues a text message without flushing it.
+    pub async fn feed(&mut self, text: &str) {
+        self.0.feed(Message::text(text)).await.expect("the server reads");
+    }
+
+    /// Flushes what was fed.
+    pub async fn flush(&mut self) {
+        self.0.flush().await.expect("the server reads");
+    }
+
+    /// Waits for the next text message.
+    pub async fn text(&mut self) -> String {
+        match self.next().await {
+            Message::Text(text) => text.to_string(),
+            other => panic!("a text was expected, not {other:?}"),
+        }
+    }
+
+    /// Waits for the next message of any kind but a ping.
+    pub async fn next(&mut self) -> Message {
+        loop {
+            let message = timeout(PATIENCE, self.0.next()).await.expect("a message in time");
+            match message.expect("the connection is open").expect("a valid message") {
+                Message::Ping(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// Waits for the server's close frame, past all messages, and for the end of TCP.
+    pub async fn closed(&mut self) -> (u16, String) {
+        let mut frame = (1006, String::new());
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("an end in time") {
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                    frame = (code.into(), reason.to_string());
+                }
+                Some(Ok(Message::Close(None))) => frame = (1005, String::new()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return frame,
+            }
+        }
+    }
+
+    /// Closes with 1000, and waits for the answer.
+    pub async fn close(mut self) -> (u16, String) {
+        self.0.send(Message::Close(Some(CloseFrame { code: 1000.into(), reason: "".into() }))).await.expect("open");
+        self.closed().await
+    }
+
+    /// Ends TCP without a close frame.
+    pub fn abort(self) {
+        drop(self.0);
+    }
+}
+
+/// Waits until `done` holds, and says what was waited for where it never does.
+pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !done() {
+        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

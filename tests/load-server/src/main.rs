@@ -1,0 +1,144 @@
+//! The server that is measured: `/room/{room}/` sends each text verbatim to everyone in the room, the sender
+//! included; `/echo/` sends text and binary back.
+//!
+//! Run with `cargo run --release -p load-server -- --port 9000 --workers 1 --host mounted --fan-out relay`.
+
+use actix_web::{App, HttpServer};
+use bytestring::ByteString;
+use clap::{Parser, ValueEnum};
+use greenroom::{Limits, Mount, middleware::AllowedHostsOriginValidator, prelude::*};
+use serde::{Deserializer, Serializer};
+
+/// Measures greenroom: rooms and an echo, without any envelope.
+#[derive(Parser)]
+struct Options {
+    /// The port on 127.0.0.1.
+    #[arg(long)]
+    port: u16,
+    /// How many worker threads.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// What takes the connections.
+    #[arg(long, value_enum, default_value_t = Host::Mounted)]
+    host: Host,
+    /// How a room's members get an event.
+    #[arg(long, value_enum, default_value_t = FanOut::Relay)]
+    fan_out: FanOut,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Host {
+    /// Inside an actix-web App.
+    Mounted,
+    /// On sockets of its own.
+    Direct,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FanOut {
+    /// The bytes are made once and shared.
+    Relay,
+    /// Every member's handler runs.
+    Handler,
+}
+
+/// What one member says.
+#[derive(Clone, Serialize, Deserialize, Event)]
+#[event("said")]
+struct Said {
+    #[serde(serialize_with = "write_text", deserialize_with = "read_text")]
+    text: ByteString,
+}
+
+fn write_text<S: Serializer>(text: &ByteString, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+fn read_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<ByteString, D::Error> {
+    String::deserialize(deserializer).map(ByteString::from)
+}
+
+async fn say(room: &GroupName, message: Message, ctx: &Context) -> Result<()> {
+    if let Message::Text(text) = message {
+        ctx.group_send(room, &Said { text }).await?;
+    }
+    Ok(())
+}
+
+struct Relayed(GroupName);
+
+impl Consumer for Relayed {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![self.0.clone()]
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        say(&self.0, message, ctx).await
+    }
+}
+
+#[event_handlers]
+impl Relayed {
+    #[relay]
+    fn said(event: &Said) -> Frame {
+        Frame::text(event.text.clone())
+    }
+}
+
+struct Handled(GroupName);
+
+impl Consumer for Handled {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![self.0.clone()]
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        say(&self.0, message, ctx).await
+    }
+}
+
+#[event_handlers]
+impl Handled {
+    async fn said(&mut self, event: &Said, ctx: &mut Context) -> Result<()> {
+        ctx.send_text(event.text.clone())
+    }
+}
+
+#[derive(NoEvents)]
+struct Echo;
+
+impl Consumer for Echo {
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        match message {
+            Message::Text(text) => ctx.send_text(text),
+            Message::Binary(bytes) => ctx.send_bytes(bytes),
+        }
+    }
+}
+
+#[actix_web::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    if matches!(options.host, Host::Direct) {
+        return Err("--host direct: not yet; use --host mounted".into());
+    }
+    // 10,000 connections need more than the usual 1,024 files.
+    rlimit::increase_nofile_limit(u64::MAX)?;
+
+    let rooms = UrlRouter::new();
+    let rooms = match options.fan_out {
+        FanOut::Relay => rooms.route("/room/{room}/", |scope: &Scope| Ok(Relayed(scope.param("room")?))),
+        FanOut::Handler => rooms.route("/room/{room}/", |scope: &Scope| Ok(Handled(scope.param("room")?))),
+    };
+    let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20);
+    let routes = rooms
+        .route("/echo/", |_: &Scope| Ok(Echo))
+        .wrap(AllowedHostsOriginValidator::new(["*"]));
+    let mount = Mount::new(routes)?.limits(limits);
+    let server = HttpServer::new(move || App::new().configure(mount.configure()))
+        .workers(options.workers)
+        .backlog(4096)
+        .max_connections(200_000)
+        .bind(("127.0.0.1", options.port))?;
+    Ok(greenroom::run(server).await?)
+}
