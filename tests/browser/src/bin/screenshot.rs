@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use browser_tests::{Browser, Result, Server};
 
-const TALK: [(usize, &str); 8] = [
+const TALK: [(usize, &str); 7] = [
     (1, "Doors open in ten minutes."),
     (1, "Does everyone have the running order?"),
     (2, "有的，谢谢！灯光也准备好了。"),
     (0, "Yes, got it."),
     (
         3,
-        "The second act has changed since the last rehearsal: lights first, then sound, then the curtain. Nobody touches the trapdoor before the third bell, please.",
+        "The second act has changed since the last rehearsal: lights first, then sound, then the curtain. \
+         Nobody touches the trapdoor before the third bell, please.",
     ),
-    (4, "Sound is ready."),
     (0, "Understood, I stay at the desk and wait for your sign."),
     (2, "大家加油！"),
 ];
