@@ -26,6 +26,9 @@ impl Server {
         let path = chat_binary()?;
         let mut command = Command::new(path);
         command.args(["--bind", "127.0.0.1:0"]);
+        if env::var_os("RUST_LOG").is_none() {
+            command.env("RUST_LOG", "warn"); // its ordinary news would drown the tests'
+        }
         let (program, base) =
             Program::start(command, |line| line.strip_prefix("listening on ").map(str::to_owned))?;
         Ok(Self { program, base })
