@@ -20,21 +20,25 @@ pub(crate) struct ChatMessage {
 }
 
 /// Who comes and goes: on a group of its own, for members of this program only.
+///
+/// `change` counts the changes of all rooms. A page that was told the members as of one change
+/// passes over that one and those before, which may still arrive after it.
 #[derive(Clone, Serialize, Deserialize, Event)]
 pub(crate) enum Presence {
     /// Someone has come.
     #[event("chat.joined")]
-    Joined { user: String },
+    Joined { user: String, change: u64 },
     /// Someone has gone.
     #[event("chat.left")]
-    Left { user: String },
+    Left { user: String, change: u64 },
 }
 
-/// Who is there; sent to the one who joins.
+/// Who is there as of a change; sent to the one who joins and by that makes it.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chat.members")]
 struct Members {
     users: Vec<String>,
+    change: u64,
 }
 
 /// What a page sends. Any other text is a message too, so that every WebSocket client can join.
@@ -46,27 +50,38 @@ struct Said {
 
 /// Who is in which room of this process: the name of each connection.
 #[derive(Clone, Default)]
-pub(crate) struct Rooms(Arc<Mutex<BTreeMap<GroupName, Vec<String>>>>);
+pub(crate) struct Rooms(Arc<Mutex<Present>>);
+
+#[derive(Default)]
+struct Present {
+    users: BTreeMap<GroupName, Vec<String>>,
+    changes: u64,
+}
 
 impl Rooms {
     /// Adds a member, and says who is there now.
-    fn join(&self, room: &GroupName, user: &str) -> Vec<String> {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let users = rooms.entry(room.clone()).or_default();
+    fn join(&self, room: &GroupName, user: &str) -> Members {
+        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        present.changes += 1;
+        let change = present.changes;
+        let users = present.users.entry(room.clone()).or_default();
         users.push(user.to_owned());
-        users.clone()
+        Members { users: users.clone(), change }
     }
 
-    fn leave(&self, room: &GroupName, user: &str) {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(users) = rooms.get_mut(room) {
+    /// Removes a member, and says the number of this change.
+    fn leave(&self, room: &GroupName, user: &str) -> u64 {
+        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        present.changes += 1;
+        if let Some(users) = present.users.get_mut(room) {
             if let Some(at) = users.iter().position(|known| known == user) {
                 users.remove(at);
             }
             if users.is_empty() {
-                rooms.remove(room);
+                present.users.remove(room);
             }
         }
+        present.changes
     }
 }
 
@@ -75,6 +90,8 @@ pub(crate) struct Chat {
     room: GroupName,
     presence: GroupName,
     user: String,
+    /// Whether the client said its name when it connected.
+    named: bool,
     rooms: Rooms,
     joined: bool,
 }
@@ -83,10 +100,12 @@ impl Chat {
     pub(crate) fn new(scope: &Scope, rooms: &Rooms) -> Result<Self> {
         let room: String = scope.param("room")?;
         let name = scope.query_param("name").map(|name| name.trim().chars().take(40).collect::<String>());
+        let name = name.filter(|name| !name.is_empty());
         Ok(Self {
             room: GroupName::new(format!("chat_{room}"))?,
             presence: GroupName::new(format!("presence_{room}"))?,
-            user: name.filter(|name| !name.is_empty()).unwrap_or_else(|| "guest".to_owned()),
+            named: name.is_some(),
+            user: name.unwrap_or_else(|| "guest".to_owned()),
             rooms: rooms.clone(),
             joined: false,
         })
@@ -99,9 +118,10 @@ impl Consumer for Chat {
         ctx.group_add(&self.presence).await?;
         ctx.accept()?;
         self.joined = true;
-        let users = self.rooms.join(&self.room, &self.user);
-        ctx.send_event(&Members { users })?;
-        ctx.group_send(&self.presence, &Presence::Joined { user: self.user.clone() }).await
+        let members = self.rooms.join(&self.room, &self.user);
+        ctx.send_event(&members)?;
+        let joined = Presence::Joined { user: self.user.clone(), change: members.change };
+        ctx.group_send(&self.presence, &joined).await
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
@@ -115,7 +135,8 @@ impl Consumer for Chat {
             ctx.close();
             return Ok(());
         }
-        let user = said.user.unwrap_or_else(|| self.user.clone());
+        // Who came with a name keeps it: nobody else's can stand under what they say.
+        let user = said.user.filter(|_| !self.named).unwrap_or_else(|| self.user.clone());
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since_1970.as_millis()).ok();
         ctx.group_send(&self.room, &ChatMessage { user, text: said.text, at }).await
@@ -125,9 +146,9 @@ impl Consumer for Chat {
         if !self.joined {
             return;
         }
-        self.rooms.leave(&self.room, &self.user);
-        if let Err(error) = ctx.group_send(&self.presence, &Presence::Left { user: self.user.clone() }).await
-        {
+        let change = self.rooms.leave(&self.room, &self.user);
+        let left = Presence::Left { user: self.user.clone(), change };
+        if let Err(error) = ctx.group_send(&self.presence, &left).await {
             tracing::warn!(%error, "nobody learns that a member left");
         }
     }

@@ -9,7 +9,7 @@ async fn join(mount: &Mount, name: &str) -> WebsocketCommunicator {
     let members: Value = member.receive_json().await.unwrap();
     assert_eq!(members["type"], "chat.members");
     let joined: Value = member.receive_json().await.unwrap();
-    assert_eq!(joined, json!({"type": "chat.joined", "user": name}));
+    assert_eq!(joined, json!({"type": "chat.joined", "user": name, "change": members["change"]}));
     member
 }
 
@@ -18,7 +18,10 @@ async fn everyone_in_the_room_hears_what_one_says() {
     let mount = Mount::new(application()).unwrap();
     let mut ann = join(&mount, "ann").await;
     let mut bob = join(&mount, "bob").await;
-    assert_eq!(ann.receive_json::<Value>().await.unwrap(), json!({"type": "chat.joined", "user": "bob"}));
+    assert_eq!(
+        ann.receive_json::<Value>().await.unwrap(),
+        json!({"type": "chat.joined", "user": "bob", "change": 2})
+    );
     ann.send_json(&json!({"user": "ann", "text": "hi"}));
     bob.send_text("a plain text is a message too");
     for member in [&mut ann, &mut bob] {
@@ -31,7 +34,10 @@ async fn everyone_in_the_room_hears_what_one_says() {
         assert_eq!((&said["user"], &said["text"]), (&json!("bob"), &json!("a plain text is a message too")));
     }
     bob.disconnect().await;
-    assert_eq!(ann.receive_json::<Value>().await.unwrap(), json!({"type": "chat.left", "user": "bob"}));
+    assert_eq!(
+        ann.receive_json::<Value>().await.unwrap(),
+        json!({"type": "chat.left", "user": "bob", "change": 3})
+    );
 }
 
 #[actix_web::test]

@@ -70,18 +70,17 @@ function room() {
 
   const show = new Map(Object.entries({
     "chat.message": (event) => log.message(event),
-    "chat.joined": ({ user }) => { members.add(user); log.quiet("joined", words.joined(user), user); },
-    "chat.left": ({ user }) => { members.remove(user); log.quiet("left", words.left(user), user); },
-    "chat.members": ({ users }) => members.replace(users),
+    "chat.members": (event) => members.replace(event),
+    "chat.joined": (event) => members.add(event) && log.quiet("joined", words.joined(event.user), event.user),
+    "chat.left": (event) => members.remove(event) && log.quiet("left", words.left(event.user), event.user),
     error: ({ reason }) => log.quiet("error", words.error(reason)),
   }));
 
   let socket;
   const connect = () => {
     setState("connecting");
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const query = new URLSearchParams({ name });
-    socket = new WebSocket(`${scheme}//${location.host}${location.pathname}?${query}`);
+    const origin = location.origin.replace(/^http/, "ws");
+    socket = new WebSocket(`${origin}${location.pathname}?${new URLSearchParams({ name })}`);
     socket.addEventListener("open", () => { setState("open"); log.quiet("status", words.opened); });
     socket.addEventListener("message", ({ data }) => {
       const event = parse(data);
@@ -89,7 +88,7 @@ function room() {
     });
     socket.addEventListener("close", () => {
       setState("closed");
-      members.replace([]);
+      members.replace({ users: [] });
       log.quiet("status", words.lost);
     });
   };
@@ -115,7 +114,7 @@ function room() {
 
   connect();
   // On a phone this would open the keyboard over the page.
-  if (matchMedia("(pointer: fine)").matches) byId("input").focus();
+  if (!matchMedia("(pointer: coarse)").matches) byId("input").focus();
 }
 
 /** A frame that is not JSON is a message nobody signed: what a bare echo server would send. */
@@ -128,9 +127,8 @@ function parse(data) {
 }
 
 function setState(state) {
-  const status = byId("status");
-  status.dataset.state = state;
-  status.textContent = words[state];
+  byId("status").dataset.state = state;
+  byId("status").textContent = words[state];
   byId("send").disabled = state !== "open";
   const closed = state === "closed";
   const [shown, gone] = closed ? ["reconnect", "close"] : ["close", "reconnect"];
@@ -213,9 +211,12 @@ class Members {
   constructor(name) {
     this.name = name;
     this.list = byId("members");
+    this.asOf = 0;
   }
 
-  replace(users) {
+  /** Takes over who is there as of a change; what that change or an earlier one did is no news then. */
+  replace({ users, change = 0 }) {
+    this.asOf = change;
     this.list.replaceChildren(...users.map((user) => this.item(user)));
     // Of several people of one's own name, the last to come is oneself.
     const own = [...this.list.children].findLast((item) => item.dataset.user === this.name);
@@ -226,15 +227,21 @@ class Members {
     this.count();
   }
 
-  add(user) {
+  /** Adds who has come. Returns whether that is news. */
+  add({ user, change = Infinity }) {
+    if (change <= this.asOf) return false;
     this.list.append(this.item(user));
     this.count();
+    return true;
   }
 
-  remove(user) {
+  /** Removes who has gone. Returns whether that is news. */
+  remove({ user, change = Infinity }) {
+    if (change <= this.asOf) return false;
     const gone = (item) => item.dataset.user === user && !("self" in item.dataset);
     [...this.list.children].find(gone)?.remove();
     this.count();
+    return true;
   }
 
   item(user) {
@@ -266,7 +273,8 @@ function element(tag, classes = "", text = "") {
 /** The address wins, then what this tab was told, then what the last tab was told. */
 function ownName() {
   const name = new URLSearchParams(location.search).get("name")?.trim() || storedName();
-  const chosen = name || words.guest(1000 + Math.floor(Math.random() * 9000));
+  const guest = words.guest(1000 + Math.floor(Math.random() * 9000));
+  const chosen = [...(name || guest)].slice(0, 32).join(""); // as many as the form of names takes
   storeName(chosen, "sessionStorage");
   return chosen;
 }
@@ -286,7 +294,7 @@ function storeName(name, where) {
   } catch { /* then the name lasts as long as the page */ }
 }
 
-// Last, because the classes above exist only from their lines on.
+// Last: a class exists only from its line on.
 translate();
 if (byId("enter")) home();
 else room();

@@ -1,0 +1,15 @@
+//! Support for the browser test: the chat server, a browser, and the pages open in it.
+//!
+//! Nothing here sleeps. What a page must show is waited for inside the page, which looks again at
+//! each change of its document; what a program must print is read from its output.
+
+mod browser;
+mod page;
+mod program;
+
+pub use browser::{Browser, Key};
+pub use page::Page;
+pub use program::Server;
+
+/// What any step may fail with: the test only reports it.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

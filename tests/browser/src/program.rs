@@ -1,0 +1,125 @@
+//! Programs that the test starts, and that end with it.
+
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use crate::Result;
+
+/// How long a program may take until it says that it is ready.
+const START: Duration = Duration::from_secs(30);
+
+/// The chat example, on a port of its own.
+#[derive(Debug)]
+pub struct Server {
+    program: Program,
+    base: String,
+}
+
+impl Server {
+    /// Starts the server and waits for its `listening on http://…` line.
+    pub fn start() -> Result<Self> {
+        let path = chat_binary()?;
+        let mut command = Command::new(path);
+        command.args(["--bind", "127.0.0.1:0"]);
+        if env::var_os("RUST_LOG").is_none() {
+            command.env("RUST_LOG", "warn"); // its ordinary news would drown the tests'
+        }
+        let (program, base) =
+            Program::start(command, |line| line.strip_prefix("listening on ").map(str::to_owned))?;
+        Ok(Self { program, base })
+    }
+
+    /// The address of a path on this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Asks the server to stop, as an operator does (SIGTERM), and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        let pid = self.program.child.id().to_string();
+        Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
+        let status = self.program.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the chat server stopped with {status}").into()) }
+    }
+}
+
+/// A running program, killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+}
+
+impl Program {
+    /// Starts a program and waits for the first line of its output from which `ready` makes something.
+    pub(crate) fn start<T: Send + 'static>(
+        mut command: Command,
+        ready: impl Fn(&str) -> Option<T> + Send + 'static,
+    ) -> Result<(Self, T)> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
+        let output = BufReader::new(child.stdout.take().ok_or("the output is piped")?);
+        let program = Self { child };
+        let (found, answer) = mpsc::channel();
+        // Reads on to the end, so that the program never blocks on a full pipe.
+        thread::spawn(move || {
+            for line in output.lines().map_while(std::io::Result::ok) {
+                if let Some(value) = ready(&line) {
+                    let _ = found.send(value); // nobody waits any more after the first
+                }
+            }
+        });
+        match answer.recv_timeout(START) {
+            Ok(value) => Ok((program, value)),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("{name} did not say within {START:?} that it is ready").into())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(format!("{name} ended before it said that it is ready").into())
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Both fail only where the program has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program of the first name that is on the `PATH`.
+pub(crate) fn installed(names: &[&str]) -> Result<PathBuf> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders)
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            let names = names.join(" or ");
+            format!("the browser test needs {names}: `tests/run` installs chromium and chromium-driver")
+                .into()
+        })
+}
+
+/// The built chat example: `CHAT_BIN`, or what cargo put into the folder that this test runs from.
+fn chat_binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("CHAT_BIN") {
+        return Ok(path.into());
+    }
+    let name = format!("chat{}", env::consts::EXE_SUFFIX);
+    let this = env::current_exe()?;
+    this.ancestors()
+        .skip(1)
+        .take(2) // a test lies in `deps`, a binary beside it
+        .map(|folder| folder.join(&name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| "the chat example is not built: `cargo build -p chat`, or name it in CHAT_BIN".into())
+}
