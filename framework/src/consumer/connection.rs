@@ -405,7 +405,10 @@ impl Connection {
                 return Poll::Ready(Next::End);
             }
         }
-        let has_mail = !self.inbox.borrow().is_empty();
+        let (has_mail, pressed) = {
+            let inbox = self.inbox.borrow();
+            (!inbox.is_empty(), inbox.is_pressed())
+        };
         let has_input = !self.input.borrow().is_empty() && self.may_take_input();
         if !has_mail && !has_input {
             return Poll::Pending;
@@ -414,7 +417,7 @@ impl Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if has_input && (!has_mail || in_a_row < MESSAGES_IN_A_ROW) {
+        if has_input && (!has_mail || (in_a_row < MESSAGES_IN_A_ROW && !pressed)) {
             self.turn.set((hooks + 1, in_a_row + 1));
             if let Some(message) = self.input.borrow_mut().pop() {
                 return Poll::Ready(Next::Message(message));
