@@ -8,6 +8,7 @@ use std::{
 use futures_util::{SinkExt, StreamExt};
 use greenroom::testing::LiveServer;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+pub use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
@@ -73,6 +74,21 @@ impl Client {
                 message => return message,
             }
         }
+    }
+
+    /// Sends a ping.
+    pub async fn ping(&mut self, payload: &str) {
+        self.0.send(Message::Ping(payload.to_owned().into())).await.expect("the server reads");
+    }
+
+    /// Sends messages until the server takes no more of them for a while, and says how many bytes it took.
+    pub async fn fill(&mut self, message: &[u8]) -> usize {
+        let mut taken = 0;
+        while timeout(Duration::from_millis(300), self.0.send(Message::binary(message.to_vec()))).await.is_ok() {
+            taken += message.len();
+            assert!(taken < 256 << 20, "the server takes whatever comes");
+        }
+        taken
     }
 
     /// Waits for the server's close frame, past all messages, and for the end of TCP.
