@@ -128,7 +128,7 @@ impl Groups {
     /// How many queues hold a message or have a reader.
     #[must_use]
     pub fn queue_count(&self) -> usize {
-        self.0.queues.len()
+        self.0.queues.len(&self.0.counters)
     }
 
     /// Asks the hub of a consumer, in the order of all that is asked of it.

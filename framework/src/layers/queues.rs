@@ -115,11 +115,12 @@ impl Queues {
     }
 
     /// How many queues hold a message or have a reader.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(&self, counters: &Counters) -> usize {
         let mut state = self.lock();
         let expired = state.sweep(Instant::now());
         let len = state.queues.len();
         drop(state);
+        counters.expired.add(expired.len() as u64);
         drop(expired);
         len
     }
