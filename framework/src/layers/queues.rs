@@ -27,6 +27,8 @@ struct State {
     queues: HashMap<ChannelName, Queue>,
     /// When which channel has a message that may have expired: in order, for all expire after the same time.
     due: VecDeque<(Instant, ChannelName)>,
+    /// At which length of `due` it is rid of what was received.
+    tidy_at: usize,
 }
 
 #[derive(Debug, Default)]
@@ -148,7 +150,21 @@ impl State {
         queue.messages.push_back((expires, envelope));
         let readers = Arc::clone(&queue.readers);
         self.due.push_back((expires, channel.clone()));
+        if self.due.len() > self.tidy_at {
+            self.tidy();
+        }
         Ok(readers)
+    }
+
+    /// Forgets when those messages would have expired that were received: the ones before their queue's first.
+    fn tidy(&mut self) {
+        let queues = &self.queues;
+        self.due.retain(|(expires, channel)| {
+            let first = queues.get(channel).and_then(|queue| queue.messages.front());
+            first.is_some_and(|(first, _)| first <= expires)
+        });
+        // Each message that comes pays for two of the next walk.
+        self.tidy_at = self.due.len() * 2 + 1_000;
     }
 
     fn pop(&mut self, channel: &ChannelName) -> Option<Envelope> {
@@ -267,5 +283,17 @@ mod tests {
         let read = queues.receive(&jobs, &counters).now_or_never();
         assert!(FUSES.with_borrow(VecDeque::is_empty), "both ran");
         assert!(read.is_some(), "the first reader gets the other");
+    }
+
+    #[actix_web::test]
+    async fn what_was_received_is_not_remembered() {
+        let (config, queues, counters) = setup();
+        queues.push(&channel("unread"), Envelope::new(Plain), &config, &counters).unwrap();
+        for _ in 0..10_000 {
+            queues.push(&channel("jobs"), Envelope::new(Plain), &config, &counters).unwrap();
+            queues.receive(&channel("jobs"), &counters).await.unwrap();
+        }
+        let remembered = queues.lock().due.len();
+        assert!(remembered <= 2_000, "{remembered} for one message");
     }
 }
