@@ -4,7 +4,7 @@ use greenroom::{LayerConfig, LayerError, Mount, prelude::*, testing::WebsocketCo
 
 use crate::{
     Server,
-    common::{Members, Note, assert_holds, assert_nothing_left, channel, group, note, one},
+    common::{Members, Note, assert_holds, assert_nothing_left, channel, group, note, on_thread, one},
 };
 
 /// `test_async_websocket_consumer_specific_channel_layer`: what is sent to a consumer's channel reaches its handler.
@@ -155,6 +155,94 @@ pub async fn queues_and_consumers_share_a_group<S: Server>() {
     let delivery = layer.group_send_counted(&room, &note(2)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (1, 0));
     assert_holds(&layer, &jobs, &[1, 2]).await;
+}
+
+/// A sender's events arrive in the order it sent them, to the consumer itself or to its groups, from any thread.
+pub async fn one_senders_events_keep_their_order<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let mut member = Members::new(&layer).of("room").await;
+    layer.group_add(&group("hall"), &member.channel()).await.unwrap();
+    let name = member.channel();
+    for number in (0..30).step_by(3) {
+        layer.send(&name, &note(number)).await.unwrap();
+        layer.group_send(&group("room"), &note(number + 1)).await.unwrap();
+        layer.group_send(&group("hall"), &note(number + 2)).await.unwrap();
+    }
+    let sender = on_thread({
+        let (layer, name) = (layer.clone(), name.clone());
+        move || {
+            for number in (30..60).step_by(3) {
+                layer.group_send_blocking(&group("hall"), &note(number)).unwrap();
+                layer.send_blocking(&name, &note(number + 1)).unwrap();
+                layer.group_send_blocking(&group("room"), &note(number + 2)).unwrap();
+            }
+        }
+    });
+    sender.await;
+    member.assert_hears(&(0..60).collect::<Vec<_>>()).await;
+    member.leave().await;
+}
+
+/// Far more events in one burst than an inbox holds: members that can run miss none, for the sender lets them.
+pub async fn a_burst_is_no_loss_to_members_that_run<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new().capacity(10)).await;
+    let members = Members::new(&layer);
+    let mut clients = [members.of("room").await, members.of("room").await, members.of("room").await];
+    for number in 0..1_000 {
+        layer.group_send(&group("room"), &note(number)).await.unwrap();
+    }
+    for client in &mut clients {
+        client.assert_hears(&(0..1_000).collect::<Vec<_>>()).await;
+    }
+    assert_eq!(layer.metrics().inbox_full, 0);
+    for client in clients {
+        client.leave().await;
+    }
+}
+
+/// A member that passes events on without handling them.
+#[derive(Debug)]
+struct Relay;
+
+impl Consumer for Relay {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![group("room")]
+    }
+}
+
+#[event_handlers]
+impl Relay {
+    #[relay]
+    fn note(note: &Note) -> Frame {
+        Frame::text(format!("relayed {}", note.number))
+    }
+}
+
+/// Consumers of several types, with handlers or relays, and queues are members of one group; a relay runs once.
+pub async fn members_of_all_types_share_a_group<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let (room, jobs) = (group("room"), channel("jobs"));
+    layer.group_add(&room, &jobs).await.unwrap();
+    let mut handler = Members::new(&layer).of("room").await;
+    let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Relay))).unwrap().layer(layer.clone());
+    let mut relays = [WebsocketCommunicator::new(&mount, "/"), WebsocketCommunicator::new(&mount, "/")];
+    for relay in &mut relays {
+        relay.connect().await.unwrap();
+    }
+    for number in 1..=3 {
+        let delivery = layer.group_send_counted(&room, &note(number)).await.unwrap();
+        assert_eq!((delivery.delivered, delivery.dropped), (4, 0));
+    }
+    assert_eq!(layer.metrics().encoded, 3, "once an event");
+    handler.assert_hears(&[1, 2, 3]).await;
+    for mut relay in relays {
+        for number in 1..=3 {
+            assert_eq!(relay.receive_text().await.unwrap(), format!("relayed {number}"));
+        }
+        relay.disconnect().await;
+    }
+    assert_holds(&layer, &jobs, &[1, 2, 3]).await;
+    handler.leave().await;
 }
 
 /// Its alias decides which layer a consumer hears.

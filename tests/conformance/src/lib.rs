@@ -26,6 +26,7 @@ mod recorder;
 
 pub mod blocking;
 pub mod consumers;
+pub mod drops;
 pub mod expiry;
 pub mod groups;
 pub mod limits;
@@ -57,6 +58,7 @@ mod tests {
         let sources = [
             ("blocking", include_str!("blocking.rs")),
             ("consumers", include_str!("consumers.rs")),
+            ("drops", include_str!("drops.rs")),
             ("expiry", include_str!("expiry.rs")),
             ("groups", include_str!("groups.rs")),
             ("limits", include_str!("limits.rs")),

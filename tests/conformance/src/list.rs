@@ -43,6 +43,9 @@ macro_rules! every_layer {
             consumers::consumers_are_members_while_they_live,
             consumers::rule_28_membership_from_outside,
             consumers::queues_and_consumers_share_a_group,
+            consumers::one_senders_events_keep_their_order,
+            consumers::a_burst_is_no_loss_to_members_that_run,
+            consumers::members_of_all_types_share_a_group,
             consumers::an_alias_names_a_layer,
             values::rule_35_every_value_arrives,
             values::rule_35_every_value_arrives_from_the_wire,
@@ -55,11 +58,13 @@ macro_rules! every_layer {
             threads::four_threads_lose_nothing,
             threads::every_kind_of_thread_at_once,
             threads::rule_24_readers_on_threads_share_a_queue,
+            threads::rule_23_capacity_is_exact,
             threads::joining_and_leaving_are_exact,
             threads::a_stopped_server_leaves_nothing,
             races::consumers_join_and_leave_while_others_send,
             races::queues_join_and_leave_while_others_send,
             races::clients_come_and_go_while_others_send,
+            drops::an_event_may_use_the_layer_when_it_is_dropped,
         }
     };
 }
@@ -82,6 +87,7 @@ macro_rules! moved_clock {
             expiry::rule_27_adding_again_renews,
             expiry::rule_27_expired_members_make_room,
             expiry::rule_27_a_live_consumer_never_leaves,
+            drops::an_event_may_use_the_layer_when_it_expires,
         }
     };
 }
@@ -95,6 +101,7 @@ macro_rules! processes {
             processes::a_plain_channel_is_everyones,
             processes::a_process_channel_is_sent_to_from_anywhere,
             processes::a_group_spans_processes,
+            processes::rule_31_the_senders_capacity_counts,
             processes::rule_28_a_consumer_is_reached_from_another_process,
         }
     };

@@ -1,6 +1,6 @@
 //! Layers of several processes over one server.
 
-use greenroom::{Layer, LayerConfig};
+use greenroom::{Layer, LayerConfig, LayerError};
 
 use crate::{
     Server,
@@ -47,6 +47,25 @@ pub async fn a_group_spans_processes<S: Server>() {
     assert_holds(&second, &jobs, &[1, 2]).await;
     here.leave().await;
     there.leave().await;
+}
+
+/// Rule 31: how many messages a channel takes is for the sender's configuration to say, not the receiver's.
+pub async fn rule_31_the_senders_capacity_counts<S: Server>() {
+    let server = S::start().await;
+    let strict = server.make(LayerConfig::new().capacity(1)).await;
+    let generous = server.make(LayerConfig::new().capacity(3)).await;
+    let jobs = channel("jobs");
+    for number in 1..=3 {
+        generous.send(&jobs, &note(number)).await.unwrap();
+    }
+    let full = LayerError::ChannelFull(jobs.clone());
+    assert_eq!(generous.send(&jobs, &note(4)).await, Err(full.clone()));
+    for number in 1..=3 {
+        assert_eq!(strict.send(&jobs, &note(5)).await, Err(full.clone()));
+        assert_eq!(next_note(&strict, &jobs).await, number);
+    }
+    strict.send(&jobs, &note(6)).await.unwrap();
+    assert_eq!(next_note(&generous, &jobs).await, 6);
 }
 
 /// Rule 28: a consumer of another process can be sent to, and made a member.

@@ -133,6 +133,28 @@ pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
     assert_nothing_left(&layer);
 }
 
+/// Rule 23: a channel takes as many messages as its capacity, also where threads race for the last place.
+pub async fn rule_23_capacity_is_exact<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new().capacity(50)).await;
+    let jobs = channel("jobs");
+    let send = |sender| {
+        let (layer, jobs) = (layer.clone(), jobs.clone());
+        on_thread(move || {
+            let sent = (0..40).filter(|&number| layer.send_blocking(&jobs, &Note { sender, number }).is_ok());
+            sent.count()
+        })
+    };
+    let sent = futures_util::future::join_all((0..SENDERS).map(send)).await;
+    assert_eq!(sent.iter().sum::<usize>(), 50);
+    assert_eq!(layer.metrics().queue_full, 40 * SENDERS as u64 - 50);
+    let mut received = Vec::new();
+    for _ in 0..50 {
+        received.push((*next(&layer, &jobs).await.event::<Note>().unwrap()).clone());
+    }
+    assert_in_order(&received);
+    assert_nothing_left(&layer);
+}
+
 /// A membership that another thread asked for is in force when the call returns, and over when the next one does.
 pub async fn joining_and_leaving_are_exact<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
