@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom::{
-    ChannelName, Envelope, Layer, LayerConfig, Mount, prelude::*, testing::WebsocketCommunicator,
+    ChannelName, Envelope, Layer, LayerConfig, LayerError, Mount, prelude::*, testing::WebsocketCommunicator,
 };
 use integration_tests::PATIENCE;
 use tokio::{
@@ -47,6 +47,12 @@ pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
     received
         .unwrap_or_else(|_| panic!("no message came to {channel}"))
         .expect("the queue can be received from")
+}
+
+/// Why a queue cannot be received from.
+pub(crate) async fn refusal(layer: &Layer, channel: &ChannelName) -> LayerError {
+    let received = timeout(PATIENCE, layer.receive(channel)).await;
+    received.unwrap_or_else(|_| panic!("{channel} is waited for")).expect_err("it cannot be received from")
 }
 
 /// Waits for the next note of a queue.

@@ -43,10 +43,18 @@ impl Drop for Farewell {
 
 /// Lets farewells use `layer` while `scene` runs, and checks that there were some.
 async fn with_farewells(what: &str, layer: &Layer, scene: impl Future<Output = ()>) {
+    /// Ends it, also where the scene fails.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            LAYER.set(None);
+        }
+    }
     LAYER.set(Some(layer.clone()));
+    let end = End;
     let before = DROPPED.get();
     scene.await;
-    LAYER.set(None);
+    drop(end);
     assert!(DROPPED.get() > before, "{what}: no event was dropped");
 }
 

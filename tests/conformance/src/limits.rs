@@ -4,7 +4,7 @@ use greenroom::{LayerConfig, LayerError};
 
 use crate::{
     Server,
-    common::{assert_holds, assert_nothing_left, channel, group, note, one},
+    common::{assert_holds, assert_nothing_left, channel, group, note, one, refusal},
 };
 
 /// At most so many queues hold messages at once; one that is drained makes room.
@@ -15,7 +15,7 @@ pub async fn queues_are_limited<S: Server>() {
     layer.send(&second, &note(1)).await.unwrap();
     let full = LayerError::TooManyChannels { limit: 2 };
     assert_eq!(layer.send(&third, &note(1)).await, Err(full.clone()));
-    assert_eq!(layer.receive(&third).await.unwrap_err(), full);
+    assert_eq!(refusal(&layer, &third).await, full);
     layer.send(&first, &note(2)).await.expect("a queue that is there may grow");
 
     assert_holds(&layer, &first, &[1, 2]).await;

@@ -6,7 +6,7 @@ use greenroom::{ChannelName, GroupName, LayerConfig, LayerError, NameError};
 
 use crate::{
     Server,
-    common::{Members, assert_holds, channel, group, next_note, note, on_thread, one},
+    common::{Members, assert_holds, channel, group, next_note, note, on_thread, one, refusal},
 };
 
 /// Rule 1; `test_channel_and_group_name_validation`, `test_deprecated_valid_channel_name`, `test_deprecated_valid_group_name`.
@@ -90,7 +90,7 @@ pub async fn rule_30_only_its_own_process_receives<S: Server>() {
         [format!("specific.abcdefghijkl!{local}"), "specific.abcdefghijkl!".to_owned(), "a!b".to_owned()]
     {
         let foreign = channel(&name);
-        assert_eq!(layer.receive(&foreign).await.unwrap_err(), LayerError::WrongProcess(foreign));
+        assert_eq!(refusal(&layer, &foreign).await, LayerError::WrongProcess(foreign));
     }
 }
 
@@ -99,7 +99,7 @@ pub async fn a_consumers_channel_is_its_own<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).alone().await;
     let name = member.channel();
-    assert_eq!(layer.receive(&name).await.unwrap_err(), LayerError::ConsumerChannel(name.clone()));
+    assert_eq!(refusal(&layer, &name).await, LayerError::ConsumerChannel(name.clone()));
     layer.send(&name, &note(1)).await.unwrap();
     member.assert_hears(&[1]).await;
     member.leave().await;
