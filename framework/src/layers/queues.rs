@@ -60,7 +60,8 @@ impl Queues {
         let now = Instant::now();
         let mut state = self.lock();
         let expired = state.sweep(now);
-        let pushed = state.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
+        let pushed =
+            state.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
         drop(state);
         counters.expired.add(expired.len() as u64);
         match pushed {
@@ -78,7 +79,11 @@ impl Queues {
     }
 
     /// Waits for the next message that has not expired. Dropping the future loses nothing.
-    pub(crate) async fn receive(&self, channel: &ChannelName, counters: &Counters) -> Result<Envelope, LayerError> {
+    pub(crate) async fn receive(
+        &self,
+        channel: &ChannelName,
+        counters: &Counters,
+    ) -> Result<Envelope, LayerError> {
         let readers = {
             let mut state = self.lock();
             if state.queues.len() >= self.limit && !state.queues.contains_key(channel) {
@@ -112,7 +117,8 @@ impl Queues {
         let dropped = {
             let mut state = self.lock();
             state.due.clear();
-            let messages: Vec<_> = state.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
+            let messages: Vec<_> =
+                state.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
             state.queues.retain(|_, queue| queue.waiting > 0);
             messages
         };
@@ -266,17 +272,21 @@ mod tests {
         push("second", Envelope::new(Bomb));
         tokio::time::advance(later).await;
         FUSES.with_borrow_mut(|fuses| {
-            let (inner_queues, inner_counters, inner_jobs) = (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
+            let (inner_queues, inner_counters, inner_jobs) =
+                (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
             fuses.push_back(Box::new(move || {
                 assert!(tokio::time::advance(later).now_or_never().is_none(), "moved, and yielded");
                 let read = inner_queues.receive(&inner_jobs, &inner_counters).now_or_never();
                 assert!(read.is_some(), "the second reader gets one of two");
             }));
-            let (inner_queues, inner_counters, inner_jobs) = (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
+            let (inner_queues, inner_counters, inner_jobs) =
+                (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
             let inner_config = config.clone();
             fuses.push_back(Box::new(move || {
                 for _ in 0..2 {
-                    inner_queues.push(&inner_jobs, Envelope::new(Plain), &inner_config, &inner_counters).unwrap();
+                    inner_queues
+                        .push(&inner_jobs, Envelope::new(Plain), &inner_config, &inner_counters)
+                        .unwrap();
                 }
             }));
         });
