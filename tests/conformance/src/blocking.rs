@@ -1,6 +1,7 @@
 //! Calls from threads without a runtime.
 
-use greenroom::{LayerConfig, LayerError};
+use actix_web::rt;
+use greenroom::{Layer, LayerConfig, LayerError};
 
 use crate::{
     Server,
@@ -54,4 +55,41 @@ pub async fn a_worker_does_not_block<S: Server>() {
     layer.group_send(&group("room"), &note(3)).await.unwrap();
     member.assert_hears(&[3]).await;
     member.leave().await;
+}
+
+/// Lets a consumer live and end on this thread, in a runtime that ends with it.
+fn run_a_consumer(layer: &Layer) {
+    rt::System::new().block_on(async {
+        let mut member = Members::new(layer).of("room").await;
+        layer.group_send(&group("room"), &note(1)).await.unwrap();
+        member.assert_hears(&[1]).await;
+        member.leave().await;
+    });
+}
+
+/// A thread that runs no consumers any more may block again.
+pub async fn a_former_worker_blocks<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let sent = on_thread(move || {
+        run_a_consumer(&layer);
+        layer.group_send_blocking(&group("room"), &note(2))
+    });
+    assert_eq!(sent.await, Ok(()));
+}
+
+/// Consumers in the second runtime of a thread are reached from other threads, as those of the first were.
+pub async fn a_thread_runs_consumers_again<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    on_thread(move || {
+        run_a_consumer(&layer);
+        rt::System::new().block_on(async {
+            let mut member = Members::new(&layer).of("room").await;
+            layer.send(&member.channel(), &note(1)).await.unwrap();
+            let from_afar = layer.clone();
+            on_thread(move || from_afar.group_send_blocking(&group("room"), &note(2))).await.unwrap();
+            member.assert_hears(&[1, 2]).await;
+            member.leave().await;
+        });
+    })
+    .await;
 }

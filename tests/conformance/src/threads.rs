@@ -155,6 +155,26 @@ pub async fn rule_23_capacity_is_exact<S: Server>() {
     assert_nothing_left(&layer);
 }
 
+/// Rule 23: a consumer that runs is not full, however many threads send to it at once: they wait until it has run.
+pub async fn rule_23_a_running_consumer_refuses_nothing<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new().capacity(2)).await;
+    let recorder = Recorder::new();
+    let server = LiveServer::start(&recorder.mount(&layer), 1).unwrap();
+    let client = Client::connect(&server, "/lobby/").await;
+    let member = recorder.member().await;
+    let send = |sender| {
+        let (layer, member) = (layer.clone(), member.clone());
+        on_thread(move || {
+            (0..100).try_for_each(|number| layer.send_blocking(&member, &Note { sender, number }))
+        })
+    };
+    for sent in futures_util::future::join_all((0..8).map(send)).await {
+        assert_eq!(sent, Ok(()));
+    }
+    eventually("all is heard", || recorder.count() == 800).await;
+    client.close().await;
+}
+
 /// A membership that another thread asked for is in force when the call returns, and over when the next one does.
 pub async fn joining_and_leaving_are_exact<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
