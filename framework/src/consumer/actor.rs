@@ -207,6 +207,7 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
         Err(error) => fail_connect(&ctx, &error),
     }
     connection.answer_close();
+    log_end(&connection);
     let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
     drop(attached);
     connection.set_busy(true);
@@ -300,6 +301,14 @@ fn fail(connection: &Connection, error: &Error) {
     } else {
         tracing::error!(%channel, %error, "a hook failed, its connection ends");
         connection.end(Cause::Error, CloseCode::INTERNAL, "");
+    }
+}
+
+/// Logs an end that no hook and no client asked for.
+fn log_end(connection: &Connection) {
+    if connection.ending().is_some_and(|ending| ending.cause == Cause::TooSlow) {
+        let (channel, limit) = (connection.channel_name(), connection.limits.outbox_size);
+        tracing::warn!(%channel, limit, "the client read too slowly and its outbox was full: closed with 1013");
     }
 }
 

@@ -84,6 +84,11 @@ impl LayerConfig {
         self
     }
 
+    /// The capacity of a channel whose name is only made where a pattern asks for it.
+    pub(crate) fn capacity_with(&self, channel: impl FnOnce() -> ChannelName) -> usize {
+        if self.channel_capacity.is_empty() { self.capacity } else { self.capacity_of(&channel()) }
+    }
+
     /// The capacity of a channel.
     pub(crate) fn capacity_of(&self, channel: &ChannelName) -> usize {
         let fits = |(pattern, _): &&(String, usize)| fits(pattern.as_bytes(), channel.as_bytes());
