@@ -12,7 +12,7 @@
 //! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
 //! | 1006 | [`ABNORMAL`](CloseCode::ABNORMAL) | never on the wire | yes, with growing delays |
 //! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, or input not what the consumer takes | no, the client has a fault |
-//! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers and middleware only | not before the cause is gone, as by a new login |
+//! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers only | not before the cause is gone, as by a new login |
 //! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size) | yes, but the message must not be sent again |
 //! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
 //! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked | yes, with growing delays |

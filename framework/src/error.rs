@@ -75,7 +75,7 @@ impl actix_web::ResponseError for Error {
 
 /// Ends the consumer: the connection is closed with 1000, or denied with 403 before the accept.
 ///
-/// Return it from any hook: `Err(StopConsumer)?`. Channels leaves the socket open here (rule 19).
+/// Return it from `connect`, `receive` or a handler: `Err(StopConsumer)?`. Channels leaves the socket open (rule 19).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopConsumer;
 

@@ -129,6 +129,9 @@ impl From<Bytes> for Frame {
 )]
 pub trait IntoFrame {
     /// The frame, or why there is none.
+    ///
+    /// # Errors
+    /// The relay's own: the event is dropped for the members of its consumer type, and counted.
     fn into_frame(self) -> Result<Frame>;
 }
 

@@ -266,7 +266,7 @@ impl Context {
         Handle::new(&self.connection)
     }
 
-    /// Runs a task beside the hooks, on this worker; it is cancelled when the connection ends.
+    /// Runs a task beside the hooks, on this worker; it is cancelled once `disconnect` has run.
     ///
     /// # Errors
     /// [`MisuseError::TooManyTasks`] at the limit of [`Limits::tasks`](crate::Limits::tasks).

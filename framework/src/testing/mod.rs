@@ -21,7 +21,7 @@
 //! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 //! let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
 //! let mut client = WebsocketCommunicator::new(&mount, "/echo/");
-//! client.connect().await?;
+//! client.connect().await.expect("the consumer accepts");
 //! client.send_text("hello");
 //! assert_eq!(client.receive_text().await?, "hello");
 //! client.disconnect().await;

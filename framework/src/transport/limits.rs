@@ -71,6 +71,8 @@ impl Limits {
     }
 
     /// How many bytes of messages are read while a hook runs; one message is always read. Default 64 KiB.
+    ///
+    /// While more than this waits in the outbox, the client's messages wait too: who does not read is not answered.
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.read_ahead = bytes;
         self
