@@ -79,7 +79,7 @@ impl Frame {
         Ok(Self::Text(serde_json::to_string(value)?.into()))
     }
 
-    /// A text message of `event` as JSON, `type` first: `{"type":"chat.message","user":…}`.
+    /// A text message of `event` as JSON: `{"type":"chat.message","user":…}`.
     ///
     /// # Errors
     /// As [`Frame::json`].

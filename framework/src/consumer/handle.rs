@@ -44,7 +44,9 @@ impl Handle {
         Ok(self.send(Frame::event(event)?)?)
     }
 
-    /// Hands an event to the consumer, in sequence with all others; false where its inbox is full or it has ended.
+    /// Hands an event to the consumer, in sequence with all others.
+    ///
+    /// False where its inbox is full or the connection has ended.
     pub fn notify<E: Event>(&self, event: E) -> bool {
         self.0.upgrade().is_some_and(|connection| connection.push_event(Envelope::new(event)))
     }
