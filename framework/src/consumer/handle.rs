@@ -30,7 +30,7 @@ impl Handle {
     /// Queues a message for the client.
     ///
     /// # Errors
-    /// [`Closed`] once the connection ends.
+    /// [`Closed`] before the accept, and once the connection ends.
     pub fn send(&self, frame: impl Into<Frame>) -> Result<(), Closed> {
         let connection = self.0.upgrade().ok_or(Closed)?;
         connection.write(connection.class().wire().encode(&frame.into()))
@@ -39,7 +39,7 @@ impl Handle {
     /// Queues an event as JSON in a text message, its `type` first.
     ///
     /// # Errors
-    /// [`Closed`] once the connection ends, and where the event cannot be written.
+    /// [`Closed`] before the accept and once the connection ends, and where the event cannot be written.
     pub fn send_event<E: Event>(&self, event: &E) -> Result<()> {
         Ok(self.send(Frame::event(event)?)?)
     }
@@ -51,7 +51,7 @@ impl Handle {
         self.0.upgrade().is_some_and(|connection| connection.push_event(Envelope::new(event)))
     }
 
-    /// Closes the connection with 1000.
+    /// Closes the connection with 1000; before the accept it is a rejection with 403.
     pub fn close(&self) {
         if let Some(connection) = self.0.upgrade() {
             connection.end(Cause::Consumer, CloseCode::NORMAL, "");
