@@ -102,6 +102,8 @@ pub(crate) struct Connection {
     driver: RefCell<Option<Waker>>,
     /// Woken when there is something to write, or nothing more will be.
     writer: RefCell<Option<Waker>>,
+    /// Whether the writer waits to be woken.
+    parked: Cell<bool>,
     /// Whether the hub's flush will wake the writer.
     dirty: Cell<bool>,
     /// The transport is through: what waits is written, then the socket is closed.
@@ -139,6 +141,7 @@ impl Connection {
                 answer: RefCell::new(Some(answer)),
                 driver: RefCell::default(),
                 writer: RefCell::default(),
+                parked: Cell::new(false),
                 dirty: Cell::new(false),
                 finished: Cell::new(false),
                 live,
@@ -235,6 +238,7 @@ impl Connection {
             }
             None if self.finished.get() => Poll::Ready(None),
             None => {
+                self.parked.set(true);
                 let mut writer = self.writer.borrow_mut();
                 if !writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     *writer = Some(cx.waker().clone());
@@ -244,9 +248,9 @@ impl Connection {
         }
     }
 
-    /// Has the writer woken in the next flush. Without a waker it runs anyway.
+    /// Has the writer woken in the next flush. One that is not parked runs anyway.
     fn mark_dirty(self: &Rc<Self>) {
-        if !self.dirty.get() && self.writer.borrow().is_some() {
+        if self.parked.get() && !self.dirty.get() {
             self.dirty.set(true);
             self.hub.mark_dirty(Rc::clone(self));
         }
@@ -259,8 +263,10 @@ impl Connection {
     }
 
     fn wake_writer(&self) {
-        if let Some(waker) = self.writer.take() {
-            waker.wake();
+        if self.parked.replace(false)
+            && let Some(waker) = &*self.writer.borrow()
+        {
+            waker.wake_by_ref();
         }
     }
 
@@ -373,10 +379,9 @@ impl Connection {
     }
 
     pub(crate) fn wake_driver(&self) {
-        // Cloned, not taken: the driver registers anew only when its waker changes.
-        let waker = self.driver.borrow().clone();
-        if let Some(waker) = waker {
-            waker.wake();
+        // The waker is the actor's task: woken, it is queued, and runs nothing here.
+        if let Some(waker) = &*self.driver.borrow() {
+            waker.wake_by_ref();
         }
     }
 
@@ -405,7 +410,10 @@ impl Connection {
                 return Poll::Ready(Next::End);
             }
         }
-        let has_mail = !self.inbox.borrow().is_empty();
+        let (has_mail, pressed) = {
+            let inbox = self.inbox.borrow();
+            (!inbox.is_empty(), inbox.is_pressed())
+        };
         let has_input = !self.input.borrow().is_empty() && self.may_take_input();
         if !has_mail && !has_input {
             return Poll::Pending;
@@ -414,7 +422,7 @@ impl Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if has_input && (!has_mail || in_a_row < MESSAGES_IN_A_ROW) {
+        if has_input && (!has_mail || (in_a_row < MESSAGES_IN_A_ROW && !pressed)) {
             self.turn.set((hooks + 1, in_a_row + 1));
             if let Some(message) = self.input.borrow_mut().pop() {
                 return Poll::Ready(Next::Message(message));
@@ -552,7 +560,7 @@ impl Connection {
 
 /// `specific.<process>!<hub>.<slot>.<serial>`: who holds the name can find the connection without a look-up.
 fn channel_name(hub: &Hub, key: Key) -> ChannelName {
-    crate::layers::consumer_channel(hub.queue().id(), key)
+    crate::layers::consumer_channel(&hub.directory().process, hub.queue().id(), key)
 }
 
 impl std::fmt::Debug for Connection {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::ChannelName;
 
+/// Longer than any program runs, and short enough to be added to any instant.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// The bounds and lifetimes of a layer: the fields of Channels, with its defaults.
 ///
 /// | Field | Default | At the limit |
@@ -57,15 +60,15 @@ impl LayerConfig {
         self
     }
 
-    /// How long a message waits to be received. Default 60 s.
+    /// How long a message waits to be received. Default 60 s; [`Duration::MAX`] is for ever.
     pub fn expiry(mut self, time: Duration) -> Self {
-        self.expiry = time;
+        self.expiry = time.min(FOREVER);
         self
     }
 
-    /// How long a queue stays in a group after its last `group_add`. Default one day.
+    /// How long a queue stays in a group after its last `group_add`. Default one day; [`Duration::MAX`] is for ever.
     pub fn group_expiry(mut self, time: Duration) -> Self {
-        self.group_expiry = time;
+        self.group_expiry = time.min(FOREVER);
         self
     }
 

@@ -17,7 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 
-pub(crate) use self::local::consumer_channel;
+pub(crate) use self::local::{consumer_channel, random_text};
 pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
 use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::hub, metrics::Metrics};
 
