@@ -210,9 +210,12 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
     let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
     drop(attached);
     connection.set_busy(true);
-    let hook = consumer.disconnect(reason, &mut ctx);
+    let hook = async {
+        consumer.disconnect(reason, &mut ctx).await;
+        Ok(())
+    };
     let limit = connection.limits.disconnect_grace;
-    match Hook::new(&connection, async { Ok(hook.await) }).with_limit(limit).await {
+    match Hook::new(&connection, hook).with_limit(limit).await {
         Outcome::Done(Ok(())) => {}
         Outcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
         Outcome::Cancelled => {
@@ -225,7 +228,11 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
     }
     // The consumer's own drop may panic; its membership and its tasks are gone by then.
     drop(ctx);
-    if let Err(error) = guard(|| Ok(drop(consumer))) {
+    let dropped = guard(|| {
+        drop(consumer);
+        Ok(())
+    });
+    if let Err(error) = dropped {
         tracing::error!(%error, "the consumer failed when it was dropped");
     }
 }

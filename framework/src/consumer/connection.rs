@@ -226,7 +226,7 @@ impl Connection {
     }
 
     /// Takes the next frame for the socket. `Ready(None)`: nothing more comes, close it.
-    pub(crate) fn poll_outbox(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_outbox(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let popped = self.outbox.borrow_mut().pop();
         match popped {
             Some(frame) => {

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::{
     Delivery,
     fan_out::{Class, Parcel},
-    hub,
     queue::{Refused, WorkerQueue},
+    room,
 };
 use crate::{
     ChannelName, Envelope, GroupName,
@@ -191,7 +191,7 @@ impl Directory {
         let mut sum = self.publish_to_queues(group, &entry, &parcel);
         let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
         for target in &entry.targets {
-            if let Some(delivery) = hub::deliver_here(&target.queue, group, &parcel).await {
+            if let Some(delivery) = room::deliver_here(&target.queue, group, &parcel).await {
                 sum.add(delivery);
                 continue;
             }

@@ -145,7 +145,7 @@ impl WorkerQueue {
     }
 
     /// The next job, for the hub's task.
-    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Job> {
+    pub(crate) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Job> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.jobs.pop_front() {
             Some(job) => Poll::Ready(job),

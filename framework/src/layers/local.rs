@@ -55,6 +55,7 @@ impl Groups {
     pub async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
             Some((hub, key)) => self.ask(hub, |reply| Job::Send { key, envelope, reply }).await?,
+            None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.queues.push(channel, envelope, &self.0.config, &self.0.counters),
         }
     }
@@ -67,7 +68,7 @@ impl Groups {
         if self.consumer_of(channel).is_some() {
             return Err(LayerError::ConsumerChannel(channel.clone()));
         }
-        if channel.local().is_some() && !self.owns(channel) {
+        if self.is_foreign(channel) {
             return Err(LayerError::WrongProcess(channel.clone()));
         }
         self.0.queues.receive(channel, &self.0.counters).await
@@ -78,7 +79,8 @@ impl Groups {
     /// # Errors
     /// [`LayerError::Name`] where `prefix` holds what a name may not.
     pub fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
-        let made: Result<_, NameError> = ChannelName::new(format!("{prefix}{}!{}", self.0.process, random_text()));
+        let made: Result<_, NameError> =
+            ChannelName::new(format!("{prefix}{}!{}", self.0.process, random_text()));
         made.map_err(LayerError::Name)
     }
 
@@ -89,6 +91,7 @@ impl Groups {
     pub async fn add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
             Some((hub, key)) => self.ask(hub, |reply| Job::Join { key, group: group.clone(), reply }).await?,
+            None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.add_queue(group, channel),
         }
     }
@@ -135,6 +138,11 @@ impl Groups {
     #[must_use]
     pub fn owns(&self, channel: &ChannelName) -> bool {
         channel.non_local().strip_suffix('!').is_some_and(|name| name.ends_with(&self.0.process))
+    }
+
+    /// Whether only another process, or another layer, receives from a channel.
+    fn is_foreign(&self, channel: &ChannelName) -> bool {
+        channel.local().is_some() && !self.owns(channel)
     }
 
     /// The hub and key of a consumer's channel of this process; `None` for every other name.

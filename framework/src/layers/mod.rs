@@ -19,7 +19,7 @@ use async_trait::async_trait;
 
 pub(crate) use self::local::{consumer_channel, random_text};
 pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
-use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::hub, metrics::Metrics};
+use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::worker, metrics::Metrics};
 
 /// Why a layer did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,7 +302,7 @@ impl Layer {
 }
 
 fn block_on<F: Future>(future: F) -> Result<F::Output, LayerError> {
-    if hub::thread_is_worker() {
+    if worker::thread_is_worker() {
         return Err(LayerError::WouldBlock);
     }
     Ok(park_until(future))

@@ -367,7 +367,7 @@ mod tests {
         let router = UrlRouter::new().route("/a/", nobody).route_with("/b/", Limits::new().tasks(3), nobody);
         let routes = router.build().unwrap();
         let limits = |path| routes.resolve(path).unwrap().endpoint().limits.clone();
-        assert_eq!((limits("/a/"), limits("/b/")), (None, Some(Limits::new().tasks(3))));
+        assert_eq!((limits("/a/"), limits("/b/")), (None, Some(Arc::new(Limits::new().tasks(3)))));
     }
 
     #[test]

@@ -32,6 +32,7 @@
 //! Write tests as `#[actix_web::test]`: a consumer needs the runtime of one thread that actix gives.
 
 mod communicator;
+mod detached;
 mod live_server;
 
 /// Moves the stopped clock.
@@ -43,5 +44,6 @@ pub use tokio::time::pause;
 
 pub use self::{
     communicator::{CommunicatorError, Connected, WebsocketCommunicator},
+    detached::DetachedContext,
     live_server::LiveServer,
 };

@@ -84,7 +84,10 @@ impl Client {
     /// Sends messages until the server takes no more of them for a while, and says how many bytes it took.
     pub async fn fill(&mut self, message: &[u8]) -> usize {
         let mut taken = 0;
-        while timeout(Duration::from_millis(300), self.0.send(Message::binary(message.to_vec()))).await.is_ok() {
+        while timeout(Duration::from_millis(300), self.0.send(Message::binary(message.to_vec())))
+            .await
+            .is_ok()
+        {
             taken += message.len();
             assert!(taken < 256 << 20, "the server takes whatever comes");
         }
@@ -174,6 +177,10 @@ impl Gate {
 
     /// Waits until a visitor stands at the gate.
     pub async fn visited(&self) {
-        timeout(PATIENCE, self.arrived.acquire()).await.expect("a visitor in time").expect("never closed").forget();
+        timeout(PATIENCE, self.arrived.acquire())
+            .await
+            .expect("a visitor in time")
+            .expect("never closed")
+            .forget();
     }
 }

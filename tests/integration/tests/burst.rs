@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use greenroom::{LayerConfig, MemoryLayer, Mount, prelude::*, testing::{LiveServer, WebsocketCommunicator}};
+use greenroom::{
+    LayerConfig, MemoryLayer, Mount,
+    prelude::*,
+    testing::{LiveServer, WebsocketCommunicator},
+};
 use integration_tests::{Client, Gate, eventually};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -176,8 +180,11 @@ async fn every_send_after_group_add_arrives_whatever_the_worker() {
             assert_eq!(member.text().await, round.to_string());
             member.close().await;
             server.wait_until_empty().await;
-            let delivery =
-                mount.default_layer().group_send_counted(&room, &Said { text: "gone".to_owned() }).await.unwrap();
+            let delivery = mount
+                .default_layer()
+                .group_send_counted(&room, &Said { text: "gone".to_owned() })
+                .await
+                .unwrap();
             assert_eq!(delivery.delivered, 0);
         }
     }
@@ -195,7 +202,11 @@ async fn an_event_is_encoded_once_a_process() {
                 assert_eq!(member.text().await, text);
             }
         }
-        assert_eq!(mount.default_layer().metrics().encoded, 3, "three events, one consumer type, one wire form");
+        assert_eq!(
+            mount.default_layer().metrics().encoded,
+            3,
+            "three events, one consumer type, one wire form"
+        );
     }
 }
 

@@ -68,7 +68,8 @@ impl Consumer for Subject {
                 let group = GroupName::new("both")?;
                 ctx.group_add(&group).await?;
                 let (first, second) = (Tick { name: "1".to_owned() }, Tick { name: "2".to_owned() });
-                let (one, two) = tokio::join!(ctx.group_send(&group, &first), ctx.group_send(&group, &second));
+                let (one, two) =
+                    tokio::join!(ctx.group_send(&group, &first), ctx.group_send(&group, &second));
                 one.and(two)?;
             }
             other => ctx.send_text(other.to_owned())?,

@@ -25,7 +25,7 @@ struct Subject {
 }
 
 impl Subject {
-    async fn act(&mut self, what: &str, ctx: &Context) -> Result<()> {
+    async fn act(&self, what: &str, ctx: &Context) -> Result<()> {
         match what {
             "close" => ctx.close(),
             "close 4001" => ctx.close_with(4001, "as asked")?,
@@ -104,7 +104,10 @@ async fn rules_13_15_and_16_cleanup_runs_exactly_once_on_every_way_out() {
                 client.send_text(what);
             }
             let closed = client.receive().await.unwrap_err();
-            assert!(matches!(closed, CommunicatorError::Closed { code: got, .. } if got == CloseCode(code)), "{what}");
+            assert!(
+                matches!(closed, CommunicatorError::Closed { code: got, .. } if got == CloseCode(code)),
+                "{what}"
+            );
             client.disconnect().await;
             assert_eq!(subject.log.lines(), [expected], "{what}");
             assert!(nobody_is_left(&mount), "{what}");
@@ -114,7 +117,9 @@ async fn rules_13_15_and_16_cleanup_runs_exactly_once_on_every_way_out() {
 
 #[actix_web::test]
 async fn rule_13_the_clients_own_ways_out() {
-    for (code, expected) in [(1000, "1000 Client \"bye\""), (4002, "4002 Client \"bye\""), (1001, "1001 Client \"bye\"")] {
+    for (code, expected) in
+        [(1000, "1000 Client \"bye\""), (4002, "4002 Client \"bye\""), (1001, "1001 Client \"bye\"")]
+    {
         let subject = Subject::default();
         let client = connected(&mount(&subject, Limits::new())).await;
         assert_eq!(client.disconnect_with(code, "bye").await, CloseCode(code));
@@ -245,7 +250,10 @@ async fn a_client_that_reads_too_slowly_is_closed_with_1013_and_counted() {
         assert!(sent < 100, "it is never closed");
     }
     let closed = slow.receive().await.unwrap_err();
-    assert_eq!(closed, CommunicatorError::Closed { code: CloseCode::TRY_AGAIN, reason: "read too slowly".into() });
+    assert_eq!(
+        closed,
+        CommunicatorError::Closed { code: CloseCode::TRY_AGAIN, reason: "read too slowly".into() }
+    );
     slow.disconnect().await;
     assert_eq!(subject.log.lines(), ["1013 TooSlow \"read too slowly\""]);
 }

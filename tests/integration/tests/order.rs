@@ -40,7 +40,9 @@ impl Consumer for Member {
                 Some(("direct", text)) => ctx.send_text(text.to_owned())?,
                 Some(("join", name)) => ctx.group_add(&group(name)).await?,
                 Some(("leave", name)) => ctx.group_discard(&group(name)).await?,
-                Some((name, text)) => ctx.group_send(&group(name), &Relayed { text: text.to_owned() }).await?,
+                Some((name, text)) => {
+                    ctx.group_send(&group(name), &Relayed { text: text.to_owned() }).await?
+                }
                 None if word == "wait" => self.gate.pass().await,
                 None => ctx.send_text(word.to_owned())?,
             }
@@ -191,6 +193,7 @@ async fn rule_7_the_clients_messages_go_first_but_at_most_eight_in_a_row() {
     gate.open();
     let texts = texts(&mut member, 22).await;
     // The message that waited at the gate was the first of a row.
-    let places: Vec<_> = ["e1", "e2"].map(|event| texts.iter().position(|text| text == event).unwrap()).into();
+    let places: Vec<_> =
+        ["e1", "e2"].map(|event| texts.iter().position(|text| text == event).unwrap()).into();
     assert_eq!(places, [7, 16], "{texts:?}");
 }
