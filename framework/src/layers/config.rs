@@ -52,9 +52,9 @@ impl LayerConfig {
         self
     }
 
-    /// Another capacity for the channels whose whole name fits `pattern`; the first that fits counts.
+    /// Another capacity for the channels whose whole name fits `pattern`.
     ///
-    /// `*` stands for any characters, `?` for one, `[abc]` and `[!abc]` for one of a set, as in Python's `fnmatch`.
+    /// The first pattern that fits counts. `*` stands for any characters, `?` for one, `[abc]` and `[!abc]` for one of a set, as in Python's `fnmatch`.
     pub fn channel_capacity(mut self, pattern: impl Into<String>, messages: usize) -> Self {
         self.channel_capacity.push((pattern.into(), messages.max(1)));
         self

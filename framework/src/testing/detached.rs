@@ -16,9 +16,10 @@ use crate::{
     transport::Wire,
 };
 
-/// A [`Context`] of an accepted connection that no client is behind: for calling one hook of a consumer.
+/// A [`Context`] of an accepted connection without a client.
 ///
-/// What is sent goes nowhere; for a whole conversation use [`WebsocketCommunicator`](super::WebsocketCommunicator).
+/// It is for calling one hook of a consumer. What is sent goes nowhere; for a whole conversation use
+/// [`WebsocketCommunicator`](super::WebsocketCommunicator).
 #[derive(Debug)]
 pub struct DetachedContext {
     context: Context,
