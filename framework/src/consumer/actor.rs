@@ -352,7 +352,7 @@ async fn handle_event<C: Consumer>(consumer: &mut C, envelope: &Envelope, ctx: &
         Ok(handled) => handled == super::Handled::Yes,
         Err(error) => match error.downcast_ref::<crate::EventError>() {
             // Another program's event of a known name with other fields must not end the connection.
-            Some(unfit) if !C::STRICT => {
+            Some(unfit @ crate::EventError::Fields { name, .. }) if !C::STRICT && name == envelope.name() => {
                 tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
                 false
             }
@@ -434,8 +434,7 @@ impl<'a> Hook<'a> {
         match self.limit {
             Some((limit, false)) => Some(limit),
             Some((limit, true)) if self.connection.is_connecting() => Some(limit),
-            _ if self.connection.has_ended() => Some(self.connection.limits.disconnect_grace),
-            _ => None,
+            _ => self.connection.grace_left(),
         }
     }
 }

@@ -190,13 +190,18 @@ impl Directory {
         let parcel = Parcel::new(envelope, classes, &self.counters);
         let mut sum = self.publish_to_queues(group, &entry, &parcel);
         let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
+        // This thread's own members first: they need not wait for a worker that is behind.
+        let mut elsewhere: SmallVec<[&Target; 4]> = SmallVec::new();
         for target in &entry.targets {
-            if let Some(delivery) = room::deliver_here(&target.queue, group, &parcel).await {
-                sum.add(delivery);
-                continue;
+            match room::deliver_here(&target.queue, group, &parcel).await {
+                Some(delivery) => sum.add(delivery),
+                None => elsewhere.push(target),
             }
+        }
+        let mut deadline = None;
+        for target in elsewhere {
             let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
-            match target.queue.deliver(group.clone(), parcel.clone(), reply).await {
+            match target.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
                 Ok(()) => replies.extend(receiver),
                 Err(Refused::Gone) => {}
                 Err(Refused::Behind) => {

@@ -10,20 +10,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
+};
 
 use super::{Delivery, fan_out::Parcel, hub::Key};
 use crate::{Envelope, GroupName, layers::LayerError};
 
 /// How many bytes of deliveries may wait for one worker.
 const QUEUE_BYTES: usize = 8 << 20;
+/// How many joins, leaves and single sends may wait for one worker.
+const QUEUE_REQUESTS: usize = 4096;
 /// How long a send waits for room in another worker's queue.
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What another thread asks of a hub.
 ///
-/// Deliveries hold room in the queue until they ran. The others are awaited by who asks for them, one at
-/// a time, and so need no bound of their own.
+/// Each holds room in the queue until it ran, but for the end of the server: deliveries by their bytes, the others
+/// one place of a reserve of their own, so that joins and leaves pass a queue that is full of events.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Close every connection that belongs to this drain.
@@ -37,11 +42,21 @@ pub(crate) enum Job {
         room: OwnedSemaphorePermit,
     },
     /// Make a connection a member.
-    Join { key: Key, group: GroupName, reply: oneshot::Sender<Result<(), LayerError>> },
+    Join {
+        key: Key,
+        group: GroupName,
+        reply: oneshot::Sender<Result<(), LayerError>>,
+        room: OwnedSemaphorePermit,
+    },
     /// End a connection's membership.
-    Leave { key: Key, group: GroupName, reply: oneshot::Sender<()> },
+    Leave { key: Key, group: GroupName, reply: oneshot::Sender<()>, room: OwnedSemaphorePermit },
     /// Hand an event to one connection.
-    Send { key: Key, envelope: Envelope, reply: oneshot::Sender<Result<(), LayerError>> },
+    Send {
+        key: Key,
+        envelope: Envelope,
+        reply: oneshot::Sender<Result<(), LayerError>>,
+        room: OwnedSemaphorePermit,
+    },
 }
 
 /// One hub's queue; its address for every other thread.
@@ -50,6 +65,7 @@ pub(crate) struct WorkerQueue {
     /// Unique in the process.
     id: u64,
     room: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
     /// How many senders wait, on the hub's thread, for its members: while one does, none may overtake it.
     pub(super) waiting: AtomicUsize,
     /// Only pushed to and popped from under the lock; jobs are run and dropped outside it.
@@ -80,6 +96,7 @@ impl WorkerQueue {
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            requests: Arc::new(Semaphore::new(QUEUE_REQUESTS)),
             waiting: AtomicUsize::new(0),
             state: Mutex::default(),
         })
@@ -108,37 +125,45 @@ impl WorkerQueue {
         Ok(())
     }
 
-    /// Queues a delivery, waiting for room up to the deadline.
+    /// Waits for a place among the requests. It has no deadline: who asks may give up, and leaves nothing behind.
+    pub(crate) async fn request_room(&self) -> Result<OwnedSemaphorePermit, WorkerGone> {
+        Arc::clone(&self.requests).acquire_owned().await.map_err(|_closed| WorkerGone)
+    }
+
+    /// Queues a delivery, waiting for room up to the deadline, which the first wait of a send sets.
     pub(crate) async fn deliver(
         &self,
         group: GroupName,
         parcel: Parcel,
         reply: Option<oneshot::Sender<Delivery>>,
+        deadline: &mut Option<Instant>,
     ) -> Result<(), Refused> {
         let weight = parcel.weight().min(QUEUE_BYTES) as u32;
         let room = match Arc::clone(&self.room).try_acquire_many_owned(weight) {
             Ok(room) => room,
-            Err(_) => self.wait_for_room(weight).await?,
+            Err(_) => {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + SEND_DEADLINE);
+                self.wait_for_room(weight, deadline).await?
+            }
         };
         self.push(Job::Deliver { group, parcel, reply, room }).map_err(|WorkerGone| Refused::Gone)
     }
 
-    async fn wait_for_room(&self, weight: u32) -> Result<OwnedSemaphorePermit, Refused> {
+    async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Refused> {
         let acquire = Arc::clone(&self.room).acquire_many_owned(weight);
         if tokio::runtime::Handle::try_current().is_ok() {
-            return match tokio::time::timeout(SEND_DEADLINE, acquire).await {
+            return match tokio::time::timeout_at(deadline, acquire).await {
                 Ok(Ok(room)) => Ok(room),
                 Ok(Err(_)) => Err(Refused::Gone),
                 Err(_) => Err(Refused::Behind),
             };
         }
         // A thread without a runtime has no timer; it may sleep, having nothing else to run.
-        let deadline = std::time::Instant::now() + SEND_DEADLINE;
         loop {
             match Arc::clone(&self.room).try_acquire_many_owned(weight) {
                 Ok(room) => return Ok(room),
                 Err(tokio::sync::TryAcquireError::Closed) => return Err(Refused::Gone),
-                Err(_) if std::time::Instant::now() > deadline => return Err(Refused::Behind),
+                Err(_) if Instant::now() > deadline => return Err(Refused::Behind),
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
@@ -164,6 +189,7 @@ impl WorkerQueue {
             std::mem::take(&mut state.jobs)
         };
         self.room.close();
+        self.requests.close();
         drop(jobs);
     }
 }

@@ -94,20 +94,20 @@ async fn run_jobs(registered: Registered) {
                     let _ = reply.send(delivery);
                 }
             }
-            Job::Join { key, group, reply } => {
+            Job::Join { key, group, reply, room: _room } => {
                 let joined = match hub.connection(key) {
                     Some(connection) => hub.join(&connection, &group),
                     None => Err(LayerError::NoReceiver),
                 };
                 let _ = reply.send(joined);
             }
-            Job::Leave { key, group, reply } => {
+            Job::Leave { key, group, reply, room: _room } => {
                 if let Some(connection) = hub.connection(key) {
                     hub.leave(&connection, &group);
                 }
                 let _ = reply.send(());
             }
-            Job::Send { key, envelope, reply } => {
+            Job::Send { key, envelope, reply, room: _room } => {
                 wait_for_room_of(hub, key).await;
                 let _ = reply.send(hub.send(key, envelope));
             }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{LayerConfig, LayerError};
 use crate::{
@@ -54,7 +54,7 @@ impl Groups {
     /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`], [`LayerError::TooManyChannels`].
     pub async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
-            Some((hub, key)) => self.ask(hub, |reply| Job::Send { key, envelope, reply }).await?,
+            Some((hub, key)) => self.ask(hub, |reply, room| Job::Send { key, envelope, reply, room }).await?,
             None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.queues.push(channel, envelope, &self.0.config, &self.0.counters),
         }
@@ -90,7 +90,9 @@ impl Groups {
     /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`], [`LayerError::TooManyQueues`].
     pub async fn add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
-            Some((hub, key)) => self.ask(hub, |reply| Job::Join { key, group: group.clone(), reply }).await?,
+            Some((hub, key)) => {
+                self.ask(hub, |reply, room| Job::Join { key, group: group.clone(), reply, room }).await?
+            }
             None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.add_queue(group, channel),
         }
@@ -103,7 +105,8 @@ impl Groups {
     pub async fn discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
             Some((hub, key)) => {
-                let left = self.ask(hub, |reply| Job::Leave { key, group: group.clone(), reply }).await;
+                let left =
+                    self.ask(hub, |reply, room| Job::Leave { key, group: group.clone(), reply, room }).await;
                 debug_assert!(matches!(left, Ok(()) | Err(LayerError::NoReceiver)), "{left:?}");
             }
             None => self.0.remove_queue(group, channel),
@@ -155,10 +158,15 @@ impl Groups {
     }
 
     /// Asks the hub of a consumer, in the order of all that is asked of it.
-    async fn ask<T>(&self, hub: u64, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, LayerError> {
+    async fn ask<T>(
+        &self,
+        hub: u64,
+        job: impl FnOnce(oneshot::Sender<T>, OwnedSemaphorePermit) -> Job,
+    ) -> Result<T, LayerError> {
         let queue: Arc<WorkerQueue> = self.0.hub(hub).ok_or(LayerError::NoReceiver)?;
+        let room = queue.request_room().await.map_err(|WorkerGone| LayerError::NoReceiver)?;
         let (reply, answer) = oneshot::channel();
-        queue.push(job(reply)).map_err(|WorkerGone| LayerError::NoReceiver)?;
+        queue.push(job(reply, room)).map_err(|WorkerGone| LayerError::NoReceiver)?;
         answer.await.map_err(|_| LayerError::NoReceiver)
     }
 }

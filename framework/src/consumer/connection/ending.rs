@@ -1,8 +1,9 @@
 //! How a connection ends: the first cause stays, and nothing goes out after the close frame.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use bytestring::ByteString;
+use tokio::time::Instant;
 
 use super::{Answer, Connection, Phase};
 use crate::{
@@ -17,6 +18,11 @@ impl Connection {
         self.ending.borrow().is_some()
     }
 
+    /// How long hooks may still run: all that are left share one grace period.
+    pub(crate) fn grace_left(&self) -> Option<Duration> {
+        Some(self.limits.disconnect_grace.saturating_sub(self.ended_at.get()?.elapsed()))
+    }
+
     pub(crate) fn ending(&self) -> Option<Disconnect> {
         self.ending.borrow().clone()
     }
@@ -25,6 +31,7 @@ impl Connection {
         let mut ending = self.ending.borrow_mut();
         if ending.is_none() {
             *ending = Some(Disconnect { code, reason, cause });
+            self.ended_at.set(Some(Instant::now()));
         }
         drop(ending);
         self.wake_driver();
@@ -54,30 +61,37 @@ impl Connection {
                 outbox.seal(Some(frame));
                 drop(outbox);
                 self.set_ending(cause, code, ByteString::from(reason));
-                if !matches!(cause, Cause::Client | Cause::Gone) {
-                    self.input.borrow_mut().clear();
-                }
+                self.input.borrow_mut().clear();
                 self.wake_writer();
             }
             Phase::Closing => {}
         }
     }
 
-    /// The client asked to close. The answer waits until its earlier messages were heard, unless a hook holds them up.
-    pub(crate) fn client_closed(&self, code: CloseCode, reason: ByteString) {
-        self.set_ending(Cause::Client, code, reason);
+    /// The client asked to close, or broke the protocol.
+    ///
+    /// The close frame waits until its earlier messages were heard, unless a hook holds them up.
+    pub(crate) fn client_ended(&self, cause: Cause, code: CloseCode, reason: ByteString) {
+        self.set_ending(cause, code, reason);
     }
 
-    /// Answers the client's close frame, once no hook that can run now precedes it.
+    /// Sends the close frame that the client's end calls for, once no hook that can run now precedes it.
     pub(crate) fn answer_close(&self) {
-        let ending = self.ending.borrow().clone();
-        let Some(Disconnect { cause: Cause::Client, code, .. }) = ending else { return };
-        if self.phase.get() == Phase::Open {
-            self.phase.set(Phase::Closing);
-            self.outbox.borrow_mut().seal(Some(self.class.wire().encode_close(code, "")));
-            // The server closes TCP first (RFC 6455, section 7.1.1).
-            self.finish();
+        if self.phase.get() != Phase::Open {
+            return;
         }
+        let frame = match &*self.ending.borrow() {
+            // Its own code comes back, without the reason (RFC 6455, section 5.5.1).
+            Some(Disconnect { cause: Cause::Client, code, .. }) => self.class.wire().encode_close(*code, ""),
+            Some(Disconnect { cause: Cause::Protocol, code, reason }) => {
+                self.class.wire().encode_close(*code, reason)
+            }
+            _ => return,
+        };
+        self.phase.set(Phase::Closing);
+        self.outbox.borrow_mut().seal(Some(frame));
+        // The server closes TCP first (RFC 6455, section 7.1.1).
+        self.finish();
     }
 
     /// The socket ended without a close frame.

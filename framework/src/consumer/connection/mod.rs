@@ -16,7 +16,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     ChannelName, Envelope, GroupName, Message,
@@ -87,6 +87,8 @@ pub(crate) struct Connection {
     memberships: RefCell<SmallVec<[Membership; 1]>>,
     /// How the connection ended: the first cause stays.
     ending: RefCell<Option<Disconnect>>,
+    /// Since when it has an ending: the start of the hooks' grace.
+    ended_at: Cell<Option<Instant>>,
     answer: RefCell<Option<oneshot::Sender<Answer>>>,
     /// Woken when there is something for the driver.
     driver: RefCell<Option<Waker>>,
@@ -128,6 +130,7 @@ impl Connection {
                 outbox: RefCell::default(),
                 memberships: RefCell::default(),
                 ending: RefCell::default(),
+                ended_at: Cell::default(),
                 answer: RefCell::new(Some(answer)),
                 driver: RefCell::default(),
                 writer: RefCell::default(),

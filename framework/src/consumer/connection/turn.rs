@@ -57,7 +57,7 @@ impl Connection {
         let cause = self.ending.borrow().as_ref().map(|ending| ending.cause);
         if let Some(cause) = cause {
             // What a client said before it left is still heard; all else ends at once.
-            let heard = matches!(cause, Cause::Client | Cause::Gone);
+            let heard = matches!(cause, Cause::Client | Cause::Gone | Cause::Protocol);
             if !heard || self.input.borrow().is_empty() {
                 return Poll::Ready(Next::End);
             }

@@ -60,7 +60,7 @@ where
                         connection.finish();
                     } else {
                         let (code, reason) = frame.unwrap_or((CloseCode::NO_STATUS, "".into()));
-                        connection.client_closed(code, reason);
+                        connection.client_ended(Cause::Client, code, reason);
                     }
                     return Poll::Ready(());
                 }
@@ -72,8 +72,8 @@ where
                         %error,
                         "the client broke the protocol"
                     );
-                    connection.end(Cause::Protocol, error.close_code(), &error.to_string());
-                    connection.finish();
+                    let reason = error.to_string().into();
+                    connection.client_ended(Cause::Protocol, error.close_code(), reason);
                     return Poll::Ready(());
                 }
             }
