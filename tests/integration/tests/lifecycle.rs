@@ -285,3 +285,78 @@ async fn the_end_is_the_cause_that_came_first() {
     eventually("disconnect has run", || subject.log.lines().len() == 1).await;
     assert_eq!(subject.log.lines(), [format!("4001 {:?} \"as asked\"", Cause::Consumer)]);
 }
+
+#[actix_web::test]
+async fn what_came_before_a_bad_frame_is_heard() {
+    let subject = Subject::default();
+    let mut client = connected(&mount(&subject, Limits::new())).await;
+    client.send_text("one");
+    // A ping with a reserved bit, and a text behind it that is not read any more.
+    client.send_raw(&b"\xc9\x80\0\0\0\0"[..]);
+    client.send_text("two");
+    assert_eq!(client.receive_text().await.unwrap(), "one");
+    let closed = client.receive().await.unwrap_err();
+    assert!(matches!(closed, CommunicatorError::Closed { code: CloseCode::PROTOCOL, .. }), "{closed}");
+    client.disconnect().await;
+    assert!(subject.log.lines()[0].starts_with("1002 Protocol"), "{:?}", subject.log.lines());
+}
+
+#[actix_web::test]
+async fn the_hooks_that_are_left_share_one_grace() {
+    let subject = Subject::default();
+    let mut client = connected(&mount(&subject, Limits::new())).await;
+    pause();
+    for _ in 0..5 {
+        client.send_text("hang");
+    }
+    subject.gate.visited().await;
+    let before = tokio::time::Instant::now();
+    client.disconnect().await;
+    let grace = before.elapsed();
+    assert!(grace >= Duration::from_secs(10) && grace < Duration::from_secs(11), "{grace:?}");
+}
+
+#[actix_web::test]
+async fn rule_22_each_connection_has_a_consumer_of_its_own() {
+    /// Counts its own messages.
+    #[derive(NoEvents)]
+    struct Counter(u32);
+    impl Consumer for Counter {
+        async fn receive(&mut self, _: Message, ctx: &mut Context) -> Result<()> {
+            self.0 += 1;
+            ctx.send_text(self.0.to_string())
+        }
+    }
+    let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Counter(0)))).unwrap();
+    let (mut first, mut second) = (connected(&mount).await, connected(&mount).await);
+    for expected in ["1", "2", "3"] {
+        first.send_text("");
+        assert_eq!(first.receive_text().await.unwrap(), expected);
+    }
+    second.send_text("");
+    assert_eq!(second.receive_text().await.unwrap(), "1");
+}
+
+#[actix_web::test]
+async fn an_event_that_cannot_be_written_is_the_handlers_error() {
+    /// Its keys are no texts.
+    #[derive(Clone, Serialize, Deserialize, Event)]
+    struct Unwritable {
+        map: std::collections::BTreeMap<Vec<u8>, u8>,
+    }
+    struct Sender;
+    impl Consumer for Sender {}
+    #[event_handlers]
+    impl Sender {
+        async fn unwritable(&mut self, event: &Unwritable, ctx: &mut Context) -> Result<()> {
+            ctx.send_event(event)
+        }
+    }
+    let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Sender))).unwrap();
+    let mut client = connected(&mount).await;
+    let event = Unwritable { map: [(vec![1], 1)].into() };
+    mount.default_layer().send(&client.channel_name().unwrap(), &event).await.unwrap();
+    let closed = client.receive().await.unwrap_err();
+    assert!(matches!(closed, CommunicatorError::Closed { code: CloseCode::INTERNAL, .. }), "{closed}");
+    assert_eq!(mount.default_layer().metrics().unhandled, 0);
+}

@@ -1,0 +1,101 @@
+//! Workers among themselves: turns, and a worker that is behind.
+
+use std::sync::{Arc, Mutex, mpsc};
+
+use greenroom::{
+    Mount,
+    prelude::*,
+    testing::{LiveServer, WebsocketCommunicator, pause},
+};
+use integration_tests::{Client, Log};
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Said {
+    text: String,
+}
+
+/// Blocks its whole worker, which nobody should do, until the test lets go.
+struct Blocker(Arc<Mutex<mpsc::Receiver<()>>>);
+
+impl Consumer for Blocker {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![GroupName::new("room").unwrap()]
+    }
+
+    async fn receive(&mut self, _: Message, ctx: &mut Context) -> Result<()> {
+        ctx.send_text("blocking")?;
+        // The frame leaves when the hook is suspended for a moment.
+        tokio::task::yield_now().await;
+        let end = self.0.lock().unwrap().recv();
+        ctx.send_text(if end.is_ok() { "free" } else { "dropped" })
+    }
+}
+
+#[event_handlers]
+impl Blocker {
+    #[relay]
+    fn said(event: &Said) -> Frame {
+        Frame::text(event.text.clone())
+    }
+}
+
+#[actix_web::test]
+async fn a_worker_that_is_behind_costs_its_own_members_only_and_is_counted() {
+    let (free, blocked) = mpsc::channel();
+    let blocked = Arc::new(Mutex::new(blocked));
+    let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Blocker(Arc::clone(&blocked))));
+    let mount = Mount::new(routes).unwrap();
+    let server = LiveServer::start(&mount, 1).unwrap();
+    let mut member = Client::connect(&server, "/").await;
+    member.send("block").await;
+    assert_eq!(member.text().await, "blocking");
+
+    pause();
+    let room = GroupName::new("room").unwrap();
+    let megabyte = Said { text: "x".repeat(1 << 20) };
+    let layer = mount.default_layer();
+    let mut sent = 0;
+    while layer.metrics().worker_behind == 0 {
+        layer.group_send(&room, &megabyte).await.unwrap();
+        sent += 1;
+        assert!(sent < 100, "the queue between workers takes whatever comes");
+    }
+    assert_eq!(sent, 8, "7 fit into its 8 MiB beside what each counts for");
+    let counted = layer.group_send_counted(&room, &megabyte).await.unwrap();
+    assert_eq!((counted.delivered, counted.workers_behind), (0, 1));
+    tokio::time::resume();
+    free.send(()).unwrap();
+    assert_eq!(member.text().await, "free");
+}
+
+/// Notes each message.
+#[derive(NoEvents)]
+struct Noter(Log);
+
+impl Consumer for Noter {
+    async fn receive(&mut self, message: Message, _: &mut Context) -> Result<()> {
+        self.0.note(message.text()?.to_owned());
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn a_client_that_floods_leaves_the_others_their_turn() {
+    let log = Log::default();
+    let notes = log.clone();
+    let mount = Mount::new(UrlRouter::new().route("/", move |_: &Scope| Ok(Noter(notes.clone())))).unwrap();
+    let mut flooder = WebsocketCommunicator::new(&mount, "/");
+    flooder.connect().await.unwrap();
+    let mut other = WebsocketCommunicator::new(&mount, "/");
+    other.connect().await.unwrap();
+    for _ in 0..500 {
+        flooder.send_text("flood");
+    }
+    other.send_text("other");
+    other.disconnect().await;
+    flooder.disconnect().await;
+    let lines = log.lines();
+    assert_eq!(lines.len(), 501);
+    let place = lines.iter().position(|line| line == "other").unwrap();
+    assert!(place <= 64, "after {place} hooks of the flooder, which has 32 a turn");
+}
