@@ -5,6 +5,8 @@
 mod pages;
 mod room;
 
+use std::io::IsTerminal;
+
 use actix_web::{App, HttpServer};
 use greenroom::{Mount, prelude::*, routing::ProtocolTypeRouter};
 
@@ -35,7 +37,8 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
         .from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 
     let mount = Mount::new(application())?;
     let mut server = HttpServer::new(move || App::new().configure(mount.configure()));

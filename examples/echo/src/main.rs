@@ -2,6 +2,8 @@
 //!
 //! Run with `cargo run -p echo`, then connect any WebSocket client to `ws://127.0.0.1:8000/room/123/`.
 
+use std::io::IsTerminal;
+
 use actix_web::{App, HttpServer};
 use greenroom::{Mount, prelude::*};
 
@@ -42,7 +44,9 @@ struct Options {
 
 #[actix_web::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).init();
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(colours);
+    log.with_writer(std::io::stderr).init();
     let options = <Options as clap::Parser>::parse();
     let mount = Mount::new(routes())?;
     let server = HttpServer::new(move || App::new().configure(mount.configure())).bind(&options.bind)?;

@@ -60,7 +60,10 @@ async fn a_worker_that_is_behind_costs_its_own_members_only_and_is_counted() {
         sent += 1;
         assert!(sent < 100, "the queue between workers takes whatever comes");
     }
-    assert!(sent <= 9, "{sent} were sent: 7 fit into its 8 MiB, one may have come before the worker was blocked");
+    assert!(
+        sent <= 9,
+        "{sent} were sent: 7 fit into its 8 MiB, one may have come before the worker was blocked"
+    );
     let counted = layer.group_send_counted(&room, &megabyte).await.unwrap();
     assert_eq!((counted.delivered, counted.workers_behind), (0, 1));
     tokio::time::resume();

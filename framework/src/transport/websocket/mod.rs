@@ -13,9 +13,11 @@ mod input;
 pub(crate) mod reader;
 mod utf8;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::frame::Opcode;
 pub(crate) use self::{
     decode::{Decoder, Item},
     error::ProtocolError,
-    frame::{Opcode, Role},
+    frame::Role,
     input::Input,
 };
