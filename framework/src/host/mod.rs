@@ -5,10 +5,8 @@ mod mount;
 mod run;
 pub(crate) mod shutdown;
 
-#[cfg(feature = "testing")]
-pub(crate) use self::run::prepare;
 pub use self::{
     mount::Mount,
-    run::{run, run_with},
+    run::{Serve, run, run_with},
     shutdown::Drain,
 };

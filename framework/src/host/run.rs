@@ -14,6 +14,40 @@ use super::Drain;
 /// How long the connections have to end before the server stops all the same.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
+/// A server that [`run`] takes: an [`HttpServer`] of actix-web.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a server that can be run",
+    note = "give it an `actix_web::HttpServer` after `bind`, without `.run()`"
+)]
+pub trait Serve {
+    /// Sets what WebSockets need, and starts the server.
+    fn start(self) -> Server;
+}
+
+impl<F, I, S, B> Serve for HttpServer<F, I, S, B>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, actix_http::Request>,
+    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<actix_http::Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    fn start(self) -> Server {
+        self.disable_signals()
+            // Nagle's algorithm would hold small frames back for up to 40 ms.
+            .tcp_nodelay(true)
+            // Otherwise TCP stays open for a second after the close frame.
+            .client_disconnect_timeout(Duration::ZERO)
+            // Otherwise a client that leaves a request that waits goes unseen.
+            .h1_allow_half_closed(false)
+            .run()
+    }
+}
+
 /// Runs a server until SIGINT or SIGTERM, then drains it.
 ///
 /// It takes no new connections, closes every socket with 1001 and runs every `disconnect`. A second signal, or
@@ -26,18 +60,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// Where the signal handlers cannot be set, or the server fails.
-pub async fn run<F, I, S, B>(server: HttpServer<F, I, S, B>) -> io::Result<()>
-where
-    F: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, actix_http::Request>,
-    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::InitError: fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    <S::Service as Service<actix_http::Request>>::Future: 'static,
-    S::Service: 'static,
-    B: MessageBody + 'static,
-{
+pub async fn run(server: impl Serve) -> io::Result<()> {
     run_with(server, Drain::process(), DRAIN_DEADLINE).await
 }
 
@@ -45,24 +68,9 @@ where
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with<F, I, S, B>(
-    server: HttpServer<F, I, S, B>,
-    drain: Drain,
-    deadline: Duration,
-) -> io::Result<()>
-where
-    F: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, actix_http::Request>,
-    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::InitError: fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    <S::Service as Service<actix_http::Request>>::Future: 'static,
-    S::Service: 'static,
-    B: MessageBody + 'static,
-{
+pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let server = prepare(server);
+    let server = server.start();
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
     tokio::select! {
@@ -85,30 +93,6 @@ where
     }
     handle.stop(left == 0).await;
     server.await?
-}
-
-/// Sets what WebSockets need, and starts the server.
-pub(crate) fn prepare<F, I, S, B>(server: HttpServer<F, I, S, B>) -> Server
-where
-    F: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, actix_http::Request>,
-    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
-    S::Error: Into<actix_web::Error> + 'static,
-    S::InitError: fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
-    <S::Service as Service<actix_http::Request>>::Future: 'static,
-    S::Service: 'static,
-    B: MessageBody + 'static,
-{
-    server
-        .disable_signals()
-        // Nagle's algorithm would hold small frames back for up to 40 ms.
-        .tcp_nodelay(true)
-        // Otherwise TCP stays open for a second after the close frame.
-        .client_disconnect_timeout(Duration::ZERO)
-        // Otherwise a client that leaves a request that waits goes unseen.
-        .h1_allow_half_closed(false)
-        .run()
 }
 
 /// The signals that end a server.

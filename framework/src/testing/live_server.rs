@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
 
-use crate::{Drain, Mount, host::prepare};
+use crate::{Drain, Mount, host::Serve};
 
 /// A server in a thread of its own, on a free port of 127.0.0.1. Dropped, it stops.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl LiveServer {
                     .shutdown_timeout(1)
                     .bind("127.0.0.1:0")?;
                 let address = server.addrs()[0];
-                let server = prepare(server);
+                let server = Serve::start(server);
                 // The starter waits for it, or has panicked.
                 let _ = sender.send((address, server.handle()));
                 server.await
