@@ -1,4 +1,7 @@
-//! What the tests share: consumers, clients, and waits that end.
+//! What the tests share: clients, the log, and waits that end.
+
+pub mod log;
+pub mod raw;
 
 use std::time::Duration;
 
