@@ -1,6 +1,7 @@
 //! What the tests share: clients, the log, and waits that end.
 
 pub mod log;
+pub mod program;
 pub mod raw;
 
 use std::time::Duration;
