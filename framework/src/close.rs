@@ -12,7 +12,7 @@
 //! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
 //! | 1006 | [`ABNORMAL`](CloseCode::ABNORMAL) | never on the wire | yes, with growing delays |
 //! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, or input not what the consumer takes | no, the client has a fault |
-//! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers and middleware only | not before the cause is gone, as by a new login |
+//! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers only | not before the cause is gone, as by a new login |
 //! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size) | yes, but the message must not be sent again |
 //! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
 //! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked | yes, with growing delays |
@@ -66,9 +66,9 @@ impl CloseCode {
     /// 1015: the TLS handshake failed. Never on the wire; client libraries report it.
     pub const TLS: Self = Self(1015);
 
-    /// Whether a close frame may carry the code: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+    /// Whether a close frame may carry the code.
     ///
-    /// 1004 has no meaning, 1005, 1006 and 1015 are only for reports, the rest is reserved (RFC 6455, section 7.4).
+    /// It may carry 1000 to 1003, 1007 to 1014, and 3000 to 4999. 1004 has no meaning, 1005, 1006 and 1015 are only for reports, the rest is reserved (RFC 6455, section 7.4).
     #[must_use]
     pub const fn can_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
@@ -144,7 +144,9 @@ impl Disconnect {
         Self { code: code.into(), reason: reason.into(), cause }
     }
 
-    /// Whether a close frame ended it, as `wasClean` in a browser: any code but 1006 and 1015.
+    /// Whether a close frame ended it, as `wasClean` in a browser.
+    ///
+    /// It is so for every code but 1006 and 1015.
     #[must_use]
     pub fn was_clean(&self) -> bool {
         !matches!(self.code, CloseCode::ABNORMAL | CloseCode::TLS)

@@ -73,9 +73,9 @@ impl actix_web::ResponseError for Error {
     }
 }
 
-/// Ends the consumer: the connection is closed with 1000, or denied with 403 before the accept.
+/// Ends the consumer.
 ///
-/// Return it from any hook: `Err(StopConsumer)?`. Channels leaves the socket open here (rule 19).
+/// The connection is closed with 1000, or denied with 403 before the accept. Return it from `connect`, `receive` or a handler: `Err(StopConsumer)?`. Channels leaves the socket open (rule 19).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopConsumer;
 
@@ -91,7 +91,7 @@ pub struct AcceptConnection;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenyConnection;
 
-/// The connection is closed or closing; nothing can be sent to it any more (rule 14).
+/// The connection is closed or closing: nothing can be sent to it (rule 14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 

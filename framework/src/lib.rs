@@ -1,4 +1,40 @@
-//! Consumers, groups and channel layers for actix: what Django Channels gives Django, for Rust.
+//! Consumers, groups and channel layers for actix.
+//!
+//! Greenroom gives Rust what [Django Channels](https://channels.readthedocs.io) gives Django, in Channels' words: each
+//! connection has a [consumer](Consumer), consumers join [groups](Context::group_add), and typed [events](derive@Event)
+//! sent to a group reach a handler, or the client itself, of every member.
+//!
+//! This page leads through the library in the order in which one needs it. What is promised about delivery stands on
+//! pages of its own: [order](docs::order), [limits](docs::limits), the [rules](docs::rules) of Channels that are kept
+//! and mended, and the [design](docs::design).
+//!
+#![doc = include_str!("../docs/guide.md")]
+//!
+//! # Modules
+//!
+//! | Module | What is in it |
+//! |---|---|
+//! | [`prelude`] | what nearly every consumer needs: `use greenroom::prelude::*;` |
+//! | [`consumer`] | the hooks, their [`Context`], the actor that hosts them |
+//! | [`event`] | events, and the [`Envelope`] that carries one |
+//! | [`layers`] | the [`Layer`] that programs hold, [`MemoryLayer`], and the trait of backends |
+//! | [`routing`] | patterns, routers, paths made from names |
+//! | [`scope`] | what is known of a connection: path, headers, cookies, peer, user |
+//! | [`middleware`] | origins, sessions, users, proxies, one's own |
+//! | [`close`] | the one table of close codes; how a connection ended |
+//! | [`error`] | what hooks return |
+//! | `testing` | clients and servers for tests (feature `testing`) |
+//!
+//! The way of a message, for readers of the source: `host` takes the handshake, `transport` reads frames, `consumer`
+//! runs the hooks, `layers` takes an event, `groups` brings it to the members.
+//!
+//! # Features
+//!
+//! | Feature | Default | Adds |
+//! |---|---|---|
+//! | `testing` | no | the module `testing`; it switches tokio's `test-util` on |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The macros write paths that start `::greenroom`; this lets them work in the crate's own tests.
 #[allow(unused_extern_crates, reason = "only what the macros write uses it")]
@@ -6,6 +42,8 @@ extern crate self as greenroom;
 
 pub mod close;
 pub mod consumer;
+#[cfg(any(doc, doctest))]
+pub mod docs;
 pub mod error;
 pub mod event;
 mod groups;
@@ -44,3 +82,8 @@ pub use cookie;
 pub use event::handler as __private;
 #[doc(inline)]
 pub use greenroom_macros::{Event, NoEvents, event_handlers};
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub mod readme {}

@@ -79,7 +79,7 @@ impl Frame {
         Ok(Self::Text(serde_json::to_string(value)?.into()))
     }
 
-    /// A text message of `event` as JSON, `type` first: `{"type":"chat.message","user":…}`.
+    /// A text message of `event` as JSON: `{"type":"chat.message","user":…}`.
     ///
     /// # Errors
     /// As [`Frame::json`].
@@ -129,6 +129,9 @@ impl From<Bytes> for Frame {
 )]
 pub trait IntoFrame {
     /// The frame, or why there is none.
+    ///
+    /// # Errors
+    /// The relay's own: the event is dropped for the members of its consumer type, and counted.
     fn into_frame(self) -> Result<Frame>;
 }
 

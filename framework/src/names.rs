@@ -184,7 +184,7 @@ name_type! {
 }
 
 impl ChannelName {
-    /// The part up to and including `!`, or the whole name where there is none (rule 3).
+    /// The part up to and including `!`, or else the whole name (rule 3).
     #[must_use]
     pub fn non_local(&self) -> &str {
         match self.0.find('!') {

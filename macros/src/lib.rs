@@ -1,4 +1,4 @@
-//! The derives and the attribute of greenroom, which re-exports them: use them from there.
+//! The derives and the attribute of greenroom. Use them from there.
 //!
 //! Each macro goes the same way: parse the words into a model of its own, check that model, generate from
 //! it. Every mistake is collected, reported at the word that is wrong, and says what to write instead; the
@@ -12,7 +12,7 @@ mod no_events;
 
 use proc_macro::TokenStream;
 
-/// Makes a type an event: a value that travels through a channel layer as `{"type": "xx.oo", …}`.
+/// Makes a type an event, which travels as `{"type": "xx.oo", …}`.
 ///
 /// The type also derives serde's `Serialize` and `Deserialize`, and `Clone`; `serde` is a dependency of the
 /// crate that uses it.

@@ -207,12 +207,16 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
         Err(error) => fail_connect(&ctx, &error),
     }
     connection.answer_close();
+    log_end(&connection);
     let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
     drop(attached);
     connection.set_busy(true);
-    let hook = consumer.disconnect(reason, &mut ctx);
+    let hook = async {
+        consumer.disconnect(reason, &mut ctx).await;
+        Ok(())
+    };
     let limit = connection.limits.disconnect_grace;
-    match Hook::new(&connection, async { Ok(hook.await) }).with_limit(limit).await {
+    match Hook::new(&connection, hook).with_limit(limit).await {
         Outcome::Done(Ok(())) => {}
         Outcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
         Outcome::Cancelled => {
@@ -225,7 +229,11 @@ async fn drive<C: Consumer>(make: impl FnOnce(&Scope) -> Result<C>, mut ctx: Con
     }
     // The consumer's own drop may panic; its membership and its tasks are gone by then.
     drop(ctx);
-    if let Err(error) = guard(|| Ok(drop(consumer))) {
+    let dropped = guard(|| {
+        drop(consumer);
+        Ok(())
+    });
+    if let Err(error) = dropped {
         tracing::error!(%error, "the consumer failed when it was dropped");
     }
 }
@@ -293,6 +301,14 @@ fn fail(connection: &Connection, error: &Error) {
     } else {
         tracing::error!(%channel, %error, "a hook failed, its connection ends");
         connection.end(Cause::Error, CloseCode::INTERNAL, "");
+    }
+}
+
+/// Logs an end that no hook and no client asked for.
+fn log_end(connection: &Connection) {
+    if connection.ending().is_some_and(|ending| ending.cause == Cause::TooSlow) {
+        let (channel, limit) = (connection.channel_name(), connection.limits.outbox_size);
+        tracing::warn!(%channel, limit, "the client read too slowly and its outbox was full: closed with 1013");
     }
 }
 

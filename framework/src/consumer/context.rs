@@ -150,7 +150,7 @@ impl Context {
         self.send(Frame::json(value)?)
     }
 
-    /// Queues an event as JSON in a text message, its `type` first: `{"type":"chat.message",…}`.
+    /// Queues an event as JSON in a text message: `{"type":"chat.message",…}`.
     ///
     /// # Errors
     /// As [`send_json`](Self::send_json).
@@ -165,7 +165,10 @@ impl Context {
         self.connection.end(Cause::Consumer, CloseCode::NORMAL, "");
     }
 
-    /// Closes the connection with a code and a reason, cut to the 123 bytes that a close frame holds.
+    /// Closes the connection with a code and a reason.
+    ///
+    /// The reason is cut to the 123 bytes that a close frame holds. Before the accept it is a rejection: 503 for 1013,
+    /// 403 for every other code.
     ///
     /// # Errors
     /// [`MisuseError::BadCloseCode`] for a code that may not be sent (RFC 6455, section 7.4).
@@ -207,7 +210,7 @@ impl Context {
         Ok(())
     }
 
-    /// Sends an event to every member of a group, this consumer included where it is one.
+    /// Sends an event to every member of a group, this one included.
     ///
     /// A member that is full misses it (rule 23): see [`group_send_counted`](Self::group_send_counted).
     ///
@@ -251,7 +254,9 @@ impl Context {
         &self.scope
     }
 
-    /// The address of the actor that hosts this consumer: any actor can [`Deliver`](crate::consumer::Deliver) events to it.
+    /// The address of the actor that hosts this consumer.
+    ///
+    /// Any actor can [`Deliver`](crate::consumer::Deliver) events to it.
     ///
     /// # Panics
     /// Never in a hook: the address is set before the first one runs.
@@ -266,7 +271,9 @@ impl Context {
         Handle::new(&self.connection)
     }
 
-    /// Runs a task beside the hooks, on this worker; it is cancelled when the connection ends.
+    /// Runs a task beside the hooks, on this worker.
+    ///
+    /// It is cancelled once `disconnect` has run.
     ///
     /// # Errors
     /// [`MisuseError::TooManyTasks`] at the limit of [`Limits::tasks`](crate::Limits::tasks).
@@ -274,7 +281,9 @@ impl Context {
         self.tasks.spawn(task, self.connection.limits.tasks).map(|_| ())
     }
 
-    /// Runs blocking work on a thread of its own pool, and waits for it; the worker serves others meanwhile.
+    /// Runs blocking work on a thread of a pool, and waits for it.
+    ///
+    /// The worker serves other connections meanwhile. Cancelling the hook does not stop work that has begun.
     ///
     /// # Errors
     /// Where the work panicked, or the runtime ended.
@@ -298,7 +307,9 @@ impl Context {
         self.tasks.spawn(task, self.connection.limits.tasks)
     }
 
-    /// Hands an event to this consumer every `period`, first after one; a tick that finds the inbox full is lost.
+    /// Hands an event to this consumer every `period`, first after one.
+    ///
+    /// A tick that finds the inbox full is lost, and counted.
     ///
     /// # Errors
     /// [`MisuseError::TooManyTasks`] at the limit of [`Limits::tasks`](crate::Limits::tasks).

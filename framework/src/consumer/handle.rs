@@ -30,7 +30,7 @@ impl Handle {
     /// Queues a message for the client.
     ///
     /// # Errors
-    /// [`Closed`] once the connection ends.
+    /// [`Closed`] before the accept, and once the connection ends.
     pub fn send(&self, frame: impl Into<Frame>) -> Result<(), Closed> {
         let connection = self.0.upgrade().ok_or(Closed)?;
         connection.write(connection.class().wire().encode(&frame.into()))
@@ -39,17 +39,19 @@ impl Handle {
     /// Queues an event as JSON in a text message, its `type` first.
     ///
     /// # Errors
-    /// [`Closed`] once the connection ends, and where the event cannot be written.
+    /// [`Closed`] before the accept and once the connection ends, and where the event cannot be written.
     pub fn send_event<E: Event>(&self, event: &E) -> Result<()> {
         Ok(self.send(Frame::event(event)?)?)
     }
 
-    /// Hands an event to the consumer, in sequence with all others; false where its inbox is full or it has ended.
+    /// Hands an event to the consumer, in sequence with all others.
+    ///
+    /// False where its inbox is full or the connection has ended.
     pub fn notify<E: Event>(&self, event: E) -> bool {
         self.0.upgrade().is_some_and(|connection| connection.push_event(Envelope::new(event)))
     }
 
-    /// Closes the connection with 1000.
+    /// Closes the connection with 1000; before the accept it is a rejection with 403.
     pub fn close(&self) {
         if let Some(connection) = self.0.upgrade() {
             connection.end(Cause::Consumer, CloseCode::NORMAL, "");

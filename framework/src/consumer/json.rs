@@ -31,10 +31,16 @@ pub trait JsonConsumer: EventHandlers {
         ctx.accept()
     }
 
-    /// Runs for each message of the client.
+    /// Runs for each message of the client that is an `Input`.
+    ///
+    /// # Errors
+    /// As [`Consumer::receive`].
     async fn receive_json(&mut self, input: Self::Input, ctx: &mut Context) -> Result<()>;
 
     /// Runs for a message that is not an `Input`. The default answers `{"type":"error","reason":…}`.
+    ///
+    /// # Errors
+    /// As [`Consumer::receive`]: return `error` to end the connection with 1007.
     async fn invalid(&mut self, error: InputError, ctx: &mut Context) -> Result<()> {
         #[derive(Serialize)]
         struct Answer {

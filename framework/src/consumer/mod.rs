@@ -28,27 +28,45 @@ pub trait Consumer: EventHandlers {
     /// The alias of the layer that [`Context::layer`] and the groups use.
     const LAYER: &'static str = "default";
 
-    /// Whether an event without a handler, or with other fields than its handler takes, ends the consumer with
-    /// an error, as in Channels (rule 5). By default it is counted and logged.
+    /// Whether an event that no handler fits ends the consumer, as in Channels.
+    ///
+    /// It is one without a handler, or with other fields than its handler takes (rule 5). Default false: it is
+    /// counted in [`Metrics::unhandled`](crate::Metrics::unhandled) and logged.
     const STRICT: bool = false;
 
-    /// The groups that this consumer joins before `connect` and leaves before `disconnect`.
+    /// The groups that this consumer joins before `connect`. Default none.
+    ///
+    /// As every group it leaves them before `disconnect`.
     fn groups(&self) -> Vec<GroupName> {
         Vec::new()
     }
 
     /// Runs once, when a client asks to connect. The default accepts.
+    ///
+    /// Where it returns without an accept, the client is answered 403 at once (rule 12).
+    ///
+    /// # Errors
+    /// Before the accept an error is answered 500 and logged; a [`DenyConnection`](crate::error::DenyConnection) is
+    /// 403, an [`AcceptConnection`](crate::error::AcceptConnection) accepts. After it as in [`receive`](Self::receive).
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
         ctx.accept()
     }
 
     /// Runs for each message of the client. The default ignores it.
+    ///
+    /// # Errors
+    /// An error ends the connection: with 1007 for an [`InputError`](crate::error::InputError), with 1000 for a
+    /// [`StopConsumer`](crate::error::StopConsumer), with 1011 for any other, which is logged. So do those of event
+    /// handlers.
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
         let _ = (message, ctx);
         Ok(())
     }
 
     /// Runs exactly once, however the connection ended. The default does nothing.
+    ///
+    /// Nothing can be sent to the client any more, and the groups are left. It is cancelled after
+    /// [`Limits::disconnect_grace`](crate::Limits::disconnect_grace).
     async fn disconnect(&mut self, reason: Disconnect, ctx: &mut Context) {
         let _ = (reason, ctx);
     }
@@ -66,9 +84,12 @@ pub trait EventHandlers: Sized + 'static {
     const EVENTS: &'static [&'static str];
 
     /// Calls the handler of the event; [`Handled::Unknown`] where there is none.
+    ///
+    /// # Errors
+    /// The handler's own, and [`EventError`](crate::EventError) where the fields do not fit it.
     async fn handle_event(&mut self, envelope: &Envelope, ctx: &mut Context) -> Result<Handled>;
 
-    /// The frame of an event that has a `#[relay]` method; `None` for every other event.
+    /// The frame of an event that has a `#[relay]`; `None` for every other event.
     fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
 }
 

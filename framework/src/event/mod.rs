@@ -73,9 +73,9 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// An event on its way: a typed value shared by all its receivers, or the bytes another program wrote.
+/// An event on its way.
 ///
-/// Cheap to clone.
+/// It is a typed value shared by all its receivers, or the bytes that another program wrote. Cheap to clone.
 #[derive(Clone)]
 pub struct Envelope(Repr);
 
@@ -126,7 +126,9 @@ impl Envelope {
         Self(Repr::Typed(Arc::new(event)))
     }
 
-    /// Reads the envelope of an event that some program wrote; its fields are read by who takes it.
+    /// Reads the envelope of an event that some program wrote.
+    ///
+    /// Its fields are read by who takes it.
     ///
     /// # Errors
     /// [`EventError`] where it is no map, or its `type` is missing or malformed (rule 5).
@@ -153,7 +155,7 @@ impl Envelope {
         }
     }
 
-    /// The event as an `E`: shared where it was sent as one, else read from its wire form.
+    /// The event as an `E`: shared where it was sent as one, else read.
     ///
     /// # Errors
     /// [`EventError::Fields`] where the fields are not those of `E`.

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use smallvec::SmallVec;
@@ -16,12 +17,12 @@ use tokio::time::Instant;
 use super::{
     Delivery,
     fan_out::{Class, Parcel},
-    hub,
     queue::{Refused, WorkerQueue},
+    room,
 };
 use crate::{
     ChannelName, Envelope, GroupName,
-    layers::{LayerConfig, LayerError, queues::Queues},
+    layers::{LayerConfig, LayerError, queues::Queues, random_text},
     metrics::Counters,
 };
 
@@ -35,13 +36,25 @@ const SHARDS: usize = 16;
 pub(crate) struct Directory {
     /// Unique in the process: hubs are found by it.
     id: u64,
+    /// What tells the channels of this layer and process from those of others: 12 random characters.
+    pub(crate) process: String,
     hasher: RandomState,
-    shards: [Mutex<HashMap<GroupName, Arc<Entry>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     /// The queues of all hubs, for finding the one that a channel's name leads to.
     hubs: Mutex<Vec<Weak<WorkerQueue>>>,
     pub(crate) config: LayerConfig,
     pub(crate) counters: Counters,
     pub(crate) queues: Queues,
+}
+
+/// A part of the groups.
+#[derive(Debug, Default)]
+struct Shard {
+    groups: HashMap<GroupName, Arc<Entry>>,
+    /// How many queues joined since the last sweep.
+    joined: usize,
+    /// How many queues it left.
+    kept: usize,
 }
 
 /// Who is concerned by a send to one group. Read as a snapshot; changed by copy.
@@ -64,6 +77,7 @@ impl Directory {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
+            process: random_text(),
             hasher: RandomState::new(),
             shards: Default::default(),
             hubs: Mutex::default(),
@@ -89,19 +103,14 @@ impl Directory {
         hubs.iter().filter_map(Weak::upgrade).find(|queue| queue.id() == id)
     }
 
-    fn shard(&self, group: &GroupName) -> MutexGuard<'_, HashMap<GroupName, Arc<Entry>>> {
+    fn shard(&self, group: &GroupName) -> MutexGuard<'_, Shard> {
         let at = self.hasher.hash_one(group.as_str()) as usize % SHARDS;
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes a group's entry in place, and forgets it where nobody is left in it.
     fn edit(&self, group: &GroupName, change: impl FnOnce(&mut Entry)) {
-        let mut shard = self.shard(group);
-        let entry = shard.entry(group.clone()).or_default();
-        change(Arc::make_mut(entry));
-        if entry.targets.is_empty() && entry.queues.is_empty() {
-            shard.remove(group);
-        }
+        self.shard(group).edit(group, change);
     }
 
     /// Notes that a worker has its first member of a class.
@@ -130,16 +139,27 @@ impl Directory {
 
     /// Adds a queue to a group, or renews its time.
     pub(crate) fn add_queue(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        let limit = self.config.group_queues;
-        let mut full = false;
-        self.edit(group, |entry| {
-            let now = Instant::now();
-            match entry.queues.iter().position(|(known, _)| known == channel) {
-                Some(at) => entry.queues[at].1 = now,
-                None if entry.queues.len() >= limit => full = true,
-                None => entry.queues.push((channel.clone(), now)),
+        let (limit, expiry) = (self.config.group_queues, self.config.group_expiry);
+        let now = Instant::now();
+        let (mut full, mut joined) = (false, false);
+        let mut shard = self.shard(group);
+        shard.edit(group, |entry| {
+            if let Some(at) = entry.queues.iter().position(|(known, _)| known == channel) {
+                entry.queues[at].1 = now;
+                return;
+            }
+            if entry.queues.len() >= limit {
+                entry.expire(now, expiry);
+            }
+            full = entry.queues.len() >= limit;
+            joined = !full;
+            if joined {
+                entry.queues.push((channel.clone(), now));
             }
         });
+        if joined {
+            shard.note_joined(now, expiry);
+        }
         if full { Err(LayerError::TooManyQueues { limit }) } else { Ok(()) }
     }
 
@@ -152,7 +172,7 @@ impl Directory {
     pub(crate) fn flush(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, entry| {
+            shard.groups.retain(|_, entry| {
                 let entry = Arc::make_mut(entry);
                 entry.queues.clear();
                 !entry.targets.is_empty()
@@ -165,13 +185,13 @@ impl Directory {
     ///
     /// `count` waits for the other workers, and says how far the event got.
     pub(crate) async fn publish(&self, group: &GroupName, envelope: Envelope, count: bool) -> Delivery {
-        let Some(entry) = self.shard(group).get(group).cloned() else { return Delivery::default() };
+        let Some(entry) = self.shard(group).groups.get(group).cloned() else { return Delivery::default() };
         let classes = entry.targets.iter().flat_map(|target| &target.classes);
         let parcel = Parcel::new(envelope, classes, &self.counters);
         let mut sum = self.publish_to_queues(group, &entry, &parcel);
         let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
         for target in &entry.targets {
-            if let Some(delivery) = hub::deliver_here(&target.queue, group, &parcel).await {
+            if let Some(delivery) = room::deliver_here(&target.queue, group, &parcel).await {
                 sum.add(delivery);
                 continue;
             }
@@ -198,10 +218,13 @@ impl Directory {
         if entry.queues.is_empty() {
             return sum;
         }
-        let now = Instant::now();
+        let (now, expiry) = (Instant::now(), self.config.group_expiry);
+        if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
+            // Of the group as it is now: a queue that was renewed since `entry` was read stays.
+            self.edit(group, |entry| entry.expire(now, expiry));
+        }
         for (channel, added) in &entry.queues {
-            if now.duration_since(*added) >= self.config.group_expiry {
-                self.remove_queue(group, channel);
+            if is_over(*added, now, expiry) {
                 continue;
             }
             match self.queues.push(channel, parcel.envelope.clone(), &self.config, &self.counters) {
@@ -218,6 +241,104 @@ impl Directory {
 
     /// How many groups have members: zero when everyone has left.
     pub(crate) fn group_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        let count = |shard: &Mutex<Shard>| {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.sweep(Instant::now(), self.config.group_expiry);
+            shard.groups.len()
+        };
+        self.shards.iter().map(count).sum()
+    }
+}
+
+impl Shard {
+    /// Changes a group's entry in place, and forgets it where nobody is left in it.
+    fn edit(&mut self, group: &GroupName, change: impl FnOnce(&mut Entry)) {
+        let entry = self.groups.entry(group.clone()).or_default();
+        change(Arc::make_mut(entry));
+        if entry.targets.is_empty() && entry.queues.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    /// Counts a queue that joined, and sweeps where the joins since the last time pay for the walk.
+    fn note_joined(&mut self, now: Instant, expiry: Duration) {
+        self.joined += 1;
+        if self.joined * 2 >= 128 + self.groups.len() + self.kept {
+            self.sweep(now, expiry);
+        }
+    }
+
+    /// Takes out the queues whose time is over: nobody may ever send to their groups.
+    fn sweep(&mut self, now: Instant, expiry: Duration) {
+        self.joined = 0;
+        self.kept = 0;
+        self.groups.retain(|_, entry| {
+            if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
+                Arc::make_mut(entry).expire(now, expiry);
+            }
+            self.kept += entry.queues.len();
+            !(entry.targets.is_empty() && entry.queues.is_empty())
+        });
+    }
+}
+
+impl Entry {
+    /// Takes out the queues whose time is over (rule 27).
+    fn expire(&mut self, now: Instant, expiry: Duration) {
+        self.queues.retain(|(_, added)| !is_over(*added, now, expiry));
+    }
+}
+
+fn is_over(added: Instant, now: Instant, expiry: Duration) -> bool {
+    now.duration_since(added) >= expiry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+
+    #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+    struct Note;
+
+    fn directory() -> Arc<Directory> {
+        Directory::new(LayerConfig::new().group_expiry(Duration::from_secs(10)))
+    }
+
+    fn queue(number: usize) -> ChannelName {
+        ChannelName::new(format!("queue-{number}")).unwrap()
+    }
+
+    /// How many groups are held, those included whose queues are over.
+    fn held(directory: &Directory) -> usize {
+        directory.shards.iter().map(|shard| shard.lock().unwrap().groups.len()).sum()
+    }
+
+    #[actix_web::test]
+    async fn a_renewal_during_a_send_holds() {
+        tokio::time::pause();
+        let (directory, room) = (directory(), GroupName::new("room").unwrap());
+        directory.add_queue(&room, &queue(1)).unwrap();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let read_by_a_send = directory.shard(&room).groups[&room].clone();
+        directory.add_queue(&room, &queue(1)).unwrap();
+        let parcel = Parcel::new(Envelope::new(Note), std::iter::empty(), &directory.counters);
+        directory.publish_to_queues(&room, &read_by_a_send, &parcel);
+        assert_eq!(directory.publish(&room, Envelope::new(Note), true).await.delivered, 1);
+    }
+
+    #[actix_web::test]
+    async fn groups_that_nobody_sends_to_are_forgotten() {
+        tokio::time::pause();
+        let directory = directory();
+        for number in 0..20_000 {
+            let room = GroupName::new(format!("room-{number}")).unwrap();
+            directory.add_queue(&room, &queue(number)).unwrap();
+            if number % 1_000 == 0 {
+                tokio::time::advance(Duration::from_secs(10)).await;
+            }
+        }
+        // A thousand are current; the limit is of all 16 parts together.
+        assert!(held(&directory) <= 1_000 + 16 * 128 + 1_000, "{} groups are held", held(&directory));
     }
 }

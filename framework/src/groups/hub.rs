@@ -3,24 +3,20 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    future::poll_fn,
     rc::Rc,
     sync::Arc,
-    task::{Poll, Waker},
+    task::Waker,
 };
 
 use slab::Slab;
 use smallvec::SmallVec;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Duration, Instant},
-};
+use tokio::sync::Semaphore;
 
 use super::{
     Delivery,
     directory::Directory,
     fan_out::{Class, Form, Parcel},
-    queue::{Job, WorkerQueue},
+    queue::WorkerQueue,
 };
 use crate::{
     Envelope, GroupName,
@@ -28,17 +24,6 @@ use crate::{
     consumer::connection::Connection,
     layers::LayerError,
 };
-
-/// How long a sender waits, in all, for members that keep running without taking an event.
-const ROOM_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How many jobs of other threads run before this thread's connections get a turn.
-const JOBS_A_TURN: u32 = 64;
-
-thread_local! {
-    /// The hubs of this thread: one a layer. Few, so a list.
-    static HUBS: RefCell<Vec<Rc<Hub>>> = const { RefCell::new(Vec::new()) };
-}
 
 /// Where a connection stands in its hub. The serial number tells it from an earlier one in the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,221 +39,50 @@ pub(crate) struct Key {
 pub(crate) struct Hub {
     directory: Arc<Directory>,
     queue: Arc<WorkerQueue>,
-    connections: RefCell<Slab<Rc<Connection>>>,
-    groups: RefCell<HashMap<GroupName, LocalGroup>>,
+    pub(super) connections: RefCell<Slab<Rc<Connection>>>,
+    pub(super) groups: RefCell<HashMap<GroupName, LocalGroup>>,
     next_serial: Cell<u64>,
     /// How many inboxes of this hub are full: while none is, a send need not look.
-    full: Cell<usize>,
-    /// How many senders wait for room: while one does, none may overtake it.
-    waiting: Cell<usize>,
-    /// Counts the passes that senders let the others run; see [`Hub::begin_pass`].
-    pass: Cell<u64>,
+    pub(super) full: Cell<usize>,
+    /// Counts the passes that senders let the others run; see [`room`](super::room).
+    pub(super) pass: Cell<u64>,
     /// The connection whose hook runs now.
-    running: Cell<Option<Key>>,
+    pub(super) running: Cell<Option<Key>>,
     /// The connections whose outbox has got something since the last flush, each once.
-    dirty: RefCell<Vec<Rc<Connection>>>,
+    pub(super) dirty: RefCell<Vec<Rc<Connection>>>,
     /// The task that flushes.
-    flusher: RefCell<Option<Waker>>,
+    pub(super) flusher: RefCell<Option<Waker>>,
 }
 
 #[derive(Default)]
-struct LocalGroup {
-    classes: SmallVec<[Members; 1]>,
+pub(super) struct LocalGroup {
+    pub(super) classes: SmallVec<[Members; 1]>,
     /// The turn of the senders that wait for room in this group, first come first served.
-    turn: Option<Arc<Semaphore>>,
+    pub(super) turn: Option<Arc<Semaphore>>,
 }
 
-struct Members {
+pub(super) struct Members {
     class: Class,
-    connections: Slab<Rc<Connection>>,
-}
-
-/// The hub of this thread for `directory`, made at its first connection.
-pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
-    if let Some(hub) = find(|hub| hub.directory.id() == directory.id()) {
-        return hub;
-    }
-    let hub = Rc::new(Hub {
-        directory: Arc::clone(directory),
-        queue: WorkerQueue::new(),
-        connections: RefCell::default(),
-        groups: RefCell::default(),
-        next_serial: Cell::new(1),
-        full: Cell::new(0),
-        waiting: Cell::new(0),
-        pass: Cell::new(0),
-        running: Cell::new(None),
-        dirty: RefCell::default(),
-        flusher: RefCell::default(),
-    });
-    HUBS.with_borrow_mut(|hubs| hubs.push(Rc::clone(&hub)));
-    directory.add_hub(&hub.queue);
-    actix_rt::spawn(run_jobs(Rc::clone(&hub)));
-    actix_rt::spawn(flush(Rc::clone(&hub)));
-    hub
-}
-
-fn find(wanted: impl Fn(&Hub) -> bool) -> Option<Rc<Hub>> {
-    // A send from a thread-local's destructor finds the list gone: there is no hub then.
-    HUBS.try_with(|hubs| hubs.borrow().iter().find(|hub| wanted(hub)).cloned()).ok().flatten()
-}
-
-/// Whether this thread runs consumers, so that blocking it would block them.
-pub(crate) fn thread_is_worker() -> bool {
-    find(|_| true).is_some()
-}
-
-/// Delivers to the members on this thread; `None` where `queue` is another thread's.
-///
-/// Waits, where a member's inbox is full, until the members that can run have run.
-pub(crate) async fn deliver_here(
-    queue: &Arc<WorkerQueue>,
-    group: &GroupName,
-    parcel: &Parcel,
-) -> Option<Delivery> {
-    // The future must be `Send`, so no hub may be held over an await: it is looked up anew at each step.
-    let here = || find(|hub| Arc::ptr_eq(&hub.queue, queue));
-    let must_wait = {
-        let hub = here()?;
-        hub.full.get() > 0 || hub.waiting.get() > 0
-    };
-    if !must_wait {
-        return here().map(|hub| hub.deliver(group, parcel));
-    }
-    let waiting = Waiting::new(Arc::clone(queue));
-    let turn = here()?.turn(group);
-    let _turn: Option<OwnedSemaphorePermit> = match turn {
-        Some(turn) => turn.acquire_owned().await.ok(),
-        None => None,
-    };
-    let deadline = Instant::now() + ROOM_DEADLINE;
-    loop {
-        let moving = here()?.begin_pass(group);
-        if !moving || Instant::now() >= deadline {
-            break;
-        }
-        yield_pass().await;
-    }
-    drop(waiting);
-    here().map(|hub| hub.deliver(group, parcel))
-}
-
-/// Lets every task of this thread that can run do so once.
-///
-/// Not `tokio::task::yield_now`: that comes back after one batch of tasks, before the rest have run.
-async fn yield_pass() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Wakes the writers of a turn together.
-///
-/// Woken at the first frame of a turn, it stands in the run queue behind the reads that were due already:
-/// what these send to the same members leaves in the same write.
-async fn flush(hub: Rc<Hub>) {
-    let mut batch = Vec::new();
-    loop {
-        poll_fn(|cx| {
-            if !hub.dirty.borrow().is_empty() {
-                return Poll::Ready(());
-            }
-            *hub.flusher.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-        // Swapped, so that both lists keep their memory.
-        std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
-        for connection in batch.drain(..) {
-            connection.flush();
-        }
-    }
-}
-
-/// Counts a waiting sender, also where its future is dropped.
-struct Waiting {
-    queue: Arc<WorkerQueue>,
-    /// The connection whose hook sends: it takes no event until the send is through.
-    sender: Option<Key>,
-}
-
-impl Waiting {
-    fn new(queue: Arc<WorkerQueue>) -> Self {
-        let sender = find(|hub| Arc::ptr_eq(&hub.queue, &queue)).and_then(|hub| hub.running.get());
-        let waiting = Self { queue, sender };
-        waiting.change(1);
-        waiting
-    }
-
-    fn change(&self, by: isize) {
-        let Some(hub) = find(|hub| Arc::ptr_eq(&hub.queue, &self.queue)) else { return };
-        hub.waiting.set(hub.waiting.get().saturating_add_signed(by));
-        if let Some(connection) = self.sender.and_then(|key| hub.connection(key)) {
-            connection.note_sending(by);
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.change(-1);
-    }
-}
-
-/// Runs the jobs of other threads, in the order they came.
-async fn run_jobs(hub: Rc<Hub>) {
-    /// Closes the queue on every way out, the end of the worker's runtime included.
-    struct Close(Rc<Hub>);
-    impl Drop for Close {
-        fn drop(&mut self) {
-            self.0.queue.close();
-        }
-    }
-    let close = Close(hub);
-    let hub = &close.0;
-    let mut run = 0_u32;
-    loop {
-        run += 1;
-        if run.is_multiple_of(JOBS_A_TURN) {
-            yield_pass().await;
-        }
-        match poll_fn(|cx| hub.queue.poll_pop(cx)).await {
-            Job::CloseAll { drain } => hub.close_all(drain),
-            Job::Deliver { group, parcel, reply, room } => {
-                let delivery = deliver_here(&hub.queue, &group, &parcel).await.unwrap_or_default();
-                drop(room);
-                if let Some(reply) = reply {
-                    // Who asked may have gone.
-                    let _ = reply.send(delivery);
-                }
-            }
-            Job::Join { key, group, reply } => {
-                let joined = match hub.connection(key) {
-                    Some(connection) => hub.join(&connection, &group),
-                    None => Err(LayerError::NoReceiver),
-                };
-                let _ = reply.send(joined);
-            }
-            Job::Leave { key, group, reply } => {
-                if let Some(connection) = hub.connection(key) {
-                    hub.leave(&connection, &group);
-                }
-                let _ = reply.send(());
-            }
-            Job::Send { key, envelope, reply } => {
-                let _ = reply.send(hub.send(key, envelope));
-            }
-        }
-    }
+    pub(super) connections: Slab<Rc<Connection>>,
 }
 
 impl Hub {
+    /// A hub without connections. Its tasks are the [`worker`](super::worker)'s.
+    pub(super) fn new(directory: &Arc<Directory>) -> Rc<Self> {
+        Rc::new(Self {
+            directory: Arc::clone(directory),
+            queue: WorkerQueue::new(),
+            connections: RefCell::default(),
+            groups: RefCell::default(),
+            next_serial: Cell::new(1),
+            full: Cell::new(0),
+            pass: Cell::new(0),
+            running: Cell::new(None),
+            dirty: RefCell::default(),
+            flusher: RefCell::default(),
+        })
+    }
+
     pub(crate) fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
@@ -363,7 +177,7 @@ impl Hub {
     }
 
     /// Hands a parcel to the members of this worker, at once.
-    fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Delivery {
+    pub(super) fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Delivery {
         let mut sum = Delivery::default();
         let groups = self.groups.borrow();
         let Some(local) = groups.get(group) else { return sum };
@@ -394,7 +208,7 @@ impl Hub {
         }
     }
 
-    fn close_all(&self, drain: u64) {
+    pub(super) fn close_all(&self, drain: u64) {
         let connections: Vec<_> =
             self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect();
         for connection in connections {
@@ -416,28 +230,6 @@ impl Hub {
     /// Notes whose hooks run now, or that none do.
     pub(crate) fn set_running(&self, key: Option<Key>) {
         self.running.set(key);
-    }
-
-    fn turn(&self, group: &GroupName) -> Option<Arc<Semaphore>> {
-        let mut groups = self.groups.borrow_mut();
-        let local = groups.get_mut(group)?;
-        Some(Arc::clone(local.turn.get_or_insert_with(|| Arc::new(Semaphore::new(1)))))
-    }
-
-    /// Whether a member with a full inbox may make room if the sender lets all run once more.
-    ///
-    /// One whose hook is suspended will not, unless it ran in the pass before: then it may be about to end.
-    fn begin_pass(&self, group: &GroupName) -> bool {
-        if self.full.get() == 0 {
-            return false;
-        }
-        let pass = self.pass.get();
-        let groups = self.groups.borrow();
-        let Some(local) = groups.get(group) else { return false };
-        let mut members = local.classes.iter().flat_map(|members| &members.connections);
-        let moving = members.any(|(_, member)| member.is_full() && member.may_make_room(pass));
-        self.pass.set(pass + 1);
-        moving
     }
 }
 

@@ -52,6 +52,11 @@ impl Inbox {
         self.mail.len() >= self.capacity
     }
 
+    /// Whether it is half full: what waits goes before the client's messages then, which may bring more.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.mail.len() * 2 >= self.capacity
+    }
+
     /// Takes everything out, for dropping it where user values may be dropped.
     pub(crate) fn take(&mut self) -> VecDeque<Mail> {
         std::mem::take(&mut self.mail)

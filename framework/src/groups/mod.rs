@@ -4,7 +4,8 @@
 //! Each worker has a [`hub`] with its connections and its part of every group. The process-wide
 //! [`directory`] knows only which workers have members of a group, and of which classes. A send looks
 //! the group up, makes each class's bytes once ([`fan_out`]), and hands one job to every worker concerned:
-//! the sender's own at once, the others through their bounded [`queue`].
+//! the sender's own at once, the others through their bounded [`queue`]. Where an inbox is full the sender waits
+//! for [`room`]. What runs on a worker's thread beside its connections is in [`worker`].
 
 pub(crate) mod directory;
 pub(crate) mod fan_out;
@@ -12,6 +13,8 @@ pub(crate) mod hub;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
 pub(crate) mod queue;
+mod room;
+pub(crate) mod worker;
 
 /// How far an event got: what [`Layer::group_send_counted`](crate::Layer::group_send_counted) returns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

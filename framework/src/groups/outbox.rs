@@ -18,10 +18,10 @@ pub(crate) struct Outbox {
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// It waits to be written.
-    Queued,
-    /// It was dropped, or this many older frames were dropped for it.
-    Dropped(usize),
+    /// It waits to be written; this many older frames were dropped for it.
+    Queued { dropped: usize },
+    /// It was dropped.
+    Refused,
     /// It does not fit, and the policy is to close the connection.
     TooSlow,
     /// The outbox was sealed before.
@@ -38,7 +38,7 @@ impl Outbox {
         if self.bytes + frame.len() > limits.outbox_size && !self.frames.is_empty() {
             match limits.overflow {
                 Overflow::Close => return Pushed::TooSlow,
-                Overflow::DropNewest => return Pushed::Dropped(1),
+                Overflow::DropNewest => return Pushed::Refused,
                 Overflow::DropOldest => {
                     while self.bytes + frame.len() > limits.outbox_size && self.drop_oldest() {
                         dropped += 1;
@@ -48,7 +48,7 @@ impl Outbox {
         }
         self.bytes += frame.len();
         self.frames.push_back(frame);
-        if dropped == 0 { Pushed::Queued } else { Pushed::Dropped(dropped) }
+        Pushed::Queued { dropped }
     }
 
     /// Adds the last frame, whatever the limit says, and takes no more.
@@ -96,11 +96,13 @@ impl Outbox {
 mod tests {
     use super::*;
 
+    const QUEUED: Pushed = Pushed::Queued { dropped: 0 };
+
     fn filled(overflow: Overflow) -> (Outbox, Limits) {
         let limits = Limits::new().outbox_size(10).overflow(overflow);
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(Bytes::from_static(b"aaaa"), &limits), Pushed::Queued);
-        assert_eq!(outbox.push(Bytes::from_static(b"bbbb"), &limits), Pushed::Queued);
+        assert_eq!(outbox.push(Bytes::from_static(b"aaaa"), &limits), QUEUED);
+        assert_eq!(outbox.push(Bytes::from_static(b"bbbb"), &limits), QUEUED);
         (outbox, limits)
     }
 
@@ -111,15 +113,15 @@ mod tests {
     #[test]
     fn drop_newest_refuses_the_frame_that_does_not_fit() {
         let (mut outbox, limits) = filled(Overflow::DropNewest);
-        assert_eq!(outbox.push(Bytes::from_static(b"cccc"), &limits), Pushed::Dropped(1));
-        assert_eq!(outbox.push(Bytes::from_static(b"dd"), &limits), Pushed::Queued);
+        assert_eq!(outbox.push(Bytes::from_static(b"cccc"), &limits), Pushed::Refused);
+        assert_eq!(outbox.push(Bytes::from_static(b"dd"), &limits), QUEUED);
         assert_eq!(drain(outbox), ["aaaa", "bbbb", "dd"]);
     }
 
     #[test]
     fn drop_oldest_makes_room_by_whole_frames() {
         let (mut outbox, limits) = filled(Overflow::DropOldest);
-        assert_eq!(outbox.push(Bytes::from_static(b"cccccc"), &limits), Pushed::Dropped(1));
+        assert_eq!(outbox.push(Bytes::from_static(b"cccccc"), &limits), Pushed::Queued { dropped: 1 });
         assert_eq!(outbox.bytes(), 10);
         assert_eq!(drain(outbox), ["bbbb", "cccccc"]);
     }
@@ -135,7 +137,7 @@ mod tests {
     fn one_frame_larger_than_the_limit_fits_an_empty_outbox() {
         let limits = Limits::new().outbox_size(1);
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(Bytes::from_static(b"large"), &limits), Pushed::Queued);
+        assert_eq!(outbox.push(Bytes::from_static(b"large"), &limits), QUEUED);
         assert_eq!(outbox.push(Bytes::from_static(b"x"), &limits), Pushed::TooSlow);
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -50,6 +50,8 @@ pub(crate) struct WorkerQueue {
     /// Unique in the process.
     id: u64,
     room: Arc<Semaphore>,
+    /// How many senders wait, on the hub's thread, for its members: while one does, none may overtake it.
+    pub(super) waiting: AtomicUsize,
     /// Only pushed to and popped from under the lock; jobs are run and dropped outside it.
     state: Mutex<State>,
 }
@@ -78,6 +80,7 @@ impl WorkerQueue {
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            waiting: AtomicUsize::new(0),
             state: Mutex::default(),
         })
     }
@@ -142,7 +145,7 @@ impl WorkerQueue {
     }
 
     /// The next job, for the hub's task.
-    pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Job> {
+    pub(crate) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Job> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.jobs.pop_front() {
             Some(job) => Poll::Ready(job),

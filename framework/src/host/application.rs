@@ -12,7 +12,7 @@ use crate::{
         connection::{Accepted, Answer, Connection},
     },
     error::MisuseError,
-    groups::{fan_out::Class, hub},
+    groups::{fan_out::Class, worker},
     layers::Layers,
     middleware::{self, Rejection},
     routing::{Routes, endpoint::Endpoint},
@@ -89,7 +89,7 @@ impl Start {
     ) -> Result<Option<Starting>, MisuseError> {
         let layer =
             self.layers.get(C::LAYER).ok_or_else(|| MisuseError::NoLayer(C::LAYER.to_owned()))?.clone();
-        let hub = hub::of_thread(layer.backend().groups().directory());
+        let hub = worker::of_thread(layer.backend().groups().directory());
         let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();
         let connection = Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender);

@@ -27,7 +27,7 @@ use crate::{
     transport::websocket::{handshake, reader::Reader},
 };
 
-/// Consumers for an `actix_web::App`: the routes, and what their consumers run with.
+/// Consumers for an `actix_web::App`: routes, and what their consumers run with.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer};

@@ -14,8 +14,10 @@ use super::Drain;
 /// How long the connections have to end before the server stops all the same.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs a server until SIGINT or SIGTERM, then drains it: no new connections, every socket closed with 1001,
-/// every `disconnect` run. A second signal, or 30 s, ends it at once.
+/// Runs a server until SIGINT or SIGTERM, then drains it.
+///
+/// It takes no new connections, closes every socket with 1001 and runs every `disconnect`. A second signal, or
+/// 30 s, ends it at once.
 ///
 /// It takes signals over from actix, which drops every connection on Ctrl-C, and sets what WebSockets need:
 /// `tcp_nodelay(true)`, `client_disconnect_timeout(0)` and `h1_allow_half_closed(false)`. In a plain

@@ -58,8 +58,10 @@ impl Drain {
         self.0.live.load(SeqCst)
     }
 
-    /// Refuses new connections with 503 from now on, closes the others with 1001, and waits until each has run
-    /// its `disconnect` and written its close frame. Returns how many were left at the deadline.
+    /// Closes all connections with 1001, and waits until they have ended.
+    ///
+    /// Each has then run its `disconnect` and written its close frame. New ones are refused with 503 from now on.
+    /// Returns how many were left at the deadline.
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.0.draining.store(true, SeqCst);
         let hubs: Vec<_> = {

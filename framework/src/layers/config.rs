@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::ChannelName;
 
+/// Longer than any program runs, and short enough to be added to any instant.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// The bounds and lifetimes of a layer: the fields of Channels, with its defaults.
 ///
 /// | Field | Default | At the limit |
@@ -49,23 +52,23 @@ impl LayerConfig {
         self
     }
 
-    /// Another capacity for the channels whose whole name fits `pattern`; the first that fits counts.
+    /// Another capacity for the channels whose whole name fits `pattern`.
     ///
-    /// `*` stands for any characters, `?` for one, `[abc]` and `[!abc]` for one of a set, as in Python's `fnmatch`.
+    /// The first pattern that fits counts. `*` stands for any characters, `?` for one, `[abc]` and `[!abc]` for one of a set, as in Python's `fnmatch`.
     pub fn channel_capacity(mut self, pattern: impl Into<String>, messages: usize) -> Self {
         self.channel_capacity.push((pattern.into(), messages.max(1)));
         self
     }
 
-    /// How long a message waits to be received. Default 60 s.
+    /// How long a message waits to be received. Default 60 s; [`Duration::MAX`] is for ever.
     pub fn expiry(mut self, time: Duration) -> Self {
-        self.expiry = time;
+        self.expiry = time.min(FOREVER);
         self
     }
 
-    /// How long a queue stays in a group after its last `group_add`. Default one day.
+    /// How long a queue stays in a group after its last `group_add`. Default one day; [`Duration::MAX`] is for ever.
     pub fn group_expiry(mut self, time: Duration) -> Self {
-        self.group_expiry = time;
+        self.group_expiry = time.min(FOREVER);
         self
     }
 
@@ -79,6 +82,11 @@ impl LayerConfig {
     pub fn group_queues(mut self, count: usize) -> Self {
         self.group_queues = count;
         self
+    }
+
+    /// The capacity of a channel whose name is only made where a pattern asks for it.
+    pub(crate) fn capacity_with(&self, channel: impl FnOnce() -> ChannelName) -> usize {
+        if self.channel_capacity.is_empty() { self.capacity } else { self.capacity_of(&channel()) }
     }
 
     /// The capacity of a channel.

@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -53,8 +53,9 @@ impl Groups {
     /// # Errors
     /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`], [`LayerError::TooManyChannels`].
     pub async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
-        match consumer_of(channel) {
+        match self.consumer_of(channel) {
             Some((hub, key)) => self.ask(hub, |reply| Job::Send { key, envelope, reply }).await?,
+            None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.queues.push(channel, envelope, &self.0.config, &self.0.counters),
         }
     }
@@ -64,10 +65,10 @@ impl Groups {
     /// # Errors
     /// [`LayerError::ConsumerChannel`], [`LayerError::WrongProcess`] (rule 30), [`LayerError::TooManyChannels`].
     pub async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
-        if consumer_of(channel).is_some() {
+        if self.consumer_of(channel).is_some() {
             return Err(LayerError::ConsumerChannel(channel.clone()));
         }
-        if channel.local().is_some() && !is_ours(channel) {
+        if self.is_foreign(channel) {
             return Err(LayerError::WrongProcess(channel.clone()));
         }
         self.0.queues.receive(channel, &self.0.counters).await
@@ -78,7 +79,8 @@ impl Groups {
     /// # Errors
     /// [`LayerError::Name`] where `prefix` holds what a name may not.
     pub fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
-        let made: Result<_, NameError> = ChannelName::new(format!("{prefix}{}!{}", *PROCESS, random_text()));
+        let made: Result<_, NameError> =
+            ChannelName::new(format!("{prefix}{}!{}", self.0.process, random_text()));
         made.map_err(LayerError::Name)
     }
 
@@ -87,8 +89,9 @@ impl Groups {
     /// # Errors
     /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`], [`LayerError::TooManyQueues`].
     pub async fn add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        match consumer_of(channel) {
+        match self.consumer_of(channel) {
             Some((hub, key)) => self.ask(hub, |reply| Job::Join { key, group: group.clone(), reply }).await?,
+            None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.add_queue(group, channel),
         }
     }
@@ -98,7 +101,7 @@ impl Groups {
     /// # Errors
     /// None: who has gone is in no group.
     pub async fn discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        match consumer_of(channel) {
+        match self.consumer_of(channel) {
             Some((hub, key)) => {
                 let left = self.ask(hub, |reply| Job::Leave { key, group: group.clone(), reply }).await;
                 debug_assert!(matches!(left, Ok(()) | Err(LayerError::NoReceiver)), "{left:?}");
@@ -128,7 +131,27 @@ impl Groups {
     /// How many queues hold a message or have a reader.
     #[must_use]
     pub fn queue_count(&self) -> usize {
-        self.0.queues.len()
+        self.0.queues.len(&self.0.counters)
+    }
+
+    /// Whether a channel with a `!` was made by this layer: only it receives from it (rule 30).
+    #[must_use]
+    pub fn owns(&self, channel: &ChannelName) -> bool {
+        channel.non_local().strip_suffix('!').is_some_and(|name| name.ends_with(&self.0.process))
+    }
+
+    /// Whether only another process, or another layer, receives from a channel.
+    fn is_foreign(&self, channel: &ChannelName) -> bool {
+        channel.local().is_some() && !self.owns(channel)
+    }
+
+    /// The hub and key of a consumer's channel of this process; `None` for every other name.
+    fn consumer_of(&self, channel: &ChannelName) -> Option<(u64, Key)> {
+        let mut parts = channel.local()?.split('.');
+        let hub = parts.next()?.parse().ok()?;
+        let slot = parts.next()?.parse().ok()?;
+        let serial = parts.next()?.parse().ok()?;
+        (parts.next().is_none() && self.owns(channel)).then_some((hub, Key { slot, serial }))
     }
 
     /// Asks the hub of a consumer, in the order of all that is asked of it.
@@ -140,11 +163,8 @@ impl Groups {
     }
 }
 
-/// What tells the channels of this process from those of others: 12 random characters.
-static PROCESS: LazyLock<String> = LazyLock::new(random_text);
-
 /// 12 characters that nobody else has: random keys of the standard library's hasher, and a counter.
-fn random_text() -> String {
+pub(crate) fn random_text() -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let hasher = RandomState::new();
@@ -159,20 +179,7 @@ fn random_text() -> String {
 }
 
 /// The channel of a consumer: `specific.<process>!<hub>.<slot>.<serial>`.
-pub(crate) fn consumer_channel(hub: u64, key: Key) -> ChannelName {
-    ChannelName::new(format!("specific.{}!{hub}.{}.{}", *PROCESS, key.slot, key.serial))
+pub(crate) fn consumer_channel(process: &str, hub: u64, key: Key) -> ChannelName {
+    ChannelName::new(format!("specific.{process}!{hub}.{}.{}", key.slot, key.serial))
         .expect("letters, digits and dots, at most 90 of them")
-}
-
-fn is_ours(channel: &ChannelName) -> bool {
-    channel.non_local().strip_suffix('!').is_some_and(|name| name.ends_with(PROCESS.as_str()))
-}
-
-/// The hub and key of a consumer's channel of this process; `None` for every other name.
-fn consumer_of(channel: &ChannelName) -> Option<(u64, Key)> {
-    let mut parts = channel.local()?.split('.');
-    let hub = parts.next()?.parse().ok()?;
-    let slot = parts.next()?.parse().ok()?;
-    let serial = parts.next()?.parse().ok()?;
-    (parts.next().is_none() && is_ours(channel)).then_some((hub, Key { slot, serial }))
 }

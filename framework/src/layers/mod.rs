@@ -1,4 +1,4 @@
-//! Channel layers: how events reach consumers, groups and queues, in one process or over a server.
+//! Channel layers: how events reach consumers, groups and queues.
 //!
 //! Programs hold a [`Layer`]; backends implement [`ChannelLayer`] around the in-process [`Groups`].
 
@@ -17,9 +17,9 @@ use std::{
 
 use async_trait::async_trait;
 
-pub(crate) use self::local::consumer_channel;
+pub(crate) use self::local::{consumer_channel, random_text};
 pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
-use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::hub, metrics::Metrics};
+use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::worker, metrics::Metrics};
 
 /// Why a layer did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,32 +117,61 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     fn groups(&self) -> &Groups;
 
     /// Sends to one channel: a consumer's, or a queue's.
+    ///
+    /// # Errors
+    /// [`LayerError::ChannelFull`] at its capacity, [`LayerError::NoReceiver`] for a consumer that has gone,
+    /// [`LayerError::TooManyChannels`].
     async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError>;
 
     /// Waits for the next message of a queue. Dropping the future must lose nothing (rule 8 is mended).
+    ///
+    /// # Errors
+    /// [`LayerError::ConsumerChannel`], [`LayerError::WrongProcess`] (rule 30), [`LayerError::TooManyChannels`].
     async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError>;
 
-    /// Makes the name of a queue that only this process receives from: `<prefix><process>!<random>`.
+    /// Makes the name of a queue of this process: `<prefix><process>!<random>`.
+    ///
+    /// Only this process can receive from it.
+    ///
+    /// # Errors
+    /// [`LayerError::Name`] where `prefix` holds what a name may not, or is too long.
     async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError>;
 
     /// Adds a channel to a group, or renews its membership (rule 26).
+    ///
+    /// # Errors
+    /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`], [`LayerError::TooManyQueues`].
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
 
     /// Takes a channel out of a group; nothing happens where it is not in it (rule 26).
+    ///
+    /// # Errors
+    /// Where the backend could not be asked.
     async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
 
     /// Sends to every member of a group. A full member misses the event; that is no error (rule 23).
+    ///
+    /// # Errors
+    /// Where the backend did not take the event.
     async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError>;
 
     /// As `group_send`, and waits to say how far the event got in this process.
+    ///
+    /// # Errors
+    /// As `group_send`.
     async fn group_send_counted(&self, group: &GroupName, envelope: Envelope)
     -> Result<Delivery, LayerError>;
 
     /// Drops every message and every membership of a queue. Consumers stay in their groups.
+    ///
+    /// # Errors
+    /// Where the backend could not be asked.
     async fn flush(&self) -> Result<(), LayerError>;
 }
 
-/// A channel layer, for use from anywhere: hooks, HTTP handlers, jobs, other threads. Cheap to clone.
+/// A channel layer, for use from anywhere. Cheap to clone.
+///
+/// Hooks, HTTP handlers, jobs and other threads use it alike.
 #[derive(Debug, Clone)]
 pub struct Layer(Arc<dyn ChannelLayer>);
 
@@ -273,7 +302,7 @@ impl Layer {
 }
 
 fn block_on<F: Future>(future: F) -> Result<F::Output, LayerError> {
-    if hub::thread_is_worker() {
+    if worker::thread_is_worker() {
         return Err(LayerError::WouldBlock);
     }
     Ok(park_until(future))

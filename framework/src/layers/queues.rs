@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,6 +27,8 @@ struct State {
     queues: HashMap<ChannelName, Queue>,
     /// When which channel has a message that may have expired: in order, for all expire after the same time.
     due: VecDeque<(Instant, ChannelName)>,
+    /// At which length of `due` it is rid of what was received.
+    tidy_at: usize,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +95,10 @@ impl Queues {
         };
         let _reader = Reader { queues: self, channel };
         loop {
-            // Registered before the look, so that a message that comes between the two wakes us.
-            let notified = readers.notified();
+            // Registered before the look, so that a message that comes between the two wakes us, and not only
+            // one of us: what is kept for those who come later is one wake, however many messages there were.
+            let mut notified = pin!(readers.notified());
+            notified.as_mut().enable();
             let (expired, message) = {
                 let mut state = self.lock();
                 (state.sweep(Instant::now()), state.pop(channel))
@@ -121,11 +126,12 @@ impl Queues {
     }
 
     /// How many queues hold a message or have a reader.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn len(&self, counters: &Counters) -> usize {
         let mut state = self.lock();
         let expired = state.sweep(Instant::now());
         let len = state.queues.len();
         drop(state);
+        counters.expired.add(expired.len() as u64);
         drop(expired);
         len
     }
@@ -150,7 +156,21 @@ impl State {
         queue.messages.push_back((expires, envelope));
         let readers = Arc::clone(&queue.readers);
         self.due.push_back((expires, channel.clone()));
+        if self.due.len() > self.tidy_at {
+            self.tidy();
+        }
         Ok(readers)
+    }
+
+    /// Forgets when those messages would have expired that were received: the ones before their queue's first.
+    fn tidy(&mut self) {
+        let queues = &self.queues;
+        self.due.retain(|(expires, channel)| {
+            let first = queues.get(channel).and_then(|queue| queue.messages.front());
+            first.is_some_and(|(first, _)| first <= expires)
+        });
+        // Each message that comes pays for two of the next walk.
+        self.tidy_at = self.due.len() * 2 + 1_000;
     }
 
     fn pop(&mut self, channel: &ChannelName) -> Option<Envelope> {
@@ -196,5 +216,94 @@ impl Drop for Reader<'_> {
                 state.queues.remove(self.channel);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::Event;
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::new(name).unwrap()
+    }
+
+    fn setup() -> (LayerConfig, Arc<Queues>, Arc<Counters>) {
+        let config = LayerConfig::new();
+        (config.clone(), Arc::new(Queues::new(&config)), Arc::default())
+    }
+
+    #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+    struct Plain;
+
+    /// An event that does something when it is dropped.
+    #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+    struct Bomb;
+
+    thread_local! {
+        static FUSES: RefCell<VecDeque<Box<dyn FnOnce()>>> = RefCell::default();
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            let fuse = FUSES.with_borrow_mut(VecDeque::pop_front);
+            if let Some(fuse) = fuse {
+                fuse();
+            }
+        }
+    }
+
+    /// The readers are as on two threads: both look at the empty queue, then two messages come, then both wait.
+    #[actix_web::test]
+    async fn no_reader_waits_beside_a_message() {
+        tokio::time::pause();
+        let (config, queues, counters) = setup();
+        let jobs = channel("jobs");
+        let push = |name: &str, envelope| queues.push(&channel(name), envelope, &config, &counters).unwrap();
+        let later = config.expiry / 2;
+
+        // What a reader's look sweeps is dropped between the look and the wait: there the other thread runs.
+        push("first", Envelope::new(Bomb));
+        tokio::time::advance(later).await;
+        push("second", Envelope::new(Bomb));
+        tokio::time::advance(later).await;
+        FUSES.with_borrow_mut(|fuses| {
+            let (inner_queues, inner_counters, inner_jobs) =
+                (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
+            fuses.push_back(Box::new(move || {
+                assert!(tokio::time::advance(later).now_or_never().is_none(), "moved, and yielded");
+                let read = inner_queues.receive(&inner_jobs, &inner_counters).now_or_never();
+                assert!(read.is_some(), "the second reader gets one of two");
+            }));
+            let (inner_queues, inner_counters, inner_jobs) =
+                (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
+            let inner_config = config.clone();
+            fuses.push_back(Box::new(move || {
+                for _ in 0..2 {
+                    inner_queues
+                        .push(&inner_jobs, Envelope::new(Plain), &inner_config, &inner_counters)
+                        .unwrap();
+                }
+            }));
+        });
+        let read = queues.receive(&jobs, &counters).now_or_never();
+        assert!(FUSES.with_borrow(VecDeque::is_empty), "both ran");
+        assert!(read.is_some(), "the first reader gets the other");
+    }
+
+    #[actix_web::test]
+    async fn what_was_received_is_not_remembered() {
+        let (config, queues, counters) = setup();
+        queues.push(&channel("unread"), Envelope::new(Plain), &config, &counters).unwrap();
+        for _ in 0..10_000 {
+            queues.push(&channel("jobs"), Envelope::new(Plain), &config, &counters).unwrap();
+            queues.receive(&channel("jobs"), &counters).await.unwrap();
+        }
+        let remembered = queues.lock().due.len();
+        assert!(remembered <= 2_000, "{remembered} for one message");
     }
 }

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{Error, Result, Scope, scope::Scheme};
 
-/// Lets pages of the listed hosts connect, and no others: Channels' `AllowedHostsOriginValidator`.
+/// Lets pages of the listed hosts connect, and no others.
+///
+/// Channels calls it the same.
 ///
 /// | Pattern | Allows |
 /// |---|---|

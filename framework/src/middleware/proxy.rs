@@ -10,7 +10,9 @@ use crate::{Error, Result, Scope, scope::Scheme};
 /// How many proxies are walked past. Beyond, the last one understood counts as the client.
 pub(super) const MOST_HOPS: usize = 32;
 
-/// Believes what proxies say of the client's address, scheme and host, where the proxies are in the list.
+/// Believes what the proxies in a list say of the client.
+///
+/// They tell its address, its scheme and the host that it asked for.
 ///
 /// Each proxy adds the address it got the request from at the right of a list. The list is read from the right, as long
 /// as the addresses are trusted proxies themselves: the first that is not is the client. What stands left of it can be

@@ -13,7 +13,9 @@ use crate::{
     error::{AcceptConnection, DenyConnection, MisuseError},
 };
 
-/// The answer to a client that is not let in: a status from 400 to 599, headers and a body.
+/// The answer to a client that is not let in.
+///
+/// It has a status from 400 to 599, headers and a body of plain text.
 ///
 /// Every [`std::error::Error`] converts into one by `?`: it is logged and answered 500, and its text is not sent.
 /// [`DenyConnection`] is 403, as in a hook.

@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use super::{Middleware, Rejection, run};
 use crate::{Error, Result, Scope};
 
-/// Several middleware as one, in the order in which they are written: Channels' `AuthMiddlewareStack` and its like.
+/// Several middleware as one, in the order in which they are written.
+///
+/// It stands for Channels' `AuthMiddlewareStack` and its like.
 ///
 /// `.wrap(Stack::new().with(a).with(b))` runs `a`, then `b`; `.wrap(a).wrap(b)` runs `b` first.
 #[derive(Clone, Default)]

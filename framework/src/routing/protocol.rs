@@ -7,9 +7,9 @@ use super::UrlRouter;
 /// HTTP routes of actix-web.
 pub(crate) type HttpRoutes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
-/// One application for WebSockets and HTTP, on one port and even on one path: Channels' `ProtocolTypeRouter`.
+/// One application for WebSockets and HTTP: Channels' `ProtocolTypeRouter`.
 ///
-/// A WebSocket handshake goes to the [`UrlRouter`], every other request to the HTTP routes. Where one of the two is
+/// Both have one port, and may even have one path. A WebSocket handshake goes to the [`UrlRouter`], every other request to the HTTP routes. Where one of the two is
 /// not set, its requests are answered 404; Channels raises an error for them.
 ///
 /// ```

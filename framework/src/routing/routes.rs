@@ -62,9 +62,9 @@ impl Routes {
         self.find(path).map(|(route, spans)| Match { route, path, spans })
     }
 
-    /// The path of a named route, percent-encoded: what [`resolve`](Self::resolve) takes back to the same values.
+    /// The path of a named route, percent-encoded.
     ///
-    /// A value of a `path` parameter keeps its slashes; in any other they are encoded. The names of routes in a named
+    /// [`resolve`](Self::resolve) takes it back to the same values. A value of a `path` parameter keeps its slashes; in any other they are encoded. The names of routes in a named
     /// nested router are `outer:inner`. A segment `.` or `..` fits no parameter, since browsers resolve it.
     ///
     /// # Errors

@@ -61,7 +61,9 @@ impl UrlRouter {
         Self::default()
     }
 
-    /// Adds a route: for each connection whose path matches, `make` makes the consumer from the scope.
+    /// Adds a route: `make` makes the consumers for the paths that match.
+    ///
+    /// It is called once a connection, with the scope after all middleware.
     ///
     /// Where `make` fails, the client is answered 500 and the error is logged; a
     /// [`DenyConnection`](crate::error::DenyConnection) answers 403.
@@ -103,7 +105,9 @@ impl UrlRouter {
         self
     }
 
-    /// Puts a middleware before all routes of this router, those added later and those of nested routers included.
+    /// Puts a middleware before all routes of this router.
+    ///
+    /// Those added later and those of nested routers are included.
     ///
     /// As in actix-web, each call wraps what is there: the last one is the outermost and runs first. The middleware of
     /// an outer router runs before that of a nested one. [`Stack`](crate::middleware::Stack) runs several in the order
@@ -363,7 +367,7 @@ mod tests {
         let router = UrlRouter::new().route("/a/", nobody).route_with("/b/", Limits::new().tasks(3), nobody);
         let routes = router.build().unwrap();
         let limits = |path| routes.resolve(path).unwrap().endpoint().limits.clone();
-        assert_eq!((limits("/a/"), limits("/b/")), (None, Some(Limits::new().tasks(3))));
+        assert_eq!((limits("/a/"), limits("/b/")), (None, Some(Arc::new(Limits::new().tasks(3)))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::{Extensions, HeaderBlock, Remaining, ResponseHeaders, Scheme, Scope, Texts};
 
-/// Makes a [`Scope`] without a connection, for tests of routers, middleware and consumers.
+/// Makes a [`Scope`] without a connection, for tests.
 ///
 /// ```
 /// use greenroom::Scope;

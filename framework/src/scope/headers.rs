@@ -48,7 +48,9 @@ impl Scope {
         std::str::from_utf8(value).ok()
     }
 
-    /// All headers: names in lower case, duplicates kept, in the order in which actix gives them.
+    /// All headers, names in lower case, duplicates kept.
+    ///
+    /// They are in the order in which actix gives them.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         HeaderBlock(self.texts.get(HEADERS)).iter()
     }
@@ -68,8 +70,9 @@ impl Scope {
         self.cookies().find(|cookie| cookie.name() == name)
     }
 
-    /// All cookies of the request, percent-decoded; what cannot be read as a cookie is left out.
+    /// All cookies of the request, percent-decoded.
     ///
+    /// What cannot be read as a cookie is left out.
     /// They are read when asked for: no middleware is needed, other than in Channels.
     pub fn cookies(&self) -> impl Iterator<Item = Cookie<'_>> {
         self.header_lines("cookie").flat_map(|line| Cookie::split_parse_encoded(line).flatten())

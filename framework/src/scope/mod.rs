@@ -18,7 +18,9 @@ use self::{
     extensions::Extensions, headers::HeaderBlock, params::Remaining, response::ResponseHeaders, text::Texts,
 };
 
-/// What is known of a connection: its path and parameters, headers, cookies, peer, and what middleware added.
+/// What is known of a connection.
+///
+/// That is its path and parameters, headers, cookies, peer, and what middleware added.
 ///
 /// One scope a connection, as in Channels. [Middleware](crate::middleware) may change it before the consumer is
 /// made; the consumer then reads it through its context. The request's texts are copied once into one
@@ -83,8 +85,9 @@ impl Scope {
         self.texts.text(RAW_PATH)
     }
 
-    /// The prefix of the actix-web scope that the routes are mounted below, as the client sent it; mostly empty.
+    /// The prefix of the actix-web scope that the routes are mounted below.
     ///
+    /// It is as the client sent it, and mostly empty.
     /// It comes from the application, never from a header as in Daphne, which lets any client set it.
     #[must_use]
     pub fn root_path(&self) -> &str {
@@ -107,7 +110,9 @@ impl Scope {
             .map_err(|error| ScopeError::BadQuery { reason: error.to_string() })
     }
 
-    /// The first value of `name` in the query string, decoded as a form is: `+` is a space.
+    /// The first value of `name` in the query string, decoded.
+    ///
+    /// It is decoded as a form is: `+` is a space.
     #[must_use]
     pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
         let pairs = self.query_string().split('&').filter(|pair| !pair.is_empty());
@@ -117,8 +122,9 @@ impl Scope {
             .map(|(_, value)| decode_form(value))
     }
 
-    /// The client's address: of the socket, or what a trusted proxy says
-    /// ([`TrustedProxies`](crate::middleware::TrustedProxies)). `None` on a Unix socket.
+    /// The client's address; `None` on a Unix socket.
+    ///
+    /// It is the socket's, or what a trusted proxy says ([`TrustedProxies`](crate::middleware::TrustedProxies)).
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
@@ -130,8 +136,9 @@ impl Scope {
         if self.scheme == Scheme::Https { "https" } else { "http" }
     }
 
-    /// The host, with its port where the client named one: of the request's target, its `Host` header, or what
-    /// a trusted proxy says.
+    /// The host that the client asked for, with its port where it named one.
+    ///
+    /// It is that of the request's target or its `Host` header, or what a trusted proxy says.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match self.texts.text(HOST) {

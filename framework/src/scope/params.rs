@@ -50,8 +50,10 @@ impl Scope {
         (PARAMS..self.texts.len()).step_by(2).map(|at| (self.texts.text(at), self.texts.text(at + 1)))
     }
 
-    /// What the route left of the path: the text of a parameter at the pattern's end that takes more than one
-    /// segment (`/files/{rest:path}`), else nothing. Before a route has matched, the whole path.
+    /// What the route left of the path.
+    ///
+    /// It is the text of a parameter at the pattern's end that takes more than one segment (`/files/{rest:path}`),
+    /// else nothing. Before a route has matched, it is the whole path.
     #[must_use]
     pub fn path_remaining(&self) -> &str {
         match self.remaining {

@@ -95,7 +95,7 @@ impl fmt::Display for CommunicatorError {
 impl std::error::Error for CommunicatorError {}
 
 impl WebsocketCommunicator {
-    /// A client that will ask `mount` for `target`: a path, with a query where it needs one.
+    /// A client that will ask `mount` for `target`, a path with or without a query.
     #[must_use]
     pub fn new(mount: &Mount, target: &str) -> Self {
         let drain = Drain::new();
@@ -276,7 +276,9 @@ impl WebsocketCommunicator {
         answer
     }
 
-    /// Ends the connection without a close frame, as a network that fails, and waits for `disconnect`.
+    /// Ends the connection as a network that fails: without a close frame.
+    ///
+    /// It waits until the consumer's `disconnect` has run.
     pub async fn abort(mut self) {
         if let Some(open) = &self.open {
             open.connection.gone();

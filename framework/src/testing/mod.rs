@@ -1,4 +1,4 @@
-//! For your own tests: consumers without a socket, a live server, and a clock that stands still. Feature `testing`.
+//! Clients, servers and a clock for your own tests. Feature `testing`.
 //!
 //! | Channels | here |
 //! |---|---|
@@ -21,7 +21,7 @@
 //! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 //! let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
 //! let mut client = WebsocketCommunicator::new(&mount, "/echo/");
-//! client.connect().await?;
+//! client.connect().await.expect("the consumer accepts");
 //! client.send_text("hello");
 //! assert_eq!(client.receive_text().await?, "hello");
 //! client.disconnect().await;
@@ -32,15 +32,18 @@
 //! Write tests as `#[actix_web::test]`: a consumer needs the runtime of one thread that actix gives.
 
 mod communicator;
+mod detached;
 mod live_server;
 
 /// Moves the stopped clock.
 pub use tokio::time::advance;
-/// Stops the clock of this thread's runtime: hooks' timers, grace periods and expiries wait for [`advance`], or for
-/// the moment when nothing else is left to do.
+/// Stops the clock of this thread's runtime.
+///
+/// Hooks' timers, grace periods and expiries wait for [`advance`], or for the moment when nothing else is left to do.
 pub use tokio::time::pause;
 
 pub use self::{
     communicator::{CommunicatorError, Connected, WebsocketCommunicator},
+    detached::DetachedContext,
     live_server::LiveServer,
 };

@@ -70,7 +70,10 @@ impl Limits {
         self
     }
 
-    /// How many bytes of messages are read while a hook runs; one message is always read. Default 64 KiB.
+    /// How many bytes of messages are read while a hook runs. Default 64 KiB.
+    ///
+    /// One message is always read.
+    /// While more than this waits in the outbox, the client's messages wait too: who does not read is not answered.
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.read_ahead = bytes;
         self
@@ -100,7 +103,9 @@ impl Limits {
         self
     }
 
-    /// How long a hook may run on once the connection has ended, and how long `disconnect` may take. Default 10 s.
+    /// How long a hook may run on once the connection has ended. Default 10 s.
+    ///
+    /// `disconnect` may take as long.
     pub fn disconnect_grace(mut self, time: Duration) -> Self {
         self.disconnect_grace = time;
         self

@@ -4,11 +4,15 @@ pub mod log;
 pub mod program;
 pub mod raw;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use greenroom::testing::LiveServer;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+pub use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
@@ -76,6 +80,24 @@ impl Client {
         }
     }
 
+    /// Sends a ping.
+    pub async fn ping(&mut self, payload: &str) {
+        self.0.send(Message::Ping(payload.to_owned().into())).await.expect("the server reads");
+    }
+
+    /// Sends messages until the server takes no more of them for a while, and says how many bytes it took.
+    pub async fn fill(&mut self, message: &[u8]) -> usize {
+        let mut taken = 0;
+        while timeout(Duration::from_millis(300), self.0.send(Message::binary(message.to_vec())))
+            .await
+            .is_ok()
+        {
+            taken += message.len();
+            assert!(taken < 256 << 20, "the server takes whatever comes");
+        }
+        taken
+    }
+
     /// Waits for the server's close frame, past all messages, and for the end of TCP.
     pub async fn closed(&mut self) -> (u16, String) {
         let mut frame = (1006, String::new());
@@ -113,5 +135,56 @@ pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
         tokio::task::yield_now().await;
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// What happened, in order; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Notes one thing.
+    pub fn note(&self, what: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
+    }
+
+    /// What was noted so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A gate that hooks wait at until the test opens it, once a visitor; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    open: Arc<Semaphore>,
+    arrived: Arc<Semaphore>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { open: Arc::new(Semaphore::new(0)), arrived: Arc::new(Semaphore::new(0)) }
+    }
+}
+
+impl Gate {
+    /// Waits until the gate opens.
+    pub async fn pass(&self) {
+        self.arrived.add_permits(1);
+        self.open.acquire().await.expect("the gate is never closed").forget();
+    }
+
+    /// Lets one visitor pass.
+    pub fn open(&self) {
+        self.open.add_permits(1);
+    }
+
+    /// Waits until a visitor stands at the gate.
+    pub async fn visited(&self) {
+        timeout(PATIENCE, self.arrived.acquire())
+            .await
+            .expect("a visitor in time")
+            .expect("never closed")
+            .forget();
     }
 }

@@ -1,4 +1,4 @@
-//! An event's wire form: a map with `type` beside the event's fields, as Channels writes it.
+//! An event's wire form: a map with `type` beside the event's fields.
 //!
 //! The form comes from two thin wrappers around serde's own traits, one that writes `type` first and one
 //! that hides it from who reads. So the usual serde attributes keep their meaning, and nothing is copied
@@ -39,7 +39,9 @@ pub fn to_msgpack<E: Event>(event: &E) -> Result<Vec<u8>, EventError> {
     write_msgpack(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
 }
 
-/// Reads an `E`; `type` may stand anywhere, `__asgi…` and unknown fields are ignored.
+/// Reads an `E`.
+///
+/// `type` may stand anywhere, `__asgi…` and unknown fields are ignored.
 ///
 /// # Errors
 /// As [`read_type`], and [`EventError::Fields`] where `type` is not a name of `E` or a field does not fit.

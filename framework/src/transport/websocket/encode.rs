@@ -13,7 +13,8 @@ pub(crate) fn encode(frame: &Frame) -> Bytes {
     }
 }
 
-/// A ping. Of `payload` the first 125 bytes are sent.
+/// A ping: what the tests' other side sends. Of `payload` the first 125 bytes are sent.
+#[cfg(test)]
 pub(crate) fn ping(payload: &[u8]) -> Bytes {
     unmasked(Opcode::Ping, cut(payload))
 }

@@ -1,8 +1,12 @@
 //! What the hosting actor, the hub and the transport share of one connection.
 
+mod ending;
+mod turn;
+
+pub(crate) use self::turn::Next;
+
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -29,11 +33,6 @@ use crate::{
     middleware::Rejection,
     transport::limits::Limits,
 };
-
-/// How many messages of the client may go before an event that waits (rule 7, mended to be fair).
-const MESSAGES_IN_A_ROW: u32 = 8;
-/// How many hooks of one connection run before the others of the worker get their turn.
-const HOOKS_A_TURN: u32 = 32;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,15 +66,6 @@ pub(crate) struct Membership {
     pub(crate) slot: usize,
 }
 
-/// What the driver does next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Nothing more: the connection has ended.
-    End,
-    Mail(Mail),
-    Message(Message),
-}
-
 /// One connection. Borrows of its cells last for one statement; no user code runs under them.
 pub(crate) struct Connection {
     hub: Rc<Hub>,
@@ -102,6 +92,8 @@ pub(crate) struct Connection {
     driver: RefCell<Option<Waker>>,
     /// Woken when there is something to write, or nothing more will be.
     writer: RefCell<Option<Waker>>,
+    /// Whether the writer waits to be woken.
+    parked: Cell<bool>,
     /// Whether the hub's flush will wake the writer.
     dirty: Cell<bool>,
     /// The transport is through: what waits is written, then the socket is closed.
@@ -120,7 +112,7 @@ impl Connection {
         answer: oneshot::Sender<Answer>,
     ) -> Rc<Self> {
         hub.attach(|key| {
-            let capacity = hub.directory().config.capacity_of(&channel_name(hub, key));
+            let capacity = hub.directory().config.capacity_with(|| channel_name(hub, key));
             Rc::new(Self {
                 hub: Rc::clone(hub),
                 key,
@@ -139,6 +131,7 @@ impl Connection {
                 answer: RefCell::new(Some(answer)),
                 driver: RefCell::default(),
                 writer: RefCell::default(),
+                parked: Cell::new(false),
                 dirty: Cell::new(false),
                 finished: Cell::new(false),
                 live,
@@ -185,6 +178,9 @@ impl Connection {
         }
         if sender.send(answer).is_err() {
             self.gone();
+        } else if phase == Phase::Closing {
+            // There is no socket to end: the host has the answer.
+            self.finish();
         }
         true
     }
@@ -199,31 +195,36 @@ impl Connection {
 
     /// Queues one encoded frame.
     pub(crate) fn write(self: &Rc<Self>, frame: Bytes) -> Result<(), Closed> {
+        // What the policy drops is no error to the sender: it is counted.
+        self.push_frame(frame).map(|_queued| ())
+    }
+
+    /// Queues one encoded frame; false where the overflow policy dropped it. No user code: hubs call it while borrowed.
+    fn push_frame(self: &Rc<Self>, frame: Bytes) -> Result<bool, Closed> {
         if self.phase.get() != Phase::Open {
             return Err(Closed);
         }
+        let counters = &self.hub.directory().counters;
         let pushed = self.outbox.borrow_mut().push(frame, &self.limits);
         match pushed {
-            Pushed::Queued => {}
-            Pushed::Dropped(count) => self.hub.directory().counters.outbox_full.add(count as u64),
+            Pushed::Queued { dropped } => counters.outbox_full.add(dropped as u64),
+            Pushed::Refused => {
+                counters.outbox_full.one();
+                return Ok(false);
+            }
             Pushed::TooSlow => {
-                self.hub.directory().counters.too_slow.one();
-                tracing::warn!(
-                    channel = %self.channel_name(),
-                    limit = self.limits.outbox_size,
-                    "the client reads too slowly, its outbox is full: closing with 1013"
-                );
+                counters.too_slow.one();
                 self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "read too slowly");
                 return Err(Closed);
             }
             Pushed::Sealed => return Err(Closed),
         }
         self.mark_dirty();
-        Ok(())
+        Ok(true)
     }
 
     /// Takes the next frame for the socket. `Ready(None)`: nothing more comes, close it.
-    pub(crate) fn poll_outbox(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_outbox(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let popped = self.outbox.borrow_mut().pop();
         match popped {
             Some(frame) => {
@@ -235,6 +236,7 @@ impl Connection {
             }
             None if self.finished.get() => Poll::Ready(None),
             None => {
+                self.parked.set(true);
                 let mut writer = self.writer.borrow_mut();
                 if !writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     *writer = Some(cx.waker().clone());
@@ -244,9 +246,9 @@ impl Connection {
         }
     }
 
-    /// Has the writer woken in the next flush. Without a waker it runs anyway.
+    /// Has the writer woken in the next flush. One that is not parked runs anyway.
     fn mark_dirty(self: &Rc<Self>) {
-        if !self.dirty.get() && self.writer.borrow().is_some() {
+        if self.parked.get() && !self.dirty.get() {
             self.dirty.set(true);
             self.hub.mark_dirty(Rc::clone(self));
         }
@@ -259,8 +261,10 @@ impl Connection {
     }
 
     fn wake_writer(&self) {
-        if let Some(waker) = self.writer.take() {
-            waker.wake();
+        if self.parked.replace(false)
+            && let Some(waker) = &*self.writer.borrow()
+        {
+            waker.wake_by_ref();
         }
     }
 
@@ -269,7 +273,7 @@ impl Connection {
     /// Passes a relayed frame on: straight to the outbox where that keeps the order, else through the inbox.
     pub(crate) fn relay(self: &Rc<Self>, frame: Bytes) -> bool {
         if self.phase.get() == Phase::Open && !self.busy.get() && self.inbox.borrow().is_empty() {
-            return self.write(frame).is_ok();
+            return self.push_frame(frame).unwrap_or(false);
         }
         // The frame most likely is in the outbox by the time of the flush: a sender's own copy keeps its place
         // among those of the others, and its next message comes while they are still being written.
@@ -359,200 +363,11 @@ impl Connection {
     pub(crate) fn take_memberships(&self) -> SmallVec<[Membership; 1]> {
         self.memberships.take()
     }
-
-    // --- the driver ---
-
-    /// Begins a turn of the driver.
-    pub(crate) fn begin_turn(&self, cx: &Context<'_>) {
-        self.ran.set(self.hub.pass());
-        self.turn.set((0, self.turn.get().1));
-        let mut driver = self.driver.borrow_mut();
-        if !driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *driver = Some(cx.waker().clone());
-        }
-    }
-
-    pub(crate) fn wake_driver(&self) {
-        // Cloned, not taken: the driver registers anew only when its waker changes.
-        let waker = self.driver.borrow().clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Opens the relay bypass, where no hook runs, or closes it.
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.set(busy);
-    }
-
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.get()
-    }
-
-    /// Whether what the client sends can be answered: a client that does not read is not served on.
-    fn may_take_input(&self) -> bool {
-        self.outbox.borrow().bytes() <= self.limits.read_ahead || self.has_ended()
-    }
-
-    /// What to do next: the client's messages first (rule 7), but fairly.
-    pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Next> {
-        let (hooks, in_a_row) = self.turn.get();
-        let cause = self.ending.borrow().as_ref().map(|ending| ending.cause);
-        if let Some(cause) = cause {
-            // What a client said before it left is still heard; all else ends at once.
-            let heard = matches!(cause, Cause::Client | Cause::Gone);
-            if !heard || self.input.borrow().is_empty() {
-                return Poll::Ready(Next::End);
-            }
-        }
-        let has_mail = !self.inbox.borrow().is_empty();
-        let has_input = !self.input.borrow().is_empty() && self.may_take_input();
-        if !has_mail && !has_input {
-            return Poll::Pending;
-        }
-        if hooks >= HOOKS_A_TURN {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if has_input && (!has_mail || in_a_row < MESSAGES_IN_A_ROW) {
-            self.turn.set((hooks + 1, in_a_row + 1));
-            if let Some(message) = self.input.borrow_mut().pop() {
-                return Poll::Ready(Next::Message(message));
-            }
-        }
-        self.turn.set((hooks + 1, 0));
-        match self.pop_mail() {
-            Some(mail) => Poll::Ready(Next::Mail(mail)),
-            None => Poll::Pending,
-        }
-    }
-
-    fn pop_mail(&self) -> Option<Mail> {
-        let mut inbox = self.inbox.borrow_mut();
-        let was_full = inbox.is_full();
-        let mail = inbox.pop();
-        drop(inbox);
-        if was_full && mail.is_some() {
-            self.hub.note_full(false);
-        }
-        mail
-    }
-
-    // --- the end ---
-
-    /// Whether the connection has ended, or is about to: nothing can be sent to it any more.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ending.borrow().is_some()
-    }
-
-    pub(crate) fn ending(&self) -> Option<Disconnect> {
-        self.ending.borrow().clone()
-    }
-
-    fn set_ending(&self, cause: Cause, code: CloseCode, reason: ByteString) {
-        let mut ending = self.ending.borrow_mut();
-        if ending.is_none() {
-            *ending = Some(Disconnect { code, reason, cause });
-        }
-        drop(ending);
-        self.wake_driver();
-    }
-
-    /// Ends the connection from this side: a close frame where it was accepted, a rejection where not.
-    pub(crate) fn end(&self, cause: Cause, code: CloseCode, reason: &str) {
-        match self.phase.get() {
-            Phase::Connecting => {
-                let rejection = match cause {
-                    Cause::Error => Rejection::internal(),
-                    Cause::Shutdown => Rejection::unavailable("the server is shutting down"),
-                    Cause::Consumer if code == CloseCode::TRY_AGAIN => {
-                        Rejection::unavailable("try again later")
-                    }
-                    _ => Rejection::forbidden(),
-                };
-                self.answer(Answer::Reject(rejection));
-            }
-            Phase::Open => {
-                self.phase.set(Phase::Closing);
-                let frame = self.class.wire().encode_close(code, reason);
-                let mut outbox = self.outbox.borrow_mut();
-                if cause == Cause::TooSlow {
-                    outbox.clear();
-                }
-                outbox.seal(Some(frame));
-                drop(outbox);
-                self.set_ending(cause, code, ByteString::from(reason));
-                if !matches!(cause, Cause::Client | Cause::Gone) {
-                    self.input.borrow_mut().clear();
-                }
-                self.wake_writer();
-            }
-            Phase::Closing => {}
-        }
-    }
-
-    /// The client asked to close. The answer waits until its earlier messages were heard, unless a hook holds them up.
-    pub(crate) fn client_closed(&self, code: CloseCode, reason: ByteString) {
-        self.set_ending(Cause::Client, code, reason);
-    }
-
-    /// Answers the client's close frame, once no hook that can run now precedes it.
-    pub(crate) fn answer_close(&self) {
-        let ending = self.ending.borrow().clone();
-        let Some(Disconnect { cause: Cause::Client, code, .. }) = ending else { return };
-        if self.phase.get() == Phase::Open {
-            self.phase.set(Phase::Closing);
-            self.outbox.borrow_mut().seal(Some(self.class.wire().encode_close(code, "")));
-            // The server closes TCP first (RFC 6455, section 7.1.1).
-            self.finish();
-        }
-    }
-
-    /// The socket ended without a close frame.
-    pub(crate) fn gone(&self) {
-        self.set_ending(Cause::Gone, CloseCode::ABNORMAL, ByteString::new());
-        self.phase.set(Phase::Closing);
-        let mut outbox = self.outbox.borrow_mut();
-        outbox.seal(None);
-        outbox.clear();
-        drop(outbox);
-        self.finish();
-    }
-
-    /// The transport is through: when all is written the socket is closed.
-    pub(crate) fn finish(&self) {
-        if !self.finished.replace(true) {
-            self.wake_writer();
-            self.wake_driver();
-        }
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        self.finished.get()
-    }
-
-    /// Whether a close frame of ours is queued or sent.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.phase.get() == Phase::Closing
-    }
-
-    /// Leaves every group and takes the mail out, for the caller to drop.
-    pub(crate) fn leave_all(self: &Rc<Self>) -> VecDeque<Mail> {
-        self.hub.detach(self);
-        let mut inbox = self.inbox.borrow_mut();
-        let was_full = inbox.is_full();
-        let mail = inbox.take();
-        drop(inbox);
-        if was_full {
-            self.hub.note_full(false);
-        }
-        mail
-    }
 }
 
 /// `specific.<process>!<hub>.<slot>.<serial>`: who holds the name can find the connection without a look-up.
 fn channel_name(hub: &Hub, key: Key) -> ChannelName {
-    crate::layers::consumer_channel(hub.queue().id(), key)
+    crate::layers::consumer_channel(&hub.directory().process, hub.queue().id(), key)
 }
 
 impl std::fmt::Debug for Connection {

@@ -1,0 +1,123 @@
+//! How a connection ends: the first cause stays, and nothing goes out after the close frame.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use bytestring::ByteString;
+
+use super::{Answer, Connection, Phase};
+use crate::{
+    close::{Cause, CloseCode, Disconnect},
+    groups::inbox::Mail,
+    middleware::Rejection,
+};
+
+impl Connection {
+    /// Whether the connection has ended, or is about to: nothing can be sent to it any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ending.borrow().is_some()
+    }
+
+    pub(crate) fn ending(&self) -> Option<Disconnect> {
+        self.ending.borrow().clone()
+    }
+
+    pub(super) fn set_ending(&self, cause: Cause, code: CloseCode, reason: ByteString) {
+        let mut ending = self.ending.borrow_mut();
+        if ending.is_none() {
+            *ending = Some(Disconnect { code, reason, cause });
+        }
+        drop(ending);
+        self.wake_driver();
+    }
+
+    /// Ends the connection from this side: a close frame where it was accepted, a rejection where not.
+    pub(crate) fn end(&self, cause: Cause, code: CloseCode, reason: &str) {
+        match self.phase.get() {
+            Phase::Connecting => {
+                let rejection = match cause {
+                    Cause::Error => Rejection::internal(),
+                    Cause::Shutdown => Rejection::unavailable("the server is shutting down"),
+                    Cause::Consumer if code == CloseCode::TRY_AGAIN => {
+                        Rejection::unavailable("try again later")
+                    }
+                    _ => Rejection::forbidden(),
+                };
+                self.answer(Answer::Reject(rejection));
+            }
+            Phase::Open => {
+                self.phase.set(Phase::Closing);
+                let frame = self.class.wire().encode_close(code, reason);
+                let mut outbox = self.outbox.borrow_mut();
+                if cause == Cause::TooSlow {
+                    outbox.clear();
+                }
+                outbox.seal(Some(frame));
+                drop(outbox);
+                self.set_ending(cause, code, ByteString::from(reason));
+                if !matches!(cause, Cause::Client | Cause::Gone) {
+                    self.input.borrow_mut().clear();
+                }
+                self.wake_writer();
+            }
+            Phase::Closing => {}
+        }
+    }
+
+    /// The client asked to close. The answer waits until its earlier messages were heard, unless a hook holds them up.
+    pub(crate) fn client_closed(&self, code: CloseCode, reason: ByteString) {
+        self.set_ending(Cause::Client, code, reason);
+    }
+
+    /// Answers the client's close frame, once no hook that can run now precedes it.
+    pub(crate) fn answer_close(&self) {
+        let ending = self.ending.borrow().clone();
+        let Some(Disconnect { cause: Cause::Client, code, .. }) = ending else { return };
+        if self.phase.get() == Phase::Open {
+            self.phase.set(Phase::Closing);
+            self.outbox.borrow_mut().seal(Some(self.class.wire().encode_close(code, "")));
+            // The server closes TCP first (RFC 6455, section 7.1.1).
+            self.finish();
+        }
+    }
+
+    /// The socket ended without a close frame.
+    pub(crate) fn gone(&self) {
+        self.set_ending(Cause::Gone, CloseCode::ABNORMAL, ByteString::new());
+        self.phase.set(Phase::Closing);
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.seal(None);
+        outbox.clear();
+        drop(outbox);
+        self.finish();
+    }
+
+    /// The transport is through: when all is written the socket is closed.
+    pub(crate) fn finish(&self) {
+        if !self.finished.replace(true) {
+            self.wake_writer();
+            self.wake_driver();
+        }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    /// Whether a close frame of ours is queued or sent.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.phase.get() == Phase::Closing
+    }
+
+    /// Leaves every group and takes the mail out, for the caller to drop.
+    pub(crate) fn leave_all(self: &Rc<Self>) -> VecDeque<Mail> {
+        self.hub.detach(self);
+        let mut inbox = self.inbox.borrow_mut();
+        let was_full = inbox.is_full();
+        let mail = inbox.take();
+        drop(inbox);
+        if was_full {
+            self.hub.note_full(false);
+        }
+        mail
+    }
+}

@@ -1,0 +1,100 @@
+//! What a connection's driver does next: one thing at a time, and fairly.
+
+use std::task::{Context, Poll};
+
+use super::Connection;
+use crate::{Message, close::Cause, groups::inbox::Mail};
+
+/// How many messages of the client may go before an event that waits (rule 7, mended to be fair).
+const MESSAGES_IN_A_ROW: u32 = 8;
+/// How many hooks of one connection run before the others of the worker get their turn.
+const HOOKS_A_TURN: u32 = 32;
+
+/// What the driver does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing more: the connection has ended.
+    End,
+    Mail(Mail),
+    Message(Message),
+}
+
+impl Connection {
+    /// Begins a turn of the driver.
+    pub(crate) fn begin_turn(&self, cx: &Context<'_>) {
+        self.ran.set(self.hub.pass());
+        self.turn.set((0, self.turn.get().1));
+        let mut driver = self.driver.borrow_mut();
+        if !driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
+        }
+    }
+
+    pub(crate) fn wake_driver(&self) {
+        // The waker is the actor's task: woken, it is queued, and runs nothing here.
+        if let Some(waker) = &*self.driver.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Opens the relay bypass, where no hook runs, or closes it.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.set(busy);
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get()
+    }
+
+    /// Whether what the client sends can be answered: a client that does not read is not served on.
+    fn may_take_input(&self) -> bool {
+        self.outbox.borrow().bytes() <= self.limits.read_ahead || self.has_ended()
+    }
+
+    /// What to do next: the client's messages first (rule 7), but fairly.
+    pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Next> {
+        let (hooks, in_a_row) = self.turn.get();
+        let cause = self.ending.borrow().as_ref().map(|ending| ending.cause);
+        if let Some(cause) = cause {
+            // What a client said before it left is still heard; all else ends at once.
+            let heard = matches!(cause, Cause::Client | Cause::Gone);
+            if !heard || self.input.borrow().is_empty() {
+                return Poll::Ready(Next::End);
+            }
+        }
+        let (has_mail, pressed) = {
+            let inbox = self.inbox.borrow();
+            (!inbox.is_empty(), inbox.is_pressed())
+        };
+        let has_input = !self.input.borrow().is_empty() && self.may_take_input();
+        if !has_mail && !has_input {
+            return Poll::Pending;
+        }
+        if hooks >= HOOKS_A_TURN {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if has_input && (!has_mail || (in_a_row < MESSAGES_IN_A_ROW && !pressed)) {
+            self.turn.set((hooks + 1, in_a_row + 1));
+            if let Some(message) = self.input.borrow_mut().pop() {
+                return Poll::Ready(Next::Message(message));
+            }
+        }
+        self.turn.set((hooks + 1, 0));
+        match self.pop_mail() {
+            Some(mail) => Poll::Ready(Next::Mail(mail)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn pop_mail(&self) -> Option<Mail> {
+        let mut inbox = self.inbox.borrow_mut();
+        let was_full = inbox.is_full();
+        let mail = inbox.pop();
+        drop(inbox);
+        if was_full && mail.is_some() {
+            self.hub.note_full(false);
+        }
+        mail
+    }
+}

@@ -1,0 +1,116 @@
+//! What runs on a worker's thread beside its connections: the hubs, and the two tasks of each.
+
+use std::{cell::RefCell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+
+use super::{
+    directory::Directory,
+    hub::Hub,
+    queue::Job,
+    room::{deliver_here, wait_for_room_of, yield_pass},
+};
+use crate::layers::LayerError;
+
+/// How many jobs of other threads run before this thread's connections get a turn.
+const JOBS_A_TURN: u32 = 64;
+
+thread_local! {
+    /// The hubs of this thread: one a layer. Few, so a list.
+    static HUBS: RefCell<Vec<Rc<Hub>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The hub of this thread for `directory`, made at its first connection.
+pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
+    if let Some(hub) = find(|hub| hub.directory().id() == directory.id()) {
+        return hub;
+    }
+    let hub = Hub::new(directory);
+    HUBS.with_borrow_mut(|hubs| hubs.push(Rc::clone(&hub)));
+    directory.add_hub(hub.queue());
+    actix_rt::spawn(run_jobs(Registered(Rc::clone(&hub))));
+    actix_rt::spawn(flush(Rc::clone(&hub)));
+    hub
+}
+
+pub(super) fn find(wanted: impl Fn(&Hub) -> bool) -> Option<Rc<Hub>> {
+    // A send from a thread-local's destructor finds the list gone: there is no hub then.
+    HUBS.try_with(|hubs| hubs.borrow().iter().find(|hub| wanted(hub)).cloned()).ok().flatten()
+}
+
+/// Whether this thread runs consumers, so that blocking it would block them.
+pub(crate) fn thread_is_worker() -> bool {
+    find(|_| true).is_some()
+}
+
+/// Wakes the writers of a turn together.
+///
+/// Woken at the first frame of a turn, it stands in the run queue behind the reads that were due already:
+/// what these send to the same members leaves in the same write.
+async fn flush(hub: Rc<Hub>) {
+    let mut batch = Vec::new();
+    loop {
+        poll_fn(|cx| {
+            if !hub.dirty.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            *hub.flusher.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        // Swapped, so that both lists keep their memory.
+        std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
+        for connection in batch.drain(..) {
+            connection.flush();
+        }
+    }
+}
+
+/// A hub that its thread knows, until its runtime ends: then nobody finds it any more, and its queue refuses all.
+struct Registered(Rc<Hub>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.queue().close();
+        // At the thread's own end the list is gone already.
+        let _ = HUBS.try_with(|hubs| hubs.borrow_mut().retain(|hub| !Rc::ptr_eq(hub, &self.0)));
+    }
+}
+
+/// Runs the jobs of other threads, in the order they came.
+async fn run_jobs(registered: Registered) {
+    let hub = &registered.0;
+    let mut run = 0_u32;
+    loop {
+        run += 1;
+        if run.is_multiple_of(JOBS_A_TURN) {
+            yield_pass().await;
+        }
+        match poll_fn(|cx| hub.queue().poll_pop(cx)).await {
+            Job::CloseAll { drain } => hub.close_all(drain),
+            Job::Deliver { group, parcel, reply, room } => {
+                let delivery = deliver_here(hub.queue(), &group, &parcel).await.unwrap_or_default();
+                drop(room);
+                if let Some(reply) = reply {
+                    // Who asked may have gone.
+                    let _ = reply.send(delivery);
+                }
+            }
+            Job::Join { key, group, reply } => {
+                let joined = match hub.connection(key) {
+                    Some(connection) => hub.join(&connection, &group),
+                    None => Err(LayerError::NoReceiver),
+                };
+                let _ = reply.send(joined);
+            }
+            Job::Leave { key, group, reply } => {
+                if let Some(connection) = hub.connection(key) {
+                    hub.leave(&connection, &group);
+                }
+                let _ = reply.send(());
+            }
+            Job::Send { key, envelope, reply } => {
+                wait_for_room_of(hub, key).await;
+                let _ = reply.send(hub.send(key, envelope));
+            }
+        }
+    }
+}

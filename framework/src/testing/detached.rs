@@ -1,0 +1,70 @@
+//! A context without a client, for calling one hook.
+
+use std::{
+    ops::{Deref, DerefMut},
+    rc::Rc,
+    sync::Arc,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    Context, Drain, EventHandlers, Layer, Limits, MemoryLayer, Scope,
+    consumer::connection::Connection,
+    groups::{fan_out::Class, worker},
+    layers::Layers,
+    transport::Wire,
+};
+
+/// A [`Context`] of an accepted connection without a client.
+///
+/// It is for calling one hook of a consumer. What is sent goes nowhere; for a whole conversation use
+/// [`WebsocketCommunicator`](super::WebsocketCommunicator).
+#[derive(Debug)]
+pub struct DetachedContext {
+    context: Context,
+    /// The client's side of the handshake, which stays open.
+    _answer: oneshot::Receiver<crate::consumer::connection::Answer>,
+}
+
+impl DetachedContext {
+    /// A context for a consumer of type `C`, with a memory layer of its own.
+    ///
+    /// # Panics
+    /// Outside actix's runtime: call it in an `#[actix_web::test]`.
+    #[must_use]
+    pub fn of<C: EventHandlers>() -> Self {
+        let layer = Layer::from(MemoryLayer::new());
+        let hub = worker::of_thread(layer.backend().groups().directory());
+        let live = Drain::new().enter(&hub).expect("a new drain has not begun");
+        let (sender, answer) = oneshot::channel();
+        let class = Class::of::<C>(Wire::WebSocket);
+        let connection = Connection::new(&hub, class, Arc::new(Limits::new()), live, sender);
+        let layers = Layers::new([("default".to_owned(), layer.clone())].into());
+        let scope = Box::new(Scope::builder("/").build());
+        let context = Context::new(connection, scope, layers, layer);
+        context.accept().expect("nothing was answered before");
+        Self { context, _answer: answer }
+    }
+}
+
+impl Deref for DetachedContext {
+    type Target = Context;
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl DerefMut for DetachedContext {
+    fn deref_mut(&mut self) -> &mut Context {
+        &mut self.context
+    }
+}
+
+impl Drop for DetachedContext {
+    fn drop(&mut self) {
+        let connection = Rc::clone(self.context.connection());
+        drop(connection.leave_all());
+        connection.gone();
+    }
+}

@@ -1,0 +1,198 @@
+//! What the cases share: events, members, and waits that end.
+
+use std::sync::Arc;
+
+use greenroom::{
+    ChannelName, Envelope, Layer, LayerConfig, LayerError, Mount, prelude::*, testing::WebsocketCommunicator,
+};
+use integration_tests::PATIENCE;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
+
+use crate::Server;
+
+/// A small event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event("note")]
+pub(crate) struct Note {
+    pub(crate) sender: usize,
+    pub(crate) number: u64,
+}
+
+/// The note with this number.
+pub(crate) fn note(number: u64) -> Note {
+    Note { sender: 0, number }
+}
+
+/// One layer on a server of its own, which must outlive it.
+pub(crate) async fn one<S: Server>(config: LayerConfig) -> (S, Layer) {
+    let server = S::start().await;
+    let layer = server.make(config).await;
+    (server, layer)
+}
+
+pub(crate) fn channel(name: &str) -> ChannelName {
+    ChannelName::new(name).expect("a valid name")
+}
+
+pub(crate) fn group(name: &str) -> GroupName {
+    GroupName::new(name).expect("a valid name")
+}
+
+/// Waits for the next message of a queue.
+pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
+    let received = timeout(PATIENCE, layer.receive(channel)).await;
+    received
+        .unwrap_or_else(|_| panic!("no message came to {channel}"))
+        .expect("the queue can be received from")
+}
+
+/// Why a queue cannot be received from.
+pub(crate) async fn refusal(layer: &Layer, channel: &ChannelName) -> LayerError {
+    let received = timeout(PATIENCE, layer.receive(channel)).await;
+    received.unwrap_or_else(|_| panic!("{channel} is waited for")).expect_err("it cannot be received from")
+}
+
+/// Waits for the next note of a queue.
+pub(crate) async fn next_note(layer: &Layer, channel: &ChannelName) -> u64 {
+    next(layer, channel).await.event::<Note>().expect("a note").number
+}
+
+/// Checks that a queue holds these notes and nothing else: a last note, sent now, follows them.
+pub(crate) async fn assert_holds(layer: &Layer, channel: &ChannelName, notes: &[u64]) {
+    const LAST: u64 = u64::MAX;
+    let mut held = Vec::new();
+    let mut sent = layer.send(channel, &note(LAST)).await.is_ok();
+    loop {
+        let number = next_note(layer, channel).await;
+        if number == LAST {
+            break;
+        }
+        held.push(number);
+        if !sent {
+            // It was full.
+            sent = layer.send(channel, &note(LAST)).await.is_ok();
+        }
+    }
+    assert_eq!(held, notes, "what {channel} holds");
+}
+
+/// Checks that nothing of a test's members and queues is left.
+pub(crate) fn assert_nothing_left(layer: &Layer) {
+    let groups = layer.backend().groups();
+    assert_eq!((groups.group_count(), groups.queue_count()), (0, 0), "groups and queues that are left");
+}
+
+/// Runs `work` on a thread without a runtime, and waits for it.
+pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, done) = oneshot::channel();
+    std::thread::spawn(move || sender.send(work()));
+    timeout(PATIENCE, done).await.expect("the thread ends in time").expect("the thread does not panic")
+}
+
+/// A member of the group in its path: tells its client the number of each note.
+#[derive(Debug)]
+struct Member {
+    groups: Vec<GroupName>,
+    gate: Arc<Notify>,
+}
+
+impl Consumer for Member {
+    fn groups(&self) -> Vec<GroupName> {
+        self.groups.clone()
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        match message.text()? {
+            "hold" => {
+                ctx.send_text("holding")?;
+                self.gate.notified().await;
+            }
+            "block" => {
+                let sent = ctx.layer().group_send_blocking(&group("room"), &note(1));
+                ctx.send_text(format!("{sent:?}"))?;
+                let sent = ctx.layer().send_blocking(&ctx.channel_name(), &note(1));
+                ctx.send_text(format!("{sent:?}"))?;
+            }
+            other => panic!("no such command: {other}"),
+        }
+        Ok(())
+    }
+}
+
+#[event_handlers]
+impl Member {
+    async fn note(&mut self, note: &Note, ctx: &mut Context) -> Result<()> {
+        ctx.send_text(note.number.to_string())
+    }
+}
+
+/// Consumers of one layer, in this thread.
+pub(crate) struct Members {
+    mount: Mount,
+    gate: Arc<Notify>,
+}
+
+impl Members {
+    pub(crate) fn new(layer: &Layer) -> Self {
+        let gate = Arc::new(Notify::new());
+        let member = |groups: Vec<GroupName>, gate: &Arc<Notify>| Member { groups, gate: Arc::clone(gate) };
+        let (alone, grouped) = (Arc::clone(&gate), Arc::clone(&gate));
+        let routes = UrlRouter::new()
+            .route("/", move |_: &Scope| Ok(member(Vec::new(), &alone)))
+            .route("/{group}/", move |scope: &Scope| Ok(member(vec![scope.param("group")?], &grouped)));
+        let mount = Mount::new(routes).expect("valid routes").layer(layer.clone());
+        Self { mount, gate }
+    }
+
+    /// Connects a consumer that is in no group.
+    pub(crate) async fn alone(&self) -> Client {
+        self.connect("/").await
+    }
+
+    /// Connects a consumer that joins `group`.
+    pub(crate) async fn of(&self, group: &str) -> Client {
+        self.connect(&format!("/{group}/")).await
+    }
+
+    async fn connect(&self, path: &str) -> Client {
+        let mut client = WebsocketCommunicator::new(&self.mount, path);
+        client.connect().await.expect("the member accepts");
+        Client(client)
+    }
+
+    /// Lets a member go on that [`Client::hold`] stopped.
+    pub(crate) fn release(&self) {
+        self.gate.notify_one();
+    }
+}
+
+/// The client of a member.
+pub(crate) struct Client(pub(crate) WebsocketCommunicator);
+
+impl Client {
+    pub(crate) fn channel(&self) -> ChannelName {
+        self.0.channel_name().expect("connected")
+    }
+
+    /// Stops the member in a hook, so that what comes waits in its inbox.
+    pub(crate) async fn hold(&mut self) {
+        self.0.send_text("hold");
+        assert_eq!(self.0.receive_text().await.expect("the member holds"), "holding");
+    }
+
+    /// Checks that the member heard these notes and, so far, no other.
+    pub(crate) async fn assert_hears(&mut self, notes: &[u64]) {
+        for expected in notes {
+            let heard =
+                self.0.receive_text().await.unwrap_or_else(|error| panic!("not heard {expected}: {error}"));
+            assert_eq!(heard, expected.to_string());
+        }
+    }
+
+    pub(crate) async fn leave(self) {
+        self.0.disconnect().await;
+    }
+}

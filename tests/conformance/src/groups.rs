@@ -1,0 +1,143 @@
+//! Groups of queues.
+
+use greenroom::{LayerConfig, LayerError};
+
+use crate::{
+    Server,
+    common::{assert_holds, assert_nothing_left, channel, group, note, one},
+};
+
+/// `test_groups_basic`: three join, one leaves, two receive.
+pub async fn those_in_a_group_receive<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let room = group("room");
+    let (first, second) = (layer.new_channel().await.unwrap(), layer.new_channel().await.unwrap());
+    let third = channel("third");
+    for member in [&first, &second, &third] {
+        layer.group_add(&room, member).await.unwrap();
+    }
+    layer.group_discard(&room, &second).await.unwrap();
+    layer.group_send(&room, &note(1)).await.unwrap();
+    assert_holds(&layer, &first, &[1]).await;
+    assert_holds(&layer, &second, &[]).await;
+    assert_holds(&layer, &third, &[1]).await;
+
+    for member in [&first, &third] {
+        layer.group_discard(&room, member).await.unwrap();
+    }
+    assert_nothing_left(&layer);
+}
+
+/// `test_groups_same_prefix`: queues of one process each get the event, once.
+pub async fn queues_of_one_process_each_receive<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let room = group("room");
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        let member = layer.new_channel().await.unwrap();
+        layer.group_add(&room, &member).await.unwrap();
+        members.push(member);
+    }
+    for number in 1..=3 {
+        layer.group_send(&room, &note(number)).await.unwrap();
+    }
+    for member in &members {
+        assert_holds(&layer, member, &[1, 2, 3]).await;
+    }
+}
+
+/// Groups do not hear each other, and one queue may be in several.
+pub async fn groups_are_apart<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let (room, hall) = (group("room"), group("hall"));
+    let (one, both) = (channel("one"), channel("both"));
+    for (group, member) in [(&room, &one), (&room, &both), (&hall, &both)] {
+        layer.group_add(group, member).await.unwrap();
+    }
+    layer.group_send(&room, &note(1)).await.unwrap();
+    layer.group_send(&hall, &note(2)).await.unwrap();
+    layer.group_discard(&room, &both).await.unwrap();
+    layer.group_send(&room, &note(3)).await.unwrap();
+    layer.group_send(&hall, &note(4)).await.unwrap();
+    assert_holds(&layer, &one, &[1, 3]).await;
+    assert_holds(&layer, &both, &[1, 2, 4]).await;
+}
+
+/// Rule 23; `test_groups_channel_full`, `test_group_send_capacity`: a group send never fails; what is lost is counted.
+pub async fn rule_23_group_send_never_fails<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
+    let (room, full) = (group("room"), channel("full"));
+    layer.group_add(&room, &full).await.unwrap();
+    for number in 1..=5 {
+        layer.group_send(&room, &note(number)).await.unwrap();
+    }
+    assert_eq!(layer.metrics().queue_full, 2);
+    assert_holds(&layer, &full, &[1, 2, 3]).await;
+}
+
+/// Rule 23; `test_group_send_capacity_multiple_channels`: only the member that is full misses the event.
+pub async fn rule_23_only_the_full_member_misses<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
+    let (room, full, free) = (group("room"), channel("full"), channel("free"));
+    for member in [&full, &free] {
+        layer.group_add(&room, member).await.unwrap();
+    }
+    layer.send(&full, &note(0)).await.unwrap();
+    for number in 1..=2 {
+        let delivery = layer.group_send_counted(&room, &note(number)).await.unwrap();
+        assert_eq!((delivery.delivered, delivery.dropped, delivery.workers_behind), (2, 0, 0));
+    }
+    let delivery = layer.group_send_counted(&room, &note(3)).await.unwrap();
+    assert_eq!((delivery.delivered, delivery.dropped, delivery.workers_behind), (1, 1, 0));
+    assert_eq!(layer.metrics().queue_full, 1);
+    assert_holds(&layer, &full, &[0, 1, 2]).await;
+    assert_holds(&layer, &free, &[1, 2, 3]).await;
+}
+
+/// Rule 26: who joins twice gets each event once, and leaves at once.
+pub async fn rule_26_joining_twice_is_joining<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let (room, member) = (group("room"), channel("member"));
+    layer.group_add(&room, &member).await.unwrap();
+    layer.group_add(&room, &member).await.unwrap();
+    layer.group_send(&room, &note(1)).await.unwrap();
+    layer.group_discard(&room, &member).await.unwrap();
+    layer.group_send(&room, &note(2)).await.unwrap();
+    assert_holds(&layer, &member, &[1]).await;
+    assert_nothing_left(&layer);
+}
+
+/// Rule 26; `test_discard_before_add`: leaving a group that one is not in, or that is not there, does nothing.
+pub async fn rule_26_leaving_without_joining_is_nothing<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let (room, member, other) = (group("room"), channel("member"), channel("other"));
+    layer.group_discard(&room, &member).await.unwrap();
+    layer.group_add(&room, &other).await.unwrap();
+    layer.group_discard(&room, &member).await.unwrap();
+    layer.group_send(&room, &note(1)).await.unwrap();
+    assert_holds(&layer, &member, &[]).await;
+    assert_holds(&layer, &other, &[1]).await;
+}
+
+/// A send to a group without members is no error, and leaves nothing.
+pub async fn a_group_may_be_empty<S: Server>() {
+    let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let delivery = layer.group_send_counted(&group("room"), &note(1)).await.unwrap();
+    assert_eq!((delivery.delivered, delivery.dropped), (0, 0));
+    assert_nothing_left(&layer);
+}
+
+/// Layers on servers of their own hear nothing of each other, the channels of their consumers included.
+pub async fn layers_are_apart<S: Server>() {
+    let (_server, first) = one::<S>(LayerConfig::new()).await;
+    let (_other_server, second) = one::<S>(LayerConfig::new()).await;
+    let (room, jobs) = (group("room"), channel("jobs"));
+    let member = crate::common::Members::new(&first).of("room").await;
+    first.group_add(&room, &jobs).await.unwrap();
+    second.group_send(&room, &note(1)).await.unwrap();
+    second.send(&jobs, &note(2)).await.unwrap();
+    assert_eq!(second.send(&member.channel(), &note(3)).await, Err(LayerError::NoReceiver));
+    assert_holds(&first, &jobs, &[]).await;
+    assert_holds(&second, &jobs, &[2]).await;
+    member.leave().await;
+}

@@ -1,0 +1,23 @@
+//! The memory layer.
+
+use conformance_tests::Server;
+use greenroom::{Layer, LayerConfig, MemoryLayer};
+
+/// There is no server: each layer is one of its own.
+struct Memory;
+
+impl Server for Memory {
+    async fn start() -> Self {
+        Self
+    }
+
+    async fn make(&self, config: LayerConfig) -> Layer {
+        MemoryLayer::with_config(config).into()
+    }
+}
+
+mod memory {
+    conformance_tests::every_layer!(super::Memory);
+    conformance_tests::moved_clock!(super::Memory);
+    conformance_tests::processes!(super::Memory, "a memory layer serves one process");
+}

@@ -1,0 +1,199 @@
+//! The order contract, sentence by sentence.
+
+use greenroom::{Mount, prelude::*, testing::WebsocketCommunicator};
+use integration_tests::Gate;
+
+/// Passed on as it is.
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Relayed {
+    text: String,
+}
+
+/// Handled by a hook that waits at the gate.
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Slow {
+    text: String,
+}
+
+/// A member of the groups "a" and "b".
+struct Member {
+    gate: Gate,
+    gate_in_connect: bool,
+}
+
+impl Consumer for Member {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![group("a"), group("b")]
+    }
+
+    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+        if self.gate_in_connect {
+            self.gate.pass().await;
+        }
+        ctx.accept()
+    }
+
+    /// Does what it is told, one command a word.
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        for word in message.text()?.split_whitespace() {
+            match word.split_once(':') {
+                Some(("direct", text)) => ctx.send_text(text.to_owned())?,
+                Some(("join", name)) => ctx.group_add(&group(name)).await?,
+                Some(("leave", name)) => ctx.group_discard(&group(name)).await?,
+                Some((name, text)) => {
+                    ctx.group_send(&group(name), &Relayed { text: text.to_owned() }).await?
+                }
+                None if word == "wait" => self.gate.pass().await,
+                None => ctx.send_text(word.to_owned())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[event_handlers]
+impl Member {
+    #[relay]
+    fn relayed(event: &Relayed) -> Frame {
+        Frame::text(event.text.clone())
+    }
+
+    async fn slow(&mut self, event: &Slow, ctx: &mut Context) -> Result<()> {
+        self.gate.pass().await;
+        ctx.send_text(event.text.clone())
+    }
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+fn relayed(text: &str) -> Relayed {
+    Relayed { text: text.to_owned() }
+}
+
+fn mount(gate: &Gate, gate_in_connect: bool) -> Mount {
+    let gate = gate.clone();
+    let make = move |_: &Scope| Ok(Member { gate: gate.clone(), gate_in_connect });
+    Mount::new(UrlRouter::new().route("/", make)).unwrap()
+}
+
+async fn texts(client: &mut WebsocketCommunicator, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        texts.push(client.receive_text().await.unwrap());
+    }
+    texts
+}
+
+async fn connected(mount: &Mount) -> WebsocketCommunicator {
+    let mut client = WebsocketCommunicator::new(mount, "/");
+    client.connect().await.unwrap();
+    client
+}
+
+#[actix_web::test]
+async fn a_relayed_event_does_not_overtake_one_that_a_suspended_hook_handles() {
+    let gate = Gate::default();
+    let mount = mount(&gate, false);
+    let mut member = connected(&mount).await;
+    let layer = mount.default_layer();
+    layer.group_send(&group("a"), &Slow { text: "1".to_owned() }).await.unwrap();
+    gate.visited().await;
+    layer.group_send(&group("a"), &relayed("2")).await.unwrap();
+    layer.group_send(&group("b"), &relayed("3")).await.unwrap();
+    assert!(member.receive_nothing().await, "all wait for the hook");
+    gate.open();
+    assert_eq!(texts(&mut member, 3).await, ["1", "2", "3"]);
+    layer.group_send(&group("a"), &relayed("4")).await.unwrap();
+    assert_eq!(texts(&mut member, 1).await, ["4"]);
+}
+
+#[actix_web::test]
+async fn a_relayed_event_does_not_come_before_the_accept() {
+    let gate = Gate::default();
+    let mount = mount(&gate, true);
+    let mut member = WebsocketCommunicator::new(&mount, "/");
+    let connecting = async {
+        member.connect().await.unwrap();
+        texts(&mut member, 2).await
+    };
+    let sending = async {
+        gate.visited().await;
+        let delivery = mount.default_layer().group_send_counted(&group("a"), &relayed("1")).await.unwrap();
+        assert_eq!(delivery.delivered, 1, "the member has joined already");
+        mount.default_layer().group_send(&group("b"), &relayed("2")).await.unwrap();
+        gate.open();
+    };
+    let (texts, ()) = tokio::join!(connecting, sending);
+    assert_eq!(texts, ["1", "2"]);
+}
+
+#[actix_web::test]
+async fn frames_of_two_groups_and_direct_sends_interleave_as_they_were_called() {
+    let mount = mount(&Gate::default(), false);
+    let mut member = connected(&mount).await;
+    let mut sender = connected(&mount).await;
+    sender.send_text("leave:a leave:b a:1 b:2 a:3 a:4 b:5");
+    assert_eq!(texts(&mut member, 5).await, ["1", "2", "3", "4", "5"]);
+    // A sender that is a member: its direct sends leave at once, its own events when the hook is through.
+    member.send_text("direct:x a:1 direct:y b:2 direct:z");
+    assert_eq!(texts(&mut member, 5).await, ["x", "y", "z", "1", "2"]);
+}
+
+#[actix_web::test]
+async fn a_direct_send_keeps_its_place_among_the_frames_of_groups() {
+    let mount = mount(&Gate::default(), false);
+    let mut member = connected(&mount).await;
+    let layer = mount.default_layer();
+    // All in one turn of the loop, without letting the member run in between.
+    for round in 0..3 {
+        layer.group_send(&group("a"), &relayed(&format!("a{round}"))).await.unwrap();
+        member.send_text(format!("direct:d{round}"));
+        layer.group_send(&group("b"), &relayed(&format!("b{round}"))).await.unwrap();
+    }
+    // The member's hooks were called after all six sends.
+    assert_eq!(texts(&mut member, 9).await, ["a0", "b0", "a1", "b1", "a2", "b2", "d0", "d1", "d2"]);
+}
+
+#[actix_web::test]
+async fn joining_and_leaving_between_two_sends_is_exact() {
+    let mount = mount(&Gate::default(), false);
+    let mut member = connected(&mount).await;
+    member.send_text("c:1 join:c c:2 leave:c c:3 join:c c:4 join:c c:5");
+    assert_eq!(texts(&mut member, 3).await, ["2", "4", "5"]);
+    assert!(member.receive_nothing().await);
+    // From outside the hooks too.
+    let layer = mount.default_layer();
+    let channel = member.channel_name().unwrap();
+    for (step, text) in [("", "6"), ("leave", "7"), ("", "8"), ("join", "9"), ("", "10")] {
+        match step {
+            "leave" => layer.group_discard(&group("c"), &channel).await.unwrap(),
+            "join" => layer.group_add(&group("c"), &channel).await.unwrap(),
+            _ => {}
+        }
+        layer.group_send(&group("c"), &relayed(text)).await.unwrap();
+    }
+    assert_eq!(texts(&mut member, 3).await, ["6", "9", "10"]);
+}
+
+#[actix_web::test]
+async fn rule_7_the_clients_messages_go_first_but_at_most_eight_in_a_row() {
+    let gate = Gate::default();
+    let mount = mount(&gate, false);
+    let mut member = connected(&mount).await;
+    member.send_text("wait");
+    gate.visited().await;
+    for event in ["e1", "e2"] {
+        mount.default_layer().group_send(&group("a"), &relayed(event)).await.unwrap();
+    }
+    for message in 0..20 {
+        member.send_text(format!("direct:m{message}"));
+    }
+    gate.open();
+    let texts = texts(&mut member, 22).await;
+    // The message that waited at the gate was the first of a row.
+    let places: Vec<_> =
+        ["e1", "e2"].map(|event| texts.iter().position(|text| text == event).unwrap()).into();
+    assert_eq!(places, [7, 16], "{texts:?}");
+}
