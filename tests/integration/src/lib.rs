@@ -1,4 +1,8 @@
-//! What the tests share: consumers, clients, and waits that end.
+//! What the tests share: clients, the log, and waits that end.
+
+pub mod log;
+pub mod program;
+pub mod raw;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

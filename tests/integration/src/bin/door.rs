@@ -1,0 +1,60 @@
+//! A server for the tests of its end: it says on its output what its consumers do.
+//!
+//! On `/room/` a `disconnect` only prints; on `/held/` it waits for a line on the input first.
+
+use std::{
+    io::{self, Write as _},
+    thread,
+};
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use greenroom::{Mount, prelude::*};
+use tokio::sync::Notify;
+
+/// Opened by a line on the input.
+static GATE: Notify = Notify::const_new();
+
+#[derive(NoEvents)]
+struct Guest {
+    held: bool,
+}
+
+impl Consumer for Guest {
+    async fn disconnect(&mut self, reason: Disconnect, _ctx: &mut Context) {
+        if self.held {
+            say("held");
+            GATE.notified().await;
+        }
+        say(&format!("disconnect {}", u16::from(reason.code)));
+    }
+}
+
+/// Prints a line at once, whole: several workers print.
+fn say(line: &str) {
+    let mut output = io::stdout().lock();
+    // A test that has ended does not read any more.
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+#[actix_web::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    thread::spawn(|| {
+        let mut line = String::new();
+        while io::stdin().read_line(&mut line).is_ok_and(|read| read > 0) {
+            GATE.notify_one();
+        }
+    });
+    let routes = UrlRouter::new()
+        .route("/room/", |_: &Scope| Ok(Guest { held: false }))
+        .route("/held/", |_: &Scope| Ok(Guest { held: true }));
+    let mount = Mount::new(routes)?;
+    let page = || async { HttpResponse::Ok().body("the page") };
+    let server =
+        HttpServer::new(move || App::new().configure(mount.configure()).route("/", web::get().to(page)))
+            .workers(2)
+            .bind("127.0.0.1:0")?;
+    say(&format!("listening on {}", server.addrs()[0]));
+    greenroom::run(server).await?;
+    say("the end");
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! The log of this process, for tests that say what an operator reads in it.
+
+use std::{
+    io,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::eventually;
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Begins to capture the log. All tests of a process share it: look for what only one of them writes.
+pub fn capture() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_ansi(false)
+            .with_writer(Lines)
+            .init();
+    });
+}
+
+/// Waits for a line with all of these parts.
+pub async fn logged(parts: &[&str]) {
+    let found = || {
+        let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    eventually(&format!("a line of the log with {parts:?}"), found).await;
+}
+
+/// Each event of the log comes as one write.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line).into_owned();
+        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}

@@ -1,0 +1,61 @@
+//! Messages that are too large. Mirrors daphne's tests of its message and frame sizes, which drop TCP instead.
+
+use greenroom::close::{Cause, Disconnect};
+use integration_tests::raw::{BINARY, CONTINUATION, FIN, PING, TEXT, header, masked};
+
+use super::{Room, SMALL, refused};
+
+const MIB: u64 = 1 << 20;
+
+/// Only the header is sent: nothing is read, or kept in memory, for a message that will not be taken.
+#[actix_web::test]
+async fn a_message_over_the_limit_is_refused_at_its_header() {
+    for length in [MIB + 1, 1 << 32, i64::MAX as u64] {
+        let reason = "the message has more than 1048576 bytes";
+        refused(&header(FIN | TEXT, length), 1009, reason).await;
+        refused(&header(BINARY, length), 1009, reason).await;
+    }
+}
+
+#[actix_web::test]
+async fn fragments_over_the_limit_are_refused_at_the_last_header() {
+    let bytes = [masked(TEXT, &[b'x'; 600]), masked(FIN | PING, b""), header(CONTINUATION, 401)].concat();
+    let room = Room::open().await;
+    room.refuses("/small/", &bytes, 1009, "the message has more than 1000 bytes").await;
+}
+
+#[actix_web::test]
+async fn a_route_has_its_own_limit() {
+    let room = Room::open().await;
+    let reason = "the message has more than 1000 bytes";
+    room.refuses("/small/", &header(FIN | TEXT, SMALL as u64 + 1), 1009, reason).await;
+}
+
+/// Mirrors daphne's test_websocket_max_message_size_allows_under_limit.
+#[actix_web::test]
+async fn a_message_of_the_limit_is_taken() {
+    let mut room = Room::open().await;
+    let (mut small, _) = room.enter_by("/small/").await;
+    small.send(&masked(FIN | BINARY, &[7; SMALL])).await;
+    assert_eq!(small.next_text().await, "1000 bytes");
+    small.send(&[masked(BINARY, &[7; 600]), masked(FIN | CONTINUATION, &[7; 400])].concat()).await;
+    assert_eq!(small.next_text().await, "1000 bytes");
+
+    let (mut large, _) = room.enter().await;
+    large.send(&masked(FIN | BINARY, &vec![7; MIB as usize])).await;
+    assert_eq!(large.next_text().await, "1048576 bytes");
+    room.lives(3).await;
+}
+
+/// A client that does not wait for the answer gets it all the same, and not only a reset.
+#[actix_web::test]
+async fn a_message_over_the_limit_that_is_sent_all_the_same() {
+    let mut room = Room::open().await;
+    let (mut client, _) = room.enter().await;
+    // Refused in the middle of it, at the latest.
+    let _ = client.try_send(&masked(FIN | BINARY, &vec![7; 8 * MIB as usize])).await;
+    let reason = "the message has more than 1048576 bytes";
+    assert_eq!(client.close_frame().await, (1009, reason.to_owned()));
+    assert_eq!(room.ended().await, Disconnect::new(1009, reason, Cause::Protocol));
+    room.lives(1).await;
+}

@@ -1,0 +1,178 @@
+//! RFC 6455, section 4: what a client must send, and what it gets.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use greenroom::{prelude::*, testing::LiveServer};
+use integration_tests::raw::{FIN, Raw, Request, TEXT, masked};
+use sha1::{Digest as _, Sha1};
+
+use super::{ask, serve};
+
+#[derive(NoEvents)]
+struct Echo;
+
+impl Consumer for Echo {
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        ctx.send_text(message.text()?)
+    }
+}
+
+fn echo() -> LiveServer {
+    serve(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))
+}
+
+fn good() -> Request {
+    Request::new("/echo/")
+}
+
+/// The accept of section 4.2.2, item 5.4, worked out by hand.
+fn accept_of(key: &str) -> String {
+    let hash = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    STANDARD.encode(hash)
+}
+
+#[actix_web::test]
+async fn a_browser_is_let_in() {
+    const KEY: &str = "mnwFxiOlctXFN/DeMt1Amg==";
+    let server = echo();
+    let host = server.address().to_string();
+    let request = good()
+        .and("Host", &host)
+        .with("Connection", "keep-alive, Upgrade")
+        .and("Pragma", "no-cache")
+        .and("Cache-Control", "no-cache")
+        .and(
+            "User-Agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0.0.0 Safari/537.36",
+        )
+        .and("Origin", &format!("http://{host}"))
+        .and("Accept-Encoding", "gzip, deflate, br, zstd")
+        .and("Accept-Language", "en-US,en;q=0.9")
+        .with("Sec-WebSocket-Key", KEY)
+        .and("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits");
+    let mut client = Raw::open(server.address()).await;
+    let response = client.ask(&request).await;
+    assert_eq!(response.status, 101, "{response:?}");
+    assert!(response.header("Upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")));
+    assert!(response.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")));
+    assert_eq!(response.header("Sec-WebSocket-Accept"), Some(accept_of(KEY).as_str()));
+    assert_eq!(
+        response.header("Sec-WebSocket-Extensions"),
+        None,
+        "compression is offered, and not agreed to"
+    );
+    assert_eq!(response.header("Sec-WebSocket-Protocol"), None);
+    assert_eq!((response.header("Content-Length"), response.header("Transfer-Encoding")), (None, None));
+
+    client.text("hello").await;
+    assert_eq!(client.next_text().await, "hello");
+}
+
+#[actix_web::test]
+async fn the_example_of_the_rfc() {
+    let response = ask(&echo(), &good()).await;
+    assert_eq!(response.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+}
+
+#[actix_web::test]
+async fn what_comes_in_one_packet_with_the_handshake_arrives() {
+    let server = echo();
+    let mut client = Raw::open(server.address()).await;
+    client.request_with(&good(), &masked(FIN | TEXT, b"first")).await;
+    assert_eq!(client.response().await.status, 101);
+    client.text("second").await;
+    assert_eq!(client.next_text().await, "first");
+    assert_eq!(client.next_text().await, "second");
+}
+
+#[actix_web::test]
+async fn names_and_tokens_in_any_case_are_read() {
+    let server = echo();
+    for request in [
+        good().without("Upgrade").and("upgrade", "WebSocket"),
+        good().with("Connection", "UPGRADE"),
+        good().with("Connection", "keep-alive ,  upgrade"),
+    ] {
+        assert_eq!(ask(&server, &request).await.status, 101, "{request:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_key_is_16_bytes_in_base64() {
+    let server = echo();
+    assert_eq!(ask(&server, &good().without("Sec-WebSocket-Key")).await.status, 400);
+    let short = STANDARD.encode([7; 15]);
+    let long = STANDARD.encode([7; 17]);
+    for key in ["", "x", &short, &long, "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25j!Q=="] {
+        let response = ask(&server, &good().with("Sec-WebSocket-Key", key)).await;
+        assert_eq!(response.status, 400, "{key:?}");
+        assert!(response.body.contains("Sec-WebSocket-Key"), "{response:?}");
+    }
+    let twice = good().and("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(ask(&server, &twice).await.status, 400);
+}
+
+#[actix_web::test]
+async fn only_version_13_is_spoken_and_the_answer_says_so() {
+    let server = echo();
+    let without = good().without("Sec-WebSocket-Version");
+    for request in [
+        without.clone(),
+        without.clone().and("Sec-WebSocket-Version", "8"),
+        good().and("Sec-WebSocket-Version", "8"),
+    ] {
+        let response = ask(&server, &request).await;
+        assert_eq!(response.status, 426, "{request:?}");
+        assert_eq!(response.header("Sec-WebSocket-Version"), Some("13"));
+    }
+}
+
+#[actix_web::test]
+async fn only_get_opens_a_websocket_and_the_answer_says_so() {
+    let server = echo();
+    for method in ["POST", "PUT", "DELETE", "PATCH"] {
+        let response = ask(&server, &good().method(method)).await;
+        assert_eq!((response.status, response.header("Allow")), (405, Some("GET")), "{method}");
+    }
+}
+
+#[actix_web::test]
+async fn the_connection_header_must_ask_for_the_upgrade() {
+    let server = echo();
+    for request in [good().without("Connection"), good().with("Connection", "keep-alive")] {
+        let response = ask(&server, &request).await;
+        assert_eq!(response.status, 400, "{request:?}");
+        assert!(response.body.contains("Connection: Upgrade"), "{response:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_plain_request_is_no_handshake() {
+    let server = echo();
+    for request in [good().without("Upgrade"), good().with("Upgrade", "h2c")] {
+        assert_eq!(ask(&server, &request).await.status, 404, "the application has no page here");
+    }
+}
+
+/// Rule: an unknown path is 404 before the upgrade; in Channels it is 500.
+#[actix_web::test]
+async fn an_unknown_path_is_404_whatever_else_is_wrong() {
+    let server = echo();
+    for path in ["/", "/echo", "/echo/more/", "/%ff/"] {
+        let good = Request::new(path);
+        for request in [good.clone(), good.clone().without("Sec-WebSocket-Key"), good.method("POST")] {
+            assert_eq!(ask(&server, &request).await.status, 404, "{request:?}");
+        }
+    }
+}
+
+/// What follows a handshake is no HTTP, so nothing can be asked after a refused one.
+#[actix_web::test]
+async fn a_refusal_ends_the_connection() {
+    let server = echo();
+    for request in [Request::new("/nowhere/"), good().with("Sec-WebSocket-Version", "8")] {
+        let mut client = Raw::open(server.address()).await;
+        let response = client.ask(&request).await;
+        assert_eq!(response.header("Connection"), Some("close"), "{response:?}");
+        client.ended().await;
+    }
+}
