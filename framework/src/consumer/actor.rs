@@ -404,7 +404,8 @@ struct Hook<'a> {
     connection: &'a Connection,
     /// Runs from the start of the hook.
     limit: Option<(Duration, bool)>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// With whether it measures the grace after the end.
+    timer: Option<(bool, Pin<Box<Sleep>>)>,
 }
 
 impl<'a> Hook<'a> {
@@ -429,12 +430,12 @@ impl<'a> Hook<'a> {
         self
     }
 
-    /// The time after which the hook, which is suspended, is cancelled.
-    fn current_limit(&self) -> Option<Duration> {
+    /// The time after which the hook, which is suspended, is cancelled, and whether the connection has ended.
+    fn current_limit(&self) -> Option<(Duration, bool)> {
         match self.limit {
-            Some((limit, false)) => Some(limit),
-            Some((limit, true)) if self.connection.is_connecting() => Some(limit),
-            _ => self.connection.grace_left(),
+            Some((limit, false)) => Some((limit, false)),
+            Some((limit, true)) if self.connection.is_connecting() => Some((limit, false)),
+            _ => self.connection.grace_left().map(|grace| (grace, true)),
         }
     }
 }
@@ -447,11 +448,13 @@ impl Future for Hook<'_> {
         if let Poll::Ready(done) = this.future.as_mut().poll(cx) {
             return Poll::Ready(Outcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
         }
-        let Some(limit) = this.current_limit() else {
+        let Some((limit, ended)) = this.current_limit() else {
             this.timer = None;
             return Poll::Pending;
         };
-        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        // Another limit than the timer was made for: the client left, or was answered.
+        this.timer = this.timer.take().filter(|(measures, _)| *measures == ended);
+        let (_, timer) = this.timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Outcome::Cancelled)
     }

@@ -98,6 +98,8 @@ impl Connection {
     pub(crate) fn gone(&self) {
         self.set_ending(Cause::Gone, CloseCode::ABNORMAL, ByteString::new());
         self.phase.set(Phase::Closing);
+        // Who still waits for an answer learns that there is none.
+        drop(self.answer.take());
         let mut outbox = self.outbox.borrow_mut();
         outbox.seal(None);
         outbox.clear();

@@ -336,7 +336,7 @@ impl Connection {
 
     /// Adds a message of the client; one that comes after our close frame is dropped (RFC 6455, section 1.4).
     pub(crate) fn push_input(&self, message: Message) {
-        if self.phase.get() == Phase::Open && self.ending.borrow().is_none() {
+        if self.phase.get() != Phase::Closing && self.ending.borrow().is_none() {
             self.input.borrow_mut().push(message);
         }
     }
