@@ -176,3 +176,12 @@ async fn a_refusal_ends_the_connection() {
         client.ended().await;
     }
 }
+
+#[actix_web::test]
+async fn control_bytes_in_a_header_are_400() {
+    // Upstream's list is 0x0b, 0x0c, 0x1c, 0x1d, 0x1e and 0x85; the last is no control byte on the wire.
+    for byte in ['\u{0}', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{7f}'] {
+        let response = ask(&echo(), &good().and("X-Name", &format!("a{byte}b"))).await;
+        assert_eq!(response.status, 400, "{byte:?}");
+    }
+}
