@@ -245,7 +245,7 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
     }
     let connection = Rc::clone(ctx.connection());
     let limit = connection.limits.connect_timeout;
-    let hook = Hook::new(&connection, consumer.connect(ctx)).while_connecting(limit);
+    let hook = Hook::new(&connection, async { consumer.connect(ctx).await }).while_connecting(limit);
     match hook.await {
         Outcome::Done(Ok(())) => {
             if connection.is_connecting() {
@@ -329,7 +329,9 @@ async fn serve<C: Consumer>(consumer: &mut C, ctx: &mut Context) {
             Next::Mail(Mail::Event(envelope)) => {
                 Hook::new(&connection, handle_event(consumer, &envelope, ctx)).await
             }
-            Next::Message(message) => Hook::new(&connection, consumer.receive(message, ctx)).await,
+            Next::Message(message) => {
+                Hook::new(&connection, async { consumer.receive(message, ctx).await }).await
+            }
         };
         match outcome {
             Outcome::Done(Ok(())) => {}
@@ -397,6 +399,8 @@ enum Outcome {
 }
 
 /// A running hook, which borrows the consumer: dropped, it gives the consumer back.
+///
+/// The hook is called in an `async` block: one that is a plain function may panic before it returns its future.
 ///
 /// Its future is boxed, so that the largest hook does not set the size of every idle connection.
 struct Hook<'a> {
