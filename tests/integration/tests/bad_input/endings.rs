@@ -42,7 +42,7 @@ async fn pings_and_neighbours_do_not_wait_for_a_hook() {
     assert_eq!(client.next_text().await, "I am here");
 }
 
-/// Rule 13: the client's code arrives. Mirrors Channels' test_websocket_communicator_disconnect.
+/// Rule 13: the client's code and reason arrive.
 #[actix_web::test]
 async fn a_close_frame_is_answered_with_its_code() {
     for (code, reason) in [(1000, ""), (1001, "the page is left"), (3000, ""), (4999, "bye")] {
