@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 
 use greenroom::{
-    Mount,
+    Limits, Mount,
     prelude::*,
     testing::{LiveServer, WebsocketCommunicator, pause},
 };
@@ -44,7 +44,8 @@ async fn a_worker_that_is_behind_costs_its_own_members_only_and_is_counted() {
     let (free, blocked) = mpsc::channel();
     let blocked = Arc::new(Mutex::new(blocked));
     let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Blocker(Arc::clone(&blocked))));
-    let mount = Mount::new(routes).unwrap();
+    // What waited arrives all at once: this is not about slow readers.
+    let mount = Mount::new(routes).unwrap().limits(Limits::new().outbox_size(64 << 20));
     let server = LiveServer::start(&mount, 1).unwrap();
     let mut member = Client::connect(&server, "/").await;
     member.send("block").await;
