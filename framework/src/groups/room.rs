@@ -35,12 +35,11 @@ pub(crate) async fn deliver_here(
 ) -> Option<Delivery> {
     // The future must be `Send`, so no hub may be held over an await: it is looked up anew at each step.
     let here = || find(|hub| Arc::ptr_eq(hub.queue(), queue));
-    let must_wait = {
+    {
         let hub = here()?;
-        hub.full.get() > 0 || queue.waiting.load(Relaxed) > 0
-    };
-    if !must_wait {
-        return here().map(|hub| hub.deliver(group, parcel));
+        if hub.full.get() == 0 && queue.waiting.load(Relaxed) == 0 {
+            return Some(hub.deliver(group, parcel));
+        }
     }
     let waiting = Waiting::new(Arc::clone(queue));
     let turn = turn(&*here()?, group);
