@@ -64,7 +64,8 @@ impl Connection {
         }
         let (has_mail, pressed) = {
             let inbox = self.inbox.borrow();
-            (!inbox.is_empty(), inbox.is_pressed())
+            // After the end events have no client to reach any more: only what it said is heard.
+            (cause.is_none() && !inbox.is_empty(), inbox.is_pressed())
         };
         let has_input = !self.input.borrow().is_empty() && self.may_take_input();
         if !has_mail && !has_input {
