@@ -128,7 +128,7 @@ impl Driver {
 
     fn poll_close_timer(&mut self, cx: &mut TaskContext<'_>) {
         let connection = &self.connection;
-        if !connection.is_closing() || connection.is_finished() {
+        if !connection.is_closing() || (connection.is_finished() && !connection.has_socket()) {
             return;
         }
         let timer = self
@@ -136,6 +136,7 @@ impl Driver {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(connection.limits.close_timeout)));
         if timer.as_mut().poll(cx).is_ready() {
             tracing::debug!(channel = %connection.channel_name(), "the client did not answer the close frame");
+            connection.cut();
             connection.finish();
         }
     }
@@ -166,11 +167,16 @@ impl ActorFuture<ConsumerActor> for Driver {
             connection.answer_close();
         }
         this.poll_close_timer(cx);
+        let sink = this.connection.poll_sink(cx);
         if this.hooks.is_some() || (this.input.is_some() && !this.connection.is_finished()) {
             return Poll::Pending;
         }
+        if sink.is_ready() {
+            this.connection.finish();
+            return sink;
+        }
         this.connection.finish();
-        Poll::Ready(())
+        this.connection.poll_sink(cx)
     }
 }
 

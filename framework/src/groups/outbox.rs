@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::transport::limits::{Limits, Overflow};
 
@@ -11,6 +11,8 @@ use crate::transport::limits::{Limits, Overflow};
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// Whether a part of the first frame was written: it must be written whole.
+    begun: bool,
     /// Set once the last frame was pushed: nothing is taken after it.
     sealed: bool,
 }
@@ -65,19 +67,55 @@ impl Outbox {
 
     /// Drops all that waits: its reader is gone, or too slow to be told more than why.
     pub(crate) fn clear(&mut self) {
-        self.frames = VecDeque::new();
-        self.bytes = 0;
+        let begun = self.frames.pop_front().filter(|_| self.begun);
+        self.bytes = begun.as_ref().map_or(0, Bytes::len);
+        self.frames = VecDeque::from_iter(begun);
     }
 
     /// Takes the oldest frame, for writing.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len();
+        self.begun = false;
+        self.give_back();
+        Some(frame)
+    }
+
+    /// What is to be written first.
+    pub(crate) fn front(&self) -> Option<&[u8]> {
+        self.frames.front().map(|frame| &**frame)
+    }
+
+    /// All that waits.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.frames.iter().map(|frame| &**frame)
+    }
+
+    /// Notes that so many bytes were written.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(front) = self.frames.front_mut() {
+            if written < front.len() {
+                front.advance(written);
+                self.begun |= written > 0;
+                break;
+            }
+            written -= front.len();
+            self.frames.pop_front();
+            self.begun = false;
+        }
+        self.give_back();
+    }
+
+    /// A burst must not cost its memory for the rest of the connection's life.
+    fn give_back(&mut self) {
         if self.frames.is_empty() && self.frames.capacity() > 64 {
-            // A burst must not cost its memory for the rest of the connection's life.
             self.frames = VecDeque::new();
         }
-        Some(frame)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
     }
 
     /// How many bytes wait.
@@ -85,8 +123,9 @@ impl Outbox {
         self.bytes
     }
 
+    /// Drops the oldest frame that is not on its way.
     fn drop_oldest(&mut self) -> bool {
-        let Some(frame) = self.frames.pop_front() else { return false };
+        let Some(frame) = self.frames.remove(usize::from(self.begun)) else { return false };
         self.bytes -= frame.len();
         true
     }

@@ -3,10 +3,13 @@
 pub(crate) mod application;
 mod mount;
 mod run;
+mod server;
 pub(crate) mod shutdown;
+mod takeover;
 
 pub use self::{
     mount::Mount,
     run::{Serve, run, run_with},
+    server::Server,
     shutdown::Drain,
 };

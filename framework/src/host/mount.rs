@@ -18,13 +18,19 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::{Drain, application::Application};
+use super::{Drain, application::Application, takeover};
 use crate::{
     Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
     layers::Layers,
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
-    transport::websocket::{handshake, reader::Reader},
+    transport::{
+        Input,
+        websocket::{
+            handshake,
+            reader::{Reader, SocketReader},
+        },
+    },
 };
 
 /// Consumers for an `actix_web::App`: routes, and what their consumers run with.
@@ -105,6 +111,10 @@ impl Mount {
         self
     }
 
+    pub(crate) fn drain_of(&self) -> &Drain {
+        &self.drain
+    }
+
     /// The default layer, for sending from elsewhere.
     #[must_use]
     pub fn default_layer(&self) -> &Layer {
@@ -178,13 +188,26 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
             return error.response();
         }
     };
+    let direct = takeover::is_possible(&request);
     // Nothing of actix's request is kept: its headers pin the read buffer.
     drop(request);
-    let input = |limits: &Limits| Box::new(Reader::new(payload, limits.message_size)) as Box<_>;
+    let input = |limits: &Limits| -> Box<dyn Input> {
+        if direct {
+            Box::new(SocketReader::new(limits.message_size))
+        } else {
+            Box::new(Reader::new(payload, limits.message_size))
+        }
+    };
     match application.open(&endpoint, scope, input).await {
         Ok((connection, accepted)) => {
-            let body = OutboxBody { connection };
-            offer.accept(accepted.subprotocol.as_deref(), accepted.headers).body(body)
+            let mut head = offer.accept(accepted.subprotocol.as_deref(), accepted.headers);
+            if direct {
+                let mut response = head.finish();
+                takeover::attach(&mut response, connection);
+                response
+            } else {
+                head.body(OutboxBody { connection })
+            }
         }
         Err(rejection) => rejection.into(),
     }

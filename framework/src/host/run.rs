@@ -12,16 +12,19 @@ use actix_web::{
 use super::Drain;
 
 /// How long the connections have to end before the server stops all the same.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A server that [`run`] takes: an [`HttpServer`] of actix-web.
+/// A server that [`run`] takes: an [`HttpServer`] of actix-web, or a [`Server`](crate::Server).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a server that can be run",
-    note = "give it an `actix_web::HttpServer` after `bind`, without `.run()`"
+    note = "give it a `greenroom::Server` or an `actix_web::HttpServer` after `bind`, without `.run()`"
 )]
 pub trait Serve {
     /// Sets what WebSockets need, and starts the server.
-    fn start(self) -> Server;
+    ///
+    /// # Errors
+    /// Where it cannot listen.
+    fn start(self) -> io::Result<Server>;
 }
 
 impl<F, I, S, B> Serve for HttpServer<F, I, S, B>
@@ -36,15 +39,17 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    fn start(self) -> Server {
-        self.disable_signals()
+    fn start(self) -> io::Result<Server> {
+        let server = self
+            .disable_signals()
             // Nagle's algorithm would hold small frames back for up to 40 ms.
             .tcp_nodelay(true)
             // Otherwise TCP stays open for a second after the close frame.
             .client_disconnect_timeout(Duration::ZERO)
             // Otherwise a client that leaves a request that waits goes unseen.
             .h1_allow_half_closed(false)
-            .run()
+            .run();
+        Ok(server)
     }
 }
 
@@ -70,7 +75,7 @@ pub async fn run(server: impl Serve) -> io::Result<()> {
 /// As [`run`].
 pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let server = server.start();
+    let server = server.start()?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
     tokio::select! {

@@ -31,7 +31,7 @@ impl LiveServer {
                     .shutdown_timeout(1)
                     .bind("127.0.0.1:0")?;
                 let address = server.addrs()[0];
-                let server = Serve::start(server);
+                let server = Serve::start(server)?;
                 // The starter waits for it, or has panicked.
                 let _ = sender.send((address, server.handle()));
                 server.await

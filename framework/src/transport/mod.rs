@@ -1,6 +1,7 @@
 //! The wires that consumers are reached by. Nothing above this module knows which one it is on.
 
 pub(crate) mod limits;
+pub(crate) mod socket;
 pub(crate) mod websocket;
 
 use std::{

@@ -6,7 +6,7 @@
 use actix_web::{App, HttpServer};
 use bytestring::ByteString;
 use clap::{Parser, ValueEnum};
-use greenroom::{Limits, Mount, middleware::AllowedHostsOriginValidator, prelude::*};
+use greenroom::{Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*};
 use serde::{Deserializer, Serializer};
 
 /// Measures greenroom: rooms and an echo, without any envelope.
@@ -119,9 +119,6 @@ impl Consumer for Echo {
 #[actix_web::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
-    if matches!(options.host, Host::Direct) {
-        return Err("--host direct: not yet; use --host mounted".into());
-    }
     // 10,000 connections need more than the usual 1,024 files.
     rlimit::increase_nofile_limit(u64::MAX)?;
 
@@ -133,10 +130,18 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20);
     let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
     let mount = Mount::new(routes)?.limits(limits);
-    let server = HttpServer::new(move || App::new().configure(mount.configure()))
-        .workers(options.workers)
-        .backlog(4096)
-        .max_connections(200_000)
-        .bind(("127.0.0.1", options.port))?;
-    Ok(greenroom::run(server).await?)
+    let address = ("127.0.0.1", options.port);
+    Ok(match options.host {
+        Host::Direct => {
+            greenroom::run(Server::of(mount).workers(options.workers).backlog(4096).bind(address)?).await?
+        }
+        Host::Mounted => {
+            let server = HttpServer::new(move || App::new().configure(mount.configure()))
+                .workers(options.workers)
+                .backlog(4096)
+                .max_connections(200_000)
+                .bind(address)?;
+            greenroom::run(server).await?
+        }
+    })
 }

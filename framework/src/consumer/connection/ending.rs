@@ -104,6 +104,7 @@ impl Connection {
         outbox.seal(None);
         outbox.clear();
         drop(outbox);
+        self.cut();
         self.finish();
     }
 

@@ -1,15 +1,17 @@
 //! What the hosting actor, the hub and the transport share of one connection.
 
 mod ending;
+mod sink;
 mod turn;
 
+use self::sink::Sink;
 pub(crate) use self::turn::Next;
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::Waker,
 };
 
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -92,14 +94,16 @@ pub(crate) struct Connection {
     answer: RefCell<Option<oneshot::Sender<Answer>>>,
     /// Woken when there is something for the driver.
     driver: RefCell<Option<Waker>>,
-    /// Woken when there is something to write, or nothing more will be.
-    writer: RefCell<Option<Waker>>,
-    /// Whether the writer waits to be woken.
+    /// Where frames are written to.
+    sink: RefCell<Sink>,
+    /// Whether the writer waits for the flush; it does not while the socket takes nothing.
     parked: Cell<bool>,
-    /// Whether the hub's flush will wake the writer.
+    /// Whether the hub's flush will run the writer.
     dirty: Cell<bool>,
     /// The transport is through: what waits is written, then the socket is closed.
     finished: Cell<bool>,
+    /// Whether the client's close frame was read.
+    client_closed: Cell<bool>,
     /// Counts the connection for the shutdown, until it is dropped.
     live: Live,
 }
@@ -133,10 +137,11 @@ impl Connection {
                 ended_at: Cell::default(),
                 answer: RefCell::new(Some(answer)),
                 driver: RefCell::default(),
-                writer: RefCell::default(),
+                sink: RefCell::default(),
                 parked: Cell::new(false),
                 dirty: Cell::new(false),
                 finished: Cell::new(false),
+                client_closed: Cell::new(false),
                 live,
             })
         })
@@ -226,51 +231,6 @@ impl Connection {
         Ok(true)
     }
 
-    /// Takes the next frame for the socket. `Ready(None)`: nothing more comes, close it.
-    pub(crate) fn poll_outbox(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
-        let popped = self.outbox.borrow_mut().pop();
-        match popped {
-            Some(frame) => {
-                // A consumer whose client reads again may go on with its messages.
-                if !self.input.borrow().is_empty() && self.outbox.borrow().bytes() <= self.limits.read_ahead {
-                    self.wake_driver();
-                }
-                Poll::Ready(Some(frame))
-            }
-            None if self.finished.get() => Poll::Ready(None),
-            None => {
-                self.parked.set(true);
-                let mut writer = self.writer.borrow_mut();
-                if !writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *writer = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Has the writer woken in the next flush. One that is not parked runs anyway.
-    fn mark_dirty(self: &Rc<Self>) {
-        if self.parked.get() && !self.dirty.get() {
-            self.dirty.set(true);
-            self.hub.mark_dirty(Rc::clone(self));
-        }
-    }
-
-    /// Wakes the writer for all that came since the last time.
-    pub(crate) fn flush(&self) {
-        self.dirty.set(false);
-        self.wake_writer();
-    }
-
-    fn wake_writer(&self) {
-        if self.parked.replace(false)
-            && let Some(waker) = &*self.writer.borrow()
-        {
-            waker.wake_by_ref();
-        }
-    }
-
     // --- what comes in from groups ---
 
     /// Passes a relayed frame on: straight to the outbox where that keeps the order, else through the inbox.
@@ -339,6 +299,11 @@ impl Connection {
         if self.phase.get() != Phase::Closing && self.ending.borrow().is_none() {
             self.input.borrow_mut().push(message);
         }
+    }
+
+    /// Notes that the client's close frame was read: nothing comes after it.
+    pub(crate) fn note_client_closed(&self) {
+        self.client_closed.set(true);
     }
 
     // --- memberships ---

@@ -61,6 +61,15 @@ impl Input<'_> {
         self.as_slice().is_empty()
     }
 
+    /// What is left, in memory of its own where the chunk is lent.
+    pub(super) fn take_rest(self) -> Bytes {
+        match self.source {
+            Source::Unique(chunk) => chunk.freeze(),
+            Source::Shared(chunk) => chunk,
+            Source::Slice(chunk) => Bytes::copy_from_slice(chunk),
+        }
+    }
+
     /// Drops what is left.
     pub(super) fn clear(&mut self) {
         self.source = Source::Slice(&[]);

@@ -1,6 +1,7 @@
 //! From arriving bytes to the connection's messages, pongs and end.
 
 use std::{
+    cell::RefCell,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -16,6 +17,14 @@ use crate::{
     consumer::connection::Connection,
     transport,
 };
+
+/// How much is read from a socket at once.
+const CHUNK_SIZE: usize = 64 << 10;
+
+thread_local! {
+    /// What the sockets of a worker are read into, one after the other.
+    static CHUNK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Reads frames from the chunks of a stream: actix's payload, or a test's.
 #[derive(Debug)]
@@ -53,35 +62,117 @@ where
                     }
                 },
             };
-            match self.decoder.decode(rest) {
-                Ok(Some(Item::Text(text))) => connection.push_input(Message::Text(text)),
-                Ok(Some(Item::Binary(bytes))) => connection.push_input(Message::Binary(bytes)),
-                Ok(Some(Item::Ping(payload))) => connection.pong(&payload),
-                Ok(Some(Item::Pong(_))) => {}
-                Ok(Some(Item::Close(frame))) => {
-                    if connection.is_closing() {
-                        // The answer to our close frame: the handshake is through.
-                        connection.finish();
-                    } else {
-                        let (code, reason) = frame.unwrap_or((CloseCode::NO_STATUS, "".into()));
-                        connection.client_ended(Cause::Client, code, reason);
-                    }
-                    return Poll::Ready(());
-                }
-                Ok(None) => self.rest = None,
-                Err(error) => {
-                    tracing::info!(
-                        channel = %connection.channel_name(),
-                        code = %error.close_code(),
-                        %error,
-                        "the client broke the protocol"
-                    );
-                    let reason = error.to_string().into();
-                    connection.client_ended(Cause::Protocol, error.close_code(), reason);
-                    return Poll::Ready(());
-                }
+            match take(&mut self.decoder, rest, connection) {
+                Taken::All => self.rest = None,
+                Taken::Item => {}
+                Taken::End => return Poll::Ready(()),
             }
         }
         Poll::Pending
     }
+}
+
+/// Reads frames from the connection's own socket, through one buffer a thread.
+///
+/// Between messages it holds nothing on the heap.
+#[derive(Debug)]
+pub(crate) struct SocketReader {
+    decoder: Decoder,
+    /// What is left of the last chunk, where the read-ahead bound stopped the decoder in it.
+    rest: Bytes,
+}
+
+impl SocketReader {
+    pub(crate) fn new(max_message: usize) -> Self {
+        Self { decoder: Decoder::new(Role::Server, max_message), rest: Bytes::new() }
+    }
+
+    /// Decodes a chunk as far as the connection takes it; false at the end.
+    fn feed(&mut self, mut input: Input<'_>, connection: &Rc<Connection>) -> bool {
+        while connection.wants_input() {
+            match take(&mut self.decoder, &mut input, connection) {
+                Taken::All => return true,
+                Taken::Item => {}
+                Taken::End => return false,
+            }
+        }
+        self.rest = input.take_rest();
+        true
+    }
+}
+
+impl transport::Input for SocketReader {
+    fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
+        while connection.wants_input() {
+            let going_on = if self.rest.is_empty() {
+                let fed = CHUNK.with_borrow_mut(|chunk| {
+                    chunk.resize(CHUNK_SIZE, 0);
+                    match connection.poll_socket(cx, chunk) {
+                        Poll::Pending => None,
+                        Poll::Ready(Ok(count @ 1..)) => {
+                            Some(self.feed(Input::from(&chunk[..count]), connection))
+                        }
+                        // How it broke makes no difference to anyone: the client is gone.
+                        Poll::Ready(Ok(_) | Err(_)) => {
+                            connection.gone();
+                            Some(false)
+                        }
+                    }
+                });
+                let Some(going_on) = fed else { return Poll::Pending };
+                going_on
+            } else {
+                let rest = std::mem::take(&mut self.rest);
+                self.feed(Input::from(rest), connection)
+            };
+            if !going_on {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// What became of a chunk.
+enum Taken {
+    /// The decoder has all of it.
+    All,
+    /// An item was taken from it.
+    Item,
+    /// Nothing more is to be read.
+    End,
+}
+
+/// Takes one item out of a chunk, and hands it to the connection.
+fn take(decoder: &mut Decoder, input: &mut Input<'_>, connection: &Rc<Connection>) -> Taken {
+    match decoder.decode(input) {
+        Ok(Some(Item::Text(text))) => connection.push_input(Message::Text(text)),
+        Ok(Some(Item::Binary(bytes))) => connection.push_input(Message::Binary(bytes)),
+        Ok(Some(Item::Ping(payload))) => connection.pong(&payload),
+        Ok(Some(Item::Pong(_))) => {}
+        Ok(Some(Item::Close(frame))) => {
+            connection.note_client_closed();
+            if connection.is_closing() {
+                // The answer to our close frame: the handshake is through.
+                connection.finish();
+            } else {
+                let (code, reason) = frame.unwrap_or((CloseCode::NO_STATUS, "".into()));
+                connection.client_ended(Cause::Client, code, reason);
+            }
+            return Taken::End;
+        }
+        Ok(None) => return Taken::All,
+        Err(error) => {
+            tracing::info!(
+                channel = %connection.channel_name(),
+                code = %error.close_code(),
+                %error,
+                "the client broke the protocol"
+            );
+            let reason = error.to_string().into();
+            connection.client_ended(Cause::Protocol, error.close_code(), reason);
+            return Taken::End;
+        }
+    }
+    Taken::Item
 }

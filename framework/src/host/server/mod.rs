@@ -1,0 +1,314 @@
+//! The direct host: consumers on sockets that their connections own.
+
+mod app;
+mod listener;
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_http::{Request, Response, body::MessageBody};
+use actix_server::ServerBuilder;
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
+use actix_web::{App, dev::AppConfig};
+
+use self::listener::Listener;
+use super::{
+    Drain, Mount,
+    run::{DRAIN_DEADLINE, Serve, run_with},
+};
+use crate::{
+    Layer, Limits,
+    routing::{ProtocolTypeRouter, RouteErrors},
+};
+
+/// A server of its own for consumers, and for an ordinary `App` beside them.
+///
+/// It does what a [`Mount`] in an [`HttpServer`](actix_web::HttpServer) does, with a fraction of the memory and less CPU: once a handshake has
+/// passed the App and its middleware, the connection owns its socket, and nothing of actix-web is kept for it.
+///
+/// ```no_run
+/// use greenroom::{Server, prelude::*};
+///
+/// #[derive(NoEvents)]
+/// struct Echo;
+/// impl Consumer for Echo {
+///     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+///         ctx.send_text(message.text()?.to_owned())
+///     }
+/// }
+///
+/// #[actix_web::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let routes = UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo));
+///     Ok(Server::new(routes)?.bind("127.0.0.1:8000")?.run().await?)
+/// }
+/// ```
+///
+/// It speaks HTTP/1.1. A 101 of the App that is not greenroom's, as of `actix-ws`, is answered 501 here: serve such
+/// handlers by the mounted host.
+#[must_use]
+pub struct Server {
+    mount: Mount,
+    app: Attach,
+    listeners: Vec<Listener>,
+    workers: Option<usize>,
+    settings: Settings,
+}
+
+/// Adds a listener to the server: what erases the type of the App.
+type Attach =
+    Arc<dyn Fn(Listener, ServerBuilder, &Settings, &Mount) -> io::Result<ServerBuilder> + Send + Sync>;
+
+/// What all listeners have in common.
+#[derive(Debug, Clone)]
+struct Settings {
+    backlog: i32,
+    request_timeout: Duration,
+    keep_alive: Duration,
+}
+
+impl Server {
+    /// For these routes, with a memory layer and the default limits.
+    ///
+    /// # Errors
+    /// As [`Mount::new`].
+    pub fn new(routes: impl Into<ProtocolTypeRouter>) -> Result<Self, RouteErrors> {
+        Ok(Self::of(Mount::new(routes)?))
+    }
+
+    /// For the routes, layers and limits of a mount.
+    pub fn of(mount: Mount) -> Self {
+        let settings = Settings {
+            backlog: 2048,
+            request_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(5),
+        };
+        let app = attach(|mount: &Mount| App::new().configure(mount.configure()));
+        Self { mount, app, listeners: Vec::new(), workers: None, settings }
+    }
+
+    /// As [`Mount::layer`].
+    pub fn layer(mut self, layer: impl Into<Layer>) -> Self {
+        self.mount = self.mount.layer(layer);
+        self
+    }
+
+    /// As [`Mount::layer_as`].
+    pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {
+        self.mount = self.mount.layer_as(alias, layer);
+        self
+    }
+
+    /// As [`Mount::limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.mount = self.mount.limits(limits);
+        self
+    }
+
+    /// As [`Mount::drain`].
+    pub fn drain(mut self, drain: Drain) -> Self {
+        self.mount = self.mount.drain(drain);
+        self
+    }
+
+    /// The default layer, for sending from elsewhere.
+    #[must_use]
+    pub fn default_layer(&self) -> &Layer {
+        self.mount.default_layer()
+    }
+
+    /// Takes an App of your own, with its middleware and data, instead of one of the routes only.
+    ///
+    /// `app` is called with the mount, once for each worker and listener; give it to the App:
+    ///
+    /// ```no_run
+    /// use actix_web::{App, middleware::DefaultHeaders};
+    /// # use greenroom::{Server, UrlRouter};
+    /// # fn server() -> Result<Server, Box<dyn std::error::Error>> {
+    /// # let routes = UrlRouter::new();
+    /// let server = Server::new(routes)?.app(|mount| {
+    ///     App::new().wrap(DefaultHeaders::new().add(("X-Served-By", "me"))).configure(mount.configure())
+    /// });
+    /// # Ok(server) }
+    /// ```
+    pub fn app<F, I, S, B>(mut self, app: F) -> Self
+    where
+        F: Fn(&Mount) -> I + Send + Sync + 'static,
+        I: IntoServiceFactory<S, Request> + 'static,
+        S: ServiceFactory<Request, Config = AppConfig> + 'static,
+        S::Error: Into<actix_web::Error> + 'static,
+        S::InitError: fmt::Debug,
+        S::Response: Into<Response<B>> + 'static,
+        <S::Service as Service<Request>>::Future: 'static,
+        S::Service: 'static,
+        B: MessageBody + 'static,
+    {
+        self.app = attach(app);
+        self
+    }
+
+    /// Listens on every TCP address that a name stands for. Call it for each further one.
+    ///
+    /// # Errors
+    /// Where an address cannot be bound, as when it is in use.
+    pub fn bind(mut self, addresses: impl ToSocketAddrs) -> io::Result<Self> {
+        self.listeners.extend(listener::bind(addresses)?.into_iter().map(Listener::Tcp));
+        Ok(self)
+    }
+
+    /// Listens on a socket that is bound already.
+    pub fn listen(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(Listener::Tcp(listener));
+        self
+    }
+
+    /// Listens with TLS on every TCP address that a name stands for.
+    ///
+    /// Protocols that the configuration offers beside `http/1.1` (ALPN) are taken out. A handshake that takes longer than
+    /// [`request_timeout`](Self::request_timeout) is cut.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    #[cfg(feature = "rustls")]
+    pub fn bind_rustls(
+        mut self,
+        addresses: impl ToSocketAddrs,
+        mut config: tokio_rustls::rustls::ServerConfig,
+    ) -> io::Result<Self> {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listeners = listener::bind(addresses)?;
+        self.listeners.extend(listeners.into_iter().map(|one| Listener::Tls(one, acceptor.clone())));
+        Ok(self)
+    }
+
+    /// Listens on a Unix socket. A file that an ended server has left there is replaced.
+    ///
+    /// # Errors
+    /// Where the path cannot be bound, as when another server listens there.
+    #[cfg(unix)]
+    pub fn bind_unix(mut self, path: impl AsRef<std::path::Path>) -> io::Result<Self> {
+        self.listeners.push(Listener::Unix(listener::bind_unix(path.as_ref())?));
+        Ok(self)
+    }
+
+    /// Listens on the sockets that the process was started with, TCP and Unix: those of systemd's socket activation and of
+    /// `systemfd`, from file descriptor 3 on (`LISTEN_FDS`). A new process can so take over without a refused connection.
+    ///
+    /// # Errors
+    /// Where there is none.
+    #[cfg(unix)]
+    pub fn listen_inherited(mut self) -> io::Result<Self> {
+        let mut inherited = listenfd::ListenFd::from_env();
+        for index in 0..inherited.len() {
+            // Taken as TCP it is kept where it is no TCP socket.
+            let listener = match inherited.take_tcp_listener(index) {
+                Ok(listener) => listener.map(Listener::Tcp),
+                Err(_) => inherited.take_unix_listener(index)?.map(Listener::Unix),
+            };
+            self.listeners.extend(listener);
+        }
+        if self.listeners.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "no socket was inherited: LISTEN_FDS is not set for this process",
+            ));
+        }
+        Ok(self)
+    }
+
+    /// The TCP addresses that it listens on.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(Listener::address).collect()
+    }
+
+    /// How many worker threads serve connections, 1 to 512. Default: one a core.
+    ///
+    /// # Panics
+    /// For another number.
+    pub fn workers(mut self, count: usize) -> Self {
+        assert!((1..=512).contains(&count), "a server has 1 to 512 workers");
+        self.workers = Some(count);
+        self
+    }
+
+    /// How many connections may wait to be accepted. Default 2,048; the system's own limit (`somaxconn`) counts too.
+    pub fn backlog(mut self, count: u16) -> Self {
+        self.settings.backlog = count.into();
+        self
+    }
+
+    /// How long a client may take to send the head of its first request, and for a TLS handshake. Default 5 s; then it
+    /// is answered 408 and the socket is closed.
+    pub fn request_timeout(mut self, time: Duration) -> Self {
+        self.settings.request_timeout = time;
+        self
+    }
+
+    /// How long an HTTP connection may be idle between requests. Default 5 s. WebSockets have [`Limits`] of their own.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.settings.keep_alive = time;
+        self
+    }
+
+    /// Runs until SIGINT or SIGTERM, then drains: see [`run`](crate::run).
+    ///
+    /// # Errors
+    /// As [`run`](crate::run), and where there is nothing to listen on.
+    pub async fn run(self) -> io::Result<()> {
+        let drain = self.mount.drain_of().clone();
+        run_with(self, drain, DRAIN_DEADLINE).await
+    }
+}
+
+impl Serve for Server {
+    fn start(self) -> io::Result<actix_server::Server> {
+        if self.listeners.is_empty() {
+            let text = "the server has nothing to listen on: call bind before run";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        // Sockets that were taken over are not counted by actix-server: connections have a limit of their own.
+        let mut builder = actix_server::Server::build().disable_signals();
+        if let Some(workers) = self.workers {
+            builder = builder.workers(workers);
+        }
+        for listener in self.listeners {
+            builder = (self.app)(listener, builder, &self.settings, &self.mount)?;
+        }
+        Ok(builder.run())
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("mount", &self.mount)
+            .field("listeners", &self.listeners)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+fn attach<F, I, S, B>(app: F) -> Attach
+where
+    F: Fn(&Mount) -> I + Send + Sync + 'static,
+    I: IntoServiceFactory<S, Request> + 'static,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let app = Arc::new(app);
+    Arc::new(move |listener, builder, settings, mount| {
+        let (app, mount) = (Arc::clone(&app), mount.clone());
+        listener.attach(builder, settings, move || app(&mount))
+    })
+}

@@ -1,0 +1,186 @@
+//! How a handshake that passed an App becomes a connection with a socket of its own.
+//!
+//! actix-http hands every upgrade request to this service, with its socket. The request goes through the App, marked;
+//! a response that carries [`Opened`] leads to the takeover, any other is written as it is.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_codec::{Encoder as _, Framed};
+use actix_http::{
+    ConnectionType, HttpMessage as _, Request, Response, StatusCode,
+    body::{BodySize, MessageBody},
+    h1::{Codec, Message},
+};
+use actix_service::Service;
+use actix_web::HttpResponse;
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
+    time::timeout,
+};
+
+use crate::{consumer::connection::Connection, transport::socket::Socket};
+
+/// How many bytes a client may send behind its handshake before that is answered; no more are read.
+const AHEAD: usize = 16 << 10;
+/// How long a client may take to read the answer to its handshake.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Marks a request whose socket can be taken over.
+#[derive(Debug, Clone, Copy)]
+struct CanTakeOver;
+
+/// Whether the socket of a request can be taken over: it came through the direct host.
+pub(super) fn is_possible(request: &actix_web::HttpRequest) -> bool {
+    request.extensions().contains::<CanTakeOver>()
+}
+
+/// An accepted connection on its way to its socket. Dropped on the way, as by a middleware, its client is gone.
+struct Opened(Option<Rc<Connection>>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.gone();
+        }
+    }
+}
+
+/// Adds to a 101 the connection that it opens.
+pub(super) fn attach(response: &mut HttpResponse, connection: Rc<Connection>) {
+    response.extensions_mut().insert(Rc::new(Opened(Some(connection))));
+}
+
+/// Answers one upgrade request.
+pub(super) async fn upgrade<S, B>(app: Rc<S>, request: Request, framed: Framed<Socket, Codec>)
+where
+    S: Service<Request>,
+    S::Error: Into<Response<actix_http::body::BoxBody>>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody,
+{
+    let parts = framed.into_parts();
+    let (mut socket, mut codec, mut ahead) = (parts.io, parts.codec, parts.read_buf);
+    request.extensions_mut().insert(CanTakeOver);
+    let answer = {
+        let mut call = pin!(app.call(request));
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            // Nobody waits for the answer any more: dropping the call tells the consumer.
+            poll_left(&mut socket, cx, &mut ahead).map(|()| None)
+        })
+        .await
+    };
+    let mut out = parts.write_buf;
+    let result = match answer {
+        None => return,
+        Some(Ok(response)) => {
+            let mut response: Response<B> = response.into();
+            let opened = response.extensions_mut().remove::<Rc<Opened>>();
+            match opened.and_then(Rc::into_inner).and_then(|mut opened| opened.0.take()) {
+                Some(connection) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return open(connection, socket, &mut codec, response.drop_body(), out, &ahead).await;
+                }
+                Some(connection) => {
+                    // A middleware changed its mind.
+                    connection.gone();
+                    answer_with(&mut socket, &mut codec, response, &mut out).await
+                }
+                None if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    tracing::error!("an upgrade that is not greenroom's cannot be served by its server");
+                    let error = Response::new(StatusCode::NOT_IMPLEMENTED);
+                    answer_with(&mut socket, &mut codec, error, &mut out).await
+                }
+                None => answer_with(&mut socket, &mut codec, response, &mut out).await,
+            }
+        }
+        Some(Err(error)) => answer_with(&mut socket, &mut codec, error.into(), &mut out).await,
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "the answer to a handshake did not reach its client");
+    }
+}
+
+/// Reads ahead, to see whether the client leaves. Ready when it has.
+fn poll_left(socket: &mut Socket, cx: &mut Context<'_>, ahead: &mut BytesMut) -> Poll<()> {
+    let mut chunk = [0; 512];
+    while ahead.len() < AHEAD {
+        let mut buffer = ReadBuf::new(&mut chunk);
+        let read = ready!(Pin::new(&mut *socket).poll_read(cx, &mut buffer));
+        if read.is_err() || buffer.filled().is_empty() {
+            return Poll::Ready(());
+        }
+        ahead.extend_from_slice(buffer.filled());
+    }
+    Poll::Pending
+}
+
+/// Writes the 101, and gives the connection its socket.
+async fn open(
+    connection: Rc<Connection>,
+    mut socket: Socket,
+    codec: &mut Codec,
+    head: Response<()>,
+    mut out: BytesMut,
+    ahead: &[u8],
+) {
+    let mut opened = Opened(Some(connection));
+    let written = match codec.encode(Message::Item((head, BodySize::None)), &mut out) {
+        Ok(()) => write(&mut socket, &out).await,
+        Err(error) => Err(error),
+    };
+    match (written, opened.0.take()) {
+        (Ok(()), Some(connection)) => {
+            // Copied: what is left of actix's buffer would keep the whole of it.
+            connection.take_over(socket.with_ahead(bytes::Bytes::copy_from_slice(ahead)));
+        }
+        (_, connection) => opened.0 = connection,
+    }
+}
+
+/// Writes a response that opens nothing, and closes the socket.
+async fn answer_with<B: MessageBody>(
+    socket: &mut Socket,
+    codec: &mut Codec,
+    mut response: Response<B>,
+    out: &mut BytesMut,
+) -> io::Result<()> {
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    let (head, body) = response.into_parts();
+    let size = body.size();
+    codec.encode(Message::Item((head, size)), out)?;
+    if !size.is_eof() {
+        let mut body = pin!(body);
+        while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+            let chunk = chunk.map_err(|error| io::Error::other(error.into().to_string()))?;
+            codec.encode(Message::Chunk(Some(chunk)), out)?;
+            write(socket, out).await?;
+            out.clear();
+        }
+        codec.encode(Message::Chunk(None), out)?;
+    }
+    write(socket, out).await?;
+    socket.shutdown().await?;
+    // Closed with bytes unread, TCP would reset the connection and could take the answer with it.
+    let mut rest = [0; 512];
+    let drained = async { while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+    let _ = timeout(Duration::from_secs(1), drained).await;
+    Ok(())
+}
+
+async fn write(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
+    timeout(ANSWER_TIMEOUT, async {
+        socket.write_all(bytes).await?;
+        socket.flush().await
+    })
+    .await?
+}
