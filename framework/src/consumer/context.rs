@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     ConsumerActor,
-    actor::AddressSlot,
+    actor::Address,
     connection::{Accepted, Answer, Connection},
     handle::{Handle, Tasks, Timer},
 };
@@ -30,7 +30,7 @@ pub struct Context {
     scope: Box<Scope>,
     layers: Layers,
     layer: Layer,
-    address: AddressSlot,
+    address: Address,
     tasks: Tasks,
 }
 
@@ -63,15 +63,11 @@ impl Accept {
 
 impl Context {
     pub(crate) fn new(connection: Rc<Connection>, scope: Box<Scope>, layers: Layers, layer: Layer) -> Self {
-        Self { connection, scope, layers, layer, address: AddressSlot::default(), tasks: Tasks::default() }
+        Self { connection, scope, layers, layer, address: Address::default(), tasks: Tasks::default() }
     }
 
     pub(crate) fn connection(&self) -> &Rc<Connection> {
         &self.connection
-    }
-
-    pub(crate) fn address_slot(&self) -> AddressSlot {
-        Rc::clone(&self.address)
     }
 
     /// Accepts the connection, without a subprotocol.
@@ -254,15 +250,12 @@ impl Context {
         &self.scope
     }
 
-    /// The address of the actor that hosts this consumer.
+    /// The address of the actor that this consumer is.
     ///
     /// Any actor can [`Deliver`](crate::consumer::Deliver) events to it.
-    ///
-    /// # Panics
-    /// Never in a hook: the address is set before the first one runs.
     #[must_use]
     pub fn address(&self) -> Addr<ConsumerActor> {
-        self.address.get().expect("set when the actor started").clone()
+        self.address.of(&self.connection)
     }
 
     /// A sender for this connection that tasks can keep.

@@ -1,10 +1,12 @@
 //! The [`Consumer`] trait: what a program does with one connection.
 
-pub(crate) mod actor;
+mod actor;
 pub(crate) mod connection;
 mod context;
+pub(crate) mod driver;
 mod handle;
 mod json;
+mod life;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},

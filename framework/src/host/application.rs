@@ -8,8 +8,9 @@ use super::shutdown::{Drain, Live};
 use crate::{
     Consumer, Result, Scope,
     consumer::{
-        Context, actor,
+        Context,
         connection::{Accepted, Answer, Connection},
+        driver,
     },
     error::MisuseError,
     groups::{fan_out::Class, worker},
@@ -94,7 +95,7 @@ impl Start {
         let (sender, answer) = oneshot::channel();
         let connection = Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender);
         let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
-        actor::start(make, context, self.input);
+        driver::start(make, context, self.input);
         Ok(Some(Starting { connection: Some(connection), answer }))
     }
 }

@@ -12,28 +12,31 @@ use crate::{
     middleware::Rejection,
 };
 
+/// How a connection ended, and since when: the start of the hooks' grace.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) how: Disconnect,
+    at: Instant,
+}
+
 impl Connection {
     /// Whether the connection has ended, or is about to: nothing can be sent to it any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ending.borrow().is_some()
+        self.ending.get().is_some()
     }
 
     /// How long hooks may still run: all that are left share one grace period.
     pub(crate) fn grace_left(&self) -> Option<Duration> {
-        Some(self.limits.disconnect_grace.saturating_sub(self.ended_at.get()?.elapsed()))
+        Some(self.limits.disconnect_grace.saturating_sub(self.ending.get()?.at.elapsed()))
     }
 
     pub(crate) fn ending(&self) -> Option<Disconnect> {
-        self.ending.borrow().clone()
+        self.ending.get().map(|ending| ending.how.clone())
     }
 
     pub(super) fn set_ending(&self, cause: Cause, code: CloseCode, reason: ByteString) {
-        let mut ending = self.ending.borrow_mut();
-        if ending.is_none() {
-            *ending = Some(Disconnect { code, reason, cause });
-            self.ended_at.set(Some(Instant::now()));
-        }
-        drop(ending);
+        self.ending
+            .get_or_init(|| Box::new(Ending { how: Disconnect { code, reason, cause }, at: Instant::now() }));
         self.wake_driver();
     }
 
@@ -80,7 +83,7 @@ impl Connection {
         if self.phase.get() != Phase::Open {
             return;
         }
-        let frame = match &*self.ending.borrow() {
+        let frame = match self.ending.get().map(|ending| &ending.how) {
             // Its own code comes back, without the reason (RFC 6455, section 5.5.1).
             Some(Disconnect { cause: Cause::Client, code, .. }) => self.class.wire().encode_close(*code, ""),
             Some(Disconnect { cause: Cause::Protocol, code, reason }) => {

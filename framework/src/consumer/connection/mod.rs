@@ -4,11 +4,11 @@ mod ending;
 mod sink;
 mod turn;
 
-use self::sink::Sink;
 pub(crate) use self::turn::Next;
+use self::{ending::Ending, sink::Sink};
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -18,11 +18,11 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use crate::{
     ChannelName, Envelope, GroupName, Message,
-    close::{Cause, CloseCode, Disconnect},
+    close::{Cause, CloseCode},
     error::Closed,
     groups::{
         fan_out::Class,
@@ -88,12 +88,10 @@ pub(crate) struct Connection {
     outbox: RefCell<Outbox>,
     memberships: RefCell<SmallVec<[Membership; 1]>>,
     /// How the connection ended: the first cause stays.
-    ending: RefCell<Option<Disconnect>>,
-    /// Since when it has an ending: the start of the hooks' grace.
-    ended_at: Cell<Option<Instant>>,
-    answer: RefCell<Option<oneshot::Sender<Answer>>>,
+    ending: OnceCell<Box<Ending>>,
+    answer: Cell<Option<oneshot::Sender<Answer>>>,
     /// Woken when there is something for the driver.
-    driver: RefCell<Option<Waker>>,
+    driver: Cell<Option<Waker>>,
     /// Where frames are written to.
     sink: RefCell<Sink>,
     /// Whether the writer waits for the flush; it does not while the socket takes nothing.
@@ -133,10 +131,9 @@ impl Connection {
                 input: RefCell::default(),
                 outbox: RefCell::default(),
                 memberships: RefCell::default(),
-                ending: RefCell::default(),
-                ended_at: Cell::default(),
-                answer: RefCell::new(Some(answer)),
-                driver: RefCell::default(),
+                ending: OnceCell::new(),
+                answer: Cell::new(Some(answer)),
+                driver: Cell::default(),
                 sink: RefCell::default(),
                 parked: Cell::new(false),
                 dirty: Cell::new(false),
@@ -296,7 +293,7 @@ impl Connection {
 
     /// Adds a message of the client; one that comes after our close frame is dropped (RFC 6455, section 1.4).
     pub(crate) fn push_input(&self, message: Message) {
-        if self.phase.get() != Phase::Closing && self.ending.borrow().is_none() {
+        if self.phase.get() != Phase::Closing && !self.has_ended() {
             self.input.borrow_mut().push(message);
         }
     }

@@ -24,16 +24,16 @@ impl Connection {
     pub(crate) fn begin_turn(&self, cx: &Context<'_>) {
         self.ran.set(self.hub.pass());
         self.turn.set((0, self.turn.get().1));
-        let mut driver = self.driver.borrow_mut();
-        if !driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *driver = Some(cx.waker().clone());
-        }
+        let known = self.driver.take();
+        let same = known.filter(|waker| waker.will_wake(cx.waker()));
+        self.driver.set(Some(same.unwrap_or_else(|| cx.waker().clone())));
     }
 
     pub(crate) fn wake_driver(&self) {
-        // The waker is the actor's task: woken, it is queued, and runs nothing here.
-        if let Some(waker) = &*self.driver.borrow() {
+        // The waker is the driver's task: woken, it is queued, and runs nothing here.
+        if let Some(waker) = self.driver.take() {
             waker.wake_by_ref();
+            self.driver.set(Some(waker));
         }
     }
 
@@ -54,7 +54,7 @@ impl Connection {
     /// What to do next: the client's messages first (rule 7), but fairly.
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Next> {
         let (hooks, in_a_row) = self.turn.get();
-        let cause = self.ending.borrow().as_ref().map(|ending| ending.cause);
+        let cause = self.ending.get().map(|ending| ending.how.cause);
         if let Some(cause) = cause {
             // What a client said before it left is still heard; all else ends at once.
             let heard = matches!(cause, Cause::Client | Cause::Gone | Cause::Protocol);

@@ -1,0 +1,319 @@
+//! A consumer's life: `connect`, then one hook at a time, then `disconnect`, whatever happens.
+
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::time::Sleep;
+
+use super::{
+    Consumer, Context, Handled,
+    connection::{Connection, Next},
+};
+use crate::{
+    Envelope, EventError, Result, Scope,
+    close::{Cause, CloseCode, Disconnect},
+    error::{AcceptConnection, Closed, DenyConnection, Error, InputError, StopConsumer},
+    groups::inbox::Mail,
+    middleware::Rejection,
+};
+
+/// Leaves the hub on every way out, the drop of an unfinished future included.
+struct Attached(Rc<Connection>);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        drop(self.0.leave_all());
+        if !self.0.has_ended() {
+            // The worker's runtime ends under us: nothing can be sent any more.
+            self.0.gone();
+        }
+    }
+}
+
+/// A consumer's whole life: one hook at a time, and `disconnect` exactly once at the end.
+///
+/// What runs once, and every hook, is boxed while it runs: an idle connection holds neither.
+pub(super) fn live<C: Consumer>(
+    make: impl FnOnce(&Scope) -> Result<C>,
+    mut ctx: Context,
+) -> impl Future<Output = ()> {
+    // Not an `async fn`: that would keep its arguments twice.
+    async move {
+        let attached = Attached(Rc::clone(ctx.connection()));
+        let made = guard(|| make(ctx.scope()));
+        let mut consumer = match made {
+            Ok(consumer) => consumer,
+            Err(error) => return fail_connect(&ctx, &error),
+        };
+        match Box::pin(connect(&mut consumer, &mut ctx)).await {
+            Ok(()) => {
+                while let Some(next) = next(ctx.connection()).await {
+                    let connection = Rc::clone(ctx.connection());
+                    let outcome = match next {
+                        Next::Message(message) => {
+                            let hook = async { consumer.receive(message, &mut ctx).await };
+                            Box::pin(run(&connection, Limit::Grace, hook)).await
+                        }
+                        Next::Mail(Mail::Event(envelope)) => {
+                            let hook = handle_event(&mut consumer, envelope, &mut ctx);
+                            Box::pin(run(&connection, Limit::Grace, hook)).await
+                        }
+                        Next::End | Next::Mail(Mail::Frame(_)) => break,
+                    };
+                    if !go_on::<C>(&connection, outcome) {
+                        break;
+                    }
+                }
+            }
+            Err(error) => fail_connect(&ctx, &error),
+        }
+        Box::pin(end(consumer, ctx, attached)).await;
+    }
+}
+
+/// Waits for the next thing that a hook has to run for; `None` at the end.
+async fn next(connection: &Rc<Connection>) -> Option<Next> {
+    connection.set_busy(false);
+    loop {
+        let next = poll_fn(|cx| connection.poll_next(cx)).await;
+        connection.set_busy(true);
+        match next {
+            Next::End => return None,
+            // Ended in between: the frame has nowhere to go.
+            Next::Mail(Mail::Frame(frame)) => drop(connection.write(frame)),
+            next => return Some(next),
+        }
+        connection.set_busy(false);
+    }
+}
+
+/// Takes the outcome of a hook; false where no other may follow.
+fn go_on<C>(connection: &Connection, outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Done(Ok(())) => true,
+        Outcome::Done(Err(error)) => {
+            fail(connection, &error);
+            true
+        }
+        Outcome::Cancelled => {
+            tracing::warn!(
+                grace = ?connection.limits.disconnect_grace,
+                consumer = std::any::type_name::<C>(),
+                "a hook still ran after its connection had ended, and was cancelled"
+            );
+            false
+        }
+    }
+}
+
+/// Leaves the groups, answers the client's close and runs `disconnect`.
+async fn end<C: Consumer>(mut consumer: C, mut ctx: Context, attached: Attached) {
+    let connection = Rc::clone(ctx.connection());
+    connection.answer_close();
+    log_end(&connection);
+    let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
+    drop(attached);
+    connection.set_busy(true);
+    let hook = async {
+        consumer.disconnect(reason, &mut ctx).await;
+        Ok(())
+    };
+    let limit = connection.limits.disconnect_grace;
+    match run(&connection, Limit::Whole(limit), hook).await {
+        Outcome::Done(Ok(())) => {}
+        Outcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
+        Outcome::Cancelled => {
+            tracing::warn!(
+                ?limit,
+                consumer = std::any::type_name::<C>(),
+                "disconnect took too long and was cancelled"
+            );
+        }
+    }
+    // The consumer's own drop may panic; its membership and its tasks are gone by then.
+    drop(ctx);
+    let dropped = guard(|| {
+        drop(consumer);
+        Ok(())
+    });
+    if let Err(error) = dropped {
+        tracing::error!(%error, "the consumer failed when it was dropped");
+    }
+}
+
+/// Joins the consumer's own groups and runs `connect`, up to its limit.
+async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()> {
+    for group in guard(|| Ok(consumer.groups()))? {
+        ctx.group_add(&group).await?;
+    }
+    let connection = Rc::clone(ctx.connection());
+    let limit = connection.limits.connect_timeout;
+    let hook = async { consumer.connect(ctx).await };
+    match run(&connection, Limit::Connecting(limit), hook).await {
+        Outcome::Done(Ok(())) => {
+            if connection.is_connecting() {
+                tracing::info!("connect returned without accept: rejected with 403");
+                ctx.reject(Rejection::forbidden())?;
+            }
+            Ok(())
+        }
+        Outcome::Done(Err(error)) if error.is::<AcceptConnection>() && connection.is_connecting() => {
+            ctx.accept()
+        }
+        Outcome::Done(Err(error)) => Err(error),
+        Outcome::Cancelled => {
+            if connection.is_connecting() {
+                tracing::warn!(
+                    ?limit,
+                    consumer = std::any::type_name::<C>(),
+                    "connect took too long and was cancelled"
+                );
+                ctx.reject(Rejection::unavailable("the server is busy, try again later"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Ends a connection whose `connect` failed.
+fn fail_connect(ctx: &Context, error: &Error) {
+    let connection = ctx.connection();
+    if !connection.is_connecting() {
+        return fail(connection, error);
+    }
+    let rejection = if error.is::<DenyConnection>() || error.is::<StopConsumer>() {
+        Rejection::forbidden()
+    } else {
+        tracing::error!(%error, "connect failed: rejected with 500");
+        Rejection::internal()
+    };
+    // Answered in between: by the end of the server.
+    let _ = ctx.reject(rejection);
+}
+
+/// Ends a connection after a failed hook, with the code that says whose fault it was.
+fn fail(connection: &Connection, error: &Error) {
+    let channel = connection.channel_name();
+    if error.is::<StopConsumer>() {
+        connection.end(Cause::Consumer, CloseCode::NORMAL, "");
+    } else if error.is::<Closed>() && connection.has_ended() {
+        tracing::debug!(%channel, "a hook sent to a connection that had ended");
+    } else if let Some(input) = error.downcast_ref::<InputError>() {
+        tracing::info!(%channel, %error, "the client sent what the consumer cannot read");
+        connection.end(Cause::Error, CloseCode::INVALID_DATA, &input.to_string());
+    } else {
+        tracing::error!(%channel, %error, "a hook failed, its connection ends");
+        connection.end(Cause::Error, CloseCode::INTERNAL, "");
+    }
+}
+
+/// Logs an end that no hook and no client asked for.
+fn log_end(connection: &Connection) {
+    if connection.ending().is_some_and(|ending| ending.cause == Cause::TooSlow) {
+        let (channel, limit) = (connection.channel_name(), connection.limits.outbox_size);
+        tracing::warn!(%channel, limit, "the client read too slowly and its outbox was full: closed with 1013");
+    }
+}
+
+/// Hands one event to its handler, or relays it where it came past the groups.
+async fn handle_event<C: Consumer>(consumer: &mut C, envelope: Envelope, ctx: &mut Context) -> Result<()> {
+    let handled = match consumer.handle_event(&envelope, ctx).await {
+        Ok(handled) => handled == Handled::Yes,
+        Err(error) => match error.downcast_ref::<EventError>() {
+            // Another program's event of a known name with other fields must not end the connection.
+            Some(unfit @ EventError::Fields { name, .. }) if !C::STRICT && name == envelope.name() => {
+                tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
+                false
+            }
+            _ => return Err(error),
+        },
+    };
+    if handled {
+        return Ok(());
+    }
+    ctx.connection().hub().directory().counters.unhandled.one();
+    if C::STRICT {
+        return Err(Error::msg(format!("no handler for message type {:?}", envelope.name())));
+    }
+    tracing::debug!(
+        event = envelope.name(),
+        consumer = std::any::type_name::<C>(),
+        "no handler for an event"
+    );
+    Ok(())
+}
+
+/// Calls user code that is not a future, and makes a panic an error.
+fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+/// The error of a panic. The panic hook has printed its place already.
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".to_owned());
+    Error::msg(format!("a hook panicked: {text}"))
+}
+
+/// How a hook ended.
+enum Outcome {
+    /// It ran over its limit, or over its grace after the connection ended.
+    Cancelled,
+    Done(Result<()>),
+}
+
+/// When a hook is cancelled.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// When it takes longer, whatever the connection does.
+    Whole(Duration),
+    /// When it has not answered the handshake in this time; then as [`Grace`](Self::Grace).
+    Connecting(Duration),
+    /// When it still runs at the end of the grace that begins with the connection's end.
+    Grace,
+}
+
+impl Limit {
+    /// The time after which the hook, which is suspended, is cancelled, and whether that is the grace.
+    fn current(self, connection: &Connection) -> Option<(Duration, bool)> {
+        match self {
+            Self::Whole(limit) => Some((limit, false)),
+            Self::Connecting(limit) if connection.is_connecting() => Some((limit, false)),
+            Self::Connecting(_) | Self::Grace => connection.grace_left().map(|grace| (grace, true)),
+        }
+    }
+}
+
+/// Runs a hook, which borrows the consumer: cancelled, it gives the consumer back.
+///
+/// The hook is called in an `async` block: one that is a plain function may panic before it returns its future.
+async fn run(connection: &Connection, limit: Limit, hook: impl Future<Output = Result<()>>) -> Outcome {
+    let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
+    // With whether it measures the grace after the end.
+    let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = hook.as_mut().poll(cx) {
+            return Poll::Ready(Outcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
+        }
+        let Some((limit, ended)) = limit.current(connection) else {
+            timer = None;
+            return Poll::Pending;
+        };
+        // Another limit than the timer was made for: the client left, or was answered.
+        timer = timer.take().filter(|(measures, _)| *measures == ended);
+        let (_, timer) = timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
+        timer.as_mut().poll(cx).map(|()| Outcome::Cancelled)
+    })
+    .await
+}
