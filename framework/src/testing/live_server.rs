@@ -4,7 +4,35 @@ use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
 
-use crate::{Drain, Mount, host::Serve};
+use crate::{Drain, Mount, Serve, Server};
+
+/// What a [`LiveServer`] takes connections with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Host {
+    /// A [`Server`]. The default.
+    #[default]
+    Direct,
+    /// A [`Mount`] in an `HttpServer` of actix-web.
+    Mounted,
+}
+
+impl Host {
+    /// The one that the environment variable `GREENROOM_TEST_HOST` names, `direct` or `mounted`: so one suite runs over
+    /// both. Default: direct.
+    ///
+    /// # Errors
+    /// For another name.
+    pub fn from_env() -> io::Result<Self> {
+        match std::env::var("GREENROOM_TEST_HOST").as_deref() {
+            Err(_) | Ok("direct") => Ok(Self::Direct),
+            Ok("mounted") => Ok(Self::Mounted),
+            Ok(other) => {
+                let text = format!("GREENROOM_TEST_HOST is {other:?}: make it direct or mounted");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+        }
+    }
+}
 
 /// A server in a thread of its own, on a free port of 127.0.0.1. Dropped, it stops.
 #[derive(Debug)]
@@ -16,22 +44,37 @@ pub struct LiveServer {
 }
 
 impl LiveServer {
-    /// Starts a server with this many workers.
+    /// Starts a server with this many workers, on the host of [`Host::from_env`].
     ///
     /// # Errors
     /// Where no port or thread can be had.
     pub fn start(mount: &Mount, workers: usize) -> io::Result<Self> {
+        Self::start_on(Host::from_env()?, mount, workers)
+    }
+
+    /// Starts a server with this many workers, on one host.
+    ///
+    /// # Errors
+    /// Where no port or thread can be had.
+    pub fn start_on(host: Host, mount: &Mount, workers: usize) -> io::Result<Self> {
         let drain = Drain::new();
         let mount = mount.clone().drain(drain.clone());
         let (sender, started) = mpsc::channel();
         let thread = thread::Builder::new().name("live-server".to_owned()).spawn(move || {
             actix_rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().configure(mount.configure()))
-                    .workers(workers)
-                    .shutdown_timeout(1)
-                    .bind("127.0.0.1:0")?;
-                let address = server.addrs()[0];
-                let server = Serve::start(server)?;
+                let (address, server) = match host {
+                    Host::Direct => {
+                        let server = Server::of(mount).workers(workers).bind("127.0.0.1:0")?;
+                        (server.addresses()[0], Serve::start(server)?)
+                    }
+                    Host::Mounted => {
+                        let server = HttpServer::new(move || App::new().configure(mount.configure()))
+                            .workers(workers)
+                            .shutdown_timeout(1)
+                            .bind("127.0.0.1:0")?;
+                        (server.addrs()[0], Serve::start(server)?)
+                    }
+                };
                 // The starter waits for it, or has panicked.
                 let _ = sender.send((address, server.handle()));
                 server.await

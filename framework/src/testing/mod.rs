@@ -45,5 +45,5 @@ pub use tokio::time::pause;
 pub use self::{
     communicator::{CommunicatorError, Connected, WebsocketCommunicator},
     detached::DetachedContext,
-    live_server::LiveServer,
+    live_server::{Host, LiveServer},
 };

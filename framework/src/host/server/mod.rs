@@ -273,7 +273,7 @@ impl Serve for Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         // Sockets that were taken over are not counted by actix-server: connections have a limit of their own.
-        let mut builder = actix_server::Server::build().disable_signals();
+        let mut builder = actix_server::Server::build().disable_signals().shutdown_timeout(1);
         if let Some(workers) = self.workers {
             builder = builder.workers(workers);
         }
