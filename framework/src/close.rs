@@ -6,7 +6,7 @@
 //! | Code | [`CloseCode`] | Sent by Greenroom | Should the client connect again? |
 //! |---|---|---|---|
 //! | 1000 | [`NORMAL`](CloseCode::NORMAL) | the consumer closed, or stopped | no, the work is done |
-//! | 1001 | [`GOING_AWAY`](CloseCode::GOING_AWAY) | the server shuts down | yes, after a random delay |
+//! | 1001 | [`GOING_AWAY`](CloseCode::GOING_AWAY) | consumers only | yes, after a random delay |
 //! | 1002 | [`PROTOCOL`](CloseCode::PROTOCOL) | the client sent a bad frame | no, the client has a fault |
 //! | 1003 | [`UNSUPPORTED`](CloseCode::UNSUPPORTED) | consumers only | no |
 //! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
@@ -16,7 +16,7 @@
 //! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size) | yes, but the message must not be sent again |
 //! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
 //! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked | yes, with growing delays |
-//! | 1012 | [`RESTART`](CloseCode::RESTART) | consumers only | yes, after a random delay |
+//! | 1012 | [`RESTART`](CloseCode::RESTART) | the server shuts down; the reason is a hint, as `retry=3200ms` | yes, after the time of the hint, each client its own ([`Pace::retry`](crate::Pace::retry)) |
 //! | 1013 | [`TRY_AGAIN`](CloseCode::TRY_AGAIN) | the client read too slowly ([`Overflow::Close`](crate::Overflow::Close)) | yes, and it has missed something: fetch the state anew |
 //! | 1014 | [`BAD_GATEWAY`](CloseCode::BAD_GATEWAY) | consumers only | yes, with growing delays |
 //! | 1015 | [`TLS`](CloseCode::TLS) | never on the wire | no |
@@ -36,7 +36,7 @@ pub struct CloseCode(pub u16);
 impl CloseCode {
     /// 1000: the connection did what it was for. A consumer that closes without a code, or stops, sends it.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: one side goes away. Greenroom sends it at shutdown, browsers when the page is left.
+    /// 1001: one side goes away. For consumers; browsers send it when the page is left.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: a frame broke RFC 6455. Greenroom sends it to a client with a faulty WebSocket implementation.
     pub const PROTOCOL: Self = Self(1002);
@@ -57,7 +57,7 @@ impl CloseCode {
     pub const EXTENSION: Self = Self(1010);
     /// 1011: the server failed. Greenroom sends it after a hook's error or panic.
     pub const INTERNAL: Self = Self(1011);
-    /// 1012: the service restarts. For consumers; Greenroom's own shutdown sends 1001.
+    /// 1012: the service restarts. Greenroom sends it at shutdown, with a hint when to come back: `retry=3200ms`.
     pub const RESTART: Self = Self(1012);
     /// 1013: too much load. Greenroom sends it to a client that reads too slowly for what it is sent.
     pub const TRY_AGAIN: Self = Self(1013);

@@ -18,12 +18,7 @@ use super::{
     fan_out::{Class, Form, Parcel},
     queue::WorkerQueue,
 };
-use crate::{
-    Envelope, GroupName,
-    close::{Cause, CloseCode},
-    consumer::connection::Connection,
-    layers::LayerError,
-};
+use crate::{Envelope, GroupName, consumer::connection::Connection, layers::LayerError};
 
 /// Where a connection stands in its hub. The serial number tells it from an earlier one in the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,14 +203,11 @@ impl Hub {
         }
     }
 
-    pub(super) fn close_all(&self, drain: u64) {
-        let connections: Vec<_> =
-            self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect();
-        for connection in connections {
-            if connection.drain_id() == drain {
-                connection.end(Cause::Shutdown, CloseCode::GOING_AWAY, "the server is shutting down");
-            }
-        }
+    /// The connections that belong to a drain.
+    pub(crate) fn keys_of(&self, drain: u64) -> Vec<Key> {
+        let connections = self.connections.borrow();
+        let of_drain = connections.iter().filter(|(_, connection)| connection.drain_id() == drain);
+        of_drain.map(|(_, connection)| connection.key()).collect()
     }
 
     /// An inbox became full, or got room again.

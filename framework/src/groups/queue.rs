@@ -31,8 +31,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(5);
 /// one place of a reserve of their own, so that joins and leaves pass a queue that is full of events.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Close every connection that belongs to this drain.
-    CloseAll { drain: u64 },
+    /// Close every connection that belongs to this drain, in so many batches and in this time.
+    CloseAll { drain: u64, batches: usize, window: Duration },
     /// Hand an event to the members of a group.
     Deliver {
         group: GroupName,

@@ -8,7 +8,7 @@ use super::{
     queue::Job,
     room::{deliver_here, wait_for_room_of, yield_pass},
 };
-use crate::layers::LayerError;
+use crate::{host::shutdown::close_all, layers::LayerError};
 
 /// How many jobs of other threads run before this thread's connections get a turn.
 const JOBS_A_TURN: u32 = 64;
@@ -85,7 +85,9 @@ async fn run_jobs(registered: Registered) {
             yield_pass().await;
         }
         match poll_fn(|cx| hub.queue().poll_pop(cx)).await {
-            Job::CloseAll { drain } => hub.close_all(drain),
+            Job::CloseAll { drain, batches, window } => {
+                actix_rt::spawn(close_all(Rc::clone(hub), drain, batches, window));
+            }
             Job::Deliver { group, parcel, reply, room } => {
                 let delivery = deliver_here(hub.queue(), &group, &parcel).await.unwrap_or_default();
                 drop(room);

@@ -57,7 +57,7 @@ impl Application {
         };
         match endpoint.starter.start(start) {
             Ok(Some(starting)) => starting.answer().await,
-            Ok(None) => Err(Rejection::unavailable("the server is shutting down")),
+            Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
             Err(error) => Err(Rejection::from(error)),
         }
     }
@@ -110,7 +110,10 @@ impl Starting {
             (Ok(Answer::Accept(accepted)), Some(connection)) => Ok((connection, accepted)),
             (Ok(Answer::Reject(rejection)), _) => Err(rejection),
             // The actor ended without an answer: the worker is shutting down.
-            _ => Err(Rejection::unavailable("the server is shutting down")),
+            (_, connection) => Err(match connection {
+                Some(connection) => Rejection::shutting_down(connection.retry_hint()),
+                None => Rejection::unavailable("the server is shutting down"),
+            }),
         }
     }
 }

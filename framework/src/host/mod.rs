@@ -2,6 +2,7 @@
 
 pub(crate) mod application;
 mod mount;
+mod pace;
 mod run;
 mod server;
 pub(crate) mod shutdown;
@@ -9,6 +10,7 @@ mod takeover;
 
 pub use self::{
     mount::Mount,
+    pace::Pace,
     run::{Serve, run, run_with},
     server::Server,
     shutdown::Drain,

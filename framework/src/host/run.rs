@@ -6,13 +6,18 @@ use actix_service::IntoServiceFactory;
 use actix_web::{
     HttpServer,
     body::MessageBody,
-    dev::{AppConfig, Response, Server, Service, ServiceFactory},
+    dev::{AppConfig, Response, Server, ServerHandle, Service, ServiceFactory},
 };
+use tokio::task::JoinHandle;
 
 use super::Drain;
+#[cfg(doc)]
+use super::Pace;
 
 /// How long the connections have to end before the server stops all the same.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a server may take to stop at once.
+const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A server that [`run`] takes: an [`HttpServer`] of actix-web, or a [`Server`](crate::Server).
 #[diagnostic::on_unimplemented(
@@ -53,10 +58,12 @@ where
     }
 }
 
-/// Runs a server until SIGINT or SIGTERM, then drains it.
+/// Runs a server until SIGINT, SIGTERM or a call of [`Drain::drain`], then drains it.
 ///
-/// It takes no new connections, closes every socket with 1001 and runs every `disconnect`. A second signal, or
-/// 30 s, ends it at once.
+/// It closes every socket with 1012 and a hint when to come back, in batches where there are many (see [`Pace`]), and
+/// runs every `disconnect`. Then, or after 30 s, it stops. Meanwhile new WebSockets are answered 503 with a
+/// `Retry-After`, at once: actix's own pause would leave them waiting in the backlog until the end. Other requests are
+/// answered as ever.
 ///
 /// It takes signals over from actix, which drops every connection on Ctrl-C, and sets what WebSockets need:
 /// `tcp_nodelay(true)`, `client_disconnect_timeout(0)` and `h1_allow_half_closed(false)`. In a plain
@@ -64,7 +71,9 @@ where
 /// Ctrl-C no `disconnect` runs.
 ///
 /// # Errors
-/// Where the signal handlers cannot be set, or the server fails.
+/// Where the signal handlers cannot be set, or the server fails. A second signal stops it at once with
+/// [`io::ErrorKind::Interrupted`]: a `main` that returns this ends the process with 1. After one signal the result is
+/// `Ok`, also where the time was up.
 pub async fn run(server: impl Serve) -> io::Result<()> {
     run_with(server, Drain::process(), DRAIN_DEADLINE).await
 }
@@ -81,16 +90,30 @@ pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> i
     tokio::select! {
         ended = &mut server => return ended?,
         name = signals.next() => tracing::info!(signal = name, connections = drain.connections(), "draining"),
+        () = drain.begun() => tracing::info!(connections = drain.connections(), "draining, as asked"),
     }
-    handle.pause().await;
-    let left = tokio::select! {
-        left = drain.drain(deadline) => left,
+    tokio::select! {
+        ended = end(&handle, &mut server, &drain, deadline) => ended,
         name = signals.next() => {
-            tracing::warn!(signal = name, connections = drain.connections(), "a second signal: stopping at once");
-            handle.stop(false).await;
-            return server.await?;
+            let left = drain.connections();
+            tracing::warn!(signal = name, connections = left, "a second signal: stopping at once");
+            // A server that stops already does not hear it.
+            let _ = tokio::time::timeout(STOP_DEADLINE, handle.stop(false)).await;
+            server.abort();
+            let text = format!("stopped at once by a second signal, {name}; connections left: {left}");
+            Err(io::Error::new(io::ErrorKind::Interrupted, text))
         }
-    };
+    }
+}
+
+/// Drains the connections and stops the server.
+async fn end(
+    handle: &ServerHandle,
+    server: &mut JoinHandle<io::Result<()>>,
+    drain: &Drain,
+    deadline: Duration,
+) -> io::Result<()> {
+    let left = drain.drain(deadline).await;
     if left == 0 {
         tracing::info!("drained, stopping");
     } else {

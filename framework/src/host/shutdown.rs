@@ -1,6 +1,7 @@
-//! How connections end when the server does: closed with 1001, every `disconnect` run, up to a deadline.
+//! How connections end when the server does: closed in batches, every `disconnect` run, up to a deadline.
 
 use std::{
+    rc::Rc,
     sync::{
         Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -8,11 +9,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
-use crate::groups::{
-    hub::Hub,
-    queue::{Job, WorkerQueue},
+use super::pace::{self, Pace};
+use crate::{
+    close::{Cause, CloseCode},
+    groups::{
+        hub::Hub,
+        queue::{Job, WorkerQueue},
+    },
 };
 
 /// The connections that end together: those of one server.
@@ -24,8 +32,10 @@ pub struct Drain(Arc<State>);
 #[derive(Debug)]
 struct State {
     id: u64,
+    pace: Pace,
     live: AtomicUsize,
     draining: AtomicBool,
+    begun: Notify,
     /// The hubs that have, or had, a connection of this drain.
     hubs: Mutex<Vec<Weak<WorkerQueue>>>,
     empty: Notify,
@@ -35,11 +45,19 @@ impl Drain {
     /// A drain of its own, as for a second server in one process.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_pace(Pace::new())
+    }
+
+    /// As [`new`](Self::new), with another pace.
+    #[must_use]
+    pub fn with_pace(pace: Pace) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(Arc::new(State {
             id: NEXT.fetch_add(1, SeqCst),
+            pace,
             live: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            begun: Notify::new(),
             hubs: Mutex::default(),
             empty: Notify::new(),
         }))
@@ -58,19 +76,25 @@ impl Drain {
         self.0.live.load(SeqCst)
     }
 
-    /// Closes all connections with 1001, and waits until they have ended.
+    /// Closes all connections with 1012, and waits until they have ended.
     ///
-    /// Each has then run its `disconnect` and written its close frame. New ones are refused with 503 from now on.
-    /// Returns how many were left at the deadline.
+    /// Each has then run its `disconnect` and written its close frame, whose reason says when its client should come
+    /// back: `retry=3200ms`. They are closed at the [`Pace`] of the drain. New ones are refused from now on, with 503
+    /// and a `Retry-After`, and there is no way back: a server that [`run`](crate::run) runs with this drain stops.
+    /// Returns how many were left at the deadline. A second call only waits.
     pub async fn drain(&self, deadline: Duration) -> usize {
-        self.0.draining.store(true, SeqCst);
-        let hubs: Vec<_> = {
-            let hubs = self.0.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-            hubs.iter().filter_map(Weak::upgrade).collect()
-        };
-        for hub in hubs {
-            // A worker that has ended took its connections with it.
-            let _ = hub.push(Job::CloseAll { drain: self.0.id });
+        if !self.0.draining.swap(true, SeqCst) {
+            self.0.begun.notify_waiters();
+            let hubs: Vec<_> = {
+                let hubs = self.0.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+                hubs.iter().filter_map(Weak::upgrade).collect()
+            };
+            let batches = self.0.pace.batches(self.connections());
+            let window = self.0.pace.window_within(deadline);
+            for hub in hubs {
+                // A worker that has ended took its connections with it.
+                let _ = hub.push(Job::CloseAll { drain: self.0.id, batches, window });
+            }
         }
         let _ = tokio::time::timeout(deadline, self.empty()).await;
         self.connections()
@@ -80,6 +104,25 @@ impl Drain {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.draining.load(SeqCst)
+    }
+
+    /// Waits until [`drain`](Self::drain) was called.
+    pub(crate) async fn begun(&self) {
+        let begun = self.0.begun.notified();
+        if !self.is_draining() {
+            begun.await;
+        }
+    }
+
+    /// A drain of its own with the same pace.
+    #[cfg(feature = "testing")]
+    pub(crate) fn sibling(&self) -> Self {
+        Self::with_pace(self.0.pace.clone())
+    }
+
+    /// After what time a client should come back.
+    pub(crate) fn retry_hint(&self) -> Duration {
+        self.0.pace.hint()
     }
 
     /// Waits until there is no connection.
@@ -123,12 +166,35 @@ impl Live {
     pub(crate) fn drain_id(&self) -> u64 {
         self.0.id
     }
+
+    pub(crate) fn retry_hint(&self) -> Duration {
+        self.0.pace.hint()
+    }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
         if self.0.live.fetch_sub(1, SeqCst) == 1 {
             self.0.empty.notify_waiters();
+        }
+    }
+}
+
+/// Closes the connections that a hub has of a drain, batch by batch. Those that wait for their turn work as ever.
+pub(crate) async fn close_all(hub: Rc<Hub>, drain: u64, batches: usize, window: Duration) {
+    let start = Instant::now();
+    // No more can come: who enters from now on is refused.
+    let keys = hub.keys_of(drain);
+    let size = keys.len().div_ceil(batches).max(1);
+    for (batch, keys) in keys.chunks(size).enumerate() {
+        if batch > 0 {
+            sleep_until(start + pace::due(batch, batches, window)).await;
+        }
+        for key in keys {
+            if let Some(connection) = hub.connection(*key) {
+                let reason = pace::reason(connection.retry_hint());
+                connection.end(Cause::Shutdown, CloseCode::RESTART, &reason);
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
 use actix_web::{
     HttpResponse,
     http::{
         StatusCode,
-        header::{HeaderName, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
 };
 
@@ -24,6 +24,8 @@ pub struct Rejection {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: String,
+    /// Whether the connection ends after it.
+    last: bool,
 }
 
 impl Rejection {
@@ -34,7 +36,7 @@ impl Rejection {
     pub fn new(status: u16, body: impl Into<String>) -> Result<Self, MisuseError> {
         let known = StatusCode::from_u16(status).ok().filter(|_| (400..=599).contains(&status));
         let status = known.ok_or(MisuseError::BadStatus(status))?;
-        Ok(Self { status, headers: Vec::new(), body: body.into() })
+        Ok(Self { status, headers: Vec::new(), body: body.into(), last: false })
     }
 
     /// 403: as Channels answers what it denies.
@@ -83,6 +85,16 @@ impl Rejection {
         Self::fixed(StatusCode::SERVICE_UNAVAILABLE, body)
     }
 
+    /// 503 with a `Retry-After`: the server ends, and with it this connection.
+    pub(crate) fn shutting_down(retry: Duration) -> Self {
+        let mut rejection = Self::unavailable("the server is shutting down");
+        // In whole seconds (RFC 9110, section 10.2.3).
+        let seconds = retry.as_millis().div_ceil(1000) as u64;
+        rejection.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        rejection.last = true;
+        rejection
+    }
+
     /// Adds the headers that were added to the scope.
     #[must_use]
     pub(crate) fn with_headers_of(mut self, scope: &Scope) -> Self {
@@ -91,7 +103,7 @@ impl Rejection {
     }
 
     fn fixed(status: StatusCode, body: &str) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_owned() }
+        Self { status, headers: Vec::new(), body: body.to_owned(), last: false }
     }
 }
 
@@ -99,6 +111,9 @@ impl From<Rejection> for HttpResponse {
     fn from(rejection: Rejection) -> Self {
         let mut response = Self::build(rejection.status);
         response.content_type("text/plain; charset=utf-8");
+        if rejection.last {
+            response.force_close();
+        }
         for header in rejection.headers {
             response.append_header(header);
         }

@@ -98,7 +98,7 @@ impl WebsocketCommunicator {
     /// A client that will ask `mount` for `target`, a path with or without a query.
     #[must_use]
     pub fn new(mount: &Mount, target: &str) -> Self {
-        let drain = Drain::new();
+        let drain = mount.drain_of().sibling();
         let application = mount.clone().drain(drain.clone()).application();
         Self { application, scope: Some(Scope::builder(target)), drain, open: None }
     }

@@ -57,7 +57,7 @@ impl LiveServer {
     /// # Errors
     /// Where no port or thread can be had.
     pub fn start_on(host: Host, mount: &Mount, workers: usize) -> io::Result<Self> {
-        let drain = Drain::new();
+        let drain = mount.drain_of().sibling();
         let mount = mount.clone().drain(drain.clone());
         let (sender, started) = mpsc::channel();
         let thread = thread::Builder::new().name("live-server".to_owned()).spawn(move || {

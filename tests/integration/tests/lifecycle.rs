@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use greenroom::{
-    Limits, Mount,
+    Drain, Limits, Mount, Pace,
     close::{Cause, CloseCode},
     error::StopConsumer,
     prelude::*,
     testing::{CommunicatorError, LiveServer, WebsocketCommunicator, advance, pause},
 };
-use integration_tests::{Client, Gate, Log, PATIENCE, eventually, tungstenite::Message::Pong};
+use integration_tests::{
+    Client, Gate, Log, PATIENCE, eventually,
+    tungstenite::Message::{Close, Pong, Text},
+};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Told {
@@ -213,7 +216,7 @@ async fn a_close_frame_that_is_not_answered_ends_the_connection_all_the_same() {
 }
 
 #[actix_web::test]
-async fn rule_18_a_server_that_shuts_down_closes_with_1001_and_runs_every_disconnect() {
+async fn rule_18_a_server_that_shuts_down_closes_with_1012_and_runs_every_disconnect() {
     for workers in [1, 4] {
         let subject = Subject::default();
         let mount = mount(&subject, Limits::new());
@@ -224,15 +227,86 @@ async fn rule_18_a_server_that_shuts_down_closes_with_1001_and_runs_every_discon
         }
         let draining = server.drain(PATIENCE);
         let closing = async {
+            let mut ends = Vec::new();
             for client in &mut clients {
-                assert_eq!(client.closed().await.0, 1001);
+                let (code, reason) = client.closed().await;
+                ends.push(format!("{code} Shutdown {reason:?}"));
             }
+            ends
         };
-        let (left, ()) = tokio::join!(draining, closing);
+        let (left, mut ends) = tokio::join!(draining, closing);
         assert_eq!(left, 0);
-        assert_eq!(subject.log.lines(), vec!["1001 Shutdown \"the server is shutting down\""; 12]);
+        // Each is asked to come back at another time, and its consumer sees the reason that it got.
+        let mut lines = subject.log.lines();
+        lines.sort();
+        ends.sort();
+        assert_eq!(lines, ends);
+        assert!(lines.iter().all(|line| line.starts_with("1012 Shutdown \"retry=")), "{lines:?}");
+        lines.dedup();
+        assert!(lines.len() > 6, "{lines:?}");
         assert!(nobody_is_left(&mount));
     }
+}
+
+/// No time that a test waits for: only the batch that is due at once closes.
+const LONG: Duration = Duration::from_secs(365 * 86_400);
+
+#[actix_web::test]
+async fn many_connections_close_in_batches_and_the_others_work_until_their_turn() {
+    const CLIENTS: usize = 200;
+    for workers in [1, 2] {
+        let subject = Subject::default();
+        let pace = Pace::new().batch(50).window(LONG);
+        let mount = mount(&subject, Limits::new()).drain(Drain::with_pace(pace));
+        let server = LiveServer::start(&mount, workers).unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            clients.push(Client::connect(&server, "/").await);
+        }
+        let waiting = async {
+            eventually("the first batch ends", || subject.log.lines().len() == 50).await;
+            // The others are served as ever.
+            let told = Told { what: "still here".to_owned() };
+            let group = GroupName::new("subjects").unwrap();
+            let delivery = mount.default_layer().group_send_counted(&group, &told).await.unwrap();
+            assert_eq!((delivery.delivered, subject.log.lines().len()), (CLIENTS as u64 - 50, 50));
+            let mut served = 0;
+            for client in &mut clients {
+                match client.next().await {
+                    Text(text) => served += usize::from(text == "still here"),
+                    Close(Some(frame)) => assert_eq!(u16::from(frame.code), 1012),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(served, CLIENTS - 50);
+            assert_eq!(Client::try_connect(&server, "/", &[]).await.unwrap_err(), 503);
+        };
+        tokio::select! {
+            left = server.drain(2 * LONG) => panic!("drained, {left} left"),
+            () = waiting => {}
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_last_batch_closes_within_the_window() {
+    const CLIENTS: usize = 120;
+    let subject = Subject::default();
+    let pace = Pace::new().batch(10).window(Duration::from_millis(300));
+    let mount = mount(&subject, Limits::new()).drain(Drain::with_pace(pace));
+    let server = LiveServer::start(&mount, 2).unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(&server, "/").await);
+    }
+    let closing = async {
+        for client in &mut clients {
+            assert_eq!(client.closed().await.0, 1012);
+        }
+    };
+    let (left, ()) = tokio::join!(server.drain(PATIENCE), closing);
+    assert_eq!((left, subject.log.lines().len()), (0, CLIENTS));
+    assert!(nobody_is_left(&mount));
 }
 
 #[actix_web::test]

@@ -3,7 +3,7 @@
 
 use integration_tests::{
     program::Program,
-    raw::{Raw, Request},
+    raw::{Raw, Request, Response},
 };
 
 async fn door() -> Program {
@@ -15,7 +15,21 @@ fn page() -> Request {
     Request::new("/").without("Upgrade").without("Connection")
 }
 
-/// The signal ends every client with 1001, and every `disconnect` runs.
+/// The milliseconds of a close frame's reason.
+fn retry_hint(reason: &str) -> u64 {
+    let hint = reason.strip_prefix("retry=").and_then(|hint| hint.strip_suffix("ms"));
+    hint.and_then(|hint| hint.parse().ok()).unwrap_or_else(|| panic!("no hint: {reason:?}"))
+}
+
+/// The answer says when to come back, and is the last on its connection.
+fn assert_refused(response: &Response) {
+    assert_eq!((response.status, response.body.as_str()), (503, "the server is shutting down"));
+    let seconds: u64 = response.header("Retry-After").and_then(|value| value.parse().ok()).expect("seconds");
+    assert!((1..=10).contains(&seconds), "{seconds}");
+    assert_eq!(response.header("Connection"), Some("close"));
+}
+
+/// The signal ends every client with 1012, and every `disconnect` runs.
 async fn ends_cleanly(signal: &str) {
     const CLIENTS: usize = 20;
     let mut door = door().await;
@@ -25,11 +39,13 @@ async fn ends_cleanly(signal: &str) {
     }
     door.signal(signal);
     for client in &mut clients {
-        assert_eq!(client.closed().await.0, 1001);
+        let (code, reason) = client.closed().await;
+        assert_eq!(code, 1012);
+        assert!((1000..=10_000).contains(&retry_hint(&reason)), "{reason}");
     }
     let (lines, status) = door.ended().await;
     let (end, lines) = lines.split_last().expect("lines");
-    assert_eq!(lines, ["disconnect 1001"; CLIENTS]);
+    assert_eq!(lines, ["disconnect 1012"; CLIENTS]);
     assert_eq!((end.as_str(), status.code()), ("the end", Some(0)));
 }
 
@@ -41,6 +57,18 @@ async fn sigterm_closes_everyone_and_ends_with_success() {
 #[actix_web::test]
 async fn ctrl_c_closes_everyone_and_ends_with_success() {
     ends_cleanly("INT").await;
+}
+
+#[actix_web::test]
+async fn a_call_closes_everyone_and_ends_with_success() {
+    let mut door = door().await;
+    let mut client = Raw::connect(door.address(), "/room/").await;
+    let mut operator = Raw::open(door.address()).await;
+    let request = Request::new("/drain").without("Upgrade").without("Connection");
+    assert_eq!(operator.ask(&request).await.body, "draining");
+    assert_eq!(client.closed().await.0, 1012);
+    let (lines, status) = door.ended().await;
+    assert_eq!((lines, status.code()), (vec!["disconnect 1012".to_owned(), "the end".to_owned()], Some(0)));
 }
 
 #[actix_web::test]
@@ -74,30 +102,32 @@ async fn nobody_new_comes_in_while_the_server_drains() {
 
     door.signal("TERM");
     assert_eq!(door.line().await.as_deref(), Some("held"));
-    assert_eq!(held.closed().await.0, 1001, "the client does not wait for the hook");
+    assert_eq!(held.closed().await.0, 1012, "the client does not wait for the hook");
     let response = waiting.ask(&Request::new("/room/")).await;
-    assert_eq!((response.status, response.body.as_str()), (503, "the server is shutting down"));
-    // The kernel may still take a connection; the server does not.
+    assert_refused(&response);
+    waiting.ended().await;
+    // Nor does one that comes only now, and it need not wait for the end to learn it.
     let mut late = Raw::open(door.address()).await;
-    late.request(&Request::new("/room/")).await;
-    assert!(late.is_silent().await);
+    assert_eq!(late.ask(&page()).await.body, "the page");
+    assert_refused(&late.ask(&Request::new("/room/")).await);
+    late.ended().await;
 
     door.enter();
     let (lines, status) = door.ended().await;
-    assert_eq!((lines, status.code()), (vec!["disconnect 1001".to_owned(), "the end".to_owned()], Some(0)));
-    late.ended().await;
+    assert_eq!((lines, status.code()), (vec!["disconnect 1012".to_owned(), "the end".to_owned()], Some(0)));
 }
 
 #[actix_web::test]
-async fn a_second_signal_ends_at_once_though_a_hook_hangs() {
+async fn a_second_signal_ends_at_once_and_with_failure_though_a_hook_hangs() {
     for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
         let mut door = door().await;
         let mut held = Raw::connect(door.address(), "/held/").await;
         door.signal(first);
         assert_eq!(door.line().await.as_deref(), Some("held"));
-        assert_eq!(held.closed().await.0, 1001);
+        assert_eq!(held.closed().await.0, 1012);
         door.signal(second);
         let (lines, status) = door.ended().await;
-        assert_eq!((lines, status.code()), (vec!["the end".to_owned()], Some(0)), "{first}, {second}");
+        let expected = format!("stopped at once by a second signal, SIG{second}; connections left: 1");
+        assert_eq!((lines, status.code()), (vec![expected], Some(1)), "{first}, {second}");
     }
 }

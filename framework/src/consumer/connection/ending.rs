@@ -46,7 +46,7 @@ impl Connection {
             Phase::Connecting => {
                 let rejection = match cause {
                     Cause::Error => Rejection::internal(),
-                    Cause::Shutdown => Rejection::unavailable("the server is shutting down"),
+                    Cause::Shutdown => Rejection::shutting_down(self.retry_hint()),
                     Cause::Consumer if code == CloseCode::TRY_AGAIN => {
                         Rejection::unavailable("try again later")
                     }

@@ -12,6 +12,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Waker,
+    time::Duration,
 };
 
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -162,6 +163,11 @@ impl Connection {
 
     pub(crate) fn drain_id(&self) -> u64 {
         self.live.drain_id()
+    }
+
+    /// After what time the client should come back, once the server shuts down.
+    pub(crate) fn retry_hint(&self) -> Duration {
+        self.live.retry_hint()
     }
 
     // --- the answer ---

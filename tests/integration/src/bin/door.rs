@@ -1,14 +1,15 @@
 //! A server for the tests of its end: it says on its output what its consumers do.
 //!
-//! On `/room/` a `disconnect` only prints; on `/held/` it waits for a line on the input first.
+//! On `/room/` a `disconnect` only prints; on `/held/` it waits for a line on the input first. `/drain` drains it.
 
 use std::{
     io::{self, Write as _},
     thread,
+    time::Duration,
 };
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use greenroom::{Mount, prelude::*};
+use greenroom::{Drain, Mount, prelude::*};
 use tokio::sync::Notify;
 
 /// Opened by a line on the input.
@@ -49,12 +50,20 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         .route("/held/", |_: &Scope| Ok(Guest { held: true }));
     let mount = Mount::new(routes)?;
     let page = || async { HttpResponse::Ok().body("the page") };
-    let server =
-        HttpServer::new(move || App::new().configure(mount.configure()).route("/", web::get().to(page)))
-            .workers(2)
-            .bind("127.0.0.1:0")?;
+    let drain = || async {
+        actix_web::rt::spawn(async { Drain::process().drain(Duration::from_secs(30)).await });
+        HttpResponse::Ok().body("draining")
+    };
+    let server = HttpServer::new(move || {
+        let app = App::new().configure(mount.configure());
+        app.route("/", web::get().to(page)).route("/drain", web::get().to(drain))
+    });
+    let server = server.workers(2).bind("127.0.0.1:0")?;
     say(&format!("listening on {}", server.addrs()[0]));
-    greenroom::run(server).await?;
+    if let Err(error) = greenroom::run(server).await {
+        say(&error.to_string());
+        return Err(error.into());
+    }
     say("the end");
     Ok(())
 }

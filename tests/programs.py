@@ -1,0 +1,58 @@
+"""What the scripts beside this share: where things are, and how a server is started on a free port and ended."""
+import os, socket, subprocess, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
+CACHE = os.environ.get("GREENROOM_CACHE") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "greenroom"
+)
+
+
+class Failed(Exception):
+    """A program did not do its part; the text says which, and what to do."""
+
+
+def run(*command, **options):
+    """Runs a command that says itself what is wrong; its exit code."""
+    print("$", " ".join(command), flush=True)
+    return subprocess.run(command, **options).returncode
+
+
+def release(*arguments):
+    """Compiles with optimisation, into the target folder."""
+    if run("cargo", "build", "--release", "--target-dir", TARGET, *arguments, cwd=ROOT):
+        raise Failed(f"cargo build --release {' '.join(arguments)} failed, see above")
+
+
+def binary(name):
+    return os.path.join(TARGET, "release", name)
+
+
+def start(command, log):
+    """Starts a server, whose command is made of its port; returns it and the port once it listens."""
+    for _ in range(3):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with open(log, "w") as output:
+            server = subprocess.Popen(command(port), stdout=output, stderr=output)
+        end = time.monotonic() + 20
+        while server.poll() is None and time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return server, port
+            except OSError:
+                time.sleep(0.02)
+        stop(server)
+    with open(log) as output:
+        raise Failed(f"{' '.join(command(port))}: {output.read().strip()[-500:]}")
+
+
+def stop(process):
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
