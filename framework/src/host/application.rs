@@ -1,6 +1,6 @@
 //! What every host does with a handshake: route it, run the middleware, start the consumer, await its answer.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -20,12 +20,16 @@ use crate::{
     transport::{Input, Wire, limits::Limits},
 };
 
+/// When a client that found the server full may ask again.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+
 /// What the handshakes of one mount are answered with.
 pub(crate) struct Application {
     pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) drain: Drain,
+    pub(crate) max_connections: usize,
 }
 
 impl std::fmt::Debug for Application {
@@ -42,6 +46,10 @@ impl Application {
         mut scope: Scope,
         input: impl FnOnce(&Limits) -> Box<dyn Input>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        if self.drain.connections() >= self.max_connections {
+            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
+            return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
+        }
         if let Err(rejection) = middleware::admit(&endpoint.middleware, &mut scope).await {
             return Err(rejection.with_headers_of(&scope));
         }

@@ -64,7 +64,11 @@ pub struct Mount {
     layers: HashMap<String, Layer>,
     limits: Limits,
     drain: Drain,
+    max_connections: usize,
 }
+
+/// How many connections there may be at once, unless it is said.
+const MAX_CONNECTIONS: usize = 100_000;
 
 impl Mount {
     /// For these routes, with a memory layer and the default limits.
@@ -81,6 +85,7 @@ impl Mount {
             layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
             limits: Limits::new(),
             drain: Drain::process(),
+            max_connections: MAX_CONNECTIONS,
         })
     }
 
@@ -101,6 +106,16 @@ impl Mount {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How many connections there may be at once; one more is answered 503 with `Retry-After`. Default 100,000.
+    ///
+    /// It counts those of all mounts with the same [`Drain`]. Each also needs a file descriptor: raise the process' limit
+    /// (`ulimit -n`).
+    #[must_use]
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = count;
         self
     }
 
@@ -146,6 +161,7 @@ impl Mount {
             layers: Layers::new(self.layers.clone()),
             limits: Arc::new(self.limits.clone()),
             drain: self.drain.clone(),
+            max_connections: self.max_connections,
         }
     }
 

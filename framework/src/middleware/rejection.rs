@@ -87,11 +87,17 @@ impl Rejection {
 
     /// 503 with a `Retry-After`: the server ends, and with it this connection.
     pub(crate) fn shutting_down(retry: Duration) -> Self {
-        let mut rejection = Self::unavailable("the server is shutting down");
+        let mut rejection = Self::busy("the server is shutting down", retry);
+        rejection.last = true;
+        rejection
+    }
+
+    /// 503 with a `Retry-After`.
+    pub(crate) fn busy(body: &str, retry: Duration) -> Self {
+        let mut rejection = Self::unavailable(body);
         // In whole seconds (RFC 9110, section 10.2.3).
         let seconds = retry.as_millis().div_ceil(1000) as u64;
         rejection.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
-        rejection.last = true;
         rejection
     }
 

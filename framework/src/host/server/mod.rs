@@ -109,6 +109,12 @@ impl Server {
         self
     }
 
+    /// As [`Mount::max_connections`].
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.mount = self.mount.max_connections(count);
+        self
+    }
+
     /// As [`Mount::drain`].
     pub fn drain(mut self, drain: Drain) -> Self {
         self.mount = self.mount.drain(drain);
