@@ -140,15 +140,20 @@ pub(super) fn bind(addresses: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>
 /// Binds a Unix socket; a file that an ended server has left is replaced.
 #[cfg(unix)]
 pub(super) fn bind_unix(path: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::{
+        fs::FileTypeExt as _,
+        net::{UnixListener, UnixStream},
+    };
     let failed = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
     };
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let refused = UnixStream::connect(path)
-                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-            if !refused {
+            // Refused by a file that is no socket, too.
+            let dead = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+                && UnixStream::connect(path)
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            if !dead {
                 return Err(failed(error));
             }
             std::fs::remove_file(path).map_err(failed)?;
