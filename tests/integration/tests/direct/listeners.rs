@@ -115,7 +115,7 @@ async fn a_websocket_over_tls() {
         let socket = TlsConnector::from(Arc::new(trusting)).connect(name, socket).await.expect("a handshake");
         let (mut client, _) = client_async("wss://localhost/", socket).await.expect("it accepts");
         let mut next = async || timeout(PATIENCE, client.next()).await.expect("in time").unwrap().unwrap();
-        assert_eq!(next().await, Tungstenite::text("wss"));
+        assert_eq!(next().await, Tungstenite::text("https"));
         // More than rustls and the socket buffer together: the rest waits in the outbox.
         for _ in 0..8 {
             assert_eq!(next().await.len(), 1 << 20);
