@@ -64,6 +64,16 @@ impl Socket {
         }
     }
 
+    /// Whether nothing of ours need follow the last byte: TLS says its end.
+    pub(crate) fn ends_when_dropped(&self) -> bool {
+        match self {
+            #[cfg(feature = "rustls")]
+            Self::Tls(_) => false,
+            Self::Ahead(ahead) => ahead.1.ends_when_dropped(),
+            _ => true,
+        }
+    }
+
     /// Waits until a write may go on.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

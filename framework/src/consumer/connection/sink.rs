@@ -166,8 +166,12 @@ impl Connection {
             if !self.finished.get() {
                 return Poll::Pending;
             }
-            if ready!(Pin::new(&mut *socket).poll_shutdown(cx)).is_err() || self.client_closed.get() {
-                // Both close frames were sent: nothing of the client's can be unread.
+            // Where both close frames were sent, nothing of the client's can be unread.
+            let clean = self.client_closed.get();
+            if (clean && socket.ends_when_dropped())
+                || ready!(Pin::new(&mut *socket).poll_shutdown(cx)).is_err()
+                || clean
+            {
                 *sink = Sink::Closed;
                 return Poll::Ready(());
             }
