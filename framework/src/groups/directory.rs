@@ -18,7 +18,7 @@ use super::{
     Delivery,
     fan_out::{Class, Parcel},
     queue::{Refused, WorkerQueue},
-    room,
+    room::{self, Here, Sending},
 };
 use crate::{
     ChannelName, Envelope, GroupName,
@@ -192,30 +192,44 @@ impl Directory {
         let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
         // This thread's own members first: they need not wait for a worker that is behind.
         let mut elsewhere: SmallVec<[&Target; 4]> = SmallVec::new();
+        let mut deadline = None;
+        let mut sending = None;
         for target in &entry.targets {
             match room::deliver_here(&target.queue, group, &parcel).await {
-                Some(delivery) => sum.add(delivery),
+                Some(Here::Delivered(delivery)) => sum.add(delivery),
+                Some(Here::Large) => {
+                    // Waited for, so that nobody sends faster than this worker delivers.
+                    let (reply, receiver) = oneshot::channel();
+                    sending = Some(Sending::new(Arc::clone(&target.queue)));
+                    match room::start_here(&target.queue, group, &parcel, reply, &mut deadline).await {
+                        Ok(()) => replies.push(receiver),
+                        Err(refused) => self.note_refused(refused, group, &mut sum),
+                    }
+                }
                 None => elsewhere.push(target),
             }
         }
-        let mut deadline = None;
         for target in elsewhere {
             let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
             match target.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
                 Ok(()) => replies.extend(receiver),
-                Err(Refused::Gone) => {}
-                Err(Refused::Behind) => {
-                    self.counters.worker_behind.one();
-                    tracing::warn!(%group, "a worker's queue was full until the deadline, its members miss an event");
-                    sum.workers_behind += 1;
-                }
+                Err(refused) => self.note_refused(refused, group, &mut sum),
             }
         }
         for reply in replies {
             // A worker that ended in between delivered to nobody.
             sum.add(reply.await.unwrap_or_default());
         }
+        drop(sending);
         sum
+    }
+
+    fn note_refused(&self, refused: Refused, group: &GroupName, sum: &mut Delivery) {
+        if refused == Refused::Behind {
+            self.counters.worker_behind.one();
+            tracing::warn!(%group, "a worker's queue was full until the deadline, its members miss an event");
+            sum.workers_behind += 1;
+        }
     }
 
     fn publish_to_queues(&self, group: &GroupName, entry: &Entry, parcel: &Parcel) -> Delivery {

@@ -138,15 +138,22 @@ impl WorkerQueue {
         reply: Option<oneshot::Sender<Delivery>>,
         deadline: &mut Option<Instant>,
     ) -> Result<(), Refused> {
-        let weight = parcel.weight().min(QUEUE_BYTES) as u32;
-        let room = match Arc::clone(&self.room).try_acquire_many_owned(weight) {
-            Ok(room) => room,
-            Err(_) => {
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + SEND_DEADLINE);
-                self.wait_for_room(weight, deadline).await?
-            }
-        };
+        let room = self.room_for(&parcel, deadline).await?;
         self.push(Job::Deliver { group, parcel, reply, room }).map_err(|WorkerGone| Refused::Gone)
+    }
+
+    /// Waits for room for a delivery up to the deadline, which the first wait of a send sets.
+    pub(super) async fn room_for(
+        &self,
+        parcel: &Parcel,
+        deadline: &mut Option<Instant>,
+    ) -> Result<OwnedSemaphorePermit, Refused> {
+        let weight = parcel.weight().min(QUEUE_BYTES) as u32;
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(weight) {
+            return Ok(room);
+        }
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + SEND_DEADLINE);
+        self.wait_for_room(weight, deadline).await
     }
 
     async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Refused> {

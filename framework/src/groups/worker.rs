@@ -1,15 +1,19 @@
-//! What runs on a worker's thread beside its connections: the hubs, and the two tasks of each.
+//! What runs on a worker's thread beside its connections: the hubs, and the three tasks of each.
 
 use std::{cell::RefCell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use super::{
+    Delivery,
     directory::Directory,
     hub::Hub,
     queue::Job,
-    room::{deliver_here, wait_for_room_of, yield_pass},
+    room::{Here, deliver_here, wait_for_room_of, yield_pass},
+    slices::walk,
 };
 use crate::layers::LayerError;
 
+/// How many writers are woken before what came in is read.
+const FLUSHES_A_TURN: usize = 256;
 /// How many jobs of other threads run before this thread's connections get a turn.
 const JOBS_A_TURN: u32 = 64;
 
@@ -27,6 +31,7 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
     HUBS.with_borrow_mut(|hubs| hubs.push(Rc::clone(&hub)));
     directory.add_hub(hub.queue());
     actix_rt::spawn(run_jobs(Registered(Rc::clone(&hub))));
+    actix_rt::spawn(walk(Rc::clone(&hub)));
     actix_rt::spawn(flush(Rc::clone(&hub)));
     hub
 }
@@ -58,7 +63,11 @@ async fn flush(hub: Rc<Hub>) {
         .await;
         // Swapped, so that both lists keep their memory.
         std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
-        for connection in batch.drain(..) {
+        for (flushed, connection) in batch.drain(..).enumerate() {
+            if flushed > 0 && flushed.is_multiple_of(FLUSHES_A_TURN) {
+                // As many writes as a slice has; what comes in between to those that are left leaves with the rest.
+                tokio::task::yield_now().await;
+            }
             connection.flush();
         }
     }
@@ -70,6 +79,7 @@ struct Registered(Rc<Hub>);
 impl Drop for Registered {
     fn drop(&mut self) {
         self.0.queue().close();
+        self.0.abandon();
         // At the thread's own end the list is gone already.
         let _ = HUBS.try_with(|hubs| hubs.borrow_mut().retain(|hub| !Rc::ptr_eq(hub, &self.0)));
     }
@@ -87,7 +97,15 @@ async fn run_jobs(registered: Registered) {
         match poll_fn(|cx| hub.queue().poll_pop(cx)).await {
             Job::CloseAll { drain } => hub.close_all(drain),
             Job::Deliver { group, parcel, reply, room } => {
-                let delivery = deliver_here(hub.queue(), &group, &parcel).await.unwrap_or_default();
+                let delivery = match deliver_here(hub.queue(), &group, &parcel).await {
+                    Some(Here::Delivered(delivery)) => delivery,
+                    // Not waited for: the jobs behind it find their place in the order without that.
+                    Some(Here::Large) => {
+                        hub.start(group, parcel, reply, room);
+                        continue;
+                    }
+                    None => Delivery::default(),
+                };
                 drop(room);
                 if let Some(reply) = reply {
                     // Who asked may have gone.
@@ -102,6 +120,10 @@ async fn run_jobs(registered: Registered) {
                 let _ = reply.send(joined);
             }
             Job::Leave { key, group, reply, room: _room } => {
+                if hub.has_pending() {
+                    // What was sent before it left is still to come.
+                    wait_for_room_of(hub, key).await;
+                }
                 if let Some(connection) = hub.connection(key) {
                     hub.leave(&connection, &group);
                 }
