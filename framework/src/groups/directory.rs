@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -24,6 +24,7 @@ use crate::{
     ChannelName, Envelope, GroupName,
     layers::{LayerConfig, LayerError, queues::Queues, random_text},
     metrics::Counters,
+    sync::{Mutex, MutexGuard},
 };
 
 const SHARDS: usize = 16;

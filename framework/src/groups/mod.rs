@@ -11,6 +11,8 @@ pub(crate) mod directory;
 pub(crate) mod fan_out;
 pub(crate) mod hub;
 pub(crate) mod inbox;
+#[cfg(all(test, shuttle))]
+mod model;
 pub(crate) mod outbox;
 pub(crate) mod queue;
 mod room;

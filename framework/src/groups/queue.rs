@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::{Delivery, fan_out::Parcel, hub::Key};
-use crate::{Envelope, GroupName, layers::LayerError};
+use crate::{
+    Envelope, GroupName,
+    layers::LayerError,
+    sync::{AtomicUsize, Mutex},
+};
 
 /// How many bytes of deliveries may wait for one worker.
 const QUEUE_BYTES: usize = 8 << 20;

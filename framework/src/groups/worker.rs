@@ -10,7 +10,7 @@ use super::{
     room::{Here, deliver_here, wait_for_room_of, yield_pass},
     slices::walk,
 };
-use crate::layers::LayerError;
+use crate::{layers::LayerError, sync::thread_local};
 
 /// How many writers are woken before what came in is read.
 const FLUSHES_A_TURN: usize = 256;
@@ -27,10 +27,9 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
     if let Some(hub) = find(|hub| hub.directory().id() == directory.id()) {
         return hub;
     }
-    let hub = Hub::new(directory);
-    HUBS.with_borrow_mut(|hubs| hubs.push(Rc::clone(&hub)));
-    directory.add_hub(hub.queue());
-    actix_rt::spawn(run_jobs(Registered(Rc::clone(&hub))));
+    let registered = Registered::new(directory);
+    let hub = Rc::clone(&registered.0);
+    actix_rt::spawn(run_jobs(registered));
     actix_rt::spawn(walk(Rc::clone(&hub)));
     actix_rt::spawn(flush(Rc::clone(&hub)));
     hub
@@ -74,7 +73,16 @@ async fn flush(hub: Rc<Hub>) {
 }
 
 /// A hub that its thread knows, until its runtime ends: then nobody finds it any more, and its queue refuses all.
-struct Registered(Rc<Hub>);
+pub(super) struct Registered(pub(super) Rc<Hub>);
+
+impl Registered {
+    pub(super) fn new(directory: &Arc<Directory>) -> Self {
+        let hub = Hub::new(directory);
+        HUBS.with(|hubs| hubs.borrow_mut().push(Rc::clone(&hub)));
+        directory.add_hub(hub.queue());
+        Self(hub)
+    }
+}
 
 impl Drop for Registered {
     fn drop(&mut self) {
@@ -86,7 +94,7 @@ impl Drop for Registered {
 }
 
 /// Runs the jobs of other threads, in the order they came.
-async fn run_jobs(registered: Registered) {
+pub(super) async fn run_jobs(registered: Registered) {
     let hub = &registered.0;
     let mut run = 0_u32;
     loop {
