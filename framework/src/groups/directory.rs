@@ -104,6 +104,13 @@ impl Directory {
         hubs.iter().filter_map(Weak::upgrade).find(|queue| queue.id() == id)
     }
 
+    /// The queues of all hubs whose threads still run.
+    #[cfg(feature = "testing")]
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerQueue>> {
+        let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        hubs.iter().filter_map(Weak::upgrade).collect()
+    }
+
     fn shard(&self, group: &GroupName) -> MutexGuard<'_, Shard> {
         let at = self.hasher.hash_one(group.as_str()) as usize % SHARDS;
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)

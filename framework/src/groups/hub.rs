@@ -234,6 +234,16 @@ impl Hub {
         }
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn census(&self) -> crate::testing::Census {
+        crate::testing::Census {
+            connections: self.connections.borrow().len(),
+            groups: self.groups.borrow().len(),
+            pending: self.slices.pending(),
+            unflushed: self.dirty.borrow().len(),
+        }
+    }
+
     /// An inbox became full, or got room again.
     pub(crate) fn note_full(&self, full: bool) {
         self.full.set(self.full.get().saturating_add_signed(if full { 1 } else { -1 }));

@@ -35,6 +35,9 @@ const SEND_DEADLINE: Duration = Duration::from_secs(5);
 /// one place of a reserve of their own, so that joins and leaves pass a queue that is full of events.
 #[derive(Debug)]
 pub(crate) enum Job {
+    /// Count what the tables hold.
+    #[cfg(feature = "testing")]
+    Census { reply: oneshot::Sender<crate::testing::Census> },
     /// Close every connection that belongs to this drain.
     CloseAll { drain: u64 },
     /// Hand an event to the members of a group.

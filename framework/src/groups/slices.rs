@@ -86,10 +86,17 @@ pub(super) struct CaughtUp {
     deliveries: usize,
 }
 
+impl Slices {
+    /// How many events are still to be handed to members.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.get()
+    }
+}
+
 impl Hub {
     /// Whether a large group is still owed something.
     pub(crate) fn has_pending(&self) -> bool {
-        self.slices.pending.get() > 0
+        self.slices.pending() > 0
     }
 
     /// The number of the last job: who joins a group now is owed nothing up to it.

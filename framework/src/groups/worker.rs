@@ -103,6 +103,10 @@ pub(super) async fn run_jobs(registered: Registered) {
             yield_pass().await;
         }
         match poll_fn(|cx| hub.queue().poll_pop(cx)).await {
+            #[cfg(feature = "testing")]
+            Job::Census { reply } => {
+                let _ = reply.send(hub.census());
+            }
             Job::CloseAll { drain } => hub.close_all(drain),
             Job::Deliver { group, parcel, reply, room } => {
                 let delivery = match deliver_here(hub.queue(), &group, &parcel).await {
