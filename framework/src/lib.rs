@@ -56,6 +56,7 @@ mod names;
 pub mod prelude;
 pub mod routing;
 pub mod scope;
+mod sync;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;

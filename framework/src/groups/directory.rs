@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -18,12 +18,13 @@ use super::{
     Delivery,
     fan_out::{Class, Parcel},
     queue::{Refused, WorkerQueue},
-    room,
+    room::{self, Here, Sending},
 };
 use crate::{
     ChannelName, Envelope, GroupName,
     layers::{LayerConfig, LayerError, queues::Queues, random_text},
     metrics::Counters,
+    sync::{Mutex, MutexGuard},
 };
 
 const SHARDS: usize = 16;
@@ -101,6 +102,13 @@ impl Directory {
     pub(crate) fn hub(&self, id: u64) -> Option<Arc<WorkerQueue>> {
         let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.iter().filter_map(Weak::upgrade).find(|queue| queue.id() == id)
+    }
+
+    /// The queues of all hubs whose threads still run.
+    #[cfg(feature = "testing")]
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerQueue>> {
+        let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        hubs.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn shard(&self, group: &GroupName) -> MutexGuard<'_, Shard> {
@@ -192,30 +200,44 @@ impl Directory {
         let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
         // This thread's own members first: they need not wait for a worker that is behind.
         let mut elsewhere: SmallVec<[&Target; 4]> = SmallVec::new();
+        let mut deadline = None;
+        let mut sending = None;
         for target in &entry.targets {
             match room::deliver_here(&target.queue, group, &parcel).await {
-                Some(delivery) => sum.add(delivery),
+                Some(Here::Delivered(delivery)) => sum.add(delivery),
+                Some(Here::Large) => {
+                    // Waited for, so that nobody sends faster than this worker delivers.
+                    let (reply, receiver) = oneshot::channel();
+                    sending = Some(Sending::new(Arc::clone(&target.queue)));
+                    match room::start_here(&target.queue, group, &parcel, reply, &mut deadline).await {
+                        Ok(()) => replies.push(receiver),
+                        Err(refused) => self.note_refused(refused, group, &mut sum),
+                    }
+                }
                 None => elsewhere.push(target),
             }
         }
-        let mut deadline = None;
         for target in elsewhere {
             let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
             match target.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
                 Ok(()) => replies.extend(receiver),
-                Err(Refused::Gone) => {}
-                Err(Refused::Behind) => {
-                    self.counters.worker_behind.one();
-                    tracing::warn!(%group, "a worker's queue was full until the deadline, its members miss an event");
-                    sum.workers_behind += 1;
-                }
+                Err(refused) => self.note_refused(refused, group, &mut sum),
             }
         }
         for reply in replies {
             // A worker that ended in between delivered to nobody.
             sum.add(reply.await.unwrap_or_default());
         }
+        drop(sending);
         sum
+    }
+
+    fn note_refused(&self, refused: Refused, group: &GroupName, sum: &mut Delivery) {
+        if refused == Refused::Behind {
+            self.counters.worker_behind.one();
+            tracing::warn!(%group, "a worker's queue was full until the deadline, its members miss an event");
+            sum.workers_behind += 1;
+        }
     }
 
     fn publish_to_queues(&self, group: &GroupName, entry: &Entry, parcel: &Parcel) -> Delivery {

@@ -15,8 +15,9 @@ use tokio::sync::Semaphore;
 use super::{
     Delivery,
     directory::Directory,
-    fan_out::{Class, Form, Parcel},
+    fan_out::{Class, Parcel},
     queue::WorkerQueue,
+    slices::{Slices, hand_over},
 };
 use crate::{Envelope, GroupName, consumer::connection::Connection, layers::LayerError};
 
@@ -41,6 +42,8 @@ pub(crate) struct Hub {
     pub(super) full: Cell<usize>,
     /// Counts the passes that senders let the others run; see [`room`](super::room).
     pub(super) pass: Cell<u64>,
+    /// What the members of large groups are still to get.
+    pub(super) slices: Slices,
     /// The connection whose hook runs now.
     pub(super) running: Cell<Option<Key>>,
     /// The connections whose outbox has got something since the last flush, each once.
@@ -51,12 +54,17 @@ pub(crate) struct Hub {
 
 #[derive(Default)]
 pub(super) struct LocalGroup {
+    /// In the order of their numbers.
     pub(super) classes: SmallVec<[Members; 1]>,
+    next_class: u32,
     /// The turn of the senders that wait for room in this group, first come first served.
     pub(super) turn: Option<Arc<Semaphore>>,
 }
 
+/// The members of one class.
 pub(super) struct Members {
+    /// Tells it from a class of this group that had its place before.
+    pub(super) number: u32,
     class: Class,
     pub(super) connections: Slab<Rc<Connection>>,
 }
@@ -72,6 +80,7 @@ impl Hub {
             next_serial: Cell::new(1),
             full: Cell::new(0),
             pass: Cell::new(0),
+            slices: Slices::default(),
             running: Cell::new(None),
             dirty: RefCell::default(),
             flusher: RefCell::default(),
@@ -137,17 +146,22 @@ impl Hub {
             Some(at) => &mut local.classes[at],
             None => {
                 self.directory.enter(group, &self.queue, class);
-                local.classes.push(Members { class, connections: Slab::new() });
+                let number = local.next_class;
+                local.next_class += 1;
+                local.classes.push(Members { number, class, connections: Slab::new() });
                 local.classes.last_mut().expect("one was pushed")
             }
         };
         let slot = members.connections.insert(Rc::clone(connection));
-        connection.add_membership(group.clone(), slot);
+        connection.add_membership(group.clone(), slot, self.last_job());
         Ok(())
     }
 
     /// Ends a membership from now on. Leaving a group that was never joined does nothing (rule 26).
     pub(crate) fn leave(&self, connection: &Rc<Connection>, group: &GroupName) {
+        if self.has_pending() {
+            self.catch_up(connection, u64::MAX);
+        }
         if let Some(slot) = connection.remove_membership(group) {
             self.remove(group, connection, slot);
         }
@@ -171,23 +185,25 @@ impl Hub {
         }
     }
 
-    /// Hands a parcel to the members of this worker, at once.
-    pub(super) fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Delivery {
+    /// Hands a parcel to the members of this worker, at once; `None` where the group is large, and nothing happened.
+    pub(super) fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Option<Delivery> {
         let mut sum = Delivery::default();
         let groups = self.groups.borrow();
-        let Some(local) = groups.get(group) else { return sum };
+        let Some(local) = groups.get(group) else { return Some(sum) };
+        if local.is_large() {
+            return None;
+        }
+        let pending = self.has_pending();
         for members in &local.classes {
             let Some(form) = parcel.form(&members.class) else { continue };
             for (_, member) in &members.connections {
-                let taken = match form {
-                    Form::Failed => false,
-                    Form::Frame(bytes) => member.relay(bytes.clone()),
-                    Form::Handler => member.push_event(parcel.envelope.clone()),
-                };
-                if taken { sum.delivered += 1 } else { sum.dropped += 1 }
+                if pending {
+                    self.catch_up(member, u64::MAX);
+                }
+                sum.note(hand_over(member, form, parcel));
             }
         }
-        sum
+        Some(sum)
     }
 
     /// Hands an event to one connection (rule 23: a full inbox is an error here).
@@ -210,6 +226,16 @@ impl Hub {
         of_drain.map(|(_, connection)| connection.key()).collect()
     }
 
+    #[cfg(feature = "testing")]
+    pub(super) fn census(&self) -> crate::testing::Census {
+        crate::testing::Census {
+            connections: self.connections.borrow().len(),
+            groups: self.groups.borrow().len(),
+            pending: self.slices.pending(),
+            unflushed: self.dirty.borrow().len(),
+        }
+    }
+
     /// An inbox became full, or got room again.
     pub(crate) fn note_full(&self, full: bool) {
         self.full.set(self.full.get().saturating_add_signed(if full { 1 } else { -1 }));
@@ -219,9 +245,21 @@ impl Hub {
         self.pass.get()
     }
 
+    /// Begins the next pass: who runs from now on has run in it.
+    pub(super) fn next_pass(&self) -> u64 {
+        self.pass.set(self.pass.get() + 1);
+        self.pass.get()
+    }
+
     /// Notes whose hooks run now, or that none do.
     pub(crate) fn set_running(&self, key: Option<Key>) {
         self.running.set(key);
+    }
+}
+
+impl LocalGroup {
+    pub(super) fn members(&self) -> impl Iterator<Item = (usize, &Rc<Connection>)> {
+        self.classes.iter().flat_map(|members| &members.connections)
     }
 }
 

@@ -5,15 +5,18 @@
 //! [`directory`] knows only which workers have members of a group, and of which classes. A send looks
 //! the group up, makes each class's bytes once ([`fan_out`]), and hands one job to every worker concerned:
 //! the sender's own at once, the others through their bounded [`queue`]. Where an inbox is full the sender waits
-//! for [`room`]. What runs on a worker's thread beside its connections is in [`worker`].
+//! for [`room`]; a large group is served in [`slices`]. What runs on a worker's thread beside its connections is in [`worker`].
 
 pub(crate) mod directory;
 pub(crate) mod fan_out;
 pub(crate) mod hub;
 pub(crate) mod inbox;
+#[cfg(all(test, shuttle))]
+mod model;
 pub(crate) mod outbox;
 pub(crate) mod queue;
 mod room;
+mod slices;
 pub(crate) mod worker;
 
 /// How far an event got: what [`Layer::group_send_counted`](crate::Layer::group_send_counted) returns.
@@ -29,6 +32,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Counts one member, which took the event or refused it.
+    pub(crate) fn note(&mut self, taken: bool) {
+        if taken { self.delivered += 1 } else { self.dropped += 1 }
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.delivered += other.delivered;
         self.dropped += other.dropped;

@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::{Delivery, fan_out::Parcel, hub::Key};
-use crate::{Envelope, GroupName, layers::LayerError};
+use crate::{
+    Envelope, GroupName,
+    layers::LayerError,
+    sync::{AtomicUsize, Mutex},
+};
 
 /// How many bytes of deliveries may wait for one worker.
 const QUEUE_BYTES: usize = 8 << 20;
@@ -31,6 +35,9 @@ const SEND_DEADLINE: Duration = Duration::from_secs(5);
 /// one place of a reserve of their own, so that joins and leaves pass a queue that is full of events.
 #[derive(Debug)]
 pub(crate) enum Job {
+    /// Count what the tables hold.
+    #[cfg(feature = "testing")]
+    Census { reply: oneshot::Sender<crate::testing::Census> },
     /// Close every connection that belongs to this drain, in so many batches and in this time.
     CloseAll { drain: u64, batches: usize, window: Duration },
     /// Hand an event to the members of a group.
@@ -138,15 +145,22 @@ impl WorkerQueue {
         reply: Option<oneshot::Sender<Delivery>>,
         deadline: &mut Option<Instant>,
     ) -> Result<(), Refused> {
-        let weight = parcel.weight().min(QUEUE_BYTES) as u32;
-        let room = match Arc::clone(&self.room).try_acquire_many_owned(weight) {
-            Ok(room) => room,
-            Err(_) => {
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + SEND_DEADLINE);
-                self.wait_for_room(weight, deadline).await?
-            }
-        };
+        let room = self.room_for(&parcel, deadline).await?;
         self.push(Job::Deliver { group, parcel, reply, room }).map_err(|WorkerGone| Refused::Gone)
+    }
+
+    /// Waits for room for a delivery up to the deadline, which the first wait of a send sets.
+    pub(super) async fn room_for(
+        &self,
+        parcel: &Parcel,
+        deadline: &mut Option<Instant>,
+    ) -> Result<OwnedSemaphorePermit, Refused> {
+        let weight = parcel.weight().min(QUEUE_BYTES) as u32;
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(weight) {
+            return Ok(room);
+        }
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + SEND_DEADLINE);
+        self.wait_for_room(weight, deadline).await
     }
 
     async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Refused> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Duration, Instant},
 };
 
@@ -17,28 +17,42 @@ use super::{
     Delivery,
     fan_out::Parcel,
     hub::{Hub, Key},
-    queue::WorkerQueue,
+    queue::{Refused, WorkerQueue},
     worker::find,
 };
 use crate::GroupName;
 
 /// How long a sender waits, in all, for members that keep running without taking an event.
-const ROOM_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const ROOM_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What became of a delivery on this thread.
+#[derive(Debug)]
+pub(super) enum Here {
+    /// All members have it.
+    Delivered(Delivery),
+    /// Nothing yet: the group is large, and is to be served in [`slices`](super::slices).
+    Large,
+}
 
 /// Delivers to the members on this thread; `None` where `queue` is another thread's.
 ///
 /// Waits, where a member's inbox is full, until the members that can run have run.
-pub(crate) async fn deliver_here(
+pub(super) async fn deliver_here(
     queue: &Arc<WorkerQueue>,
     group: &GroupName,
     parcel: &Parcel,
-) -> Option<Delivery> {
+) -> Option<Here> {
     // The future must be `Send`, so no hub may be held over an await: it is looked up anew at each step.
     let here = || find(|hub| Arc::ptr_eq(hub.queue(), queue));
+    let deliver = |hub: &Hub| hub.deliver(group, parcel).map_or(Here::Large, Here::Delivered);
     {
         let hub = here()?;
+        if hub.has_pending() {
+            // What large groups owe these members comes first, and may fill their inboxes.
+            hub.catch_up_group(group);
+        }
         if hub.full.get() == 0 && queue.waiting.load(Relaxed) == 0 {
-            return Some(hub.deliver(group, parcel));
+            return Some(deliver(&hub));
         }
     }
     let waiting = Waiting::new(Arc::clone(queue));
@@ -48,15 +62,30 @@ pub(crate) async fn deliver_here(
         None => None,
     };
     let deadline = Instant::now() + ROOM_DEADLINE;
+    let mut since = here()?.pass();
     loop {
-        let moving = begin_pass(&*here()?, group);
+        let moving = begin_pass(&*here()?, group, &mut since);
         if !moving || Instant::now() >= deadline {
             break;
         }
         yield_pass().await;
     }
     drop(waiting);
-    here().map(|hub| hub.deliver(group, parcel))
+    here().map(|hub| deliver(&hub))
+}
+
+/// Has the members of a large group on this thread served, once its worker's queue has room for one more delivery.
+pub(super) async fn start_here(
+    queue: &Arc<WorkerQueue>,
+    group: &GroupName,
+    parcel: &Parcel,
+    reply: oneshot::Sender<Delivery>,
+    deadline: &mut Option<Instant>,
+) -> Result<(), Refused> {
+    let room = queue.room_for(parcel, deadline).await?;
+    let hub = find(|hub| Arc::ptr_eq(hub.queue(), queue)).ok_or(Refused::Gone)?;
+    hub.start(group.clone(), parcel.clone(), Some(reply), room);
+    Ok(())
 }
 
 /// Lets every task of this thread that can run do so once.
@@ -74,23 +103,37 @@ pub(super) async fn yield_pass() {
     .await;
 }
 
-/// Counts a waiting sender, also where its future is dropped.
-struct Waiting {
-    queue: Arc<WorkerQueue>,
-    /// The connection whose hook sends: it takes no event until the send is through.
-    sender: Option<Key>,
-}
+/// Counts a sender that waits for room, also where its future is dropped.
+struct Waiting(Sending);
 
 impl Waiting {
     fn new(queue: Arc<WorkerQueue>) -> Self {
+        queue.waiting.fetch_add(1, Relaxed);
+        Self(Sending::new(queue))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.queue.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Notes the connection whose hook sends and waits: it takes no event until the send is through.
+pub(super) struct Sending {
+    queue: Arc<WorkerQueue>,
+    sender: Option<Key>,
+}
+
+impl Sending {
+    pub(super) fn new(queue: Arc<WorkerQueue>) -> Self {
         let sender = find(|hub| Arc::ptr_eq(hub.queue(), &queue)).and_then(|hub| hub.running.get());
-        let waiting = Self { queue, sender };
-        waiting.queue.waiting.fetch_add(1, Relaxed);
-        waiting.note_sender(1);
-        waiting
+        let sending = Self { queue, sender };
+        sending.note(1);
+        sending
     }
 
-    fn note_sender(&self, by: isize) {
+    fn note(&self, by: isize) {
         let hub = find(|hub| Arc::ptr_eq(hub.queue(), &self.queue));
         if let Some(connection) = hub.and_then(|hub| hub.connection(self.sender?)) {
             connection.note_sending(by);
@@ -98,10 +141,9 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Sending {
     fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Relaxed);
-        self.note_sender(-1);
+        self.note(-1);
     }
 }
 
@@ -113,27 +155,32 @@ fn turn(hub: &Hub, group: &GroupName) -> Option<Arc<Semaphore>> {
 
 /// Whether a member with a full inbox may make room if the sender lets all run once more.
 ///
-/// One whose hook is suspended will not, unless it ran in the pass before: then it may be about to end.
-fn begin_pass(hub: &Hub, group: &GroupName) -> bool {
+/// `since` is the pass of this sender before.
+fn begin_pass(hub: &Hub, group: &GroupName, since: &mut u64) -> bool {
+    if hub.has_pending() {
+        hub.catch_up_group(group);
+    }
     if hub.full.get() == 0 {
         return false;
     }
-    let pass = hub.pass.get();
     let groups = hub.groups.borrow();
-    let Some(local) = groups.get(group) else { return false };
-    let mut members = local.classes.iter().flat_map(|members| &members.connections);
-    let moving = members.any(|(_, member)| member.is_full() && member.may_make_room(pass));
-    hub.pass.set(pass + 1);
+    let Some(local) = groups.get(group).filter(|local| !local.is_large()) else { return false };
+    let moving = local.members().any(|(_, member)| member.is_full() && member.may_make_room(*since));
+    *since = hub.next_pass();
     moving
 }
 
 /// Lets all run while a full connection is about to take from its inbox: only a suspended one refuses.
 pub(super) async fn wait_for_room_of(hub: &Hub, key: Key) {
     let deadline = Instant::now() + ROOM_DEADLINE;
-    while hub.connection(key).is_some_and(|one| one.is_full() && one.may_make_room(hub.pass.get()))
-        && Instant::now() < deadline
-    {
-        hub.pass.set(hub.pass.get() + 1);
+    let mut since = hub.pass();
+    loop {
+        hub.catch_up_one(key);
+        let moving = hub.connection(key).is_some_and(|one| one.is_full() && one.may_make_room(since));
+        if !moving || Instant::now() >= deadline {
+            return;
+        }
+        since = hub.next_pass();
         yield_pass().await;
     }
 }

@@ -1,15 +1,19 @@
-//! What runs on a worker's thread beside its connections: the hubs, and the two tasks of each.
+//! What runs on a worker's thread beside its connections: the hubs, and the three tasks of each.
 
 use std::{cell::RefCell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use super::{
+    Delivery,
     directory::Directory,
     hub::Hub,
     queue::Job,
-    room::{deliver_here, wait_for_room_of, yield_pass},
+    room::{Here, deliver_here, wait_for_room_of, yield_pass},
+    slices::walk,
 };
-use crate::{host::shutdown::close_all, layers::LayerError};
+use crate::{host::shutdown::close_all, layers::LayerError, sync::thread_local};
 
+/// How many writers are woken before what came in is read.
+const FLUSHES_A_TURN: usize = 256;
 /// How many jobs of other threads run before this thread's connections get a turn.
 const JOBS_A_TURN: u32 = 64;
 
@@ -23,10 +27,10 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
     if let Some(hub) = find(|hub| hub.directory().id() == directory.id()) {
         return hub;
     }
-    let hub = Hub::new(directory);
-    HUBS.with_borrow_mut(|hubs| hubs.push(Rc::clone(&hub)));
-    directory.add_hub(hub.queue());
-    actix_rt::spawn(run_jobs(Registered(Rc::clone(&hub))));
+    let registered = Registered::new(directory);
+    let hub = Rc::clone(&registered.0);
+    actix_rt::spawn(run_jobs(registered));
+    actix_rt::spawn(walk(Rc::clone(&hub)));
     actix_rt::spawn(flush(Rc::clone(&hub)));
     hub
 }
@@ -58,25 +62,39 @@ async fn flush(hub: Rc<Hub>) {
         .await;
         // Swapped, so that both lists keep their memory.
         std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
-        for connection in batch.drain(..) {
+        for (flushed, connection) in batch.drain(..).enumerate() {
+            if flushed > 0 && flushed.is_multiple_of(FLUSHES_A_TURN) {
+                // As many writes as a slice has; what comes in between to those that are left leaves with the rest.
+                tokio::task::yield_now().await;
+            }
             connection.flush();
         }
     }
 }
 
 /// A hub that its thread knows, until its runtime ends: then nobody finds it any more, and its queue refuses all.
-struct Registered(Rc<Hub>);
+pub(super) struct Registered(pub(super) Rc<Hub>);
+
+impl Registered {
+    pub(super) fn new(directory: &Arc<Directory>) -> Self {
+        let hub = Hub::new(directory);
+        HUBS.with(|hubs| hubs.borrow_mut().push(Rc::clone(&hub)));
+        directory.add_hub(hub.queue());
+        Self(hub)
+    }
+}
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.0.queue().close();
+        self.0.abandon();
         // At the thread's own end the list is gone already.
         let _ = HUBS.try_with(|hubs| hubs.borrow_mut().retain(|hub| !Rc::ptr_eq(hub, &self.0)));
     }
 }
 
 /// Runs the jobs of other threads, in the order they came.
-async fn run_jobs(registered: Registered) {
+pub(super) async fn run_jobs(registered: Registered) {
     let hub = &registered.0;
     let mut run = 0_u32;
     loop {
@@ -85,11 +103,23 @@ async fn run_jobs(registered: Registered) {
             yield_pass().await;
         }
         match poll_fn(|cx| hub.queue().poll_pop(cx)).await {
+            #[cfg(feature = "testing")]
+            Job::Census { reply } => {
+                let _ = reply.send(hub.census());
+            }
             Job::CloseAll { drain, batches, window } => {
                 actix_rt::spawn(close_all(Rc::clone(hub), drain, batches, window));
             }
             Job::Deliver { group, parcel, reply, room } => {
-                let delivery = deliver_here(hub.queue(), &group, &parcel).await.unwrap_or_default();
+                let delivery = match deliver_here(hub.queue(), &group, &parcel).await {
+                    Some(Here::Delivered(delivery)) => delivery,
+                    // Not waited for: the jobs behind it find their place in the order without that.
+                    Some(Here::Large) => {
+                        hub.start(group, parcel, reply, room);
+                        continue;
+                    }
+                    None => Delivery::default(),
+                };
                 drop(room);
                 if let Some(reply) = reply {
                     // Who asked may have gone.
@@ -104,6 +134,10 @@ async fn run_jobs(registered: Registered) {
                 let _ = reply.send(joined);
             }
             Job::Leave { key, group, reply, room: _room } => {
+                if hub.has_pending() {
+                    // What was sent before it left is still to come.
+                    wait_for_room_of(hub, key).await;
+                }
                 if let Some(connection) = hub.connection(key) {
                     hub.leave(&connection, &group);
                 }

@@ -31,6 +31,7 @@
 //!
 //! Write tests as `#[actix_web::test]`: a consumer needs the runtime of one thread that actix gives.
 
+mod census;
 mod communicator;
 mod detached;
 mod live_server;
@@ -43,6 +44,7 @@ pub use tokio::time::advance;
 pub use tokio::time::pause;
 
 pub use self::{
+    census::{Census, census},
     communicator::{CommunicatorError, Connected, WebsocketCommunicator},
     detached::DetachedContext,
     live_server::{Host, LiveServer},

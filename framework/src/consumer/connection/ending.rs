@@ -55,6 +55,13 @@ impl Connection {
                 self.answer(Answer::Reject(rejection));
             }
             Phase::Open => {
+                if cause != Cause::TooSlow {
+                    self.catch_up();
+                    if self.phase.get() != Phase::Open {
+                        // That was too much for it, and ended it.
+                        return;
+                    }
+                }
                 self.phase.set(Phase::Closing);
                 let frame = self.class.wire().encode_close(code, reason);
                 let mut outbox = self.outbox.borrow_mut();
@@ -75,6 +82,7 @@ impl Connection {
     ///
     /// The close frame waits until its earlier messages were heard, unless a hook holds them up.
     pub(crate) fn client_ended(&self, cause: Cause, code: CloseCode, reason: ByteString) {
+        self.catch_up();
         self.set_ending(cause, code, reason);
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Accepted {
 pub(crate) struct Membership {
     pub(crate) name: GroupName,
     pub(crate) slot: usize,
+    /// The last of the hub's jobs that it was served, or that was there before it.
+    served: u64,
 }
 
 /// One connection. Borrows of its cells last for one statement; no user code runs under them.
@@ -206,6 +208,7 @@ impl Connection {
 
     /// Queues one encoded frame.
     pub(crate) fn write(self: &Rc<Self>, frame: Bytes) -> Result<(), Closed> {
+        self.catch_up();
         // What the policy drops is no error to the sender: it is counted.
         self.push_frame(frame).map(|_queued| ())
     }
@@ -247,9 +250,23 @@ impl Connection {
         self.push_mail(Mail::Frame(frame))
     }
 
-    /// Queues an event for its handler.
+    /// Queues an event for its handler, behind all that its groups sent before.
     pub(crate) fn push_event(&self, envelope: Envelope) -> bool {
+        self.catch_up();
+        self.take_event(envelope)
+    }
+
+    /// Queues an event of a group for its handler.
+    pub(crate) fn take_event(&self, envelope: Envelope) -> bool {
         self.push_mail(Mail::Event(envelope))
+    }
+
+    /// Takes what large groups have sent so far, as far as the inbox has room: what is behind a full inbox keeps
+    /// its place among the events, and frames do not wait for those.
+    pub(super) fn catch_up(&self) {
+        if self.hub.has_pending() {
+            self.hub.catch_up_one(self.key);
+        }
     }
 
     fn push_mail(&self, mail: Mail) -> bool {
@@ -278,8 +295,10 @@ impl Connection {
     }
 
     /// Whether this connection may take events out of its full inbox in the next pass.
-    pub(crate) fn may_make_room(&self, pass: u64) -> bool {
-        !self.has_ended() && (!self.busy.get() || (self.ran.get() == pass && self.sending.get() == 0))
+    ///
+    /// One whose hook is suspended may not, unless it ran `since` then: its hook may be about to end.
+    pub(crate) fn may_make_room(&self, since: u64) -> bool {
+        !self.has_ended() && (!self.busy.get() || (self.ran.get() >= since && self.sending.get() == 0))
     }
 
     pub(crate) fn note_sending(&self, by: isize) {
@@ -321,8 +340,41 @@ impl Connection {
         if memberships.len() >= limit { Err(LayerError::TooManyGroups { limit }) } else { Ok(true) }
     }
 
-    pub(crate) fn add_membership(&self, name: GroupName, slot: usize) {
-        self.memberships.borrow_mut().push(Membership { name, slot });
+    /// Notes a membership, to which nothing up to the job `served` is owed.
+    pub(crate) fn add_membership(&self, name: GroupName, slot: usize, served: u64) {
+        self.memberships.borrow_mut().push(Membership { name, slot, served });
+    }
+
+    /// The job up to which all its memberships are served.
+    pub(crate) fn served(&self) -> u64 {
+        self.memberships.borrow().iter().map(|membership| membership.served).min().unwrap_or(u64::MAX)
+    }
+
+    /// The job up to which one is.
+    pub(crate) fn served_of(&self, group: &GroupName) -> u64 {
+        let memberships = self.memberships.borrow();
+        let membership = memberships.iter().find(|membership| membership.name == *group);
+        membership.map_or(u64::MAX, |membership| membership.served)
+    }
+
+    /// Whether it is a member of a group since before a job, and was not served it.
+    pub(crate) fn is_owed(&self, group: &GroupName, job: u64) -> bool {
+        self.served_of(group) < job
+    }
+
+    /// Notes that one membership is served up to a job.
+    pub(crate) fn note_served(&self, group: &GroupName, job: u64) {
+        let mut memberships = self.memberships.borrow_mut();
+        if let Some(membership) = memberships.iter_mut().find(|membership| membership.name == *group) {
+            membership.served = job;
+        }
+    }
+
+    /// Notes that all are.
+    pub(crate) fn note_all_served(&self, job: u64) {
+        for membership in self.memberships.borrow_mut().iter_mut() {
+            membership.served = job;
+        }
     }
 
     pub(crate) fn remove_membership(&self, group: &GroupName) -> Option<usize> {

@@ -1,0 +1,270 @@
+//! The model test: threads join, leave, send and end in the orders that `shuttle` thinks of, over the directory, the
+//! queues and the hubs as they are. Run by `tests/run model`.
+//!
+//! Each test stands in some thousand orders, chosen at random and by priorities. A lock and an atomic are where
+//! threads change; tokio's semaphores and channels count as one step. A group of two members on a worker is large
+//! here, and a slice has one.
+
+use std::{
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::future::{self, Either};
+use shuttle::{
+    future::block_on,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    thread,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Delivery,
+    directory::Directory,
+    fan_out::Class,
+    hub::Hub,
+    slices,
+    worker::{Registered, run_jobs},
+};
+use crate::{
+    Drain, Envelope, Event, Frame, GroupName, LayerConfig, Limits,
+    consumer::connection::{Accepted, Answer, Connection},
+    transport::Wire,
+};
+
+/// How many orders each test tries, half of them at random, half by priorities.
+const ORDERS: usize = 4_000;
+
+#[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+struct Said {
+    text: String,
+}
+
+struct Member;
+
+#[crate::event_handlers]
+impl Member {
+    #[relay]
+    fn said(event: &Said) -> Frame {
+        Frame::text(event.text.clone())
+    }
+}
+
+/// Tries a scenario in many orders.
+fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
+    shuttle::check_random(scenario.clone(), ORDERS / 2);
+    shuttle::check_pct(scenario, ORDERS / 2, 3);
+}
+
+fn directory() -> Arc<Directory> {
+    Directory::new(LayerConfig::new())
+}
+
+fn room() -> GroupName {
+    GroupName::new("room").unwrap()
+}
+
+/// Runs one worker's thread: its tasks, until what it is to do is through.
+fn worker<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl FnOnce(Rc<Hub>) -> F) {
+    let registered = Registered::new(directory);
+    let hub = Rc::clone(&registered.0);
+    let tasks = future::join(run_jobs(registered), slices::walk(Rc::clone(&hub)));
+    let script = script(Rc::clone(&hub));
+    block_on(async {
+        match future::select(pin!(script), pin!(tasks)).await {
+            Either::Left(((), _tasks)) => {}
+            Either::Right(_) => unreachable!("the tasks run as long as the worker"),
+        }
+    });
+}
+
+/// An accepted member without a client.
+fn member(hub: &Rc<Hub>) -> Rc<Connection> {
+    let live = Drain::new().enter(hub).unwrap();
+    let (sender, answer) = oneshot::channel();
+    let class = Class::of::<Member>(Wire::WebSocket);
+    let connection = Connection::new(hub, class, Arc::new(Limits::new()), live, sender);
+    connection.answer(Answer::Accept(Accepted::default()));
+    drop(answer);
+    connection.set_busy(false);
+    connection
+}
+
+/// What a member got, in order.
+fn texts(connection: &Connection) -> Vec<String> {
+    let cx = Context::from_waker(Waker::noop());
+    std::iter::from_fn(|| match connection.poll_outbox(&cx) {
+        Poll::Ready(Some(frame)) => Some(String::from_utf8(frame[2..].to_vec()).unwrap()),
+        _ => None,
+    })
+    .collect()
+}
+
+async fn send(directory: &Directory, text: String, count: bool) -> Delivery {
+    directory.publish(&room(), Envelope::new(Said { text }), count).await
+}
+
+/// Lets the tasks of this worker go on until something has come true.
+async fn until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        shuttle::future::yield_now().await;
+    }
+}
+
+/// The numbers of a member's events, each sent once and in this order.
+fn numbers(connection: &Connection) -> Vec<usize> {
+    let numbers: Vec<usize> = texts(connection).iter().map(|text| text.parse().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|earlier, later| earlier < later), "out of order, or twice: {numbers:?}");
+    numbers
+}
+
+/// Members join and leave on one worker, alone or where another stays, while another thread sends.
+fn joins_and_leaves_are_exact(others: usize) {
+    const SENDS: usize = 3;
+    explore(move || {
+        let directory = directory();
+        // Counts what the member has done: about to join, joined, about to leave, left. Then the sends that returned.
+        let (step, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let ended = Arc::new(AtomicUsize::new(0));
+        let membership = thread::spawn({
+            let (directory, step) = (Arc::clone(&directory), Arc::clone(&step));
+            let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
+            move || {
+                worker(&directory, |hub| async move {
+                    let others: Vec<_> = (0..others).map(|_| member(&hub)).collect();
+                    for other in &others {
+                        hub.join(other, &room()).unwrap();
+                    }
+                    let one = member(&hub);
+                    hub.join(&one, &room()).unwrap();
+                    step.store(1, SeqCst);
+                    let first = begun.load(SeqCst);
+                    // Those that have begun by now came after the join; those that have ended came before the leave.
+                    shuttle::future::yield_now().await;
+                    let last = ended.load(SeqCst);
+                    hub.leave(&one, &room());
+                    let beyond = begun.load(SeqCst);
+                    until(|| ended.load(SeqCst) == SENDS).await;
+                    let got = numbers(&one);
+                    for number in first..last {
+                        assert!(got.contains(&number), "{number} of {first}..{last} is missing in {got:?}");
+                    }
+                    assert!(got.iter().all(|number| *number < beyond), "{got:?} after leaving at {beyond}");
+                    for connection in others.iter().chain([&one]) {
+                        drop(connection.leave_all());
+                    }
+                });
+            }
+        });
+        for number in 0..SENDS {
+            begun.store(number + 1, SeqCst);
+            block_on(send(&directory, number.to_string(), true));
+            ended.store(number + 1, SeqCst);
+        }
+        membership.join().unwrap();
+        assert_eq!(directory.group_count(), 0);
+    });
+}
+
+#[test]
+fn joining_and_leaving_are_exact_for_other_threads() {
+    joins_and_leaves_are_exact(0);
+}
+
+#[test]
+fn joining_and_leaving_are_exact_in_a_large_group() {
+    joins_and_leaves_are_exact(2);
+}
+
+#[test]
+fn two_workers_that_send_to_each_other_lose_nothing_and_keep_the_order() {
+    const SENDS: usize = 2;
+    explore(|| {
+        let directory = directory();
+        let joined = Arc::new(AtomicUsize::new(0));
+        let through = Arc::new(AtomicUsize::new(0));
+        let run = |name: &'static str, members: usize| {
+            let (directory, joined, through) =
+                (Arc::clone(&directory), Arc::clone(&joined), Arc::clone(&through));
+            move || {
+                worker(&Arc::clone(&directory), |hub| async move {
+                    let members: Vec<_> = (0..members).map(|_| member(&hub)).collect();
+                    for member in &members {
+                        hub.join(member, &room()).unwrap();
+                    }
+                    joined.fetch_add(1, SeqCst);
+                    until(|| joined.load(SeqCst) == 2).await;
+                    for number in 0..SENDS {
+                        let delivery = send(&directory, format!("{name}{number}"), true).await;
+                        assert_eq!((delivery.delivered, delivery.dropped), (3, 0));
+                    }
+                    through.fetch_add(1, SeqCst);
+                    until(|| through.load(SeqCst) == 2).await;
+                    for member in &members {
+                        let texts = texts(member);
+                        assert_eq!(texts.len(), 2 * SENDS, "{texts:?}");
+                        for sender in ["a", "b"] {
+                            let of: Vec<_> = texts.iter().filter(|text| text.starts_with(sender)).collect();
+                            assert!(of.is_sorted(), "{texts:?}");
+                        }
+                        drop(member.leave_all());
+                    }
+                });
+            }
+        };
+        let other = thread::spawn(run("a", 1));
+        run("b", 2)();
+        other.join().unwrap();
+        assert_eq!(directory.group_count(), 0);
+    });
+}
+
+/// A worker ends with its members in the group, alone or with so many that they are walked.
+fn a_worker_ends(members: usize) {
+    const SENDS: usize = 3;
+    explore(move || {
+        let directory = directory();
+        let ending = thread::spawn({
+            let directory = Arc::clone(&directory);
+            move || {
+                let mut left = Vec::new();
+                worker(&directory, |hub| {
+                    for _ in 0..members {
+                        let member = member(&hub);
+                        hub.join(&member, &room()).unwrap();
+                        left.push(member);
+                    }
+                    async {
+                        shuttle::future::yield_now().await;
+                    }
+                });
+                // Its tasks are gone, and its queue is closed: as when a runtime is torn down under its connections.
+                for member in left {
+                    drop(numbers(&member));
+                    drop(member.leave_all());
+                }
+            }
+        });
+        for number in 0..SENDS {
+            // Counted or not, it returns, whatever became of the worker in between.
+            let delivery = block_on(send(&directory, number.to_string(), number != 1));
+            assert!(delivery.delivered <= members as u64 && delivery.workers_behind == 0, "{delivery:?}");
+        }
+        ending.join().unwrap();
+        assert_eq!(block_on(send(&directory, "9".to_owned(), true)), Delivery::default());
+        assert_eq!(directory.group_count(), 0);
+    });
+}
+
+#[test]
+fn a_worker_that_ends_leaves_no_sender_waiting_and_no_group() {
+    a_worker_ends(1);
+}
+
+#[test]
+fn a_worker_that_ends_beside_a_walk_leaves_no_sender_waiting_and_no_group() {
+    a_worker_ends(2);
+}

@@ -1,0 +1,312 @@
+use std::{future::Future, sync::Arc, task::Context};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::task::{JoinHandle, yield_now};
+
+use super::*;
+use crate::{
+    Drain, Envelope, Event, EventHandlers, Frame, LayerConfig, Limits,
+    close::{Cause, CloseCode},
+    consumer::connection::{Accepted, Answer, Next},
+    groups::{directory::Directory, fan_out::Class, worker},
+    transport::Wire,
+};
+
+#[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+struct Said {
+    text: String,
+}
+
+/// Members that pass events on.
+struct Relay;
+
+#[crate::event_handlers]
+impl Relay {
+    #[relay]
+    fn said(event: &Said) -> Frame {
+        Frame::text(event.text.clone())
+    }
+}
+
+/// Members whose handler runs.
+struct Handler;
+
+#[crate::event_handlers]
+impl Handler {
+    async fn said(&mut self, _: &Said, _: &mut crate::Context) -> crate::Result<()> {
+        Ok(())
+    }
+}
+
+/// One worker's part of a layer, with members that have no client.
+struct World {
+    directory: Arc<Directory>,
+    hub: Rc<Hub>,
+    drain: Drain,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = Directory::new(LayerConfig::new().capacity(3));
+        Self { hub: worker::of_thread(&directory), directory, drain: Drain::new() }
+    }
+
+    /// A member of some groups, accepted and idle.
+    fn member<C: EventHandlers>(&self, groups: &[&str]) -> Rc<Connection> {
+        let live = self.drain.enter(&self.hub).unwrap();
+        let (sender, answer) = oneshot::channel();
+        let limits = Arc::new(Limits::new());
+        let class = Class::of::<C>(Wire::WebSocket);
+        let connection = Connection::new(&self.hub, class, limits, live, sender);
+        connection.answer(Answer::Accept(Accepted::default()));
+        drop(answer);
+        connection.set_busy(false);
+        for name in groups {
+            self.hub.join(&connection, &group(name)).unwrap();
+        }
+        connection
+    }
+
+    fn members(&self, count: usize, groups: &[&str]) -> Vec<Rc<Connection>> {
+        (0..count).map(|_| self.member::<Relay>(groups)).collect()
+    }
+
+    /// What a sender awaits.
+    fn send(&self, name: &str, text: &str) -> impl Future<Output = Delivery> + use<> {
+        let (directory, group) = (Arc::clone(&self.directory), group(name));
+        let envelope = Envelope::new(Said { text: text.to_owned() });
+        async move { directory.publish(&group, envelope, true).await }
+    }
+
+    /// Begins a send as a task of its own, and returns once it waits for the walk.
+    async fn begin(&self, name: &str, text: &str) -> JoinHandle<Delivery> {
+        let last = self.hub.last_job();
+        let sending = actix_rt::spawn(self.send(name, text));
+        while self.hub.last_job() == last {
+            yield_now().await;
+        }
+        sending
+    }
+
+    /// How many deliveries the oldest job has so far.
+    fn walked(&self) -> Option<u64> {
+        self.hub.slices.jobs.borrow().front().map(|job| job.sum.get().delivered)
+    }
+
+    /// Lets the walk go on until it has made so many deliveries.
+    async fn walk_to(&self, deliveries: u64) {
+        while self.walked().expect("the walk goes on") < deliveries {
+            yield_now().await;
+        }
+    }
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+/// Takes the frames that wait for a client: short texts, or the code of a close.
+fn frames(connection: &Connection) -> Vec<String> {
+    let cx = Context::from_waker(Waker::noop());
+    let mut texts = Vec::new();
+    while let Poll::Ready(Some(frame)) = connection.poll_outbox(&cx) {
+        texts.push(match frame[0] {
+            0x81 => String::from_utf8(frame[2..].to_vec()).unwrap(),
+            _ => "close".to_owned(),
+        });
+    }
+    texts
+}
+
+fn frame(text: &str) -> Bytes {
+    Wire::WebSocket.encode(&Frame::text(text.to_owned()))
+}
+
+#[actix_web::test]
+async fn every_member_gets_every_event_once_and_in_order() {
+    let world = World::new();
+    let members = world.members(5_000, &["large"]);
+    let sends = [world.send("large", "1"), world.send("large", "2"), world.send("large", "3")];
+    for delivery in futures_util::future::join_all(sends).await {
+        assert_eq!((delivery.delivered, delivery.dropped), (5_000, 0));
+    }
+    for member in &members {
+        assert_eq!(frames(member), ["1", "2", "3"]);
+    }
+    assert!(!world.hub.has_pending());
+    assert!(world.hub.slices.walks.borrow().is_empty());
+}
+
+#[actix_web::test]
+async fn joining_leaving_and_closing_beside_a_walk_are_exact() {
+    let world = World::new();
+    let large = group("large");
+    let members = world.members(5_000, &["large"]);
+    let sending = world.begin("large", "1").await;
+    world.walk_to(1).await;
+    let [served, back, .., left, closed, gone, again] = &members[..] else { unreachable!() };
+    // Two that have it already: one leaves and joins again.
+    assert_eq!(frames(served), ["1"]);
+    world.hub.leave(back, &large);
+    world.hub.join(back, &large).unwrap();
+    // And some that do not have it yet.
+    assert!([left, closed, gone, again].iter().all(|member| frames(member).is_empty()));
+    world.hub.leave(left, &large);
+    assert_eq!(frames(left), ["1"], "what was sent before it left");
+    closed.end(Cause::Consumer, CloseCode::NORMAL, "");
+    assert_eq!(frames(closed), ["1", "close"]);
+    drop(gone.leave_all());
+    gone.gone();
+    world.hub.leave(again, &large);
+    world.hub.join(again, &large).unwrap();
+    // Newcomers, in places that the walk has passed and that it has not: of this class, and of another.
+    let newcomers = world.members(3, &["large"]);
+    let handler = world.member::<Handler>(&["large"]);
+
+    let delivery = sending.await.unwrap();
+    assert_eq!((delivery.delivered, delivery.dropped), (4_999, 0), "all but the one that has gone");
+    assert_eq!(frames(back), ["1"]);
+    assert_eq!(frames(again), ["1"]);
+    assert!(frames(left).is_empty() && newcomers.iter().all(|member| frames(member).is_empty()));
+    let delivery = world.send("large", "2").await;
+    assert_eq!((delivery.delivered, delivery.dropped), (5_001, 1), "who closed refuses");
+    for member in newcomers.iter().chain([back, again]) {
+        assert_eq!(frames(member), ["2"]);
+    }
+    assert!(matches!(handler.poll_next(&Context::from_waker(Waker::noop())), Poll::Ready(Next::Mail(_))));
+    assert!(handler.poll_next(&Context::from_waker(Waker::noop())).is_pending());
+}
+
+#[actix_web::test]
+async fn a_group_that_empties_and_fills_again_beside_a_walk_gets_nothing() {
+    let world = World::new();
+    let members = world.members(2_000, &["large"]);
+    let sending = world.begin("large", "1").await;
+    world.walk_to(1).await;
+    for member in &members {
+        world.hub.leave(member, &group("large"));
+    }
+    assert_eq!(world.directory.group_count(), 0);
+    let newcomers = world.members(2_000, &["large"]);
+    assert_eq!(sending.await.unwrap().delivered, 2_000);
+    assert!(members.iter().all(|member| frames(member) == ["1"]));
+    assert!(newcomers.iter().all(|member| frames(member).is_empty()));
+}
+
+#[actix_web::test]
+async fn groups_direct_sends_and_events_interleave_as_they_were_called() {
+    let world = World::new();
+    let members = world.members(2_000, &["a", "b", "some"]);
+    for member in &members[500..] {
+        world.hub.leave(member, &group("some"));
+    }
+    let mut sends = Vec::new();
+    for round in 0..3 {
+        sends.push(world.begin("a", &format!("a{round}")).await);
+        for member in &members {
+            member.write(frame(&format!("d{round}"))).unwrap();
+        }
+        sends.push(world.begin("b", &format!("b{round}")).await);
+        let small = world.send("some", &format!("s{round}")).now_or_never();
+        assert_eq!(small.expect("a small group is not kept waiting").delivered, 500);
+    }
+    for send in sends {
+        assert_eq!(send.await.unwrap().delivered, 2_000);
+    }
+    for (number, member) in members.iter().enumerate() {
+        let mut expected = vec!["a0", "d0", "b0", "s0", "a1", "d1", "b1", "s1", "a2", "d2", "b2", "s2"];
+        expected.retain(|text| number < 500 || !text.starts_with('s'));
+        assert_eq!(frames(member), expected);
+    }
+}
+
+#[actix_web::test]
+async fn a_sender_that_gives_up_leaves_no_half_and_no_pile() {
+    let world = World::new();
+    let members = world.members(2_000, &["large"]);
+    assert!(world.send("large", "1").now_or_never().is_none());
+    while world.hub.has_pending() {
+        yield_now().await;
+    }
+    assert!(members.iter().all(|member| frames(member) == ["1"]));
+
+    let megabyte = "x".repeat(1 << 20);
+    for _ in 0..100 {
+        assert!(world.send("large", &megabyte).now_or_never().is_none());
+    }
+    let jobs = world.hub.slices.jobs.borrow().len();
+    assert!(jobs <= 7, "{jobs} megabytes are held for a queue of 8 MiB");
+}
+
+#[actix_web::test]
+async fn what_others_send_leaves_between_two_slices() {
+    let world = World::new();
+    let mut large = world.members(10_000, &["large"]);
+    let member = world.member::<Relay>(&["small"]);
+    large.extend(world.members(10_000, &["large", "other"]));
+    let world = Rc::new(world);
+    // The writer of a member of the small group notes how far the walk is.
+    let writer = actix_rt::spawn({
+        let world = Rc::clone(&world);
+        async move {
+            let mut seen = Vec::new();
+            while let Some(_frame) = poll_fn(|cx| member.poll_outbox(cx)).await {
+                seen.extend(world.walked());
+                if world.walked().is_none() {
+                    break;
+                }
+            }
+            seen
+        }
+    });
+    let walks = [world.begin("large", "1").await, world.begin("other", "2").await];
+    let mut sent = Vec::new();
+    while let Some(walked) = world.walked() {
+        sent.push(walked);
+        assert_eq!(world.send("small", "s").now_or_never().expect("at once").delivered, 1);
+        yield_now().await;
+    }
+    world.send("small", "last").await;
+    let seen = writer.await.unwrap();
+    assert!(sent.len() >= 30_000 / SLICE, "{} sends got between", sent.len());
+    assert!(sent.windows(2).all(|pair| pair[1] - pair[0] <= 2 * SLICE as u64), "{sent:?}");
+    for (sent, seen) in sent.iter().zip(&seen) {
+        assert!(seen - sent <= 2 * SLICE as u64, "sent after {sent} deliveries, written after {seen}");
+    }
+    for walk in walks {
+        assert!(walk.await.unwrap().delivered >= 10_000);
+    }
+}
+
+#[actix_web::test]
+async fn a_member_that_runs_loses_nothing_and_a_suspended_one_delays_nobody() {
+    const EVENTS: usize = 10;
+    let world = World::new();
+    let relays = world.members(1_500, &["large"]);
+    let suspended = world.member::<Handler>(&["large"]);
+    suspended.set_busy(true);
+    // Takes one event whenever it gets a turn; its inbox holds three.
+    let running = world.member::<Handler>(&["large"]);
+    let taking = actix_rt::spawn({
+        let running = Rc::clone(&running);
+        async move {
+            let mut taken = 0;
+            while taken < EVENTS {
+                taken += poll_fn(|cx| {
+                    running.begin_turn(cx);
+                    Poll::Ready(usize::from(running.poll_next(cx).is_ready()))
+                })
+                .await;
+                yield_pass().await;
+            }
+        }
+    });
+    let sends: Vec<_> = (0..EVENTS).map(|number| world.send("large", &number.to_string())).collect();
+    let dropped: u64 =
+        futures_util::future::join_all(sends).await.iter().map(|delivery| delivery.dropped).sum();
+    taking.await.unwrap();
+    assert_eq!(dropped, EVENTS as u64 - 3, "those of the suspended one, whose inbox holds three");
+    assert_eq!(world.directory.counters.read().inbox_full, EVENTS as u64 - 3);
+    assert!(relays.iter().all(|member| frames(member).len() == EVENTS));
+}

@@ -1,0 +1,95 @@
+//! What a group's message costs: one encoding, and nothing that grows with its members but their shared bytes.
+//!
+//! A process of its own with one test, as the allocations of the whole process are counted.
+
+use std::alloc::System;
+
+use futures_util::FutureExt;
+use greenroom::{Mount, prelude::*, testing::WebsocketCommunicator};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Said {
+    text: String,
+}
+
+struct Member;
+
+impl Consumer for Member {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![room()]
+    }
+}
+
+#[event_handlers]
+impl Member {
+    #[relay]
+    fn said(event: &Said) -> Frame {
+        Frame::text(event.text.clone())
+    }
+}
+
+fn room() -> GroupName {
+    GroupName::new("room").unwrap()
+}
+
+/// What one message to a group cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cost {
+    encodings: u64,
+    allocations: usize,
+    bytes: usize,
+}
+
+/// What one message of 128 bytes costs in a group of so many, once a few have been sent.
+async fn cost(members: usize) -> Cost {
+    let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Member))).unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..members {
+        let mut client = WebsocketCommunicator::new(&mount, "/");
+        client.connect().await.unwrap();
+        clients.push(client);
+    }
+    let (layer, room) = (mount.default_layer().clone(), room());
+    let said = Said { text: "x".repeat(128) };
+    let mut cost = None;
+    for _ in 0..4 {
+        for client in &mut clients {
+            // Its writer waits for the flush, as that of an idle socket does.
+            assert!(client.receive().now_or_never().is_none(), "nothing was sent");
+        }
+        let encoded = layer.metrics().encoded;
+        let region = Region::new(ALLOCATOR);
+        layer.group_send(&room, &said).await.unwrap();
+        for _ in 0..members {
+            // The flush, in as many slices as it needs.
+            tokio::task::yield_now().await;
+        }
+        let change = region.change();
+        cost = Some(Cost {
+            encodings: layer.metrics().encoded - encoded,
+            allocations: change.allocations + change.reallocations,
+            bytes: change.bytes_allocated,
+        });
+        for client in &mut clients {
+            assert_eq!(client.receive_text().await.unwrap(), said.text);
+        }
+    }
+    cost.unwrap()
+}
+
+#[actix_web::test]
+async fn a_message_to_a_group_is_encoded_once_and_allocates_nothing_for_a_member() {
+    let ten = cost(10).await;
+    let thousand = cost(1_000).await;
+    let sliced = cost(3_000).await;
+    let costs = format!("10 members: {ten:?}, 1,000: {thousand:?}, 3,000, in slices: {sliced:?}");
+    assert!([ten, thousand, sliced].iter().all(|cost| cost.encodings == 1), "{costs}");
+    assert_eq!(ten, thousand, "what a message allocates grows with the members. {costs}");
+    assert!(thousand.bytes <= 2048, "for 128 bytes of text, the event, its frame and the future of the send. {costs}");
+    // A walk has a task's reply and its place in the list of jobs, whatever the members.
+    assert!(sliced.allocations <= ten.allocations + 8 && sliced.bytes <= ten.bytes + 4096, "{costs}");
+}
