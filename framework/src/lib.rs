@@ -74,7 +74,7 @@ pub use self::{
     names::{ChannelName, GroupName, NameError},
     routing::{ProtocolTypeRouter, UrlRouter},
     scope::Scope,
-    transport::limits::{Limits, Overflow},
+    transport::limits::{Flush, Limits, Overflow},
 };
 /// The crate of [`Scope::set_cookie`]'s cookies.
 pub use cookie;

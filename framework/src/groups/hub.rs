@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Waker,
+    time::Duration,
 };
 
 use slab::Slab;
@@ -16,10 +17,13 @@ use super::{
     Delivery,
     directory::Directory,
     fan_out::{Class, Parcel},
+    later::Later,
     queue::WorkerQueue,
     slices::{Slices, hand_over},
 };
-use crate::{Envelope, GroupName, consumer::connection::Connection, layers::LayerError};
+use crate::{
+    Envelope, GroupName, consumer::connection::Connection, layers::LayerError, transport::limits::Flush,
+};
 
 /// Where a connection stands in its hub. The serial number tells it from an earlier one in the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub(crate) struct Hub {
     pub(super) dirty: RefCell<Vec<Rc<Connection>>>,
     /// The task that flushes.
     pub(super) flusher: RefCell<Option<Waker>>,
+    /// Those whose flush waits for its interval.
+    pub(super) later: Later,
 }
 
 #[derive(Default)]
@@ -84,6 +90,7 @@ impl Hub {
             running: Cell::new(None),
             dirty: RefCell::default(),
             flusher: RefCell::default(),
+            later: Later::default(),
         })
     }
 
@@ -96,8 +103,21 @@ impl Hub {
     }
 
     /// Notes that a connection has something to write.
-    pub(crate) fn mark_dirty(&self, connection: Rc<Connection>) {
-        self.dirty.borrow_mut().push(connection);
+    pub(crate) fn mark_dirty(self: &Rc<Self>, connection: Rc<Connection>) {
+        let interval = match connection.limits.flush {
+            Flush::Turn => Duration::ZERO,
+            Flush::Every(interval) => interval,
+            Flush::WhenBehind(interval) => self.later.interval_when_behind(interval),
+        };
+        if interval.is_zero() {
+            self.dirty.borrow_mut().push(connection);
+            self.wake_flusher();
+        } else {
+            self.later.push(self, connection, interval);
+        }
+    }
+
+    pub(super) fn wake_flusher(&self) {
         if let Some(flusher) = self.flusher.take() {
             flusher.wake();
         }

@@ -11,6 +11,7 @@ pub(crate) mod directory;
 pub(crate) mod fan_out;
 pub(crate) mod hub;
 pub(crate) mod inbox;
+pub(crate) mod later;
 #[cfg(all(test, shuttle))]
 mod model;
 pub(crate) mod outbox;

@@ -62,6 +62,7 @@ async fn flush(hub: Rc<Hub>) {
         .await;
         // Swapped, so that both lists keep their memory.
         std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
+        let began = hub.later.flush_begins();
         for (flushed, connection) in batch.drain(..).enumerate() {
             if flushed > 0 && flushed.is_multiple_of(FLUSHES_A_TURN) {
                 // As many writes as a slice has; what comes in between to those that are left leaves with the rest.
@@ -69,6 +70,7 @@ async fn flush(hub: Rc<Hub>) {
             }
             connection.flush();
         }
+        hub.later.flush_ended(began);
     }
 }
 

@@ -3,10 +3,12 @@
 //!
 //! Run with `cargo run --release -p load-server -- --port 9000 --workers 1 --host mounted --fan-out relay`.
 
+use std::time::Duration;
+
 use actix_web::{App, HttpServer};
 use bytestring::ByteString;
 use clap::{Parser, ValueEnum};
-use greenroom::{Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*};
+use greenroom::{Flush, Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*};
 use serde::{Deserializer, Serializer};
 
 /// Measures greenroom: rooms and an echo, without any envelope.
@@ -21,6 +23,12 @@ struct Options {
     /// What takes the connections.
     #[arg(long, value_enum, default_value_t = Host::Mounted)]
     host: Host,
+    /// Write every so many milliseconds, instead of every turn.
+    #[arg(long)]
+    flush: Option<u64>,
+    /// Write every so many milliseconds while the worker is behind.
+    #[arg(long, conflicts_with = "flush")]
+    adaptive: Option<u64>,
     /// How a room's members get an event.
     #[arg(long, value_enum, default_value_t = FanOut::Relay)]
     fan_out: FanOut,
@@ -128,6 +136,12 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         FanOut::Handler => rooms.route("/room/{room}/", |scope: &Scope| Ok(Handled(scope.param("room")?))),
     };
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20);
+    let flush = match (options.flush, options.adaptive) {
+        (Some(every), _) => Flush::Every(Duration::from_millis(every)),
+        (_, Some(every)) => Flush::WhenBehind(Duration::from_millis(every)),
+        _ => Flush::Turn,
+    };
+    let limits = limits.flush(flush);
     let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
     let mount = Mount::new(routes)?.limits(limits);
     let address = ("127.0.0.1", options.port);
