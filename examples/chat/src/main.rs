@@ -7,8 +7,7 @@ mod room;
 
 use std::io::IsTerminal;
 
-use actix_web::{App, HttpServer};
-use greenroom::{Mount, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{Server, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::room::{Chat, Rooms};
 
@@ -40,16 +39,15 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 
-    let mount = Mount::new(application())?;
-    let mut server = HttpServer::new(move || App::new().configure(mount.configure()));
-    if let Some(workers) = options.workers {
-        server = server.workers(workers.get());
-    }
-    let server = server
-        .bind(&options.bind)
-        .map_err(|error| format!("cannot listen on {}: {error}; choose another with --bind", options.bind))?;
-    println!("listening on http://{}", server.addrs()[0]);
-    Ok(greenroom::run(server).await?)
+    let server = Server::new(application())?;
+    let server = match options.workers {
+        Some(workers) => server.workers(workers.get()),
+        None => server,
+    };
+    let server =
+        server.bind(&options.bind).map_err(|error| format!("{error}; choose another with --bind"))?;
+    println!("listening on http://{}", server.addresses()[0]);
+    Ok(server.run().await?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use greenroom::{Layer, testing::WebsocketCommunicator};
+use greenroom::{Layer, Mount, testing::WebsocketCommunicator};
 use serde_json::{Value, json};
 
 use super::*;

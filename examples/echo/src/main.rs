@@ -4,8 +4,7 @@
 
 use std::io::IsTerminal;
 
-use actix_web::{App, HttpServer};
-use greenroom::{Mount, prelude::*};
+use greenroom::{Server, prelude::*};
 
 /// The consumer of one connection.
 #[derive(NoEvents)]
@@ -48,15 +47,17 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(colours);
     log.with_writer(std::io::stderr).init();
     let options = <Options as clap::Parser>::parse();
-    let mount = Mount::new(routes())?;
-    let server = HttpServer::new(move || App::new().configure(mount.configure())).bind(&options.bind)?;
-    println!("listening on ws://{}/room/123/", server.addrs()[0]);
-    Ok(greenroom::run(server).await?)
+    let server = Server::new(routes())?.bind(&options.bind)?;
+    println!("listening on ws://{}/room/123/", server.addresses()[0]);
+    Ok(server.run().await?)
 }
 
 #[cfg(test)]
 mod tests {
-    use greenroom::testing::{CommunicatorError, WebsocketCommunicator};
+    use greenroom::{
+        Mount,
+        testing::{CommunicatorError, WebsocketCommunicator},
+    };
 
     use super::*;
 
