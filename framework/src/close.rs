@@ -11,9 +11,9 @@
 //! | 1003 | [`UNSUPPORTED`](CloseCode::UNSUPPORTED) | consumers only | no |
 //! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
 //! | 1006 | [`ABNORMAL`](CloseCode::ABNORMAL) | never on the wire | yes, with growing delays |
-//! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, or input not what the consumer takes | no, the client has a fault |
+//! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, a compressed message could not be inflated, or input was not what the consumer takes | no, the client has a fault |
 //! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers only | not before the cause is gone, as by a new login |
-//! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size) | yes, but the message must not be sent again |
+//! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size), or inflated over [`Deflate::inflated_size`](crate::Deflate::inflated_size) | yes, but the message must not be sent again |
 //! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
 //! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked | yes, with growing delays |
 //! | 1012 | [`RESTART`](CloseCode::RESTART) | the server shuts down; the reason is a hint, as `retry=3200ms` | yes, after the time of the hint, each client its own ([`Pace::retry`](crate::Pace::retry)) |
@@ -47,11 +47,11 @@ impl CloseCode {
     /// 1006: the connection ended without a close frame, or was never accepted. Never on the wire;
     /// `disconnect` sees it.
     pub const ABNORMAL: Self = Self(1006);
-    /// 1007: text is not UTF-8, or a message is not what the consumer takes. Greenroom sends both.
+    /// 1007: text is not UTF-8, a compressed message is broken, or a message is not what the consumer takes. Greenroom sends both.
     pub const INVALID_DATA: Self = Self(1007);
     /// 1008: a rule of the application was broken. For consumers, as when a login has expired.
     pub const POLICY: Self = Self(1008);
-    /// 1009: a message over the limit. Greenroom sends it at the header that announces one.
+    /// 1009: a message over the limit. Greenroom sends it at the header that announces one, or where it is inflated so far.
     pub const TOO_BIG: Self = Self(1009);
     /// 1010: the server did not agree to an extension that the client needs. Only clients send it.
     pub const EXTENSION: Self = Self(1010);

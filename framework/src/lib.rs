@@ -74,7 +74,10 @@ pub use self::{
     names::{ChannelName, GroupName, NameError},
     routing::{ProtocolTypeRouter, UrlRouter},
     scope::Scope,
-    transport::limits::{Flush, Limits, Overflow},
+    transport::{
+        limits::{Flush, Limits, Overflow},
+        websocket::deflate::Deflate,
+    },
 };
 /// The crate of [`Scope::set_cookie`]'s cookies.
 pub use cookie;

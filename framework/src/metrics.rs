@@ -25,6 +25,12 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Messages that were compressed: those of a group once an event, consumer type and window size, others one each.
+    compressed,
+    /// How many bytes they had before.
+    compressed_from_bytes,
+    /// How many bytes they had then.
+    compressed_to_bytes,
     /// Frames that were encoded for a `#[relay]` handler: one an event, consumer type and wire form.
     encoded,
     /// Messages that expired in a queue before anyone received them.

@@ -27,24 +27,33 @@ impl Class {
         self.wire
     }
 
-    /// What a member of this class gets of `envelope`. Runs user code: no lock or borrow may be held.
-    pub(crate) fn form(&self, envelope: &Envelope, counters: &Counters) -> Form {
+    /// Runs the relay of the class' consumer. It is user code: no lock or borrow may be held.
+    fn relayed(&self, envelope: &Envelope, counters: &Counters) -> Relayed {
         // `Serialize` and the relay are the user's: a panic there costs this event only.
         match catch_unwind(AssertUnwindSafe(|| (self.relay)(envelope))) {
-            Ok(None) => Form::Handler,
-            Ok(Some(Ok(frame))) => {
-                counters.encoded.one();
-                Form::Frame(self.wire.encode(&frame))
-            }
+            Ok(None) => Relayed::Handler,
+            Ok(Some(Ok(frame))) => Relayed::Frame(frame),
             Ok(Some(Err(error))) => {
                 counters.relay_failed.one();
                 tracing::warn!(event = envelope.name(), %error, "a relay failed, its members miss the event");
-                Form::Failed
+                Relayed::Failed
             }
             Err(_) => {
                 counters.relay_failed.one();
                 tracing::error!(event = envelope.name(), "a relay panicked, its members miss the event");
-                Form::Failed
+                Relayed::Failed
+            }
+        }
+    }
+
+    /// What a member of this class gets of what was relayed.
+    fn form(&self, relayed: &Relayed, counters: &Counters) -> Form {
+        match relayed {
+            Relayed::Failed => Form::Failed,
+            Relayed::Handler => Form::Handler,
+            Relayed::Frame(frame) => {
+                counters.encoded.one();
+                Form::Frame(self.wire.encode(frame, counters))
             }
         }
     }
@@ -60,6 +69,13 @@ impl std::fmt::Debug for Class {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Class").field("consumer", &self.consumer).field("wire", &self.wire).finish()
     }
+}
+
+/// What a consumer's relay made of an event: the same on all wires.
+enum Relayed {
+    Failed,
+    Frame(Frame),
+    Handler,
 }
 
 /// What the members of one class get.
@@ -83,17 +99,24 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
-    /// Runs each class's relay. No lock or borrow may be held.
+    /// Runs each consumer's relay, and makes the bytes of each class. No lock or borrow may be held.
     pub(crate) fn new<'a>(
         envelope: Envelope,
         classes: impl Iterator<Item = &'a Class>,
         counters: &Counters,
     ) -> Self {
         let mut forms: SmallVec<[(Class, Form); 1]> = SmallVec::new();
+        let mut relayed: SmallVec<[(TypeId, Relayed); 1]> = SmallVec::new();
         for class in classes {
-            if !forms.iter().any(|(known, _)| known == class) {
-                forms.push((*class, class.form(&envelope, counters)));
+            if forms.iter().any(|(known, _)| known == class) {
+                continue;
             }
+            let at = relayed.iter().position(|(consumer, _)| *consumer == class.consumer);
+            let at = at.unwrap_or_else(|| {
+                relayed.push((class.consumer, class.relayed(&envelope, counters)));
+                relayed.len() - 1
+            });
+            forms.push((*class, class.form(&relayed[at].1, counters)));
         }
         Self { envelope, forms }
     }

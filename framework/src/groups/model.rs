@@ -85,7 +85,7 @@ fn worker<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl FnOnc
 fn member(hub: &Rc<Hub>) -> Rc<Connection> {
     let live = Drain::new().enter(hub).unwrap();
     let (sender, answer) = oneshot::channel();
-    let class = Class::of::<Member>(Wire::WebSocket);
+    let class = Class::of::<Member>(Wire::WebSocket(None));
     let connection = Connection::new(hub, class, Arc::new(Limits::new()), live, sender);
     connection.answer(Answer::Accept(Accepted::default()));
     drop(answer);

@@ -11,7 +11,7 @@ use crate::transport::limits::{Limits, Overflow};
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    /// Whether a part of the first frame was written: it must be written whole.
+    /// Whether the first frame is on its way, in part or as what it was packed to: it must be written whole.
     begun: bool,
     /// Set once the last frame was pushed: nothing is taken after it.
     sealed: bool,
@@ -53,6 +53,13 @@ impl Outbox {
         Pushed::Queued { dropped }
     }
 
+    /// Whether a frame of this length would not be queued, for want of room.
+    pub(crate) fn refuses(&self, length: usize, limits: &Limits) -> bool {
+        limits.overflow != Overflow::DropOldest
+            && !self.frames.is_empty()
+            && self.bytes + length > limits.outbox_size
+    }
+
     /// Adds the last frame, whatever the limit says, and takes no more.
     pub(crate) fn seal(&mut self, last: Option<Bytes>) {
         if self.sealed {
@@ -79,6 +86,19 @@ impl Outbox {
         self.begun = false;
         self.give_back();
         Some(frame)
+    }
+
+    /// What is to be written first, made of the first frame by `pack`, once. It can no longer be dropped.
+    pub(crate) fn packed_front(&mut self, pack: impl FnOnce(Bytes) -> Bytes) -> Option<&[u8]> {
+        if !self.begun {
+            let frame = self.frames.pop_front()?;
+            self.bytes -= frame.len();
+            let frame = pack(frame);
+            self.bytes += frame.len();
+            self.frames.push_front(frame);
+            self.begun = true;
+        }
+        self.front()
     }
 
     /// What is to be written first.
@@ -178,6 +198,20 @@ mod tests {
         let mut outbox = Outbox::default();
         assert_eq!(outbox.push(Bytes::from_static(b"large"), &limits), QUEUED);
         assert_eq!(outbox.push(Bytes::from_static(b"x"), &limits), Pushed::TooSlow);
+    }
+
+    #[test]
+    fn a_frame_is_packed_once_and_then_not_dropped() {
+        let (mut outbox, limits) = filled(Overflow::DropOldest);
+        let packed = |_| Bytes::from_static(b"AA");
+        assert_eq!(outbox.packed_front(packed), Some(&b"AA"[..]));
+        assert_eq!(outbox.bytes(), 6);
+        assert_eq!(outbox.push(Bytes::from_static(b"cccccc"), &limits), Pushed::Queued { dropped: 1 });
+        outbox.advance(1);
+        let not_again = |_| panic!("it was packed");
+        assert_eq!(outbox.packed_front(not_again), Some(&b"A"[..]));
+        outbox.advance(1);
+        assert_eq!(outbox.packed_front(|frame| frame), Some(&b"cccccc"[..]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use actix_web::http::header::{self, HeaderValue};
 use tokio::sync::oneshot;
 
 use super::shutdown::{Drain, Live};
@@ -17,7 +18,14 @@ use crate::{
     layers::Layers,
     middleware::{self, Rejection},
     routing::{Routes, endpoint::Endpoint},
-    transport::{Input, Wire, limits::Limits},
+    transport::{
+        Input, Wire,
+        limits::Limits,
+        websocket::{
+            Decoder, Role,
+            deflate::{self, Packer},
+        },
+    },
 };
 
 /// When a client that found the server full may ask again.
@@ -40,11 +48,14 @@ impl std::fmt::Debug for Application {
 
 impl Application {
     /// Runs the middleware and the consumer's `connect`. `input` makes what reads from the client.
+    ///
+    /// Of `offers`, those of compression, the first that suits the route is accepted: the answer's headers say so.
     pub(crate) async fn open(
         &self,
         endpoint: &Endpoint,
         mut scope: Scope,
-        input: impl FnOnce(&Limits) -> Box<dyn Input>,
+        offers: &[deflate::Offer],
+        input: impl FnOnce(Decoder) -> Box<dyn Input>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
         if self.drain.connections() >= self.max_connections {
             tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
@@ -54,17 +65,26 @@ impl Application {
             return Err(rejection.with_headers_of(&scope));
         }
         let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
-        let input = input(&limits);
+        let agreed = limits.deflate.as_ref().and_then(|wanted| deflate::settle(offers, wanted));
+        let incoming = agreed.map(|agreed| agreed.incoming(limits.message_size));
+        let input = input(Decoder::new(Role::Server, limits.message_size).with_deflate(incoming));
         let start = Start {
             scope: Box::new(scope),
             layers: self.layers.clone(),
             limits,
             drain: self.drain.clone(),
             input,
-            wire: Wire::WebSocket,
+            wire: Wire::WebSocket(agreed.and_then(|agreed| agreed.outgoing())),
+            packer: agreed.and_then(|agreed| agreed.packer()),
         };
         match endpoint.starter.start(start) {
-            Ok(Some(starting)) => starting.answer().await,
+            Ok(Some(starting)) => {
+                let (connection, mut accepted) = starting.answer().await?;
+                if let Some(value) = agreed.and_then(|agreed| HeaderValue::try_from(agreed.header()).ok()) {
+                    accepted.headers.push((header::SEC_WEBSOCKET_EXTENSIONS, value));
+                }
+                Ok((connection, accepted))
+            }
             Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
             Err(error) => Err(Rejection::from(error)),
         }
@@ -79,6 +99,7 @@ pub(crate) struct Start {
     pub(crate) drain: Drain,
     pub(crate) input: Box<dyn Input>,
     pub(crate) wire: Wire,
+    pub(crate) packer: Option<Packer>,
 }
 
 /// A consumer that was started and has not answered yet. Dropped, its client is gone.
@@ -101,7 +122,8 @@ impl Start {
         let hub = worker::of_thread(layer.backend().groups().directory());
         let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();
-        let connection = Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender);
+        let connection =
+            Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender, self.packer);
         let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
         driver::start(make, context, self.input);
         Ok(Some(Starting { connection: Some(connection), answer }))

@@ -207,14 +207,10 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
     let direct = takeover::is_possible(&request);
     // Nothing of actix's request is kept: its headers pin the read buffer.
     drop(request);
-    let input = |limits: &Limits| -> Box<dyn Input> {
-        if direct {
-            Box::new(SocketReader::new(limits.message_size))
-        } else {
-            Box::new(Reader::new(payload, limits.message_size))
-        }
+    let input = |decoder| -> Box<dyn Input> {
+        if direct { Box::new(SocketReader::new(decoder)) } else { Box::new(Reader::new(payload, decoder)) }
     };
-    match application.open(&endpoint, scope, input).await {
+    match application.open(&endpoint, scope, &offer.deflate, input).await {
         Ok((connection, accepted)) => {
             let mut head = offer.accept(accepted.subprotocol.as_deref(), accepted.headers);
             if direct {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, future::poll_fn, pin::Pin, rc::Rc, task, time::Duration};
 
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{self, HeaderName};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::Stream;
@@ -16,7 +16,7 @@ use crate::{
     host::application::Application,
     middleware::Rejection,
     scope::ScopeBuilder,
-    transport::websocket::{Decoder, Input, Item, Opcode, Role, encode, reader::Reader},
+    transport::websocket::{Decoder, Input, Item, Opcode, Role, deflate, encode, extensions, reader::Reader},
 };
 
 /// How long a client waits for a message. As in Channels.
@@ -143,12 +143,18 @@ impl WebsocketCommunicator {
         let Some(endpoint) = self.application.routes.route(&mut scope) else {
             return Err(Rejection::new(404, "no such WebSocket").unwrap_or_else(|_| Rejection::forbidden()));
         };
+        let offers = extensions::offers(scope.header_lines("sec-websocket-extensions")).unwrap_or_default();
         let (chunks, receiver) = mpsc::unbounded_channel();
         let (connection, accepted) = self
             .application
-            .open(&endpoint, scope, |limits| Box::new(Reader::new(Chunks(receiver), limits.message_size)))
+            .open(&endpoint, scope, &offers, |decoder| Box::new(Reader::new(Chunks(receiver), decoder)))
             .await?;
-        let decoder = Decoder::new(Role::Client, usize::MAX);
+        let agreed = accepted.headers.iter().find(|(name, _)| *name == header::SEC_WEBSOCKET_EXTENSIONS);
+        let incoming = agreed.map(|(_, value)| deflate::Incoming {
+            limit: usize::MAX,
+            takeover: !value.to_str().is_ok_and(|value| value.contains("server_no_context_takeover")),
+        });
+        let decoder = Decoder::new(Role::Client, usize::MAX).with_deflate(incoming);
         self.open = Some(Open { connection, chunks, decoder, items: VecDeque::new() });
         let text = |(name, value): (HeaderName, actix_web::http::header::HeaderValue)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())

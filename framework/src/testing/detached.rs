@@ -38,8 +38,8 @@ impl DetachedContext {
         let hub = worker::of_thread(layer.backend().groups().directory());
         let live = Drain::new().enter(&hub).expect("a new drain has not begun");
         let (sender, answer) = oneshot::channel();
-        let class = Class::of::<C>(Wire::WebSocket);
-        let connection = Connection::new(&hub, class, Arc::new(Limits::new()), live, sender);
+        let class = Class::of::<C>(Wire::WebSocket(None));
+        let connection = Connection::new(&hub, class, Arc::new(Limits::new()), live, sender, None);
         let layers = Layers::new([("default".to_owned(), layer.clone())].into());
         let scope = Box::new(Scope::builder("/").build());
         let context = Context::new(connection, scope, layers, layer);

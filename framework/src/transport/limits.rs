@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::websocket::deflate::Deflate;
+
 /// The limits of a connection. Set them for all routes with [`Mount::limits`](crate::Mount::limits), for one with
 /// [`UrlRouter::route_with`](crate::UrlRouter::route_with).
 ///
 /// | Limit | Default | At the limit |
 /// |---|---|---|
 /// | [`message_size`](Self::message_size) | 1 MiB | close 1009, at the frame's header |
+/// | [`deflate`](Self::deflate) | [on](Deflate), inflated up to `message_size` | close 1009, while it is inflated |
 /// | [`read_ahead`](Self::read_ahead) | 64 KiB, or one message | the socket is not read until a hook has taken one |
 /// | [`outbox_size`](Self::outbox_size) | 1 MiB, or one message | the [`Overflow`] policy |
 /// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 |
@@ -19,6 +22,7 @@ use std::time::Duration;
 #[must_use]
 pub struct Limits {
     pub(crate) message_size: usize,
+    pub(crate) deflate: Option<Deflate>,
     pub(crate) read_ahead: usize,
     pub(crate) outbox_size: usize,
     pub(crate) overflow: Overflow,
@@ -64,6 +68,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_size: 1 << 20,
+            deflate: Some(Deflate::new()),
             read_ahead: 64 << 10,
             outbox_size: 1 << 20,
             overflow: Overflow::Close,
@@ -86,6 +91,13 @@ impl Limits {
     /// The largest message, in bytes, whole or in fragments. Default 1 MiB.
     pub fn message_size(mut self, bytes: usize) -> Self {
         self.message_size = bytes;
+        self
+    }
+
+    /// How messages are compressed with the clients that offer it, and up to which size they are inflated. `None`:
+    /// not at all. Default: [`Deflate::new`].
+    pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        self.deflate = deflate.into();
         self
     }
 

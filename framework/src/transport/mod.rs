@@ -11,32 +11,43 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Frame, close::CloseCode, consumer::connection::Connection};
+use self::websocket::deflate::Outgoing;
+use crate::{Frame, close::CloseCode, consumer::connection::Connection, metrics::Counters};
 
 /// The wire form of a connection: members on the same one share their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
-    /// Unmasked RFC 6455 frames.
-    WebSocket,
+    /// Unmasked RFC 6455 frames, with messages compressed as it says.
+    WebSocket(Option<Outgoing>),
 }
 
 impl Wire {
-    pub(crate) fn encode(self, frame: &Frame) -> Bytes {
+    /// The bytes of a message, compressed where that was agreed on and pays.
+    pub(crate) fn encode(self, frame: &Frame, counters: &Counters) -> Bytes {
         match self {
-            Self::WebSocket => websocket::encode::encode(frame),
+            Self::WebSocket(deflate) => deflate
+                .and_then(|deflate| deflate.encode(frame, counters))
+                .unwrap_or_else(|| websocket::encode::encode(frame)),
+        }
+    }
+
+    /// The bytes of a message as it is, which every client on this wire takes too.
+    pub(crate) fn encode_plain(self, frame: &Frame) -> Bytes {
+        match self {
+            Self::WebSocket(_) => websocket::encode::encode(frame),
         }
     }
 
     pub(crate) fn encode_pong(self, payload: &[u8]) -> Bytes {
         match self {
-            Self::WebSocket => websocket::encode::pong(payload),
+            Self::WebSocket(_) => websocket::encode::pong(payload),
         }
     }
 
     /// A close frame; for a code that cannot be sent, as the answer to one without a code, an empty one.
     pub(crate) fn encode_close(self, code: CloseCode, reason: &str) -> Bytes {
         match self {
-            Self::WebSocket => websocket::encode::close(code, reason),
+            Self::WebSocket(_) => websocket::encode::close(code, reason),
         }
     }
 }

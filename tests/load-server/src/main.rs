@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::{App, HttpServer};
 use bytestring::ByteString;
 use clap::{Parser, ValueEnum};
-use greenroom::{Flush, Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*};
+use greenroom::{Deflate, Flush, Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*};
 use serde::{Deserializer, Serializer};
 
 /// Measures greenroom: rooms and an echo, without any envelope.
@@ -32,6 +32,9 @@ struct Options {
     /// How a room's members get an event.
     #[arg(long, value_enum, default_value_t = FanOut::Relay)]
     fan_out: FanOut,
+    /// Compress with context takeover, both ways, where a client offers it.
+    #[arg(long)]
+    takeover: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -135,13 +138,14 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         FanOut::Relay => rooms.route("/room/{room}/", |scope: &Scope| Ok(Relayed(scope.param("room")?))),
         FanOut::Handler => rooms.route("/room/{room}/", |scope: &Scope| Ok(Handled(scope.param("room")?))),
     };
-    let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20);
     let flush = match (options.flush, options.adaptive) {
         (Some(every), _) => Flush::Every(Duration::from_millis(every)),
         (_, Some(every)) => Flush::WhenBehind(Duration::from_millis(every)),
         _ => Flush::Turn,
     };
-    let limits = limits.flush(flush);
+    let deflate =
+        Deflate::new().server_context_takeover(options.takeover).client_context_takeover(options.takeover);
+    let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20).flush(flush).deflate(deflate);
     let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
     let mount = Mount::new(routes)?.limits(limits);
     let address = ("127.0.0.1", options.port);

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::{
-    ChannelName, Envelope, GroupName, Message,
+    ChannelName, Envelope, Frame, GroupName, Message,
     close::{Cause, CloseCode},
     error::Closed,
     groups::{
@@ -34,7 +34,7 @@ use crate::{
     host::shutdown::Live,
     layers::LayerError,
     middleware::Rejection,
-    transport::limits::Limits,
+    transport::{limits::Limits, websocket::deflate::Packer},
 };
 
 /// Where a connection stands.
@@ -89,6 +89,8 @@ pub(crate) struct Connection {
     inbox: RefCell<Inbox>,
     input: RefCell<Input>,
     outbox: RefCell<Outbox>,
+    /// What compresses frames on their way from the outbox to the socket, where the client agreed on context takeover.
+    packer: Option<Box<RefCell<Packer>>>,
     memberships: RefCell<SmallVec<[Membership; 1]>>,
     /// How the connection ended: the first cause stays.
     ending: OnceCell<Box<Ending>>,
@@ -117,6 +119,7 @@ impl Connection {
         limits: Arc<Limits>,
         live: Live,
         answer: oneshot::Sender<Answer>,
+        packer: Option<Packer>,
     ) -> Rc<Self> {
         hub.attach(|key| {
             let capacity = hub.directory().config.capacity_with(|| channel_name(hub, key));
@@ -133,6 +136,7 @@ impl Connection {
                 inbox: RefCell::new(Inbox::new(capacity)),
                 input: RefCell::default(),
                 outbox: RefCell::default(),
+                packer: packer.map(|packer| Box::new(RefCell::new(packer))),
                 memberships: RefCell::default(),
                 ending: OnceCell::new(),
                 answer: Cell::new(Some(answer)),
@@ -204,6 +208,22 @@ impl Connection {
     pub(crate) fn pong(self: &Rc<Self>, payload: &[u8]) {
         // Closed: nothing may follow the close frame (RFC 6455, section 5.5.1).
         let _ = self.write(self.class.wire().encode_pong(payload));
+    }
+
+    /// Queues a message for the client, compressed where that was agreed on.
+    pub(crate) fn send(self: &Rc<Self>, frame: &Frame) -> Result<(), Closed> {
+        if self.phase.get() != Phase::Open {
+            return Err(Closed);
+        }
+        let wire = self.class.wire();
+        // What the outbox will not take is not compressed first.
+        let refused = self.outbox.borrow().refuses(frame.len(), &self.limits);
+        let frame = if refused {
+            wire.encode_plain(frame)
+        } else {
+            wire.encode(frame, &self.hub.directory().counters)
+        };
+        self.write(frame)
     }
 
     /// Queues one encoded frame.

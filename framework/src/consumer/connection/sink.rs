@@ -15,7 +15,11 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite as _;
 
 use super::Connection;
-use crate::{groups::outbox::Outbox, transport::socket::Socket};
+use crate::{
+    groups::outbox::Outbox,
+    metrics::Counters,
+    transport::{socket::Socket, websocket::deflate::Packer},
+};
 
 /// Up to how many bytes frames are joined in one buffer: for more a vectored write is cheaper.
 const JOINED: usize = 4 << 10;
@@ -53,7 +57,10 @@ impl Connection {
         let before = self.outbox.borrow().bytes();
         let popped = self.outbox.borrow_mut().pop();
         match popped {
-            Some(frame) => {
+            Some(mut frame) => {
+                if let Some(packer) = &self.packer {
+                    frame = packer.borrow_mut().pack(frame, &self.hub.directory().counters);
+                }
                 self.note_room(before);
                 Poll::Ready(Some(frame))
             }
@@ -117,7 +124,16 @@ impl Connection {
     fn write_out(&self) {
         let before = self.outbox.borrow().bytes();
         let written = match &mut *self.sink.borrow_mut() {
-            Sink::Socket(socket) => write_all(socket, &mut self.outbox.borrow_mut()),
+            Sink::Socket(socket) => {
+                let outbox = &mut self.outbox.borrow_mut();
+                match &self.packer {
+                    None => write_all(socket, outbox),
+                    Some(packer) => {
+                        let counters = &self.hub.directory().counters;
+                        write_packed(socket, outbox, &mut packer.borrow_mut(), counters)
+                    }
+                }
+            }
             Sink::Lingering(_) | Sink::Closed => return,
             Sink::Body(Some(waker)) => {
                 if self.parked.replace(false) {
@@ -228,6 +244,23 @@ fn write_all(socket: &mut Socket, outbox: &mut Outbox) -> io::Result<()> {
             }
             socket.try_write_vectored(&slices[..count])
         }?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        outbox.advance(written);
+    }
+    socket.try_flush()
+}
+
+/// Writes the frames that wait, each packed when its turn has come: what is packed must be written.
+fn write_packed(
+    socket: &mut Socket,
+    outbox: &mut Outbox,
+    packer: &mut Packer,
+    counters: &Counters,
+) -> io::Result<()> {
+    while let Some(front) = outbox.packed_front(|frame| packer.pack(frame, counters)) {
+        let written = socket.try_write(front)?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }

@@ -57,8 +57,8 @@ impl World {
         let live = self.drain.enter(&self.hub).unwrap();
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
-        let class = Class::of::<C>(Wire::WebSocket);
-        let connection = Connection::new(&self.hub, class, limits, live, sender);
+        let class = Class::of::<C>(Wire::WebSocket(None));
+        let connection = Connection::new(&self.hub, class, limits, live, sender, None);
         connection.answer(Answer::Accept(Accepted::default()));
         drop(answer);
         connection.set_busy(false);
@@ -120,7 +120,7 @@ fn frames(connection: &Connection) -> Vec<String> {
 }
 
 fn frame(text: &str) -> Bytes {
-    Wire::WebSocket.encode(&Frame::text(text.to_owned()))
+    Wire::WebSocket(None).encode_plain(&Frame::text(text.to_owned()))
 }
 
 #[actix_web::test]

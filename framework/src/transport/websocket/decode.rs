@@ -5,10 +5,14 @@ use bytestring::ByteString;
 
 use super::{
     Input, ProtocolError, Role,
+    deflate::{Incoming, Inflater},
     frame::{Extensions, Header, MAX_HEADER, Mask, Opcode},
     utf8,
 };
 use crate::close::CloseCode;
+
+/// How much of a compressed message is unmasked at a time.
+const PIECE: usize = 4 << 10;
 
 /// What a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +32,9 @@ pub(crate) enum Item {
 /// Makes messages of the bytes that arrive, however they are cut.
 ///
 /// It is strict: whatever RFC 6455 forbids is an error, as early as it can be known. It holds what has arrived of
-/// an unfinished message and nothing else, so between messages it has no memory of its own on the heap; an
-/// announced length is compared with the limit, but memory grows only with what has arrived.
+/// an unfinished message and nothing else, so between messages it has no memory of its own on the heap, unless the
+/// client's compressor keeps its window; an announced length is compared with the limit, but memory grows only with
+/// what has arrived, and a compressed message is inflated as it does.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     max_message: usize,
@@ -44,10 +49,26 @@ pub(crate) struct Decoder {
     header_held: u8,
     /// What the unfinished message is.
     message: Option<Kind>,
+    /// Whether it is compressed: `buffer` has it inflated.
+    compressed: bool,
     role: Role,
-    extensions: Extensions,
+    deflate: Deflate,
+    /// The largest compressed message, inflated; 32 bits, for an idle connection's sake.
+    max_inflated: u32,
+    /// What inflates the unfinished message, or with context takeover all of them.
+    inflater: Option<Box<Inflater>>,
     /// Set by an error or a close frame.
     ended: bool,
+}
+
+/// Whether messages may be compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deflate {
+    Off,
+    /// Each by itself.
+    Alone,
+    /// With the window of those before.
+    Takeover,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +100,26 @@ impl Decoder {
             header: [0; MAX_HEADER],
             header_held: 0,
             message: None,
+            compressed: false,
             role,
-            extensions: Extensions::NONE,
+            deflate: Deflate::Off,
+            max_inflated: 0,
+            inflater: None,
             ended: false,
         }
+    }
+
+    /// Takes compressed messages too, as was agreed.
+    pub(crate) fn with_deflate(mut self, incoming: Option<Incoming>) -> Self {
+        if let Some(incoming) = incoming {
+            self.deflate = if incoming.takeover { Deflate::Takeover } else { Deflate::Alone };
+            self.max_inflated = u32::try_from(incoming.limit).unwrap_or(u32::MAX);
+        }
+        self
+    }
+
+    fn extensions(&self) -> Extensions {
+        if self.deflate == Deflate::Off { Extensions::NONE } else { Extensions::DEFLATE }
     }
 
     /// The next item. `None` once all of `input` was taken: call it until then, and again with what arrives next.
@@ -100,6 +137,7 @@ impl Decoder {
         if matches!(item, Err(_) | Ok(Some(Item::Close(_)))) {
             self.ended = true;
             self.buffer = Vec::new();
+            self.inflater = None;
             input.clear();
         }
         item
@@ -117,7 +155,11 @@ impl Decoder {
             let item = if self.is_alone(&frame, input) {
                 Some(self.take_whole(frame, input)?)
             } else {
-                self.collect(&mut frame, input)?;
+                if self.compressed && !frame.opcode.is_control() {
+                    self.inflate(&mut frame, input)?;
+                } else {
+                    self.collect(&mut frame, input)?;
+                }
                 if frame.missing > 0 {
                     self.frame = Some(frame);
                     return Ok(None);
@@ -131,9 +173,9 @@ impl Decoder {
     }
 
     fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
-        let held = usize::from(self.header_held);
+        let (held, extensions) = (usize::from(self.header_held), self.extensions());
         if held == 0
-            && let Some((header, length)) = Header::parse(input.as_slice(), self.role, self.extensions)?
+            && let Some((header, length)) = Header::parse(input.as_slice(), self.role, extensions)?
         {
             input.skip(length);
             return Ok(Some(header));
@@ -144,7 +186,7 @@ impl Decoder {
             *place = *byte;
             end += 1;
         }
-        let header = Header::parse(&self.header[..end], self.role, self.extensions)?;
+        let header = Header::parse(&self.header[..end], self.role, extensions)?;
         let (header, length) = header.map_or((None, end), |(header, length)| (Some(header), length));
         input.skip(length - held);
         self.header_held = if header.is_some() { 0 } else { end as u8 };
@@ -162,14 +204,27 @@ impl Decoder {
             Opcode::Binary => self.message = Some(Kind::Binary),
             _ => {}
         }
+        if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
+            self.compressed = header.compressed;
+        }
         let start = self.buffer.len();
         let too_big = ProtocolError::TooBig(self.max_message);
         let missing = usize::try_from(header.length).map_err(|_| too_big)?;
         // A control frame is bounded by its header already.
-        if !header.opcode.is_control() && missing > self.max_message.saturating_sub(start) {
+        if !header.opcode.is_control() && missing > self.room() {
             return Err(too_big);
         }
         Ok(Frame { start, missing, mask: header.mask, opcode: header.opcode, fin: header.fin })
+    }
+
+    /// How many more bytes of the unfinished message may arrive.
+    fn room(&self) -> usize {
+        if !self.compressed {
+            return self.max_message.saturating_sub(self.buffer.len());
+        }
+        // What does not compress gets a little longer: a message at the limit is taken in both forms.
+        let most = self.max_message.saturating_add(self.max_message / 1024 + 64);
+        most.saturating_sub(self.inflater.as_ref().map_or(0, |inflater| inflater.received()))
     }
 
     /// Whether the frame has arrived whole and is an item by itself: the usual case, which needs no buffer.
@@ -177,7 +232,7 @@ impl Decoder {
         let untouched = frame.start == self.buffer.len() && frame.missing <= input.len();
         match frame.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => untouched,
-            Opcode::Text | Opcode::Binary => untouched && frame.fin,
+            Opcode::Text | Opcode::Binary => untouched && frame.fin && !self.compressed,
             Opcode::Continuation => false,
         }
     }
@@ -209,6 +264,41 @@ impl Decoder {
         Ok(())
     }
 
+    /// Inflates what has arrived of the frame into the buffer.
+    fn inflate(&mut self, frame: &mut Frame, input: &mut Input<'_>) -> Result<(), ProtocolError> {
+        let limit = self.max_inflated as usize;
+        let inflater = self.inflater.get_or_insert_with(Inflater::take);
+        let mut piece = [0; PIECE];
+        while frame.missing > 0 && input.len() > 0 {
+            let count = frame.missing.min(input.len()).min(PIECE);
+            let piece = &mut piece[..count];
+            piece.copy_from_slice(&input.as_slice()[..count]);
+            frame.mask.apply(piece);
+            inflater.inflate(piece, &mut self.buffer, limit)?;
+            frame.missing -= count;
+            input.skip(count);
+            let last = frame.fin && frame.missing == 0;
+            if self.message == Some(Kind::Text) && !last {
+                self.valid = utf8::check(&self.buffer, self.valid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a compressed message; what inflated it is given back, unless the client's window is kept.
+    fn finish_inflating(&mut self) -> Result<(), ProtocolError> {
+        self.compressed = false;
+        let Some(mut inflater) = self.inflater.take() else { return Ok(()) };
+        let takeover = self.deflate == Deflate::Takeover;
+        inflater.finish(takeover)?;
+        if takeover {
+            self.inflater = Some(inflater);
+        } else {
+            inflater.give_back();
+        }
+        Ok(())
+    }
+
     /// Makes room for `count` bytes that have arrived.
     ///
     /// At least twice what is held, so that a message in small pieces is not copied for each; but where the end
@@ -234,6 +324,9 @@ impl Decoder {
         }
         if !frame.fin {
             return Ok(None);
+        }
+        if self.compressed {
+            self.finish_inflating()?;
         }
         let message = std::mem::take(&mut self.buffer);
         self.end_message(message.into()).map(Some)

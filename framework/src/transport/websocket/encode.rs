@@ -7,10 +7,24 @@ use crate::{Frame, close::CloseCode};
 
 /// A message as the bytes of one frame. Clones of them are what a group's members share.
 pub(crate) fn encode(frame: &Frame) -> Bytes {
+    let (opcode, payload) = parts(frame);
+    unmasked(opcode, payload)
+}
+
+/// What a message is, and its bytes.
+pub(super) fn parts(frame: &Frame) -> (Opcode, &[u8]) {
     match frame {
-        Frame::Binary(bytes) => unmasked(Opcode::Binary, bytes),
-        Frame::Text(text) => unmasked(Opcode::Text, text.as_bytes()),
+        Frame::Binary(bytes) => (Opcode::Binary, bytes),
+        Frame::Text(text) => (Opcode::Text, text.as_bytes()),
     }
+}
+
+/// A whole message whose payload is compressed already.
+pub(super) fn compressed(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(frame::header_length(payload.len()) + payload.len());
+    frame::write(&mut out, true, opcode, None, payload);
+    frame::mark_compressed(&mut out);
+    out.into()
 }
 
 /// A ping: what the tests' other side sends. Of `payload` the first 125 bytes are sent.

@@ -12,6 +12,8 @@ use crate::close::CloseCode;
 pub(crate) enum ProtocolError {
     /// A close frame with a code that must not be on the wire (section 7.4).
     BadCloseCode(u16),
+    /// A compressed message that cannot be inflated, or is cut off (RFC 7692, section 7.2.2).
+    BadDeflate,
     /// A close frame with half a code (section 5.5.1).
     CloseTooShort,
     /// A ping, pong or close of more than 125 bytes (section 5.5).
@@ -45,7 +47,7 @@ impl ProtocolError {
     /// The code to close with.
     pub(crate) fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_DATA,
+            Self::BadDeflate | Self::InvalidUtf8 => CloseCode::INVALID_DATA,
             Self::TooBig(_) => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL,
         }
@@ -56,6 +58,7 @@ impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadCloseCode(code) => write!(f, "{code} is no close code for a close frame"),
+            Self::BadDeflate => f.write_str("the compressed message cannot be inflated"),
             Self::CloseTooShort => f.write_str("the close frame has one byte, a code has two"),
             Self::ControlTooLong => f.write_str("a control frame has more than 125 bytes"),
             Self::FragmentedControl => f.write_str("a control frame is fragmented"),
@@ -64,7 +67,7 @@ impl fmt::Display for ProtocolError {
             Self::LengthTopBit => f.write_str("the frame's length has its highest bit set"),
             #[cfg(any(test, feature = "testing"))]
             Self::Masked => f.write_str("a frame from the server is masked"),
-            Self::ReservedBits => f.write_str("a reserved bit is set, but no extension was agreed on"),
+            Self::ReservedBits => f.write_str("a reserved bit is set that no agreed extension uses there"),
             Self::StrayContinuation => f.write_str("a continuation frame continues no message"),
             Self::TooBig(limit) => write!(f, "the message has more than {limit} bytes"),
             Self::UnfinishedMessage => f.write_str("a message begins before the last one was finished"),
@@ -85,6 +88,7 @@ mod tests {
         use ProtocolError::*;
         let all = [
             BadCloseCode(1005),
+            BadDeflate,
             CloseTooShort,
             ControlTooLong,
             FragmentedControl,
@@ -105,6 +109,7 @@ mod tests {
             assert!(text.len() <= 123, "it fits into a close frame as the reason: {text}");
             assert!(error.close_code().can_be_sent());
         }
+        assert_eq!(BadDeflate.close_code(), CloseCode::INVALID_DATA);
         assert_eq!(InvalidUtf8.close_code(), CloseCode::INVALID_DATA);
         assert_eq!(TooBig(1).close_code(), CloseCode::TOO_BIG);
         assert_eq!(Unmasked.close_code(), CloseCode::PROTOCOL);

@@ -10,6 +10,8 @@ pub(super) const MAX_CONTROL: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// A compressed message (RFC 7692, section 6).
+const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
@@ -24,8 +26,7 @@ pub(crate) enum Role {
     Client,
 }
 
-/// The reserved bits that an agreed extension uses: none. Compression (RFC 7692) would add RSV1 here, for the
-/// first frame of a message only.
+/// The reserved bits that the agreed extensions use, each only on the first frame of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extensions {
     reserved: u8,
@@ -33,6 +34,8 @@ pub(super) struct Extensions {
 
 impl Extensions {
     pub(super) const NONE: Self = Self { reserved: 0 };
+    /// Compression was agreed on.
+    pub(super) const DEFLATE: Self = Self { reserved: RSV1 };
 }
 
 /// What a frame is (section 11.8).
@@ -76,6 +79,8 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) fin: bool,
+    /// Whether it begins a compressed message.
+    pub(super) compressed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: Mask,
     /// As announced: nothing may be allocated for it.
@@ -97,6 +102,11 @@ impl Header {
         }
         let fin = first & FIN != 0;
         let opcode = Opcode::parse(first & OPCODE)?;
+        // "MUST NOT set the RSV1 bit" of any other frame than a message's first (RFC 7692, section 6.1).
+        let compressed = first & RSV1 != 0;
+        if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(ProtocolError::ReservedBits);
+        }
         if opcode.is_control() && !fin {
             return Err(ProtocolError::FragmentedControl);
         }
@@ -121,7 +131,7 @@ impl Header {
         } else {
             (Mask::NONE, rest)
         };
-        Ok(Some((Self { fin, opcode, mask, length }, bytes.len() - rest.len())))
+        Ok(Some((Self { fin, compressed, opcode, mask, length }, bytes.len() - rest.len())))
     }
 }
 
@@ -205,6 +215,26 @@ pub(super) fn write(out: &mut Vec<u8>, fin: bool, opcode: Opcode, mask: Option<[
     if let Some(payload) = out.get_mut(start..) {
         Mask::from(mask).apply(payload);
     }
+}
+
+/// Marks a frame, the first of its message, as compressed.
+pub(super) fn mark_compressed(frame: &mut [u8]) {
+    if let Some(first) = frame.first_mut() {
+        *first |= RSV1;
+    }
+}
+
+/// The payload of an unmasked frame that is a whole message as it was sent, not compressed.
+pub(super) fn message(frame: &[u8]) -> Option<(Opcode, &[u8])> {
+    let (&first, rest) = frame.split_first()?;
+    let opcode = match first {
+        0x81 => Opcode::Text,
+        0x82 => Opcode::Binary,
+        _ => return None,
+    };
+    let (&short, rest) = rest.split_first()?;
+    let (length, payload) = parse_length(short, rest).ok()??;
+    (length == payload.len() as u64).then_some((opcode, payload))
 }
 
 /// How many bytes come before a payload of that length in an unmasked frame.

@@ -15,10 +15,14 @@ use actix_web::{
 use actix_web_actors::ws;
 use bytestring::ByteString;
 
+use super::{deflate, extensions};
+
 /// A request for a WebSocket that is in order.
 pub(crate) struct Offer {
     /// The subprotocols that the client offers, the one it likes most first.
     pub(crate) subprotocols: Vec<ByteString>,
+    /// How the client would compress, what it likes most first.
+    pub(crate) deflate: Vec<deflate::Offer>,
     /// The answer, but for what the consumer decides.
     response: HttpResponseBuilder,
 }
@@ -53,6 +57,8 @@ impl fmt::Debug for Offer {
 pub(crate) enum HandshakeError {
     /// `Connection` does not say `upgrade`, or says `close` too.
     Connection,
+    /// `Sec-WebSocket-Extensions` is malformed.
+    Extensions,
     /// HTTP/1.0, or HTTP/2, which has no `Upgrade`.
     HttpVersion,
     /// `Sec-WebSocket-Key` is missing, there twice, or not 16 bytes in base64.
@@ -88,6 +94,10 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connection => "this is a WebSocket: send the header Connection: Upgrade",
+            Self::Extensions => {
+                "the header Sec-WebSocket-Extensions must be a list of names with parameters, as RFC 6455, section \
+                 9.1, has it"
+            }
             Self::HttpVersion => "this is a WebSocket: use HTTP/1.1",
             Self::Key => "the header Sec-WebSocket-Key must be there once: 16 random bytes in base64",
             Self::Method => "this is a WebSocket: use the method GET",
@@ -124,6 +134,7 @@ pub(crate) fn check(req: &HttpRequest) -> Result<Offer, HandshakeError> {
         return Err(HandshakeError::Key);
     }
     let subprotocols = subprotocols(req)?;
+    let deflate = offers(req)?;
     let response = ws::handshake(req).map_err(|error| match error {
         ws::HandshakeError::GetMethodRequired => HandshakeError::Method,
         // It looks at the first `Upgrade` header only, where a list may go on in further ones.
@@ -135,7 +146,7 @@ pub(crate) fn check(req: &HttpRequest) -> Result<Offer, HandshakeError> {
         }
         ws::HandshakeError::BadWebsocketKey => HandshakeError::Key,
     })?;
-    Ok(Offer { subprotocols, response })
+    Ok(Offer { subprotocols, deflate, response })
 }
 
 /// The value of a header that must be there once.
@@ -157,6 +168,13 @@ fn is_key(key: &str) -> bool {
         && key.strip_suffix("==").is_some_and(|key| {
             key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
         })
+}
+
+/// The offers of compression.
+fn offers(req: &HttpRequest) -> Result<Vec<deflate::Offer>, HandshakeError> {
+    let values = req.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).map(HeaderValue::to_str);
+    let values: Result<Vec<&str>, _> = values.collect();
+    values.ok().and_then(extensions::offers).ok_or(HandshakeError::Extensions)
 }
 
 /// The offered subprotocols: "MUST be non-empty strings", tokens, "and MUST all be unique" (section 4.1).
@@ -319,6 +337,7 @@ mod tests {
         use HandshakeError::*;
         for (error, status, header) in [
             (Connection, 400, None),
+            (Extensions, 400, None),
             (HttpVersion, 400, None),
             (Key, 400, None),
             (Method, 405, Some((header::ALLOW, "GET"))),

@@ -2,11 +2,14 @@
 //!
 //! Reading order: [`handshake`] answers the upgrade request; [`input`] is what arrived; [`decode`] makes
 //! [`Item`]s of it by the rules of [`frame`] and [`utf8`]; [`encode`] makes the bytes that leave;
-//! [`reader`] brings what was decoded to the connection; [`error`] is how a client can break the protocol, and the close code for it.
+//! [`reader`] brings what was decoded to the connection; [`error`] is how a client can break the protocol, and the
+//! close code for it. [`extensions`] are what a client offers, and [`deflate`] is the one that is taken: compression.
 
 mod decode;
+pub(crate) mod deflate;
 pub(crate) mod encode;
 mod error;
+pub(crate) mod extensions;
 mod frame;
 pub(crate) mod handshake;
 mod input;

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Decoder, Input, Item, Role};
+use super::{Decoder, Input, Item};
 use crate::{
     Message,
     close::{Cause, CloseCode},
@@ -36,8 +36,8 @@ pub(crate) struct Reader<S> {
 }
 
 impl<S> Reader<S> {
-    pub(crate) fn new(chunks: S, max_message: usize) -> Self {
-        Self { chunks, decoder: Decoder::new(Role::Server, max_message), rest: None }
+    pub(crate) fn new(chunks: S, decoder: Decoder) -> Self {
+        Self { chunks, decoder, rest: None }
     }
 }
 
@@ -83,8 +83,8 @@ pub(crate) struct SocketReader {
 }
 
 impl SocketReader {
-    pub(crate) fn new(max_message: usize) -> Self {
-        Self { decoder: Decoder::new(Role::Server, max_message), rest: Bytes::new() }
+    pub(crate) fn new(decoder: Decoder) -> Self {
+        Self { decoder, rest: Bytes::new() }
     }
 
     /// Decodes a chunk as far as the connection takes it; false at the end.

@@ -14,7 +14,7 @@ async fn an_unmasked_frame() {
 #[actix_web::test]
 async fn reserved_bits() {
     for bit in [0x40, 0x20, 0x10] {
-        let reason = "a reserved bit is set, but no extension was agreed on";
+        let reason = "a reserved bit is set that no agreed extension uses there";
         refused(&masked(FIN | bit | TEXT, b"Hello"), 1002, reason).await;
     }
 }

@@ -57,8 +57,8 @@ async fn a_browser_is_let_in() {
     assert_eq!(response.header("Sec-WebSocket-Accept"), Some(accept_of(KEY).as_str()));
     assert_eq!(
         response.header("Sec-WebSocket-Extensions"),
-        None,
-        "compression is offered, and not agreed to"
+        Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
+        "compression is offered and agreed to, each message by itself"
     );
     assert_eq!(response.header("Sec-WebSocket-Protocol"), None);
     assert_eq!((response.header("Content-Length"), response.header("Transfer-Encoding")), (None, None));

@@ -592,3 +592,5 @@ mod random {
         }
     }
 }
+
+mod deflate;

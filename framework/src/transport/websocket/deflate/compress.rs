@@ -1,0 +1,145 @@
+//! Compressing what leaves.
+
+use std::{cell::RefCell, num::NonZeroU32};
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::TAIL;
+use crate::{
+    Frame,
+    metrics::Counters,
+    transport::websocket::{encode, frame::Opcode},
+};
+
+/// How many compressors a thread keeps, of up to 380 KB each: there is one for each window size and level in use.
+const KEPT: usize = 8;
+
+/// Larger scratch memory is given back after its use.
+const SCRATCH: usize = 64 << 10;
+
+/// How messages to a client are compressed: those of a group whose members agree in it share their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(super) bits: u8,
+    pub(super) level: u8,
+    /// Never 0, and so an absent one takes no room.
+    pub(super) threshold: NonZeroU32,
+}
+
+thread_local! {
+    static WORKSHOP: RefCell<Workshop> = const { RefCell::new(Workshop { compressors: Vec::new(), scratch: Vec::new() }) };
+}
+
+/// What compresses on this thread. A message takes nothing over: each begins with a reset.
+struct Workshop {
+    compressors: Vec<(u8, u8, Compress)>,
+    scratch: Vec<u8>,
+}
+
+/// Compresses with what this thread has for it. `None` also while the thread ends, when that may be gone already.
+fn with_workshop<T>(work: impl FnOnce(&mut Workshop) -> Option<T>) -> Option<T> {
+    let done = WORKSHOP.try_with(|workshop| {
+        let mut workshop = workshop.borrow_mut();
+        let done = work(&mut workshop);
+        if workshop.scratch.capacity() > SCRATCH {
+            workshop.scratch = Vec::new();
+        }
+        done
+    });
+    done.ok().flatten()
+}
+
+impl Outgoing {
+    /// The frame of a message, compressed by itself. `None` where that does not pay.
+    pub(crate) fn encode(self, message: &Frame, counters: &Counters) -> Option<Bytes> {
+        let (opcode, payload) = encode::parts(message);
+        if payload.len() < self.threshold.get() as usize {
+            return None;
+        }
+        with_workshop(|workshop| {
+            let Workshop { compressors, scratch } = workshop;
+            let wanted = (self.bits, self.level);
+            let known = compressors.iter().position(|(bits, level, _)| (*bits, *level) == wanted);
+            let at = known.unwrap_or_else(|| {
+                if compressors.len() >= KEPT {
+                    compressors.remove(0);
+                }
+                compressors.push((self.bits, self.level, self.compressor()));
+                compressors.len() - 1
+            });
+            let (_, _, compressor) = compressors.get_mut(at)?;
+            compressor.reset();
+            deflate(compressor, opcode, payload, scratch, counters)
+        })
+    }
+
+    fn compressor(self) -> Compress {
+        Compress::new_with_window_bits(Compression::new(self.level.into()), false, self.bits)
+    }
+}
+
+/// The compressor of one connection, which keeps its window from one message to the next.
+///
+/// The queue of the connection holds plain frames, of which some may be dropped; what leaves it is packed, in order,
+/// and cannot be dropped any more.
+pub(crate) struct Packer {
+    outgoing: Outgoing,
+    compressor: Option<Compress>,
+}
+
+impl Packer {
+    pub(super) fn new(outgoing: Outgoing) -> Self {
+        Self { outgoing, compressor: None }
+    }
+
+    /// Compresses a whole unmasked frame, if it is one of a message that pays. Once for each that is written.
+    pub(crate) fn pack(&mut self, frame: Bytes, counters: &Counters) -> Bytes {
+        let Some((opcode, payload)) = crate::transport::websocket::frame::message(&frame) else {
+            return frame;
+        };
+        if payload.len() < self.outgoing.threshold.get() as usize {
+            return frame;
+        }
+        let compressor = self.compressor.get_or_insert_with(|| self.outgoing.compressor());
+        let packed =
+            with_workshop(|workshop| deflate(compressor, opcode, payload, &mut workshop.scratch, counters));
+        packed.unwrap_or_else(|| {
+            // The client did not get what the window holds now: begin a new one, as a compressor always may.
+            compressor.reset();
+            frame
+        })
+    }
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").field("outgoing", &self.outgoing).finish_non_exhaustive()
+    }
+}
+
+/// Makes the compressed frame of a message, counted. `None`: it is no smaller, and the compressor must be reset.
+fn deflate(
+    compressor: &mut Compress,
+    opcode: Opcode,
+    payload: &[u8],
+    scratch: &mut Vec<u8>,
+    counters: &Counters,
+) -> Option<Bytes> {
+    scratch.clear();
+    // What does not fit is larger than the message itself. The few bytes more are so that it ends below its capacity
+    // where it fits: at it, the compressor might have more to say.
+    scratch.reserve(payload.len() + TAIL.len() + 1);
+    let before = compressor.total_in();
+    compressor.compress_vec(payload, scratch, FlushCompress::Sync).ok()?;
+    let is_all = compressor.total_in() - before == payload.len() as u64 && scratch.len() < scratch.capacity();
+    let compressed =
+        scratch.strip_suffix(&TAIL).filter(|compressed| is_all && compressed.len() < payload.len())?;
+    counters.compressed.one();
+    counters.compressed_from_bytes.add(payload.len() as u64);
+    counters.compressed_to_bytes.add(compressed.len() as u64);
+    Some(encode::compressed(opcode, compressed))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Inflating what arrives.
+
+use std::cell::RefCell;
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::TAIL;
+use crate::transport::websocket::ProtocolError;
+
+/// How many inflaters a thread keeps for the next message, of 48 KB each.
+const KEPT: usize = 4;
+
+/// How much is inflated at a time.
+const CHUNK: usize = 16 << 10;
+
+/// The window of every inflater: the largest, which all others fit in.
+const WINDOW_BITS: u8 = 15;
+
+/// An empty block that ends a stream.
+const LAST: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+
+/// How messages of a client are inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Incoming {
+    /// The largest message, inflated.
+    pub(crate) limit: usize,
+    /// Whether the client's compressor keeps its window from one message to the next.
+    pub(crate) takeover: bool,
+}
+
+thread_local! {
+    static SHELF: RefCell<Shelf> = const { RefCell::new(Shelf { inflaters: Vec::new(), chunk: Vec::new() }) };
+}
+
+/// What this thread's messages share. Those of several connections may be under way at once, each with an inflater.
+#[derive(Default)]
+struct Shelf {
+    #[allow(clippy::vec_box, reason = "a decoder holds one in a box, which is kept with it")]
+    inflaters: Vec<Box<Inflater>>,
+    /// Where output is put first, so that a message is allocated in its size.
+    chunk: Vec<u8>,
+}
+
+/// Inflates a message as it arrives, and with context takeover all messages of a client.
+#[derive(Debug)]
+pub(crate) struct Inflater {
+    stream: Decompress,
+    /// How many compressed bytes of the message have arrived.
+    received: usize,
+    /// Whether the last block that arrived was one that ends a stream, and nothing came after it.
+    ended: bool,
+}
+
+impl Inflater {
+    /// Takes one from the shelf of this thread, or makes one.
+    pub(crate) fn take() -> Box<Self> {
+        let kept = SHELF.with_borrow_mut(|shelf| shelf.inflaters.pop());
+        kept.unwrap_or_else(|| {
+            let stream = Decompress::new_with_window_bits(false, WINDOW_BITS);
+            Box::new(Self { stream, received: 0, ended: false })
+        })
+    }
+
+    /// Puts it back, for any other message.
+    pub(crate) fn give_back(mut self: Box<Self>) {
+        self.stream.reset(false);
+        self.received = 0;
+        self.ended = false;
+        SHELF.with_borrow_mut(|shelf| {
+            if shelf.inflaters.len() < KEPT {
+                shelf.inflaters.push(self);
+            }
+        });
+    }
+
+    /// How many compressed bytes of the message have arrived.
+    pub(crate) fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Appends to `message` what these bytes, unmasked, inflate to.
+    ///
+    /// # Errors
+    /// [`TooBig`](ProtocolError::TooBig) where `message` would become longer than `limit`, before it does;
+    /// [`BadDeflate`](ProtocolError::BadDeflate) where the bytes are no compressed data.
+    pub(crate) fn inflate(
+        &mut self,
+        mut compressed: &[u8],
+        message: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), ProtocolError> {
+        self.received += compressed.len();
+        SHELF.with_borrow_mut(|shelf| {
+            let chunk = &mut shelf.chunk;
+            chunk.reserve_exact(CHUNK);
+            loop {
+                if self.ended {
+                    if compressed.is_empty() {
+                        return Ok(());
+                    }
+                    // The client flushes by ending its stream (section 7.2.3.4): this is the next one.
+                    self.stream.reset(false);
+                    self.ended = false;
+                }
+                chunk.clear();
+                let before = self.stream.total_in();
+                let status = self
+                    .stream
+                    .decompress_vec(compressed, chunk, FlushDecompress::None)
+                    .map_err(|_| ProtocolError::BadDeflate)?;
+                let taken = (self.stream.total_in() - before) as usize;
+                compressed = compressed.get(taken..).unwrap_or_default();
+                append(message, chunk, limit)?;
+                self.ended = status == Status::StreamEnd;
+                if self.ended {
+                    continue;
+                }
+                if compressed.is_empty() && chunk.len() < chunk.capacity() {
+                    return Ok(());
+                }
+                if taken == 0 && chunk.is_empty() {
+                    return Err(ProtocolError::BadDeflate);
+                }
+            }
+        })
+    }
+
+    /// Ends a message. Its end must be the end of a block: else it was cut off.
+    ///
+    /// # Errors
+    /// [`BadDeflate`](ProtocolError::BadDeflate) where it was. With context takeover that can be seen only where what
+    /// is put back at the end inflates to something, or in the next message.
+    pub(crate) fn finish(&mut self, takeover: bool) -> Result<(), ProtocolError> {
+        let received = std::mem::take(&mut self.received);
+        // Without a byte it is an empty message of a client that is sparing; after the end of a stream no flush follows.
+        if received == 0 || self.ended {
+            return Ok(());
+        }
+        self.inflates_to_nothing(&TAIL)?;
+        if self.ended {
+            return Err(ProtocolError::BadDeflate);
+        }
+        if !takeover {
+            // Only at the end of a block is this an empty one that ends the stream.
+            self.inflates_to_nothing(&LAST)?;
+            if !self.ended {
+                return Err(ProtocolError::BadDeflate);
+            }
+        }
+        self.received = 0;
+        Ok(())
+    }
+
+    fn inflates_to_nothing(&mut self, compressed: &[u8]) -> Result<(), ProtocolError> {
+        self.inflate(compressed, &mut Vec::new(), 0).map_err(|_| ProtocolError::BadDeflate)
+    }
+}
+
+/// Appends, with room for twice as much as is held, so that a long message is not copied for each chunk.
+fn append(message: &mut Vec<u8>, chunk: &[u8], limit: usize) -> Result<(), ProtocolError> {
+    let needed = message.len() + chunk.len();
+    if needed > limit {
+        return Err(ProtocolError::TooBig(limit));
+    }
+    if needed > message.capacity() {
+        let wanted = (message.len() * 2).min(limit).max(needed);
+        message.reserve_exact(wanted - message.len());
+    }
+    message.extend_from_slice(chunk);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

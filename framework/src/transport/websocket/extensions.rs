@@ -1,0 +1,161 @@
+//! The header `Sec-WebSocket-Extensions` (RFC 6455, section 9.1).
+
+use std::borrow::Cow;
+
+use super::deflate::Offer;
+
+/// Reads the offers of permessage-deflate, in the order of the client's preference, out of all values of the header.
+///
+/// Other extensions are passed over, and so are offers that RFC 7692, section 7, says to decline. `None`: a value
+/// is malformed, for which the handshake fails.
+pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<Offer>> {
+    let mut offers = Vec::new();
+    for value in values {
+        let mut rest = Rest(value);
+        let mut any = false;
+        loop {
+            // A list may have empty elements, but not only such (RFC 2616, section 2.1).
+            rest.skip_space();
+            if !rest.take(',') {
+                if rest.0.is_empty() {
+                    break;
+                }
+                any = true;
+                offers.extend(extension(&mut rest)?);
+                if !rest.0.is_empty() && !rest.take(',') {
+                    return None;
+                }
+            }
+        }
+        if !any {
+            return None;
+        }
+    }
+    Some(offers)
+}
+
+/// One extension with its parameters; `Some(None)` where it is none that is taken here.
+fn extension(rest: &mut Rest<'_>) -> Option<Option<Offer>> {
+    let name = rest.token()?;
+    let mut offer = (name == "permessage-deflate").then(Offer::new);
+    rest.skip_space();
+    while rest.take(';') {
+        rest.skip_space();
+        let parameter = rest.token()?;
+        rest.skip_space();
+        let value = if rest.take('=') {
+            rest.skip_space();
+            let value = rest.value()?;
+            rest.skip_space();
+            Some(value)
+        } else {
+            None
+        };
+        offer = offer.and_then(|offer| offer.with(parameter, value.as_deref()));
+    }
+    Some(offer)
+}
+
+/// What is left to read of a value.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn skip_space(&mut self) {
+        self.0 = self.0.trim_start_matches([' ', '\t']);
+    }
+
+    fn take(&mut self, wanted: char) -> bool {
+        let rest = self.0.strip_prefix(wanted);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    fn token(&mut self) -> Option<&'a str> {
+        let end = self.0.find(|c| !is_token_char(c)).unwrap_or(self.0.len());
+        let (token, rest) = self.0.split_at_checked(end).filter(|(token, _)| !token.is_empty())?;
+        self.0 = rest;
+        Some(token)
+    }
+
+    /// A token, or one in quotes.
+    fn value(&mut self) -> Option<Cow<'a, str>> {
+        if !self.take('"') {
+            return self.token().map(Cow::Borrowed);
+        }
+        let mut value = String::new();
+        let mut chars = self.0.chars();
+        loop {
+            match chars.next()? {
+                '"' => break,
+                '\\' => value.push(chars.next()?),
+                c => value.push(c),
+            }
+        }
+        self.0 = chars.as_str();
+        // "The value after quoted-string unescaping MUST conform to the 'token' ABNF."
+        (!value.is_empty() && value.chars().all(is_token_char)).then_some(Cow::Owned(value))
+    }
+}
+
+/// Whether it may stand in a token (RFC 2616, section 2.2).
+pub(super) fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(values: &[&str]) -> Option<usize> {
+        offers(values.iter().copied()).map(|offers| offers.len())
+    }
+
+    #[test]
+    fn what_is_malformed_fails() {
+        for bad in [
+            "",
+            " ",
+            ",",
+            "permessage-deflate;",
+            "permessage-deflate; =1",
+            "permessage-deflate; a=",
+            "permessage-deflate; a=\"",
+            "permessage-deflate; a=\"\"",
+            "permessage-deflate; a=\"b c\"",
+            "permessage-deflate; a=\"b\\\"",
+            "permessage-deflate; a=b c",
+            "permessage-deflate permessage-deflate",
+            "permessage deflate",
+            "per(message",
+            "x; a==b",
+            "x, \"y\"",
+            "é",
+        ] {
+            assert_eq!(count(&[bad]), None, "{bad:?}");
+            assert_eq!(count(&["permessage-deflate", bad]), None, "{bad:?} in a second header");
+        }
+    }
+
+    #[test]
+    fn other_extensions_are_passed_over() {
+        assert_eq!(count(&[]), Some(0));
+        assert_eq!(count(&["x-webkit-deflate-frame"]), Some(0));
+        assert_eq!(count(&["foo; a; b=1; c=\"d\", permessage-deflate"]), Some(1));
+        assert_eq!(count(&["Permessage-Deflate"]), Some(0), "names are compared as they are");
+    }
+
+    #[test]
+    fn lists_may_have_spaces_and_empty_elements() {
+        for good in [
+            "permessage-deflate",
+            " permessage-deflate\t",
+            ",permessage-deflate, ,",
+            "permessage-deflate;client_max_window_bits",
+            "permessage-deflate ; client_max_window_bits = 10 ",
+            "permessage-deflate; client_max_window_bits=\"10\"",
+            "permessage-deflate; client_max_window_bits=\"1\\0\"",
+        ] {
+            assert_eq!(count(&[good]), Some(1), "{good:?}");
+        }
+    }
+}
