@@ -189,7 +189,8 @@ impl Hub {
         let mut done = Vec::new();
         if walk.go_on(self) {
             done = self.take_jobs(&walk.group, walk.until.min(walk.floor));
-            let oldest = slices.jobs.borrow().iter().find(|job| job.group == walk.group).map(|job| job.number);
+            let oldest =
+                slices.jobs.borrow().iter().find(|job| job.group == walk.group).map(|job| job.number);
             let Some(oldest) = oldest else { return done };
             walk.begin_pass(self, oldest, !done.is_empty());
         }

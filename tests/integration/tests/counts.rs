@@ -89,7 +89,10 @@ async fn a_message_to_a_group_is_encoded_once_and_allocates_nothing_for_a_member
     let costs = format!("10 members: {ten:?}, 1,000: {thousand:?}, 3,000, in slices: {sliced:?}");
     assert!([ten, thousand, sliced].iter().all(|cost| cost.encodings == 1), "{costs}");
     assert_eq!(ten, thousand, "what a message allocates grows with the members. {costs}");
-    assert!(thousand.bytes <= 2048, "for 128 bytes of text, the event, its frame and the future of the send. {costs}");
+    assert!(
+        thousand.bytes <= 2048,
+        "for 128 bytes of text, the event, its frame and the future of the send. {costs}"
+    );
     // A walk has a task's reply and its place in the list of jobs, whatever the members.
     assert!(sliced.allocations <= ten.allocations + 8 && sliced.bytes <= ten.bytes + 4096, "{costs}");
 }
