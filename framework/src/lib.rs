@@ -46,6 +46,9 @@ pub mod consumer;
 pub mod docs;
 pub mod error;
 pub mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod host;
 pub mod layers;

@@ -1,6 +1,7 @@
 //! A server for the tests of its end: it says on its output what its consumers do.
 //!
 //! On `/room/` a `disconnect` only prints; on `/held/` it waits for a line on the input first. `/drain` drains it.
+//! It runs on the host that `GREENROOM_TEST_HOST` names.
 
 use std::{
     io::{self, Write as _},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use greenroom::{Drain, Mount, prelude::*};
+use greenroom::{Drain, Mount, Server, prelude::*, testing::Host};
 use tokio::sync::Notify;
 
 /// Opened by a line on the input.
@@ -49,18 +50,28 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         .route("/room/", |_: &Scope| Ok(Guest { held: false }))
         .route("/held/", |_: &Scope| Ok(Guest { held: true }));
     let mount = Mount::new(routes)?;
-    let page = || async { HttpResponse::Ok().body("the page") };
-    let drain = || async {
-        actix_web::rt::spawn(async { Drain::process().drain(Duration::from_secs(30)).await });
-        HttpResponse::Ok().body("draining")
-    };
-    let server = HttpServer::new(move || {
+    let app = |mount: &Mount| {
+        let page = || async { HttpResponse::Ok().body("the page") };
+        let drain = || async {
+            actix_web::rt::spawn(async { Drain::process().drain(Duration::from_secs(30)).await });
+            HttpResponse::Ok().body("draining")
+        };
         let app = App::new().configure(mount.configure());
         app.route("/", web::get().to(page)).route("/drain", web::get().to(drain))
-    });
-    let server = server.workers(2).bind("127.0.0.1:0")?;
-    say(&format!("listening on {}", server.addrs()[0]));
-    if let Err(error) = greenroom::run(server).await {
+    };
+    let ended = match Host::from_env()? {
+        Host::Direct => {
+            let server = Server::of(mount).app(app).workers(2).bind("127.0.0.1:0")?;
+            say(&format!("listening on {}", server.addresses()[0]));
+            server.run().await
+        }
+        Host::Mounted => {
+            let server = HttpServer::new(move || app(&mount)).workers(2).bind("127.0.0.1:0")?;
+            say(&format!("listening on {}", server.addrs()[0]));
+            greenroom::run(server).await
+        }
+    };
+    if let Err(error) = ended {
         say(&error.to_string());
         return Err(error.into());
     }
