@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::future::join_all;
 use greenroom::{
     LayerConfig, MemoryLayer, Mount,
     prelude::*,
@@ -274,6 +275,43 @@ async fn rule_23_only_a_suspended_consumer_loses_events_and_they_are_counted() {
         assert_eq!(suspended.receive_text().await.unwrap(), expected.to_string());
     }
     assert!(suspended.receive_nothing().await);
+}
+
+#[actix_web::test]
+async fn a_burst_to_a_large_group_loses_none_of_a_handler_that_runs() {
+    const MEMBERS: usize = 1_100;
+    const EVENTS: usize = 20;
+    let routes = UrlRouter::new().route("/{room}/", |scope: &Scope| Ok(Handler(scope.param("room")?)));
+    let mount = Mount::new(routes).unwrap().layer(MemoryLayer::with_config(LayerConfig::new().capacity(4)));
+    let (layer, room) = (mount.default_layer().clone(), GroupName::new("large").unwrap());
+    let mut members = Vec::new();
+    for _ in 0..MEMBERS {
+        let mut member = WebsocketCommunicator::new(&mount, "/large/");
+        member.connect().await.unwrap();
+        members.push(member);
+    }
+    // One after the other, all at once, and from another thread.
+    let said = |number: usize| Said { text: number.to_string() };
+    for number in 0..EVENTS {
+        let delivery = layer.group_send_counted(&room, &said(number)).await.unwrap();
+        assert_eq!((delivery.delivered, delivery.dropped), (MEMBERS as u64, 0));
+    }
+    let events: Vec<_> = (EVENTS..2 * EVENTS).map(said).collect();
+    for sent in join_all(events.iter().map(|said| layer.group_send(&room, said))).await {
+        sent.unwrap();
+    }
+    let sender = std::thread::spawn(move || {
+        for number in 2 * EVENTS..3 * EVENTS {
+            layer.group_send_blocking(&room, &said(number)).unwrap();
+        }
+    });
+    for member in &mut members {
+        for expected in 0..3 * EVENTS {
+            assert_eq!(member.receive_text().await.unwrap(), expected.to_string());
+        }
+    }
+    sender.join().unwrap();
+    assert_eq!(mount.default_layer().metrics().inbox_full, 0);
 }
 
 #[actix_web::test]

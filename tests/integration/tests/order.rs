@@ -177,6 +177,41 @@ async fn joining_and_leaving_between_two_sends_is_exact() {
     assert_eq!(texts(&mut member, 3).await, ["6", "9", "10"]);
 }
 
+/// A group of more than 1,000 on one worker is served in slices.
+#[actix_web::test]
+async fn joins_leaves_and_sends_beside_the_slices_of_a_large_group_are_exact() {
+    let mount = mount(&Gate::default(), false);
+    let mut members = Vec::new();
+    for _ in 0..1_200 {
+        members.push(connected(&mount).await);
+    }
+    let (layer, channel) = (mount.default_layer().clone(), members.last().unwrap().channel_name().unwrap());
+    for other in &members[..1_199] {
+        layer.group_discard(&group("b"), &other.channel_name().unwrap()).await.unwrap();
+    }
+    // From another thread, which need not wait for the slices: each of these returns while they still go on.
+    let calls = async move {
+        let (large, small) = (group("a"), group("b"));
+        layer.group_send(&large, &relayed("1")).await?;
+        layer.group_send(&small, &relayed("2")).await?;
+        layer.group_send(&large, &relayed("3")).await?;
+        layer.group_discard(&large, &channel).await?;
+        layer.group_send(&large, &relayed("4")).await?;
+        layer.group_add(&large, &channel).await?;
+        layer.group_send(&large, &relayed("5")).await?;
+        layer.send(&channel, &relayed("6")).await?;
+        layer.group_send_counted(&large, &relayed("7")).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let calls = tokio::task::spawn_blocking(move || runtime.block_on(calls).unwrap().delivered);
+    let mut one = members.pop().unwrap();
+    assert_eq!(texts(&mut one, 6).await, ["1", "2", "3", "5", "6", "7"]);
+    for other in &mut members {
+        assert_eq!(texts(other, 5).await, ["1", "3", "4", "5", "7"]);
+    }
+    assert_eq!(calls.await.unwrap(), 1_200);
+}
+
 #[actix_web::test]
 async fn rule_7_the_clients_messages_go_first_but_at_most_eight_in_a_row() {
     let gate = Gate::default();
