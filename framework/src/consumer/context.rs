@@ -119,7 +119,7 @@ impl Context {
         if self.connection.is_connecting() {
             return Err(MisuseError::NotAccepted.into());
         }
-        Ok(self.connection.write(self.connection.class().wire().encode(&frame.into()))?)
+        Ok(self.connection.write(self.connection.class().encode(&frame.into()))?)
     }
 
     /// Queues a text message for the client.

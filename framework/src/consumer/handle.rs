@@ -33,7 +33,7 @@ impl Handle {
     /// [`Closed`] before the accept, and once the connection ends.
     pub fn send(&self, frame: impl Into<Frame>) -> Result<(), Closed> {
         let connection = self.0.upgrade().ok_or(Closed)?;
-        connection.write(connection.class().wire().encode(&frame.into()))
+        connection.write(connection.class().encode(&frame.into()))
     }
 
     /// Queues an event as JSON in a text message, its `type` first.

@@ -5,9 +5,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::outbox::Packet;
 use crate::{Envelope, EventHandlers, Frame, Result, metrics::Counters, transport::Wire};
 
 /// Members that need the same bytes: one consumer type on one wire.
@@ -27,6 +27,10 @@ impl Class {
         self.wire
     }
 
+    pub(crate) fn encode(&self, frame: &Frame) -> Packet {
+        Packet { bytes: self.wire.encode(frame), key: frame.key() }
+    }
+
     /// What a member of this class gets of `envelope`. Runs user code: no lock or borrow may be held.
     pub(crate) fn form(&self, envelope: &Envelope, counters: &Counters) -> Form {
         // `Serialize` and the relay are the user's: a panic there costs this event only.
@@ -34,7 +38,7 @@ impl Class {
             Ok(None) => Form::Handler,
             Ok(Some(Ok(frame))) => {
                 counters.encoded.one();
-                Form::Frame(self.wire.encode(&frame))
+                Form::Frame(self.encode(&frame))
             }
             Ok(Some(Err(error))) => {
                 counters.relay_failed.one();
@@ -68,7 +72,7 @@ pub(crate) enum Form {
     /// Nothing: the relay failed.
     Failed,
     /// These bytes.
-    Frame(Bytes),
+    Frame(Packet),
     /// The event itself, for their handler.
     Handler,
 }
@@ -107,7 +111,7 @@ impl Parcel {
         let bytes: usize = self
             .forms
             .iter()
-            .map(|(_, form)| if let Form::Frame(bytes) = form { bytes.len() } else { 0 })
+            .map(|(_, form)| if let Form::Frame(packet) = form { packet.bytes.len() } else { 0 })
             .sum();
         bytes + 256
     }

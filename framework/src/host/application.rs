@@ -4,7 +4,10 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::shutdown::{Drain, Live};
+use super::{
+    peers::Peers,
+    shutdown::{Drain, Live},
+};
 use crate::{
     Consumer, Result, Scope,
     consumer::{
@@ -13,7 +16,7 @@ use crate::{
         driver,
     },
     error::MisuseError,
-    groups::{fan_out::Class, worker},
+    groups::{budget::Budget, fan_out::Class, worker},
     layers::Layers,
     middleware::{self, Rejection},
     routing::{Routes, endpoint::Endpoint},
@@ -28,6 +31,8 @@ pub(crate) struct Application {
     pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) drain: Drain,
     pub(crate) max_connections: usize,
 }
@@ -53,21 +58,48 @@ impl Application {
         if let Err(rejection) = middleware::admit(&endpoint.middleware, &mut scope).await {
             return Err(rejection.with_headers_of(&scope));
         }
+        let place = match &self.peers {
+            // Without an address, as on a Unix socket, there is nothing to count by.
+            Some(peers) => match scope.peer().map(|peer| peers.enter(peer.ip())) {
+                Some(None) => return Err(self.too_many(&scope, peers).with_headers_of(&scope)),
+                Some(place) => place,
+                None => None,
+            },
+            None => None,
+        };
         let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
         let input = input(&limits);
         let start = Start {
             scope: Box::new(scope),
             layers: self.layers.clone(),
             limits,
+            budget: Arc::clone(&self.budget),
             drain: self.drain.clone(),
             input,
             wire: Wire::WebSocket,
         };
         match endpoint.starter.start(start) {
-            Ok(Some(starting)) => starting.answer().await,
+            Ok(Some(starting)) => {
+                if let (Some(connection), Some(place)) = (&starting.connection, place) {
+                    connection.keep_place(place);
+                }
+                starting.answer().await
+            }
             Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
             Err(error) => Err(Rejection::from(error)),
         }
+    }
+
+    fn too_many(&self, scope: &Scope, peers: &Peers) -> Rejection {
+        tracing::info!(
+            peer = ?scope.peer(),
+            limit = peers.limit(),
+            "a client has too many connections: refused with 429"
+        );
+        if let Some(layer) = self.layers.get("default") {
+            layer.backend().groups().directory().counters.too_many_of_peer.one();
+        }
+        Rejection::too_many_connections(FULL_RETRY)
     }
 }
 
@@ -76,6 +108,7 @@ pub(crate) struct Start {
     pub(crate) scope: Box<Scope>,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) drain: Drain,
     pub(crate) input: Box<dyn Input>,
     pub(crate) wire: Wire,
@@ -101,7 +134,8 @@ impl Start {
         let hub = worker::of_thread(layer.backend().groups().directory());
         let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();
-        let connection = Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender);
+        let class = Class::of::<C>(self.wire);
+        let connection = Connection::new(&hub, class, self.limits, &self.budget, live, sender);
         let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
         driver::start(make, context, self.input);
         Ok(Some(Starting { connection: Some(connection), answer }))
