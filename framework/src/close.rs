@@ -5,19 +5,19 @@
 //!
 //! | Code | [`CloseCode`] | Sent by Greenroom | Should the client connect again? |
 //! |---|---|---|---|
-//! | 1000 | [`NORMAL`](CloseCode::NORMAL) | the consumer closed, or stopped | no, the work is done |
+//! | 1000 | [`NORMAL`](CloseCode::NORMAL) | the consumer closed, or stopped; the client was idle ([`Limits::idle_timeout`](crate::Limits::idle_timeout)) | no, the work is done |
 //! | 1001 | [`GOING_AWAY`](CloseCode::GOING_AWAY) | consumers only | yes, after a random delay |
 //! | 1002 | [`PROTOCOL`](CloseCode::PROTOCOL) | the client sent a bad frame | no, the client has a fault |
 //! | 1003 | [`UNSUPPORTED`](CloseCode::UNSUPPORTED) | consumers only | no |
 //! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
 //! | 1006 | [`ABNORMAL`](CloseCode::ABNORMAL) | never on the wire | yes, with growing delays |
 //! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, a compressed message could not be inflated, or input was not what the consumer takes | no, the client has a fault |
-//! | 1008 | [`POLICY`](CloseCode::POLICY) | consumers only | not before the cause is gone, as by a new login |
+//! | 1008 | [`POLICY`](CloseCode::POLICY) | a message took too long, or there were too many ([`Limits::frame_timeout`](crate::Limits::frame_timeout), [`message_rate`](crate::Limits::message_rate)) | not before the cause is gone, as by a new login |
 //! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size), or inflated over [`Deflate::inflated_size`](crate::Deflate::inflated_size) | yes, but the message must not be sent again |
 //! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
-//! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked | yes, with growing delays |
+//! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked; no answer to a ping ([`Limits::pong_timeout`](crate::Limits::pong_timeout)) | yes, with growing delays |
 //! | 1012 | [`RESTART`](CloseCode::RESTART) | the server shuts down; the reason is a hint, as `retry=3200ms` | yes, after the time of the hint, each client its own ([`Pace::retry`](crate::Pace::retry)) |
-//! | 1013 | [`TRY_AGAIN`](CloseCode::TRY_AGAIN) | the client read too slowly ([`Overflow::Close`](crate::Overflow::Close)) | yes, and it has missed something: fetch the state anew |
+//! | 1013 | [`TRY_AGAIN`](CloseCode::TRY_AGAIN) | the client read too slowly, or nothing at all ([`Overflow::Close`](crate::Overflow::Close), [`Limits::write_timeout`](crate::Limits::write_timeout), [`Mount::outbox_budget`](crate::Mount::outbox_budget)) | yes, and it has missed something: fetch the state anew |
 //! | 1014 | [`BAD_GATEWAY`](CloseCode::BAD_GATEWAY) | consumers only | yes, with growing delays |
 //! | 1015 | [`TLS`](CloseCode::TLS) | never on the wire | no |
 //! | 3000–3999 | | libraries, registered with IANA | as the library says |
@@ -50,12 +50,13 @@ impl CloseCode {
     /// 1007: text is not UTF-8, a compressed message is broken, or a message is not what the consumer takes. Greenroom sends both.
     pub const INVALID_DATA: Self = Self(1007);
     /// 1008: a rule of the application was broken. For consumers, as when a login has expired.
+    /// Greenroom sends it to a client that takes too long for a message, or sends too many.
     pub const POLICY: Self = Self(1008);
     /// 1009: a message over the limit. Greenroom sends it at the header that announces one, or where it is inflated so far.
     pub const TOO_BIG: Self = Self(1009);
     /// 1010: the server did not agree to an extension that the client needs. Only clients send it.
     pub const EXTENSION: Self = Self(1010);
-    /// 1011: the server failed. Greenroom sends it after a hook's error or panic.
+    /// 1011: the server failed. Greenroom sends it after a hook's error or panic, and where a ping is not answered.
     pub const INTERNAL: Self = Self(1011);
     /// 1012: the service restarts. Greenroom sends it at shutdown, with a hint when to come back: `retry=3200ms`.
     pub const RESTART: Self = Self(1012);
@@ -171,7 +172,11 @@ pub enum Cause {
     Rejected,
     /// The server is shutting down.
     Shutdown,
-    /// The client read too slowly ([`Overflow::Close`](crate::Overflow::Close)).
+    /// The client sent nothing, or not the rest of its message, for too long: a timeout of [`Limits`](crate::Limits).
+    Timeout,
+    /// The client read too slowly ([`Overflow::Close`](crate::Overflow::Close)), or nothing
+    /// ([`Limits::write_timeout`](crate::Limits::write_timeout)), or held too much of
+    /// [`Mount::outbox_budget`](crate::Mount::outbox_budget).
     TooSlow,
 }
 

@@ -1,5 +1,11 @@
 //! What a client sent ([`Message`]) and what goes to a client ([`Frame`]).
 
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
+    sync::LazyLock,
+};
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Serialize, de::DeserializeOwned};
@@ -53,22 +59,20 @@ impl Message {
 
 /// One message to a client. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
-    /// A binary message.
-    Binary(Bytes),
-    /// A text message.
-    Text(ByteString),
+pub struct Frame {
+    message: Message,
+    key: Option<Key>,
 }
 
 impl Frame {
     /// A text message.
     pub fn text(text: impl Into<ByteString>) -> Self {
-        Self::Text(text.into())
+        Message::Text(text.into()).into()
     }
 
     /// A binary message.
     pub fn binary(bytes: impl Into<Bytes>) -> Self {
-        Self::Binary(bytes.into())
+        Message::Binary(bytes.into()).into()
     }
 
     /// A text message of `value` as JSON.
@@ -76,7 +80,7 @@ impl Frame {
     /// # Errors
     /// Where `value` cannot be written as JSON, as a map whose keys are not text.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
-        Ok(Self::Text(serde_json::to_string(value)?.into()))
+        Ok(Self::text(serde_json::to_string(value)?))
     }
 
     /// A text message of `event` as JSON: `{"type":"chat.message","user":…}`.
@@ -84,22 +88,73 @@ impl Frame {
     /// # Errors
     /// As [`Frame::json`].
     pub fn event<E: Event>(event: &E) -> Result<Self> {
-        Ok(Self::Text(event::wire::to_json(event)?.into()))
+        Ok(Self::text(event::wire::to_json(event)?))
+    }
+
+    /// The same with a key, as `price:BTC`: a newer frame with it makes this one old.
+    ///
+    /// Under [`Overflow::Latest`](crate::Overflow::Latest) it then takes the place of the one that still waits to be
+    /// written; under every other policy a key means nothing. Keys are compared by a 64-bit hash whose secret is the
+    /// process's own.
+    ///
+    /// ```
+    /// use greenroom::prelude::*;
+    ///
+    /// # #[derive(Clone, Serialize, Deserialize, Event)]
+    /// # struct Price { symbol: String, cents: u64 }
+    /// # struct Ticker;
+    /// # impl Consumer for Ticker {}
+    /// #[event_handlers]
+    /// impl Ticker {
+    ///     #[relay]
+    ///     fn price(event: &Price) -> Result<Frame> {
+    ///         Ok(Frame::event(event)?.keyed(&event.symbol))
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn keyed(mut self, key: impl AsRef<str>) -> Self {
+        self.key = Some(Key::of(key.as_ref()));
+        self
+    }
+
+    pub(crate) fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    /// The message, of either kind.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
     }
 
     /// How many bytes the message has.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self {
-            Self::Binary(bytes) => bytes.len(),
-            Self::Text(text) => text.len(),
-        }
+        self.message.as_bytes().len()
     }
 
     /// Whether the message has no bytes. Empty messages are sent and arrive.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// What tells frames of one subject from those of others: the hash of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key(NonZeroU64);
+
+impl Key {
+    pub(crate) fn of(text: &str) -> Self {
+        static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(NonZeroU64::new(SECRET.hash_one(text)).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+impl From<Message> for Frame {
+    fn from(message: Message) -> Self {
+        Self { message, key: None }
     }
 }
 
@@ -117,7 +172,7 @@ impl From<String> for Frame {
 
 impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Self {
-        Self::Binary(bytes)
+        Self::binary(bytes)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What was lost and why: one counter a cause, read with [`Layer::metrics`](crate::Layer::metrics).
+//! What was lost, who was cut off, and why: one counter a cause, read with [`Layer::metrics`](crate::Layer::metrics).
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -25,6 +25,11 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Connections whose socket was closed because the client did not answer the close frame, or read it
+    /// ([`close_timeout`](crate::Limits::close_timeout)).
+    close_timeout,
+    /// Frames that a newer one of the same key replaced, under [`Overflow::Latest`](crate::Overflow::Latest).
+    conflated,
     /// Messages that were compressed: those of a group once an event, consumer type and window size, others one each.
     compressed,
     /// How many bytes they had before.
@@ -35,20 +40,41 @@ counters! {
     encoded,
     /// Messages that expired in a queue before anyone received them.
     expired,
+    /// Connections closed with 1008, because a message took too long to arrive
+    /// ([`frame_timeout`](crate::Limits::frame_timeout)).
+    frame_timeout,
+    /// Connections closed with 1000, because no message came for too long
+    /// ([`idle_timeout`](crate::Limits::idle_timeout)).
+    idle_timeout,
     /// Events that a full inbox refused (its consumer was suspended in a hook).
     inbox_full,
-    /// Frames that a full outbox dropped, under [`Overflow::DropNewest`](crate::Overflow) or `DropOldest`.
+    /// Connections closed with 1008, because the client sent too many messages
+    /// ([`message_rate`](crate::Limits::message_rate)).
+    message_rate,
+    /// Frames that a full outbox dropped, under [`Overflow::DropNewest`](crate::Overflow), `DropOldest` or `Latest`.
     outbox_full,
+    /// Connections closed with 1013, because all outboxes together held too much
+    /// ([`Mount::outbox_budget`](crate::Mount::outbox_budget)).
+    over_budget,
+    /// Connections closed with 1011, because nothing came after a ping
+    /// ([`pong_timeout`](crate::Limits::pong_timeout)).
+    pong_timeout,
     /// Messages that a full queue refused.
     queue_full,
     /// Events whose `#[relay]` handler panicked or failed.
     relay_failed,
     /// Connections closed with 1013, because their outbox was full.
     too_slow,
+    /// Handshakes refused with 429, because their peer has too many connections
+    /// ([`Mount::connections_per_peer`](crate::Mount::connections_per_peer)).
+    too_many_of_peer,
     /// Events for which a consumer has no handler, or whose fields did not fit it.
     unhandled,
     /// Deliveries that a worker could not take before the deadline, its queue being full.
     worker_behind,
+    /// Connections closed with 1013, because the client read nothing for too long
+    /// ([`write_timeout`](crate::Limits::write_timeout)).
+    write_timeout,
 }
 
 #[derive(Debug, Default)]

@@ -7,8 +7,6 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use tokio::time::Sleep;
-
 use super::{Consumer, Context, connection::Connection, life};
 use crate::{Result, Scope, transport::Input};
 
@@ -20,7 +18,7 @@ pub(crate) fn start<C: Consumer>(
 ) {
     let connection = Rc::clone(context.connection());
     let hooks = Box::pin(life::live(make, context));
-    actix_rt::spawn(Driver { connection, hooks: Some(hooks), input: Some(input), close_timer: None });
+    actix_rt::spawn(Driver { connection, hooks: Some(hooks), input: Some(input) });
 }
 
 /// Polls the transport and the hooks of one connection, until both are through.
@@ -28,8 +26,6 @@ struct Driver {
     connection: Rc<Connection>,
     hooks: Option<Pin<Box<dyn Future<Output = ()>>>>,
     input: Option<Box<dyn Input>>,
-    /// Runs while the client's answer to our close frame is awaited.
-    close_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Driver {
@@ -49,21 +45,6 @@ impl Driver {
         connection.hub().set_running(None);
         if polled.is_ready() {
             self.hooks = None;
-        }
-    }
-
-    fn poll_close_timer(&mut self, cx: &mut TaskContext<'_>) {
-        let connection = &self.connection;
-        if !connection.is_closing() || (connection.is_finished() && !connection.has_socket()) {
-            return;
-        }
-        let timer = self
-            .close_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(connection.limits.close_timeout)));
-        if timer.as_mut().poll(cx).is_ready() {
-            tracing::debug!(channel = %connection.channel_name(), "the client did not answer the close frame");
-            connection.cut();
-            connection.finish();
         }
     }
 }
@@ -87,17 +68,20 @@ impl Future for Driver {
         if this.hooks.is_none() || connection.is_busy() || !connection.has_input() {
             connection.answer_close();
         }
-        this.poll_close_timer(cx);
-        let sink = this.connection.poll_sink(cx);
+        connection.look(this.input.as_ref().map_or(0, |input| input.held()));
+        // Whether or not it is through: what the socket did not take at once is written here.
+        let _ = this.connection.poll_sink(cx);
         if this.hooks.is_some() || (this.input.is_some() && !this.connection.is_finished()) {
             return Poll::Pending;
         }
-        if sink.is_ready() {
-            this.connection.finish();
-            return sink;
-        }
         this.connection.finish();
         this.connection.poll_sink(cx)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.connection.hub().detach(&self.connection);
     }
 }
 

@@ -217,9 +217,15 @@ fn fail(connection: &Connection, error: &Error) {
 
 /// Logs an end that no hook and no client asked for.
 fn log_end(connection: &Connection) {
-    if connection.ending().is_some_and(|ending| ending.cause == Cause::TooSlow) {
-        let (channel, limit) = (connection.channel_name(), connection.limits.outbox_size);
-        tracing::warn!(%channel, limit, "the client read too slowly and its outbox was full: closed with 1013");
+    let Some(Disconnect { cause, reason, .. }) = connection.ending() else { return };
+    let channel = connection.channel_name();
+    match cause {
+        Cause::TooSlow => {
+            let limit = connection.limits.outbox_size;
+            tracing::warn!(%channel, limit, %reason, "the client read too slowly: closed with 1013");
+        }
+        Cause::Timeout => tracing::info!(%channel, %reason, "a timeout ended the connection"),
+        _ => {}
     }
 }
 

@@ -5,9 +5,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::outbox::Packet;
 use crate::{Envelope, EventHandlers, Frame, Result, metrics::Counters, transport::Wire};
 
 /// Members that need the same bytes: one consumer type on one wire.
@@ -25,6 +25,15 @@ impl Class {
 
     pub(crate) fn wire(&self) -> Wire {
         self.wire
+    }
+
+    /// The bytes of a message for this class, with its key. Without `counters` they are not compressed.
+    pub(crate) fn encode(&self, frame: &Frame, counters: Option<&Counters>) -> Packet {
+        let bytes = match counters {
+            Some(counters) => self.wire.encode(frame, counters),
+            None => self.wire.encode_plain(frame),
+        };
+        Packet { bytes, key: frame.key() }
     }
 
     /// Runs the relay of the class' consumer. It is user code: no lock or borrow may be held.
@@ -53,7 +62,7 @@ impl Class {
             Relayed::Handler => Form::Handler,
             Relayed::Frame(frame) => {
                 counters.encoded.one();
-                Form::Frame(self.wire.encode(frame, counters))
+                Form::Frame(self.encode(frame, Some(counters)))
             }
         }
     }
@@ -84,7 +93,7 @@ pub(crate) enum Form {
     /// Nothing: the relay failed.
     Failed,
     /// These bytes.
-    Frame(Bytes),
+    Frame(Packet),
     /// The event itself, for their handler.
     Handler,
 }
@@ -130,7 +139,7 @@ impl Parcel {
         let bytes: usize = self
             .forms
             .iter()
-            .map(|(_, form)| if let Form::Frame(bytes) = form { bytes.len() } else { 0 })
+            .map(|(_, form)| if let Form::Frame(packet) = form { packet.bytes.len() } else { 0 })
             .sum();
         bytes + 256
     }

@@ -15,11 +15,13 @@ use tokio::sync::Semaphore;
 
 use super::{
     Delivery,
+    budget::Ledger,
     directory::Directory,
     fan_out::{Class, Parcel},
     later::Later,
     queue::WorkerQueue,
     slices::{Slices, hand_over},
+    wheel::Wheel,
 };
 use crate::{
     Envelope, GroupName, consumer::connection::Connection, layers::LayerError, transport::limits::Flush,
@@ -38,7 +40,7 @@ pub(crate) struct Key {
 /// is pushed is a clone whose original lives on, and what is refused is given back to the caller.
 pub(crate) struct Hub {
     directory: Arc<Directory>,
-    queue: Arc<WorkerQueue>,
+    pub(super) queue: Arc<WorkerQueue>,
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     pub(super) groups: RefCell<HashMap<GroupName, LocalGroup>>,
     next_serial: Cell<u64>,
@@ -56,6 +58,10 @@ pub(crate) struct Hub {
     pub(super) flusher: RefCell<Option<Waker>>,
     /// Those whose flush waits for its interval.
     pub(super) later: Later,
+    /// When to look at which connection.
+    pub(super) wheel: Wheel,
+    /// What the outboxes hold, for each budget that a connection here counts for.
+    pub(super) ledgers: RefCell<Vec<Rc<Ledger>>>,
 }
 
 #[derive(Default)]
@@ -91,6 +97,8 @@ impl Hub {
             dirty: RefCell::default(),
             flusher: RefCell::default(),
             later: Later::default(),
+            wheel: Wheel::new(),
+            ledgers: RefCell::default(),
         })
     }
 
@@ -134,16 +142,30 @@ impl Hub {
         connection
     }
 
-    /// Forgets a connection and all its memberships. Doing it twice does nothing.
-    pub(crate) fn detach(&self, connection: &Rc<Connection>) {
+    /// Ends all memberships of a connection. Doing it twice does nothing.
+    pub(crate) fn leave_all(&self, connection: &Rc<Connection>) {
         for group in connection.take_memberships() {
             self.remove(&group.name, connection, group.slot);
         }
+    }
+
+    /// Forgets a connection that is through. Doing it twice does nothing.
+    pub(crate) fn detach(&self, connection: &Rc<Connection>) {
+        self.leave_all(connection);
         let key = connection.key();
         let mut connections = self.connections.borrow_mut();
         if connections.get(key.slot as usize).is_some_and(|known| known.key() == key) {
             connections.remove(key.slot as usize);
+            self.wheel.remove(key.slot);
         }
+    }
+
+    pub(super) fn connection_at(&self, slot: u32) -> Option<Rc<Connection>> {
+        self.connections.borrow().get(slot as usize).cloned()
+    }
+
+    pub(crate) fn wheel(&self) -> &Wheel {
+        &self.wheel
     }
 
     pub(crate) fn connection(&self, key: Key) -> Option<Rc<Connection>> {

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
+use super::outbox::Packet;
 use crate::{Envelope, Message};
 
 /// One entry of an inbox.
@@ -12,7 +11,7 @@ pub(crate) enum Mail {
     /// An event for a handler.
     Event(Envelope),
     /// The finished bytes of a relayed event, which came while the bypass was closed.
-    Frame(Bytes),
+    Frame(Packet),
 }
 
 /// The events of one consumer, in the order they came.
@@ -106,17 +105,21 @@ fn cost(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
     fn a_full_inbox_gives_the_newest_back() {
         let mut inbox = Inbox::new(2);
         for text in ["1", "2"] {
-            assert!(inbox.push(Mail::Frame(Bytes::from(text))).is_ok());
+            assert!(inbox.push(Mail::Frame(Bytes::from(text).into())).is_ok());
         }
         assert!(inbox.is_full());
-        assert!(matches!(inbox.push(Mail::Frame(Bytes::from("3"))), Err(Mail::Frame(bytes)) if bytes == "3"));
-        assert!(matches!(inbox.pop(), Some(Mail::Frame(bytes)) if bytes == "1"));
+        assert!(
+            matches!(inbox.push(Mail::Frame(Bytes::from("3").into())), Err(Mail::Frame(packet)) if packet.bytes == "3")
+        );
+        assert!(matches!(inbox.pop(), Some(Mail::Frame(packet)) if packet.bytes == "1"));
     }
 
     #[test]

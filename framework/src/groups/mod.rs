@@ -7,6 +7,7 @@
 //! the sender's own at once, the others through their bounded [`queue`]. Where an inbox is full the sender waits
 //! for [`room`]; a large group is served in [`slices`]. What runs on a worker's thread beside its connections is in [`worker`].
 
+pub(crate) mod budget;
 pub(crate) mod directory;
 pub(crate) mod fan_out;
 pub(crate) mod hub;
@@ -18,6 +19,7 @@ pub(crate) mod outbox;
 pub(crate) mod queue;
 mod room;
 mod slices;
+pub(crate) mod wheel;
 pub(crate) mod worker;
 
 /// How far an event got: what [`Layer::group_send_counted`](crate::Layer::group_send_counted) returns.

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Delivery,
+    budget::Budget,
     directory::Directory,
     fan_out::Class,
     hub::Hub,
@@ -86,7 +87,8 @@ fn member(hub: &Rc<Hub>) -> Rc<Connection> {
     let live = Drain::new().enter(hub).unwrap();
     let (sender, answer) = oneshot::channel();
     let class = Class::of::<Member>(Wire::WebSocket(None));
-    let connection = Connection::new(hub, class, Arc::new(Limits::new()), live, sender);
+    let budget = Budget::new(Budget::DEFAULT);
+    let connection = Connection::new(hub, class, Arc::new(Limits::new()), &budget, live, sender, None);
     connection.answer(Answer::Accept(Accepted::default()));
     drop(answer);
     connection.set_busy(false);

@@ -1,27 +1,72 @@
 //! The encoded frames that wait to be written to one connection, bounded by bytes.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+};
 
 use bytes::{Buf, Bytes};
 
-use crate::transport::limits::{Limits, Overflow};
+use super::budget::Ledger;
+use crate::{
+    message::Key,
+    transport::limits::{Limits, Overflow},
+};
+
+/// An encoded frame, and the key that it had.
+#[derive(Debug, Clone)]
+pub(crate) struct Packet {
+    pub(crate) bytes: Bytes,
+    pub(crate) key: Option<Key>,
+}
+
+impl From<Bytes> for Packet {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, key: None }
+    }
+}
 
 /// A queue of whole frames. What was popped is on its way and can no longer be dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// Where the bytes count for the process.
+    ledger: Rc<Ledger>,
     /// Whether the first frame is on its way, in part or as what it was packed to: it must be written whole.
     begun: bool,
+    /// Which frames have a key: under [`Overflow::Latest`] only.
+    latest: Option<Box<Latest>>,
+    /// In which tick the reader took a frame last, or the first one came that it has not taken.
+    progress: u32,
     /// Set once the last frame was pushed: nothing is taken after it.
     sealed: bool,
+}
+
+/// Where the frames with a key wait.
+///
+/// Frames are numbered in the order in which they came; one that is replaced gives its number to the next.
+#[derive(Debug, Default)]
+struct Latest {
+    by_key: HashMap<Key, u64>,
+    /// The same, in order.
+    in_order: VecDeque<(u64, Key)>,
+    /// The number of the oldest frame that waits.
+    first: u64,
 }
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// It waits to be written; this many older frames were dropped for it.
-    Queued { dropped: usize },
+    /// It waits to be written.
+    Queued {
+        /// How many older frames were dropped for it.
+        dropped: usize,
+        /// The process holds more than it may.
+        over_budget: bool,
+    },
+    /// It waits in the place of an older one with its key, and may have cost others theirs.
+    Replaced { dropped: usize },
     /// It was dropped.
     Refused,
     /// It does not fit, and the policy is to close the connection.
@@ -31,33 +76,52 @@ pub(crate) enum Pushed {
 }
 
 impl Outbox {
+    pub(crate) fn new(ledger: Rc<Ledger>) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            bytes: 0,
+            ledger,
+            begun: false,
+            latest: None,
+            progress: 0,
+            sealed: false,
+        }
+    }
+
     /// Adds one frame; a frame that comes to an empty outbox always fits.
-    pub(crate) fn push(&mut self, frame: Bytes, limits: &Limits) -> Pushed {
+    pub(crate) fn push(&mut self, packet: impl Into<Packet>, limits: &Limits) -> Pushed {
+        let Packet { bytes: frame, key } = packet.into();
         if self.sealed {
             return Pushed::Sealed;
+        }
+        let key = key.filter(|_| limits.overflow == Overflow::Latest);
+        if let Some(place) = key.and_then(|key| self.place_of(key)) {
+            return self.replace(place, frame, limits);
         }
         let mut dropped = 0;
         if self.bytes + frame.len() > limits.outbox_size && !self.frames.is_empty() {
             match limits.overflow {
                 Overflow::Close => return Pushed::TooSlow,
                 Overflow::DropNewest => return Pushed::Refused,
-                Overflow::DropOldest => {
+                Overflow::DropOldest | Overflow::Latest => {
                     while self.bytes + frame.len() > limits.outbox_size && self.drop_oldest() {
                         dropped += 1;
                     }
                 }
             }
         }
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
-        Pushed::Queued { dropped }
+        if let Some(key) = key {
+            self.latest.get_or_insert_default().note(key, self.frames.len());
+        }
+        let over_budget = self.append(frame);
+        Pushed::Queued { dropped, over_budget }
     }
 
-    /// Whether a frame of this length would not be queued, for want of room.
-    pub(crate) fn refuses(&self, length: usize, limits: &Limits) -> bool {
-        limits.overflow != Overflow::DropOldest
+    /// Whether a frame would not be queued, for want of room.
+    pub(crate) fn refuses(&self, frame: &crate::Frame, limits: &Limits) -> bool {
+        matches!(limits.overflow, Overflow::Close | Overflow::DropNewest)
             && !self.frames.is_empty()
-            && self.bytes + length > limits.outbox_size
+            && self.bytes + frame.len() > limits.outbox_size
     }
 
     /// Adds the last frame, whatever the limit says, and takes no more.
@@ -66,24 +130,28 @@ impl Outbox {
             return;
         }
         if let Some(frame) = last {
-            self.bytes += frame.len();
-            self.frames.push_back(frame);
+            self.append(frame);
         }
         self.sealed = true;
     }
 
     /// Drops all that waits: its reader is gone, or too slow to be told more than why.
     pub(crate) fn clear(&mut self) {
+        let frames = self.frames.len();
         let begun = self.frames.pop_front().filter(|_| self.begun);
-        self.bytes = begun.as_ref().map_or(0, Bytes::len);
+        let kept = begun.as_ref().map_or(0, Bytes::len);
+        self.ledger.take(self.bytes - kept, frames - usize::from(begun.is_some()));
+        self.bytes = kept;
         self.frames = VecDeque::from_iter(begun);
+        self.latest = None;
     }
 
     /// Takes the oldest frame, for writing.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len();
         self.begun = false;
+        self.note_gone(&frame, 0);
+        self.note_progress();
         self.give_back();
         Some(frame)
     }
@@ -91,12 +159,17 @@ impl Outbox {
     /// What is to be written first, made of the first frame by `pack`, once. It can no longer be dropped.
     pub(crate) fn packed_front(&mut self, pack: impl FnOnce(Bytes) -> Bytes) -> Option<&[u8]> {
         if !self.begun {
-            let frame = self.frames.pop_front()?;
-            self.bytes -= frame.len();
-            let frame = pack(frame);
-            self.bytes += frame.len();
-            self.frames.push_front(frame);
+            let front = self.frames.front_mut()?;
+            let before = front.len();
+            *front = pack(std::mem::take(front));
+            let length = front.len();
+            self.bytes = self.bytes - before + length;
+            self.ledger.take(before, 1);
+            self.ledger.add(length);
             self.begun = true;
+            if let Some(latest) = &mut self.latest {
+                latest.forget(0);
+            }
         }
         self.front()
     }
@@ -113,18 +186,23 @@ impl Outbox {
 
     /// Notes that so many bytes were written.
     pub(crate) fn advance(&mut self, mut written: usize) {
-        self.bytes -= written;
         while let Some(front) = self.frames.front_mut() {
             if written < front.len() {
-                front.advance(written);
-                self.begun |= written > 0;
+                if written > 0 {
+                    front.advance(written);
+                    self.bytes -= written;
+                    self.ledger.take(written, 0);
+                    self.begun = true;
+                    if let Some(latest) = &mut self.latest {
+                        latest.forget(0);
+                    }
+                }
                 break;
             }
             written -= front.len();
-            self.frames.pop_front();
-            self.begun = false;
+            self.pop();
         }
-        self.give_back();
+        self.note_progress();
     }
 
     /// A burst must not cost its memory for the rest of the connection's life.
@@ -134,20 +212,105 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
     /// How many bytes wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Notes that the reader took something, be it a part of a frame.
+    pub(crate) fn note_progress(&mut self) {
+        self.progress = self.ledger.now();
+    }
+
+    /// The tick of the last progress.
+    pub(crate) fn progress(&self) -> u32 {
+        self.progress
+    }
+
+    pub(crate) fn ledger(&self) -> &Rc<Ledger> {
+        &self.ledger
+    }
+
+    fn append(&mut self, frame: Bytes) -> bool {
+        if self.frames.is_empty() {
+            self.note_progress();
+        }
+        self.bytes += frame.len();
+        let over_budget = self.ledger.add(frame.len());
+        self.frames.push_back(frame);
+        over_budget
+    }
+
     /// Drops the oldest frame that is not on its way.
     fn drop_oldest(&mut self) -> bool {
-        let Some(frame) = self.frames.remove(usize::from(self.begun)) else { return false };
-        self.bytes -= frame.len();
+        let place = usize::from(self.begun);
+        let Some(frame) = self.frames.remove(place) else { return false };
+        self.note_gone(&frame, place);
         true
+    }
+
+    /// Notes that the first frame is gone, or the second where the first was begun.
+    fn note_gone(&mut self, frame: &Bytes, place: usize) {
+        self.bytes -= frame.len();
+        self.ledger.take(frame.len(), 1);
+        if let Some(latest) = &mut self.latest {
+            latest.forget(place as u64);
+            // One that was begun moves up to the number of the second.
+            latest.first += 1;
+            if self.frames.is_empty() {
+                self.latest = None;
+            }
+        }
+    }
+
+    fn place_of(&self, key: Key) -> Option<usize> {
+        let latest = self.latest.as_ref()?;
+        latest.by_key.get(&key).map(|number| (number - latest.first) as usize)
+    }
+
+    /// Puts a frame in the place of an older one: at the end it might never be reached, its key being the busiest.
+    fn replace(&mut self, place: usize, frame: Bytes, limits: &Limits) -> Pushed {
+        let old = std::mem::replace(&mut self.frames[place], frame);
+        let length = self.frames[place].len();
+        self.bytes = self.bytes - old.len() + length;
+        self.ledger.take(old.len(), 1);
+        self.ledger.add(length);
+        let mut dropped = 0;
+        // The new frame itself always fits.
+        let before = place - usize::from(self.begun);
+        while self.bytes > limits.outbox_size && dropped < before && self.drop_oldest() {
+            dropped += 1;
+        }
+        Pushed::Replaced { dropped }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.ledger.take(self.bytes, self.frames.len());
+    }
+}
+
+impl Latest {
+    /// Notes the key of the frame that comes behind `waiting` others.
+    fn note(&mut self, key: Key, waiting: usize) {
+        let number = self.first + waiting as u64;
+        self.by_key.insert(key, number);
+        self.in_order.push_back((number, key));
+    }
+
+    /// Forgets the key of a frame that is gone, or on its way: of those with a key it is the oldest.
+    fn forget(&mut self, place: u64) {
+        if let Some((number, key)) = self.in_order.front()
+            && *number <= self.first + place
+        {
+            self.by_key.remove(key);
+            self.in_order.pop_front();
+        }
     }
 }
 
@@ -155,11 +318,15 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    const QUEUED: Pushed = Pushed::Queued { dropped: 0 };
+    const QUEUED: Pushed = Pushed::Queued { dropped: 0, over_budget: false };
+
+    fn empty() -> Outbox {
+        Outbox::new(Ledger::unbounded())
+    }
 
     fn filled(overflow: Overflow) -> (Outbox, Limits) {
         let limits = Limits::new().outbox_size(10).overflow(overflow);
-        let mut outbox = Outbox::default();
+        let mut outbox = empty();
         assert_eq!(outbox.push(Bytes::from_static(b"aaaa"), &limits), QUEUED);
         assert_eq!(outbox.push(Bytes::from_static(b"bbbb"), &limits), QUEUED);
         (outbox, limits)
@@ -180,7 +347,10 @@ mod tests {
     #[test]
     fn drop_oldest_makes_room_by_whole_frames() {
         let (mut outbox, limits) = filled(Overflow::DropOldest);
-        assert_eq!(outbox.push(Bytes::from_static(b"cccccc"), &limits), Pushed::Queued { dropped: 1 });
+        assert_eq!(
+            outbox.push(Bytes::from_static(b"cccccc"), &limits),
+            Pushed::Queued { dropped: 1, over_budget: false }
+        );
         assert_eq!(outbox.bytes(), 10);
         assert_eq!(drain(outbox), ["bbbb", "cccccc"]);
     }
@@ -195,7 +365,7 @@ mod tests {
     #[test]
     fn one_frame_larger_than_the_limit_fits_an_empty_outbox() {
         let limits = Limits::new().outbox_size(1);
-        let mut outbox = Outbox::default();
+        let mut outbox = empty();
         assert_eq!(outbox.push(Bytes::from_static(b"large"), &limits), QUEUED);
         assert_eq!(outbox.push(Bytes::from_static(b"x"), &limits), Pushed::TooSlow);
     }
@@ -206,7 +376,10 @@ mod tests {
         let packed = |_| Bytes::from_static(b"AA");
         assert_eq!(outbox.packed_front(packed), Some(&b"AA"[..]));
         assert_eq!(outbox.bytes(), 6);
-        assert_eq!(outbox.push(Bytes::from_static(b"cccccc"), &limits), Pushed::Queued { dropped: 1 });
+        assert_eq!(
+            outbox.push(Bytes::from_static(b"cccccc"), &limits),
+            Pushed::Queued { dropped: 1, over_budget: false }
+        );
         outbox.advance(1);
         let not_again = |_| panic!("it was packed");
         assert_eq!(outbox.packed_front(not_again), Some(&b"A"[..]));
@@ -221,5 +394,69 @@ mod tests {
         outbox.seal(Some(Bytes::from_static(b"close again")));
         assert_eq!(outbox.push(Bytes::from_static(b"x"), &limits), Pushed::Sealed);
         assert_eq!(drain(outbox), ["aaaa", "bbbb", "close"]);
+    }
+
+    fn keyed(key: &str, text: &'static str) -> Packet {
+        Packet { bytes: Bytes::from_static(text.as_bytes()), key: Some(Key::of(key)) }
+    }
+
+    #[test]
+    fn the_latest_of_a_key_takes_the_older_ones_place() {
+        let limits = Limits::new().overflow(Overflow::Latest);
+        let mut outbox = empty();
+        assert_eq!(outbox.push(keyed("a", "a1"), &limits), QUEUED);
+        assert_eq!(outbox.push(Bytes::from_static(b"plain"), &limits), QUEUED);
+        assert_eq!(outbox.push(keyed("b", "b1"), &limits), QUEUED);
+        assert_eq!(outbox.push(keyed("b", "b22"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(outbox.push(keyed("a", "a2"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(outbox.bytes(), 10);
+        assert_eq!(outbox.pop().unwrap(), "a2");
+        // What was popped is on its way: the next of its key is a frame of its own.
+        assert_eq!(outbox.push(keyed("a", "a3"), &limits), QUEUED);
+        assert_eq!(outbox.push(keyed("b", "b3"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(drain(outbox), ["plain", "b3", "a3"]);
+    }
+
+    #[test]
+    fn the_latest_under_a_limit_drops_the_oldest_of_the_others() {
+        let limits = Limits::new().overflow(Overflow::Latest).outbox_size(8);
+        let mut outbox = empty();
+        for (key, text) in [("a", "aa"), ("b", "bb"), ("c", "cc"), ("d", "dd")] {
+            assert_eq!(outbox.push(keyed(key, text), &limits), QUEUED);
+        }
+        let one_dropped = Pushed::Queued { dropped: 1, over_budget: false };
+        assert_eq!(outbox.push(keyed("e", "ee"), &limits), one_dropped);
+        assert_eq!(outbox.push(keyed("a", "a2"), &limits), one_dropped, "a was dropped, and is new");
+        assert_eq!(outbox.push(keyed("e", "eeee"), &limits), Pushed::Replaced { dropped: 1 });
+        assert_eq!(outbox.push(keyed("d", "dd4"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(drain(outbox), ["dd4", "eeee", "a2"]);
+    }
+
+    #[test]
+    fn keys_mean_nothing_to_the_other_policies() {
+        let limits = Limits::new().overflow(Overflow::DropOldest);
+        let mut outbox = empty();
+        assert_eq!(outbox.push(keyed("a", "a1"), &limits), QUEUED);
+        assert_eq!(outbox.push(keyed("a", "a2"), &limits), QUEUED);
+        assert!(outbox.latest.is_none());
+        assert_eq!(drain(outbox), ["a1", "a2"]);
+    }
+
+    #[test]
+    fn what_waits_counts_for_the_process_until_it_is_gone() {
+        let ledger = Ledger::unbounded();
+        let limits = Limits::new().outbox_size(100).overflow(Overflow::Latest);
+        let mut outbox = Outbox::new(Rc::clone(&ledger));
+        for number in 0..200 {
+            outbox.push(keyed(["a", "b", "c"][number % 3], "12345"), &limits);
+            outbox.push(Bytes::from(vec![0; number % 7]), &limits);
+            if number % 5 == 0 {
+                outbox.pop();
+            }
+        }
+        assert_eq!(ledger.held(), outbox.bytes() + outbox.frames.len() * Ledger::FRAME);
+        outbox.seal(Some(Bytes::from_static(b"last")));
+        drop(outbox);
+        assert_eq!(ledger.held(), 0);
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Delivery, fan_out::Parcel, hub::Key};
+use super::{Delivery, budget::Budget, fan_out::Parcel, hub::Key};
 use crate::{
     Envelope, GroupName,
     layers::LayerError,
@@ -40,6 +40,8 @@ pub(crate) enum Job {
     Census { reply: oneshot::Sender<crate::testing::Census> },
     /// Close every connection that belongs to this drain, in so many batches and in this time.
     CloseAll { drain: u64, batches: usize, window: Duration },
+    /// Close the connections that hold most of a budget.
+    Relieve { budget: Arc<Budget> },
     /// Hand an event to the members of a group.
     Deliver {
         group: GroupName,

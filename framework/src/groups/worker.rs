@@ -9,6 +9,7 @@ use super::{
     queue::Job,
     room::{Here, deliver_here, wait_for_room_of, yield_pass},
     slices::walk,
+    wheel,
 };
 use crate::{host::shutdown::close_all, layers::LayerError, sync::thread_local};
 
@@ -32,6 +33,7 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
     actix_rt::spawn(run_jobs(registered));
     actix_rt::spawn(walk(Rc::clone(&hub)));
     actix_rt::spawn(flush(Rc::clone(&hub)));
+    actix_rt::spawn(wheel::run(Rc::clone(&hub)));
     hub
 }
 
@@ -112,6 +114,7 @@ pub(super) async fn run_jobs(registered: Registered) {
             Job::CloseAll { drain, batches, window } => {
                 actix_rt::spawn(close_all(Rc::clone(hub), drain, batches, window));
             }
+            Job::Relieve { budget } => hub.relieve_for(&budget),
             Job::Deliver { group, parcel, reply, room } => {
                 let delivery = match deliver_here(hub.queue(), &group, &parcel).await {
                     Some(Here::Delivered(delivery)) => delivery,

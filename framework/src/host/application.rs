@@ -5,7 +5,10 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use actix_web::http::header::{self, HeaderValue};
 use tokio::sync::oneshot;
 
-use super::shutdown::{Drain, Live};
+use super::{
+    peers::Peers,
+    shutdown::{Drain, Live},
+};
 use crate::{
     Consumer, Result, Scope,
     consumer::{
@@ -14,7 +17,7 @@ use crate::{
         driver,
     },
     error::MisuseError,
-    groups::{fan_out::Class, worker},
+    groups::{budget::Budget, fan_out::Class, worker},
     layers::Layers,
     middleware::{self, Rejection},
     routing::{Routes, endpoint::Endpoint},
@@ -36,6 +39,8 @@ pub(crate) struct Application {
     pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) drain: Drain,
     pub(crate) max_connections: usize,
 }
@@ -64,6 +69,15 @@ impl Application {
         if let Err(rejection) = middleware::admit(&endpoint.middleware, &mut scope).await {
             return Err(rejection.with_headers_of(&scope));
         }
+        let place = match &self.peers {
+            // Without an address, as on a Unix socket, there is nothing to count by.
+            Some(peers) => match scope.peer().map(|peer| peers.enter(peer.ip())) {
+                Some(None) => return Err(self.too_many(&scope, peers).with_headers_of(&scope)),
+                Some(place) => place,
+                None => None,
+            },
+            None => None,
+        };
         let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
         let agreed = limits.deflate.as_ref().and_then(|wanted| deflate::settle(offers, wanted));
         let incoming = agreed.map(|agreed| agreed.incoming(limits.message_size));
@@ -72,6 +86,7 @@ impl Application {
             scope: Box::new(scope),
             layers: self.layers.clone(),
             limits,
+            budget: Arc::clone(&self.budget),
             drain: self.drain.clone(),
             input,
             wire: Wire::WebSocket(agreed.and_then(|agreed| agreed.outgoing())),
@@ -79,6 +94,9 @@ impl Application {
         };
         match endpoint.starter.start(start) {
             Ok(Some(starting)) => {
+                if let (Some(connection), Some(place)) = (&starting.connection, place) {
+                    connection.keep_place(place);
+                }
                 let (connection, mut accepted) = starting.answer().await?;
                 if let Some(value) = agreed.and_then(|agreed| HeaderValue::try_from(agreed.header()).ok()) {
                     accepted.headers.push((header::SEC_WEBSOCKET_EXTENSIONS, value));
@@ -89,6 +107,18 @@ impl Application {
             Err(error) => Err(Rejection::from(error)),
         }
     }
+
+    fn too_many(&self, scope: &Scope, peers: &Peers) -> Rejection {
+        tracing::info!(
+            peer = ?scope.peer(),
+            limit = peers.limit(),
+            "a client has too many connections: refused with 429"
+        );
+        if let Some(layer) = self.layers.get("default") {
+            layer.backend().groups().directory().counters.too_many_of_peer.one();
+        }
+        Rejection::too_many_connections(FULL_RETRY)
+    }
 }
 
 /// All that a consumer is started with.
@@ -96,6 +126,7 @@ pub(crate) struct Start {
     pub(crate) scope: Box<Scope>,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) drain: Drain,
     pub(crate) input: Box<dyn Input>,
     pub(crate) wire: Wire,
@@ -122,8 +153,8 @@ impl Start {
         let hub = worker::of_thread(layer.backend().groups().directory());
         let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();
-        let connection =
-            Connection::new(&hub, Class::of::<C>(self.wire), self.limits, live, sender, self.packer);
+        let class = Class::of::<C>(self.wire);
+        let connection = Connection::new(&hub, class, self.limits, &self.budget, live, sender, self.packer);
         let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
         driver::start(make, context, self.input);
         Ok(Some(Starting { connection: Some(connection), answer }))

@@ -3,6 +3,7 @@
 pub(crate) mod application;
 mod mount;
 mod pace;
+pub(crate) mod peers;
 mod run;
 mod server;
 pub(crate) mod shutdown;

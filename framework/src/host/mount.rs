@@ -18,10 +18,11 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::{Drain, application::Application, takeover};
+use super::{Drain, application::Application, peers::Peers, takeover};
 use crate::{
     Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
+    groups::budget::Budget,
     layers::Layers,
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     transport::{
@@ -63,6 +64,8 @@ pub struct Mount {
     http: Option<HttpRoutes>,
     layers: HashMap<String, Layer>,
     limits: Limits,
+    budget: Arc<Budget>,
+    peers: Option<Arc<Peers>>,
     drain: Drain,
     max_connections: usize,
 }
@@ -84,6 +87,8 @@ impl Mount {
             http: protocols.http,
             layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
             limits: Limits::new(),
+            budget: Budget::new(Budget::DEFAULT),
+            peers: None,
             drain: Drain::process(),
             max_connections: MAX_CONNECTIONS,
         })
@@ -116,6 +121,29 @@ impl Mount {
     #[must_use]
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count;
+        self
+    }
+
+    /// How many bytes may wait in the outboxes of all connections together. Default 256 MiB.
+    ///
+    /// Beyond, the worker that holds most closes the connections with its largest outboxes, with 1013, until a
+    /// sixteenth is free again. Each frame counts with 32 bytes more, for its place in the queue, and for every
+    /// outbox that it waits in, although a group's members share its bytes. Each worker may be 64 KiB ahead of what
+    /// the others know of it.
+    #[must_use]
+    pub fn outbox_budget(mut self, bytes: usize) -> Self {
+        self.budget = Budget::new(bytes);
+        self
+    }
+
+    /// How many connections one client address may have at once; `None`, the default, for any number.
+    ///
+    /// A handshake beyond is refused with 429. The address is the one that
+    /// [`TrustedProxies`](crate::middleware::TrustedProxies) leave in the scope, so behind a proxy set these, or all
+    /// clients are one. An IPv6 network of 64 bits counts as one client; on a Unix socket nothing is counted.
+    #[must_use]
+    pub fn connections_per_peer(mut self, count: impl Into<Option<usize>>) -> Self {
+        self.peers = count.into().map(Peers::new);
         self
     }
 
@@ -160,6 +188,8 @@ impl Mount {
             routes: self.routes.clone(),
             layers: Layers::new(self.layers.clone()),
             limits: Arc::new(self.limits.clone()),
+            budget: Arc::clone(&self.budget),
+            peers: self.peers.clone(),
             drain: self.drain.clone(),
             max_connections: self.max_connections,
         }
@@ -245,7 +275,7 @@ impl MessageBody for OutboxBody {
 
 impl Drop for OutboxBody {
     fn drop(&mut self) {
-        if !self.connection.is_finished() {
+        if !self.connection.is_finished() || !self.connection.is_written() {
             self.connection.gone();
         }
     }

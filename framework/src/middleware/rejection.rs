@@ -101,6 +101,12 @@ impl Rejection {
         rejection
     }
 
+    /// 429 with a `Retry-After`: the client's address has as many connections as it may.
+    pub(crate) fn too_many_connections(retry: Duration) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self { status, ..Self::busy("too many connections from your address", retry) }
+    }
+
     /// Adds the headers that were added to the scope.
     #[must_use]
     pub(crate) fn with_headers_of(mut self, scope: &Scope) -> Self {

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    ChannelName, Consumer, Drain, Frame, Mount, Result, Scope, UrlRouter,
+    ChannelName, Consumer, Drain, Message, Mount, Result, Scope, UrlRouter,
     close::CloseCode,
     consumer::connection::Connection,
     host::application::Application,
@@ -28,6 +28,9 @@ const NOTHING_TIMEOUT: Duration = Duration::from_millis(100);
 ///
 /// Everything else is as in production: the middleware, the route, the actor, the frames on the wire. Waits
 /// follow the clock that [`pause`](super::pause) stops.
+///
+/// It answers pings while it waits for a message, as a browser does while its network works. One that waits for nothing
+/// is a client that reads nothing, to which [`Limits`](crate::Limits) apply as to every other.
 #[derive(Debug)]
 pub struct WebsocketCommunicator {
     application: Application,
@@ -77,7 +80,7 @@ pub enum CommunicatorError {
     /// Nothing came for a second.
     Timeout,
     /// A message of the other kind came.
-    WrongKind(Frame),
+    WrongKind(Message),
 }
 
 impl fmt::Display for CommunicatorError {
@@ -87,7 +90,7 @@ impl fmt::Display for CommunicatorError {
             Self::Gone => f.write_str("there is no connection: call connect first, or it has ended"),
             Self::Json { text, reason } => write!(f, "{text:?} is not the expected JSON: {reason}"),
             Self::Timeout => write!(f, "nothing came for {RECEIVE_TIMEOUT:?}"),
-            Self::WrongKind(frame) => write!(f, "a message of the other kind came: {frame:?}"),
+            Self::WrongKind(message) => write!(f, "a message of the other kind came: {message:?}"),
         }
     }
 }
@@ -197,19 +200,20 @@ impl WebsocketCommunicator {
     ///
     /// # Errors
     /// [`CommunicatorError::Timeout`] after a second, [`Closed`](CommunicatorError::Closed) for a close frame.
-    pub async fn receive(&mut self) -> Result<Frame, CommunicatorError> {
+    pub async fn receive(&mut self) -> Result<Message, CommunicatorError> {
         loop {
             let item = timeout(RECEIVE_TIMEOUT, self.next_item())
                 .await
                 .map_err(|_| CommunicatorError::Timeout)??;
             match item {
-                Item::Text(text) => return Ok(Frame::Text(text)),
-                Item::Binary(bytes) => return Ok(Frame::Binary(bytes)),
+                Item::Text(text) => return Ok(Message::Text(text)),
+                Item::Binary(bytes) => return Ok(Message::Binary(bytes)),
                 Item::Close(frame) => {
                     let (code, reason) = frame.unwrap_or((CloseCode::NO_STATUS, ByteString::new()));
                     return Err(CommunicatorError::Closed { code, reason });
                 }
-                Item::Ping(_) | Item::Pong(_) => {}
+                Item::Ping(payload) => self.send_frame(Opcode::Pong, &payload),
+                Item::Pong(_) => {}
             }
         }
     }
@@ -220,8 +224,8 @@ impl WebsocketCommunicator {
     /// As [`receive`](Self::receive), and [`CommunicatorError::WrongKind`] for a binary message.
     pub async fn receive_text(&mut self) -> Result<String, CommunicatorError> {
         match self.receive().await? {
-            Frame::Text(text) => Ok(text.into()),
-            other @ Frame::Binary(_) => Err(CommunicatorError::WrongKind(other)),
+            Message::Text(text) => Ok(text.into()),
+            other @ Message::Binary(_) => Err(CommunicatorError::WrongKind(other)),
         }
     }
 
@@ -231,8 +235,8 @@ impl WebsocketCommunicator {
     /// As [`receive`](Self::receive), and [`CommunicatorError::WrongKind`] for a text message.
     pub async fn receive_bytes(&mut self) -> Result<Bytes, CommunicatorError> {
         match self.receive().await? {
-            Frame::Binary(bytes) => Ok(bytes),
-            other @ Frame::Text(_) => Err(CommunicatorError::WrongKind(other)),
+            Message::Binary(bytes) => Ok(bytes),
+            other @ Message::Text(_) => Err(CommunicatorError::WrongKind(other)),
         }
     }
 
@@ -248,17 +252,22 @@ impl WebsocketCommunicator {
 
     /// Listens for 100 ms: true where no message, and no end, came.
     pub async fn receive_nothing(&mut self) -> bool {
-        match timeout(NOTHING_TIMEOUT, self.next_item()).await {
-            Err(_) => true,
-            Ok(Ok(item)) => {
-                // What came is still there to be received.
-                if let Some(open) = &mut self.open {
-                    open.items.push_front(item);
+        let something = async {
+            loop {
+                match self.next_item().await {
+                    Ok(Item::Ping(payload)) => self.send_frame(Opcode::Pong, &payload),
+                    Ok(item) => {
+                        // What came is still there to be received.
+                        if let Some(open) = &mut self.open {
+                            open.items.push_front(item);
+                        }
+                        return;
+                    }
+                    Err(_) => return,
                 }
-                false
             }
-            Ok(Err(_)) => false,
-        }
+        };
+        timeout(NOTHING_TIMEOUT, something).await.is_err()
     }
 
     /// Closes with 1000, and waits until the consumer's `disconnect` has run.
@@ -326,7 +335,7 @@ impl WebsocketCommunicator {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if !self.connection.is_finished() {
+        if !self.connection.is_finished() || !self.connection.is_written() {
             self.connection.gone();
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::{
     Context, Drain, EventHandlers, Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
-    groups::{fan_out::Class, worker},
+    groups::{budget::Budget, fan_out::Class, worker},
     layers::Layers,
     transport::Wire,
 };
@@ -38,8 +38,10 @@ impl DetachedContext {
         let hub = worker::of_thread(layer.backend().groups().directory());
         let live = Drain::new().enter(&hub).expect("a new drain has not begun");
         let (sender, answer) = oneshot::channel();
+        let limits = Arc::new(Limits::new());
         let class = Class::of::<C>(Wire::WebSocket(None));
-        let connection = Connection::new(&hub, class, Arc::new(Limits::new()), live, sender, None);
+        let budget = Budget::new(Budget::DEFAULT);
+        let connection = Connection::new(&hub, class, limits, &budget, live, sender, None);
         let layers = Layers::new([("default".to_owned(), layer.clone())].into());
         let scope = Box::new(Scope::builder("/").build());
         let context = Context::new(connection, scope, layers, layer);
@@ -66,5 +68,6 @@ impl Drop for DetachedContext {
         let connection = Rc::clone(self.context.connection());
         drop(connection.leave_all());
         connection.gone();
+        connection.hub().detach(&connection);
     }
 }

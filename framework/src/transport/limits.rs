@@ -2,33 +2,49 @@
 
 use std::time::Duration;
 
-use super::websocket::deflate::Deflate;
+use super::{rate::Rate, websocket::deflate::Deflate};
 
 /// The limits of a connection. Set them for all routes with [`Mount::limits`](crate::Mount::limits), for one with
 /// [`UrlRouter::route_with`](crate::UrlRouter::route_with).
 ///
-/// | Limit | Default | At the limit |
-/// |---|---|---|
-/// | [`message_size`](Self::message_size) | 1 MiB | close 1009, at the frame's header |
-/// | [`deflate`](Self::deflate) | [on](Deflate), inflated up to `message_size` | close 1009, while it is inflated |
-/// | [`read_ahead`](Self::read_ahead) | 64 KiB, or one message | the socket is not read until a hook has taken one |
-/// | [`outbox_size`](Self::outbox_size) | 1 MiB, or one message | the [`Overflow`] policy |
-/// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 |
-/// | [`close_timeout`](Self::close_timeout) | 5 s | the socket is closed without the client's close frame |
-/// | [`disconnect_grace`](Self::disconnect_grace) | 10 s | the hook that still runs is cancelled |
-/// | [`groups`](Self::groups) | 1,024 | [`Context::group_add`](crate::Context::group_add) returns an error |
-/// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::Context::spawn) returns an error |
+/// | Limit | Default | At the limit | Counted as |
+/// |---|---|---|---|
+/// | [`message_size`](Self::message_size) | 1 MiB | close 1009, at the frame's header | |
+/// | [`deflate`](Self::deflate) | [on](Deflate), inflated up to `message_size` | close 1009, while it is inflated | |
+/// | [`message_rate`](Self::message_rate) | off | close 1008 | [`message_rate`](crate::Metrics::message_rate) |
+/// | [`read_ahead`](Self::read_ahead) | 64 KiB, or one message | the socket is not read until a hook has taken one | |
+/// | [`outbox_size`](Self::outbox_size) | 1 MiB, or one message | the [`Overflow`] policy | [`too_slow`](crate::Metrics::too_slow), [`outbox_full`](crate::Metrics::outbox_full), [`conflated`](crate::Metrics::conflated) |
+/// | [`flush`](Self::flush) | each turn | what waits is written ([`Flush`]) | |
+/// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 | |
+/// | [`ping_interval`](Self::ping_interval) | 20 s | a ping is sent | |
+/// | [`pong_timeout`](Self::pong_timeout) | 20 s | close 1011 | [`pong_timeout`](crate::Metrics::pong_timeout) |
+/// | [`idle_timeout`](Self::idle_timeout) | off | close 1000 | [`idle_timeout`](crate::Metrics::idle_timeout) |
+/// | [`frame_timeout`](Self::frame_timeout) | 30 s, and 1 s for each 4 KiB | close 1008 | [`frame_timeout`](crate::Metrics::frame_timeout) |
+/// | [`write_timeout`](Self::write_timeout) | 30 s | close 1013 | [`write_timeout`](crate::Metrics::write_timeout) |
+/// | [`close_timeout`](Self::close_timeout) | 5 s | the socket is closed without the client's close frame | [`close_timeout`](crate::Metrics::close_timeout) |
+/// | [`disconnect_grace`](Self::disconnect_grace) | 10 s | the hook that still runs is cancelled | |
+/// | [`groups`](Self::groups) | 1,024 | [`Context::group_add`](crate::Context::group_add) returns an error | |
+/// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::Context::spawn) returns an error | |
+///
+/// Pings and timeouts, from `ping_interval` to `close_timeout`, never wait for a hook, and hold for a client that
+/// has stopped reading too. They are rounded up to quarters of a second, and may come as much later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
     pub(crate) message_size: usize,
     pub(crate) deflate: Option<Deflate>,
+    pub(crate) message_rate: Option<Rate>,
     pub(crate) read_ahead: usize,
     pub(crate) outbox_size: usize,
     pub(crate) overflow: Overflow,
     pub(crate) flush: Flush,
     pub(crate) connect_timeout: Duration,
-    pub(crate) close_timeout: Duration,
+    pub(crate) ping_interval: Option<Ticks>,
+    pub(crate) pong_timeout: Option<Ticks>,
+    pub(crate) idle_timeout: Option<Ticks>,
+    pub(crate) frame_timeout: Option<Ticks>,
+    pub(crate) write_timeout: Option<Ticks>,
+    pub(crate) close_timeout: Ticks,
     pub(crate) disconnect_grace: Duration,
     pub(crate) groups: usize,
     pub(crate) tasks: usize,
@@ -45,6 +61,32 @@ pub enum Overflow {
     DropNewest,
     /// The oldest frames that are not on their way yet are dropped and counted, until the new one fits.
     DropOldest,
+    /// Of the frames with one [key](crate::Frame::keyed) only the latest waits: it takes the older one's place.
+    ///
+    /// That is so whether the outbox is full or not: who is behind gets what holds now, and not a megabyte of what
+    /// held before. What was replaced is counted. Without a key, or where all keys together do not fit, it is as
+    /// [`DropOldest`](Self::DropOldest).
+    Latest,
+}
+
+/// A time in ticks of the worker's clock, quarters of a second: at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticks(pub(crate) u32);
+
+impl Ticks {
+    /// How long one is.
+    pub(crate) const LENGTH: Duration = Duration::from_millis(250);
+
+    /// Rounded up; what is longer than 17 years is as long as that.
+    pub(crate) fn of(time: Duration) -> Self {
+        let ticks = time.as_millis().div_ceil(Self::LENGTH.as_millis());
+        Self(u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, u32::MAX / 2))
+    }
+
+    /// The first tick by which the whole time has passed since some moment of the tick `since`.
+    pub(crate) fn after(self, since: u32) -> u32 {
+        since.saturating_add(self.0).saturating_add(1)
+    }
 }
 
 /// When what was sent to a connection is written to its socket.
@@ -69,12 +111,18 @@ impl Default for Limits {
         Self {
             message_size: 1 << 20,
             deflate: Some(Deflate::new()),
+            message_rate: None,
             read_ahead: 64 << 10,
             outbox_size: 1 << 20,
             overflow: Overflow::Close,
             flush: Flush::Turn,
             connect_timeout: Duration::from_secs(5),
-            close_timeout: Duration::from_secs(5),
+            ping_interval: Some(Ticks::of(Duration::from_secs(20))),
+            pong_timeout: Some(Ticks::of(Duration::from_secs(20))),
+            idle_timeout: None,
+            frame_timeout: Some(Ticks::of(Duration::from_secs(30))),
+            write_timeout: Some(Ticks::of(Duration::from_secs(30))),
+            close_timeout: Ticks::of(Duration::from_secs(5)),
             disconnect_grace: Duration::from_secs(10),
             groups: 1024,
             tasks: 128,
@@ -98,6 +146,20 @@ impl Limits {
     /// not at all. Default: [`Deflate::new`].
     pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
         self.deflate = deflate.into();
+        self
+    }
+
+    /// How many messages a second the client may send, and how many at once. Off by default.
+    ///
+    /// A token bucket: it holds `burst` messages, at least one, and `per_second` come back each second. Pings count
+    /// too, as each is answered. The message that finds it empty is not taken: what came before it is still
+    /// heard, then the connection is closed with 1008. It is not slowed down instead, because behind a flood that
+    /// waits the client's pongs and its close would wait too, and nobody would know why.
+    ///
+    /// # Panics
+    /// Where `per_second` is 0.
+    pub fn message_rate(mut self, per_second: u32, burst: u32) -> Self {
+        self.message_rate = Some(Rate::new(per_second, burst));
         self
     }
 
@@ -134,9 +196,58 @@ impl Limits {
         self
     }
 
+    /// After how long without anything from the client it is sent a ping; `None` for never. Default 20 s.
+    ///
+    /// Up to a quarter sooner, so that the pings of many connections do not come at once. Nothing is sent while
+    /// frames wait to be written: then [`write_timeout`](Self::write_timeout) watches the client.
+    pub fn ping_interval(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.ping_interval = time.into().map(Ticks::of);
+        self
+    }
+
+    /// How long the client may take to answer a ping; `None` for any time. Default 20 s.
+    ///
+    /// Then the connection is closed with 1011 `keepalive ping timeout`, as by Python's `websockets`. Anything that
+    /// is read counts as an answer. The time stands still while the socket is not read because
+    /// [`read_ahead`](Self::read_ahead) is used up.
+    pub fn pong_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.pong_timeout = time.into().map(Ticks::of);
+        self
+    }
+
+    /// How long the client may send no message; `None`, the default, for any time.
+    ///
+    /// Pings and pongs are no messages. The time stands still while the socket is not read, and nobody is idle
+    /// while a hook runs. The close is 1000 `idle`: with another code most clients would connect again at once.
+    /// Daphne's `--websocket_timeout`, a day, is the age of a connection instead.
+    pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = time.into().map(Ticks::of);
+        self
+    }
+
+    /// How long a message may take from its first byte to its last; `None` for any time. Default 30 s.
+    ///
+    /// And one second more for each 4 KiB that have arrived, so that a large message on a slow line is not cut
+    /// while it comes at a fair rate, and one that comes byte by byte is. The time stands still while the socket is
+    /// not read. The close is 1008.
+    pub fn frame_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.frame_timeout = time.into().map(Ticks::of);
+        self
+    }
+
+    /// How long frames may wait while the client reads none of them; `None` for any time. Default 30 s.
+    ///
+    /// Then what waits is dropped, and the close is 1013, with [`Cause::TooSlow`](crate::close::Cause::TooSlow).
+    pub fn write_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.write_timeout = time.into().map(Ticks::of);
+        self
+    }
+
     /// How long the client may take to answer a close frame. Default 5 s.
+    ///
+    /// As long as it reads what waits before the close frame, the time begins anew.
     pub fn close_timeout(mut self, time: Duration) -> Self {
-        self.close_timeout = time;
+        self.close_timeout = Ticks::of(time);
         self
     }
 

@@ -1,6 +1,7 @@
 //! The wires that consumers are reached by. Nothing above this module knows which one it is on.
 
 pub(crate) mod limits;
+pub(crate) mod rate;
 pub(crate) mod socket;
 pub(crate) mod websocket;
 
@@ -38,6 +39,13 @@ impl Wire {
         }
     }
 
+    /// A ping. Its payload is empty: whatever the client sends after it shows that it is there.
+    pub(crate) fn encode_ping(self) -> Bytes {
+        match self {
+            Self::WebSocket(_) => Bytes::from_static(websocket::encode::PING),
+        }
+    }
+
     pub(crate) fn encode_pong(self, payload: &[u8]) -> Bytes {
         match self {
             Self::WebSocket(_) => websocket::encode::pong(payload),
@@ -58,4 +66,7 @@ impl Wire {
 pub(crate) trait Input {
     /// Reads as far as the connection takes more. `Ready`: nothing more will be read.
     fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()>;
+
+    /// How many bytes of an unfinished message have arrived.
+    fn held(&self) -> usize;
 }

@@ -19,6 +19,9 @@ pub(super) struct Ending {
     at: Instant,
 }
 
+/// How long a close frame can be.
+const MOST_OF_A_CLOSE: usize = 127;
+
 impl Connection {
     /// Whether the connection has ended, or is about to: nothing can be sent to it any more.
     pub(crate) fn has_ended(&self) -> bool {
@@ -70,6 +73,7 @@ impl Connection {
                 }
                 outbox.seal(Some(frame));
                 drop(outbox);
+                self.note_closing();
                 self.set_ending(cause, code, ByteString::from(reason));
                 self.input.borrow_mut().clear();
                 self.wake_writer();
@@ -100,6 +104,7 @@ impl Connection {
             _ => return,
         };
         self.phase.set(Phase::Closing);
+        self.note_closing();
         self.outbox.borrow_mut().seal(Some(frame));
         // The server closes TCP first (RFC 6455, section 7.1.1).
         self.finish();
@@ -111,12 +116,32 @@ impl Connection {
         self.phase.set(Phase::Closing);
         // Who still waits for an answer learns that there is none.
         drop(self.answer.take());
-        let mut outbox = self.outbox.borrow_mut();
-        outbox.seal(None);
-        outbox.clear();
-        drop(outbox);
+        self.outbox.borrow_mut().seal(None);
+        self.abandon();
+    }
+
+    /// Drops what waits, which nobody reads, and the socket.
+    pub(super) fn abandon(&self) {
+        self.outbox.borrow_mut().clear();
         self.cut();
-        self.finish();
+        self.finished.set(true);
+        self.wake_writer();
+        self.wake_driver();
+    }
+
+    /// Gives what waits here to the others: all outboxes together hold too much.
+    pub(crate) fn give_way(&self) {
+        self.counters().over_budget.one();
+        self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "the server holds too much");
+        if self.outbox.borrow().bytes() > MOST_OF_A_CLOSE {
+            // It was closing already and does not read the rest, or not even the frame that was begun.
+            self.abandon();
+        }
+    }
+
+    /// Whether nothing is left to write. Until then the connection is watched: its memory is not free yet.
+    pub(crate) fn is_written(&self) -> bool {
+        self.outbox.borrow().is_empty()
     }
 
     /// The transport is through: when all is written the socket is closed.
@@ -138,7 +163,7 @@ impl Connection {
 
     /// Leaves every group and takes the mail out, for the caller to drop.
     pub(crate) fn leave_all(self: &Rc<Self>) -> VecDeque<Mail> {
-        self.hub.detach(self);
+        self.hub.leave_all(self);
         let mut inbox = self.inbox.borrow_mut();
         let was_full = inbox.is_full();
         let mail = inbox.take();

@@ -1,11 +1,12 @@
 //! What the hosting actor, the hub and the transport share of one connection.
 
+mod deadlines;
 mod ending;
 mod sink;
 mod turn;
 
 pub(crate) use self::turn::Next;
-use self::{ending::Ending, sink::Sink};
+use self::{deadlines::Clocks, ending::Ending, sink::Sink};
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -16,7 +17,6 @@ use std::{
 };
 
 use actix_web::http::header::{HeaderName, HeaderValue};
-use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -26,15 +26,17 @@ use crate::{
     close::{Cause, CloseCode},
     error::Closed,
     groups::{
+        budget::{Budget, Ledger},
         fan_out::Class,
         hub::{Hub, Key},
         inbox::{Inbox, Input, Mail},
-        outbox::{Outbox, Pushed},
+        outbox::{Outbox, Packet, Pushed},
     },
-    host::shutdown::Live,
+    host::{peers::Place, shutdown::Live},
     layers::LayerError,
+    metrics::Counters,
     middleware::Rejection,
-    transport::{limits::Limits, websocket::deflate::Packer},
+    transport::{limits::Limits, rate::Bucket, websocket::deflate::Packer},
 };
 
 /// Where a connection stands.
@@ -69,6 +71,14 @@ pub(crate) struct Membership {
     pub(crate) slot: usize,
     /// The last of the hub's jobs that it was served, or that was there before it.
     served: u64,
+}
+
+#[derive(Default)]
+struct Rare {
+    /// Counts the connection for its peer, until it is dropped.
+    place: OnceCell<Place>,
+    /// What the client may still send.
+    bucket: OnceCell<Bucket>,
 }
 
 /// One connection. Borrows of its cells last for one statement; no user code runs under them.
@@ -107,6 +117,9 @@ pub(crate) struct Connection {
     finished: Cell<bool>,
     /// Whether the client's close frame was read.
     client_closed: Cell<bool>,
+    clocks: Clocks,
+    /// What only connections under some limits have.
+    rare: OnceCell<Box<Rare>>,
     /// Counts the connection for the shutdown, until it is dropped.
     live: Live,
 }
@@ -117,6 +130,7 @@ impl Connection {
         hub: &Rc<Hub>,
         class: Class,
         limits: Arc<Limits>,
+        budget: &Arc<Budget>,
         live: Live,
         answer: oneshot::Sender<Answer>,
         packer: Option<Packer>,
@@ -135,7 +149,7 @@ impl Connection {
                 turn: Cell::new((0, 0)),
                 inbox: RefCell::new(Inbox::new(capacity)),
                 input: RefCell::default(),
-                outbox: RefCell::default(),
+                outbox: RefCell::new(Outbox::new(hub.ledger(budget))),
                 packer: packer.map(|packer| Box::new(RefCell::new(packer))),
                 memberships: RefCell::default(),
                 ending: OnceCell::new(),
@@ -146,6 +160,8 @@ impl Connection {
                 dirty: Cell::new(false),
                 finished: Cell::new(false),
                 client_closed: Cell::new(false),
+                clocks: Clocks::default(),
+                rare: OnceCell::new(),
                 live,
             })
         })
@@ -176,6 +192,20 @@ impl Connection {
         self.live.retry_hint()
     }
 
+    /// Keeps the connection's place among those of its peer.
+    pub(crate) fn keep_place(&self, place: Place) {
+        // Kept once: a connection has one peer.
+        let _ = self.rare().place.set(place);
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.hub.directory().counters
+    }
+
     // --- the answer ---
 
     pub(crate) fn is_connecting(&self) -> bool {
@@ -195,7 +225,9 @@ impl Connection {
         }
         if sender.send(answer).is_err() {
             self.gone();
-        } else if phase == Phase::Closing {
+        } else if phase == Phase::Open {
+            self.start_clocks();
+        } else {
             // There is no socket to end: the host has the answer.
             self.finish();
         }
@@ -215,33 +247,39 @@ impl Connection {
         if self.phase.get() != Phase::Open {
             return Err(Closed);
         }
-        let wire = self.class.wire();
         // What the outbox will not take is not compressed first.
-        let refused = self.outbox.borrow().refuses(frame.len(), &self.limits);
-        let frame = if refused {
-            wire.encode_plain(frame)
-        } else {
-            wire.encode(frame, &self.hub.directory().counters)
-        };
+        let refused = self.outbox.borrow().refuses(frame, &self.limits);
+        let counters = (!refused).then(|| &self.hub.directory().counters);
+        let frame = self.class.encode(frame, counters);
         self.write(frame)
     }
 
     /// Queues one encoded frame.
-    pub(crate) fn write(self: &Rc<Self>, frame: Bytes) -> Result<(), Closed> {
+    pub(crate) fn write(self: &Rc<Self>, frame: impl Into<Packet>) -> Result<(), Closed> {
         self.catch_up();
         // What the policy drops is no error to the sender: it is counted.
-        self.push_frame(frame).map(|_queued| ())
+        self.push_frame(frame.into()).map(|_queued| ())
     }
 
     /// Queues one encoded frame; false where the overflow policy dropped it. No user code: hubs call it while borrowed.
-    fn push_frame(self: &Rc<Self>, frame: Bytes) -> Result<bool, Closed> {
+    fn push_frame(self: &Rc<Self>, frame: Packet) -> Result<bool, Closed> {
         if self.phase.get() != Phase::Open {
             return Err(Closed);
         }
-        let counters = &self.hub.directory().counters;
+        let counters = self.counters();
         let pushed = self.outbox.borrow_mut().push(frame, &self.limits);
         match pushed {
-            Pushed::Queued { dropped } => counters.outbox_full.add(dropped as u64),
+            Pushed::Queued { dropped: 0, over_budget: false } => {}
+            Pushed::Queued { dropped, over_budget } => {
+                counters.outbox_full.add(dropped as u64);
+                if over_budget {
+                    self.relieve();
+                }
+            }
+            Pushed::Replaced { dropped } => {
+                counters.conflated.one();
+                counters.outbox_full.add(dropped as u64);
+            }
             Pushed::Refused => {
                 counters.outbox_full.one();
                 return Ok(false);
@@ -257,10 +295,23 @@ impl Connection {
         Ok(true)
     }
 
+    /// Has the process make room, which may cost this connection.
+    #[cold]
+    fn relieve(&self) {
+        let ledger = Rc::clone(self.outbox.borrow().ledger());
+        self.hub.relieve(&ledger);
+    }
+
+    /// How many bytes wait, where they count in `ledger`.
+    pub(crate) fn held_of(&self, ledger: &Ledger) -> usize {
+        let outbox = self.outbox.borrow();
+        if std::ptr::eq(&raw const **outbox.ledger(), ledger) { outbox.bytes() } else { 0 }
+    }
+
     // --- what comes in from groups ---
 
     /// Passes a relayed frame on: straight to the outbox where that keeps the order, else through the inbox.
-    pub(crate) fn relay(self: &Rc<Self>, frame: Bytes) -> bool {
+    pub(crate) fn relay(self: &Rc<Self>, frame: Packet) -> bool {
         if self.phase.get() == Phase::Open && !self.busy.get() && self.inbox.borrow().is_empty() {
             return self.push_frame(frame).unwrap_or(false);
         }
@@ -338,6 +389,7 @@ impl Connection {
 
     /// Adds a message of the client; one that comes after our close frame is dropped (RFC 6455, section 1.4).
     pub(crate) fn push_input(&self, message: Message) {
+        self.note_message();
         if self.phase.get() != Phase::Closing && !self.has_ended() {
             self.input.borrow_mut().push(message);
         }

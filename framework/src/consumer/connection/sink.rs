@@ -61,6 +61,9 @@ impl Connection {
                 if let Some(packer) = &self.packer {
                     frame = packer.borrow_mut().pack(frame, &self.hub.directory().counters);
                 }
+                if self.finished.get() && self.is_written() {
+                    self.wake_driver();
+                }
                 self.note_room(before);
                 Poll::Ready(Some(frame))
             }
@@ -165,6 +168,8 @@ impl Connection {
     pub(crate) fn poll_sink(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut *self.sink.borrow_mut() {
+                // Its host ends a body, once that is written.
+                Sink::Body(_) if self.finished.get() && !self.is_written() => return Poll::Pending,
                 Sink::Body(_) | Sink::Closed => return Poll::Ready(()),
                 Sink::Lingering(_) => break,
                 // Written to by the flush.

@@ -9,7 +9,7 @@ use crate::{
     Drain, Envelope, Event, EventHandlers, Frame, LayerConfig, Limits,
     close::{Cause, CloseCode},
     consumer::connection::{Accepted, Answer, Next},
-    groups::{directory::Directory, fan_out::Class, worker},
+    groups::{budget::Budget, directory::Directory, fan_out::Class, worker},
     transport::Wire,
 };
 
@@ -44,12 +44,18 @@ struct World {
     directory: Arc<Directory>,
     hub: Rc<Hub>,
     drain: Drain,
+    budget: Arc<Budget>,
 }
 
 impl World {
     fn new() -> Self {
         let directory = Directory::new(LayerConfig::new().capacity(3));
-        Self { hub: worker::of_thread(&directory), directory, drain: Drain::new() }
+        Self {
+            hub: worker::of_thread(&directory),
+            directory,
+            drain: Drain::new(),
+            budget: Budget::new(Budget::DEFAULT),
+        }
     }
 
     /// A member of some groups, accepted and idle.
@@ -58,7 +64,7 @@ impl World {
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
         let class = Class::of::<C>(Wire::WebSocket(None));
-        let connection = Connection::new(&self.hub, class, limits, live, sender, None);
+        let connection = Connection::new(&self.hub, class, limits, &self.budget, live, sender, None);
         connection.answer(Answer::Accept(Accepted::default()));
         drop(answer);
         connection.set_busy(false);

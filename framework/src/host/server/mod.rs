@@ -115,6 +115,18 @@ impl Server {
         self
     }
 
+    /// As [`Mount::connections_per_peer`].
+    pub fn connections_per_peer(mut self, count: impl Into<Option<usize>>) -> Self {
+        self.mount = self.mount.connections_per_peer(count);
+        self
+    }
+
+    /// As [`Mount::outbox_budget`].
+    pub fn outbox_budget(mut self, bytes: usize) -> Self {
+        self.mount = self.mount.outbox_budget(bytes);
+        self
+    }
+
     /// As [`Mount::drain`].
     pub fn drain(mut self, drain: Drain) -> Self {
         self.mount = self.mount.drain(drain);

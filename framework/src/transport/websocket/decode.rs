@@ -122,6 +122,21 @@ impl Decoder {
         if self.deflate == Deflate::Off { Extensions::NONE } else { Extensions::DEFLATE }
     }
 
+    /// Whether a message has begun and not ended, whole frames of it or not.
+    pub(crate) fn is_in_message(&self) -> bool {
+        self.message.is_some()
+    }
+
+    /// Whether a message or a frame has begun and not ended.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.message.is_some() || self.frame.is_some() || self.header_held > 0
+    }
+
+    /// How many bytes of it have arrived.
+    pub(crate) fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next item. `None` once all of `input` was taken: call it until then, and again with what arrives next.
     ///
     /// After an error or a close frame it takes all input and returns nothing more.

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::frame::{self, MAX_CONTROL, Opcode};
-use crate::{Frame, close::CloseCode};
+use crate::{Frame, Message, close::CloseCode};
+
+/// A ping without a payload.
+pub(crate) const PING: &[u8] = &[0x89, 0];
 
 /// A message as the bytes of one frame. Clones of them are what a group's members share.
 pub(crate) fn encode(frame: &Frame) -> Bytes {
@@ -13,9 +16,9 @@ pub(crate) fn encode(frame: &Frame) -> Bytes {
 
 /// What a message is, and its bytes.
 pub(super) fn parts(frame: &Frame) -> (Opcode, &[u8]) {
-    match frame {
-        Frame::Binary(bytes) => (Opcode::Binary, bytes),
-        Frame::Text(text) => (Opcode::Text, text.as_bytes()),
+    match frame.message() {
+        Message::Binary(bytes) => (Opcode::Binary, bytes),
+        Message::Text(text) => (Opcode::Text, text.as_bytes()),
     }
 }
 
@@ -111,6 +114,7 @@ mod tests {
     #[test]
     fn the_examples_of_rfc_6455_section_5_7() {
         assert_eq!(encode(&Frame::text("Hello"))[..], *b"\x81\x05Hello");
+        assert_eq!(ping(b"")[..], *PING);
         assert_eq!(ping(b"Hello")[..], *b"\x89\x05Hello");
         let hello = masked(true, Opcode::Text, [0x37, 0xfa, 0x21, 0x3d], b"Hello");
         assert_eq!(hello[..], *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
@@ -124,7 +128,7 @@ mod tests {
             let text = "x".repeat(length);
             assert_eq!(decoded(&encode(&Frame::text(text.clone()))), Item::Text(text.into()));
             let bytes = Bytes::from(vec![0xff; length]);
-            assert_eq!(decoded(&encode(&Frame::Binary(bytes.clone()))), Item::Binary(bytes));
+            assert_eq!(decoded(&encode(&Frame::binary(bytes.clone()))), Item::Binary(bytes));
         }
     }
 

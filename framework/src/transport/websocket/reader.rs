@@ -47,10 +47,14 @@ where
 {
     fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         while connection.wants_input() {
+            connection.note_reading();
             let rest = match &mut self.rest {
                 Some(rest) => rest,
                 None => match ready!(Pin::new(&mut self.chunks).poll_next(cx)) {
-                    Some(Ok(chunk)) => self.rest.insert(Input::from(chunk)),
+                    Some(Ok(chunk)) => {
+                        connection.note_read();
+                        self.rest.insert(Input::from(chunk))
+                    }
                     // How it broke makes no difference to anyone: the client is gone.
                     Some(Err(_)) | None => {
                         // Before the answer it is the host that knows whether someone still waits for it: a request
@@ -68,7 +72,12 @@ where
                 Taken::End => return Poll::Ready(()),
             }
         }
+        connection.note_stopped();
         Poll::Pending
+    }
+
+    fn held(&self) -> usize {
+        self.decoder.held()
     }
 }
 
@@ -104,12 +113,14 @@ impl SocketReader {
 impl transport::Input for SocketReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         while connection.wants_input() {
+            connection.note_reading();
             let going_on = if self.rest.is_empty() {
                 let fed = CHUNK.with_borrow_mut(|chunk| {
                     chunk.resize(CHUNK_SIZE, 0);
                     match connection.poll_socket(cx, chunk) {
                         Poll::Pending => None,
                         Poll::Ready(Ok(count @ 1..)) => {
+                            connection.note_read();
                             Some(self.feed(Input::from(&chunk[..count]), connection))
                         }
                         // How it broke makes no difference to anyone: the client is gone.
@@ -129,7 +140,12 @@ impl transport::Input for SocketReader {
                 return Poll::Ready(());
             }
         }
+        connection.note_stopped();
         Poll::Pending
+    }
+
+    fn held(&self) -> usize {
+        self.decoder.held()
     }
 }
 
@@ -145,7 +161,15 @@ enum Taken {
 
 /// Takes one item out of a chunk, and hands it to the connection.
 fn take(decoder: &mut Decoder, input: &mut Input<'_>, connection: &Rc<Connection>) -> Taken {
-    match decoder.decode(input) {
+    let item = decoder.decode(input);
+    if matches!(item, Ok(Some(_))) && !decoder.is_in_message() {
+        connection.note_finished();
+    }
+    match item {
+        Ok(Some(Item::Text(_) | Item::Binary(_) | Item::Ping(_))) if !connection.may_send_one() => {
+            connection.refuse_flood();
+            return Taken::End;
+        }
         Ok(Some(Item::Text(text))) => connection.push_input(Message::Text(text)),
         Ok(Some(Item::Binary(bytes))) => connection.push_input(Message::Binary(bytes)),
         Ok(Some(Item::Ping(payload))) => connection.pong(&payload),
@@ -161,7 +185,12 @@ fn take(decoder: &mut Decoder, input: &mut Input<'_>, connection: &Rc<Connection
             }
             return Taken::End;
         }
-        Ok(None) => return Taken::All,
+        Ok(None) => {
+            if decoder.is_unfinished() {
+                connection.note_unfinished();
+            }
+            return Taken::All;
+        }
         Err(error) => {
             tracing::info!(
                 channel = %connection.channel_name(),

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -34,6 +34,14 @@ impl Raw {
     pub async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server listens");
         stream.set_nodelay(true).expect("TCP");
+        Self { address, stream, read: Vec::new() }
+    }
+
+    /// Opens TCP with a receive buffer of only so many bytes.
+    pub async fn open_narrow(address: SocketAddr, buffer: u32) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(buffer).expect("TCP");
+        let stream = socket.connect(address).await.expect("the server listens");
         Self { address, stream, read: Vec::new() }
     }
 

@@ -1,0 +1,256 @@
+//! Pings, idle limits and timeouts of one connection.
+//!
+//! What happens on the connection only notes the current tick of the hub's clock. The hub's wheel says when to look;
+//! the connection is looked at in its driver's next turn, after what has arrived was read, and never behind a hook.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::{Connection, Phase};
+use crate::{
+    close::{Cause, CloseCode},
+    transport::{
+        limits::{Limits, Ticks},
+        rate::Bucket,
+    },
+};
+
+/// At which rate a message may arrive beyond [`Limits::frame_timeout`], in bytes a tick: 4 KiB a second.
+const FAIR_RATE: usize = 1 << 10;
+/// After how many ticks a connection is looked at again that cannot be judged now.
+const AGAIN: u32 = 4;
+
+/// In which tick what happened last; 0 for never.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    /// Anything was read.
+    read: Cell<u32>,
+    /// A whole message was read.
+    message: Cell<u32>,
+    /// The unfinished message began.
+    frame: Cell<u32>,
+    /// A ping was sent, or once the connection closes, the close frame.
+    sent: Cell<u32>,
+    /// Whether the wheel asks for a look.
+    due: Cell<bool>,
+    /// Whether the socket is not read, the read-ahead being used up.
+    stopped: Cell<bool>,
+}
+
+impl Connection {
+    fn now(&self) -> u32 {
+        self.hub.wheel().now()
+    }
+
+    /// Starts the clocks, when the connection is accepted.
+    pub(super) fn start_clocks(&self) {
+        // Refreshed, should nothing have been scheduled before; what is not due is looked at again.
+        self.hub.wheel().schedule(self.key.slot, 0);
+        self.restart_read_clocks();
+    }
+
+    /// Notes that bytes have come.
+    pub(crate) fn note_read(&self) {
+        self.clocks.read.set(self.now());
+    }
+
+    /// Notes that the last bytes ended within a message or a frame.
+    pub(crate) fn note_unfinished(&self) {
+        if self.clocks.frame.get() == 0 {
+            self.clocks.frame.set(self.now());
+        }
+    }
+
+    /// Notes that a message or a frame has ended, and none has begun.
+    pub(crate) fn note_finished(&self) {
+        self.clocks.frame.set(0);
+    }
+
+    pub(super) fn note_message(&self) {
+        self.clocks.message.set(self.now());
+    }
+
+    /// Notes that the transport reads no more, its bound being reached.
+    pub(crate) fn note_stopped(&self) {
+        self.clocks.stopped.set(true);
+    }
+
+    /// Notes that the transport reads. Where it had stopped the clocks begin anew: what the client sent meanwhile,
+    /// a pong or the end of a message, may be waiting.
+    pub(crate) fn note_reading(&self) {
+        if self.clocks.stopped.replace(false) {
+            self.restart_read_clocks();
+        }
+    }
+
+    fn restart_read_clocks(&self) {
+        let now = self.now();
+        self.clocks.read.set(now);
+        self.clocks.message.set(now);
+        if self.clocks.frame.get() != 0 {
+            self.clocks.frame.set(now);
+        }
+    }
+
+    /// Notes that the close frame is queued, whose answer has a time.
+    pub(super) fn note_closing(&self) {
+        let wheel = self.hub.wheel();
+        // First of all the clock is set, should nothing have been scheduled.
+        wheel.schedule(self.key.slot, u32::MAX);
+        self.clocks.sent.set(wheel.now());
+        wheel.schedule(self.key.slot, self.limits.close_timeout.after(wheel.now()));
+    }
+
+    /// Asks for a look in the driver's next turn: the wheel's call.
+    pub(crate) fn look_due(&self) {
+        self.clocks.due.set(true);
+        self.wake_driver();
+    }
+
+    /// Looks at the deadlines, where the wheel asked for it. `held` is what has arrived of an unfinished message.
+    pub(crate) fn look(self: &Rc<Self>, held: usize) {
+        if !self.clocks.due.replace(false) {
+            return;
+        }
+        if self.is_finished() && self.is_written() && !self.has_socket() {
+            return;
+        }
+        let next = match self.phase.get() {
+            Phase::Connecting => return,
+            Phase::Open => self.look_open(held),
+            Phase::Closing => self.look_closing(),
+        };
+        if let Some(next) = next {
+            self.hub.wheel().schedule(self.key.slot, next);
+        }
+    }
+
+    /// When to look again; `None` where nothing is limited, or the connection was closed.
+    fn look_open(self: &Rc<Self>, held: usize) -> Option<u32> {
+        let write = self.look_writing().ok()?;
+        // A client that asked to close waits for a hook, which has its own grace.
+        if self.has_ended() {
+            return write;
+        }
+        let frame = self.look_frame(held).ok()?;
+        let idle = self.look_idle().ok()?;
+        let ping = self.look_ping().ok()?;
+        [write, frame, idle, ping].into_iter().flatten().min()
+    }
+
+    fn look_writing(&self) -> Result<Option<u32>, Ended> {
+        let Some(timeout) = self.limits.write_timeout else { return Ok(None) };
+        let now = self.now();
+        let (waits, progress) = {
+            let outbox = self.outbox.borrow();
+            (!outbox.is_empty(), outbox.progress())
+        };
+        // What begins to wait after this look is not due before the next.
+        let due = timeout.after(if waits { progress } else { now });
+        if now < due {
+            return Ok(Some(due));
+        }
+        self.counters().write_timeout.one();
+        self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "read nothing for too long");
+        Err(Ended)
+    }
+
+    fn look_frame(&self, held: usize) -> Result<Option<u32>, Ended> {
+        let Some(timeout) = self.limits.frame_timeout else { return Ok(None) };
+        let (now, began) = (self.now(), self.clocks.frame.get());
+        let allowed = Ticks(timeout.0.saturating_add(u32::try_from(held / FAIR_RATE).unwrap_or(u32::MAX)));
+        let due =
+            if began == 0 || self.clocks.stopped.get() { timeout.after(now) } else { allowed.after(began) };
+        if now < due {
+            return Ok(Some(due));
+        }
+        self.counters().frame_timeout.one();
+        self.end(Cause::Timeout, CloseCode::POLICY, "the message took too long");
+        Err(Ended)
+    }
+
+    fn look_idle(&self) -> Result<Option<u32>, Ended> {
+        let Some(timeout) = self.limits.idle_timeout else { return Ok(None) };
+        let now = self.now();
+        if self.clocks.stopped.get() {
+            return Ok(Some(timeout.after(now)));
+        }
+        let due = timeout.after(self.clocks.message.get());
+        if now < due {
+            return Ok(Some(due));
+        }
+        if self.is_busy() || self.has_input() {
+            return Ok(Some(now + AGAIN));
+        }
+        self.counters().idle_timeout.one();
+        self.end(Cause::Timeout, CloseCode::NORMAL, "idle");
+        Err(Ended)
+    }
+
+    fn look_ping(self: &Rc<Self>) -> Result<Option<u32>, Ended> {
+        let Limits { ping_interval: Some(interval), pong_timeout, .. } = &*self.limits else {
+            return Ok(None);
+        };
+        let (now, read, sent) = (self.now(), self.clocks.read.get(), self.clocks.sent.get());
+        // While frames wait, a ping would wait behind them: then it is the reading that shows that one is there.
+        let waits = !self.outbox.borrow().is_empty();
+        let missing = sent > read && !self.clocks.stopped.get();
+        if let Some(timeout) = pong_timeout.filter(|_| missing) {
+            let due = timeout.after(sent);
+            if now < due {
+                return Ok(Some(due));
+            }
+            if waits && self.limits.write_timeout.is_some() {
+                return Ok(Some(now + AGAIN));
+            }
+            self.counters().pong_timeout.one();
+            self.end(Cause::Timeout, CloseCode::INTERNAL, "keepalive ping timeout");
+            return Err(Ended);
+        }
+        // Each at its own time: those of many connections must not come in one tick.
+        let sooner = self.key.slot % (interval.0 / 4 + 1);
+        let due = read.max(sent).saturating_add(interval.0 - sooner).max(1);
+        if now < due {
+            return Ok(Some(due));
+        }
+        // Closed, or dropped by the policy: there will be no pong.
+        if !waits && self.push_frame(self.class.wire().encode_ping().into()) == Ok(true) {
+            self.clocks.sent.set(now);
+            return Ok(Some(pong_timeout.map_or(interval.after(now), |timeout| timeout.after(now))));
+        }
+        Ok(Some(now + AGAIN))
+    }
+
+    fn look_closing(&self) -> Option<u32> {
+        let now = self.now();
+        let (waits, progress) = {
+            let outbox = self.outbox.borrow();
+            (!outbox.is_empty(), outbox.progress())
+        };
+        let due = self.limits.close_timeout.after(progress.max(self.clocks.sent.get()));
+        if now < due {
+            return Some(due);
+        }
+        let channel = self.channel_name();
+        tracing::debug!(%channel, unread = waits, "the client did not answer the close frame, or read it");
+        self.counters().close_timeout.one();
+        // Who has read nothing for so long will not read the rest, and the memory is wanted.
+        self.abandon();
+        None
+    }
+
+    /// Whether the client may send one more message or ping, under its rate.
+    pub(crate) fn may_send_one(&self) -> bool {
+        let Some(rate) = self.limits.message_rate else { return true };
+        self.rare().bucket.get_or_init(Bucket::full).take(rate)
+    }
+
+    /// Ends the connection of a client that sends too many messages.
+    pub(crate) fn refuse_flood(&self) {
+        tracing::info!(channel = %self.channel_name(), "the client sent too many messages");
+        self.counters().message_rate.one();
+        self.client_ended(Cause::Protocol, CloseCode::POLICY, "too many messages".into());
+    }
+}
+
+/// The look closed the connection.
+struct Ended;

@@ -1,0 +1,275 @@
+//! The clock of a hub: one hashed timing wheel for every ping, idle limit and timeout of its connections.
+//!
+//! A connection has no timer of its own. It has at most one entry here, which says when to *look* at it; what it does
+//! in between only notes the number of the current tick. When the entry comes up, the connection works out its true
+//! deadlines and asks for the next look: so nothing that happens on it has to touch the wheel.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::time::Instant;
+
+use super::hub::Hub;
+use crate::transport::limits::Ticks;
+
+/// How many ticks one turn of the wheel has: 64 s. A look that is farther off is taken at the end of it, and finds
+/// that nothing is due.
+const BUCKETS: usize = 256;
+/// How late the clock may be, in ticks, before the worker counts as one that was blocked.
+const LATE: u32 = 4;
+/// No entry.
+const NONE: u32 = u32::MAX;
+
+/// The wheel of one hub. A connection's entry stands under its slot in the hub.
+pub(crate) struct Wheel {
+    started: Instant,
+    /// The current tick. 0 is never one, so that it can stand for "not yet".
+    now: Rc<Cell<u32>>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    /// The first entry of each bucket.
+    heads: Box<[u32; BUCKETS]>,
+    /// By slot.
+    entries: Vec<Entry>,
+    len: usize,
+    /// The tick whose bucket was emptied last.
+    done: u32,
+    /// The task that ticks, while nothing is scheduled.
+    idle: Option<Waker>,
+}
+
+/// One connection's place in the list of its bucket.
+#[derive(Clone, Copy)]
+struct Entry {
+    previous: u32,
+    next: u32,
+    /// The tick at which it comes up; [`NONE`] where the slot has no entry.
+    due: u32,
+}
+
+impl Wheel {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            now: Rc::new(Cell::new(1)),
+            inner: RefCell::new(Inner {
+                heads: Box::new([NONE; BUCKETS]),
+                entries: Vec::new(),
+                len: 0,
+                done: 0,
+                idle: None,
+            }),
+        }
+    }
+
+    /// The current tick: it is kept up while something is scheduled, and costs no look at the clock.
+    pub(crate) fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    /// The cell of the current tick.
+    pub(super) fn clock(&self) -> &Rc<Cell<u32>> {
+        &self.now
+    }
+
+    fn refresh(&self) -> u32 {
+        let ticks = self.started.elapsed().as_millis() / Ticks::LENGTH.as_millis();
+        // It never runs backwards, and 34 years are enough.
+        let now = u32::try_from(ticks + 1).unwrap_or(NONE - 1).max(self.now.get());
+        self.now.set(now);
+        now
+    }
+
+    /// Has the connection in `slot` looked at in tick `due`, or where it has an entry before that, then.
+    pub(crate) fn schedule(&self, slot: u32, due: u32) {
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        if inner.len == 0 {
+            // Nothing ticked meanwhile.
+            inner.done = self.refresh();
+        }
+        let due = due.clamp(inner.done + 1, inner.done + BUCKETS as u32 - 1);
+        let at = slot as usize;
+        if inner.entries.len() <= at {
+            inner.entries.resize(at + 1, Entry { previous: NONE, next: NONE, due: NONE });
+        }
+        if inner.entries[at].due <= due {
+            return;
+        }
+        inner.unlink(slot);
+        inner.link(slot, due);
+        if let Some(idle) = inner.idle.take() {
+            idle.wake();
+        }
+    }
+
+    /// Forgets the entry of a slot.
+    pub(super) fn remove(&self, slot: u32) {
+        self.inner.borrow_mut().unlink(slot);
+    }
+
+    /// Takes out a connection whose time has come, up to the current tick.
+    fn pop(&self) -> Option<u32> {
+        let now = self.now.get();
+        let mut inner = self.inner.borrow_mut();
+        loop {
+            let at = inner.done.wrapping_add(1);
+            if at > now {
+                return None;
+            }
+            let slot = inner.heads[at as usize % BUCKETS];
+            // No bucket holds entries of two turns: none is ever a turn ahead.
+            if slot != NONE {
+                inner.unlink(slot);
+                return Some(slot);
+            }
+            inner.done = if inner.len == 0 { now } else { at };
+        }
+    }
+
+    fn poll_scheduled(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.len > 0 {
+            return Poll::Ready(());
+        }
+        // Nobody is left: neither is their memory.
+        inner.entries = Vec::new();
+        inner.idle = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn start_of(&self, tick: u32) -> Instant {
+        self.started + Ticks::LENGTH * tick.saturating_sub(1)
+    }
+}
+
+impl Inner {
+    fn link(&mut self, slot: u32, due: u32) {
+        let head = &mut self.heads[due as usize % BUCKETS];
+        let next = std::mem::replace(head, slot);
+        self.entries[slot as usize] = Entry { previous: NONE, next, due };
+        if next != NONE {
+            self.entries[next as usize].previous = slot;
+        }
+        self.len += 1;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return };
+        let Entry { previous, next, due } = std::mem::replace(entry, Entry { due: NONE, ..*entry });
+        if due == NONE {
+            return;
+        }
+        if previous == NONE {
+            self.heads[due as usize % BUCKETS] = next;
+        } else {
+            self.entries[previous as usize].next = next;
+        }
+        if next != NONE {
+            self.entries[next as usize].previous = previous;
+        }
+        self.len -= 1;
+    }
+}
+
+/// Ticks while something is scheduled, and has the connections looked at whose time has come.
+pub(super) async fn run(hub: Rc<Hub>) {
+    let wheel = hub.wheel();
+    loop {
+        poll_fn(|cx| wheel.poll_scheduled(cx)).await;
+        let before = wheel.now();
+        tokio::time::sleep_until(wheel.start_of(before + 1)).await;
+        if wheel.refresh() - before > LATE {
+            // The worker was blocked: what clients sent meanwhile must be read before they are judged.
+            tokio::time::sleep(Ticks::LENGTH).await;
+            wheel.refresh();
+        }
+        while let Some(slot) = wheel.pop() {
+            if let Some(connection) = hub.connection_at(slot) {
+                connection.look_due();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that comes up until `tick`, each with its tick.
+    fn popped(wheel: &Wheel, tick: u32) -> Vec<(u32, u32)> {
+        let mut all = Vec::new();
+        for now in wheel.now()..=tick {
+            wheel.now.set(now);
+            all.extend(std::iter::from_fn(|| wheel.pop()).map(|slot| (now, slot)));
+        }
+        all
+    }
+
+    #[test]
+    fn each_comes_up_once_in_its_tick() {
+        let wheel = Wheel::new();
+        for (slot, due) in [(3, 5), (0, 9), (7, 5), (1, 200)] {
+            wheel.schedule(slot, due);
+        }
+        assert_eq!(popped(&wheel, 300), [(5, 7), (5, 3), (9, 0), (200, 1)]);
+        assert_eq!(wheel.inner.borrow().len, 0);
+    }
+
+    #[test]
+    fn one_entry_a_connection_the_earliest() {
+        let wheel = Wheel::new();
+        wheel.schedule(1, 50);
+        wheel.schedule(1, 20);
+        wheel.schedule(1, 70);
+        wheel.schedule(2, 20);
+        assert_eq!(wheel.inner.borrow().len, 2);
+        assert_eq!(popped(&wheel, 100), [(20, 2), (20, 1)]);
+    }
+
+    #[test]
+    fn who_ended_does_not_come_up() {
+        let wheel = Wheel::new();
+        for slot in 0..5 {
+            wheel.schedule(slot, 10);
+        }
+        for slot in [0, 2, 4, 4, 90] {
+            wheel.remove(slot);
+        }
+        assert_eq!(popped(&wheel, 20), [(10, 3), (10, 1)]);
+    }
+
+    #[test]
+    fn what_is_farther_off_than_a_turn_comes_up_at_its_end() {
+        let wheel = Wheel::new();
+        wheel.schedule(0, 100_000);
+        wheel.schedule(1, 10);
+        assert_eq!(popped(&wheel, 300), [(10, 1), (256, 0)]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_leaves_nobody_out() {
+        let wheel = Wheel::new();
+        for slot in 0..100 {
+            wheel.schedule(slot, 2 + slot * 2);
+        }
+        wheel.now.set(10_000);
+        let mut slots: Vec<u32> = std::iter::from_fn(|| wheel.pop()).collect();
+        slots.sort_unstable();
+        assert!(slots.into_iter().eq(0..100));
+        wheel.schedule(5, 0);
+        wheel.now.set(10_001);
+        assert_eq!(wheel.pop(), Some(5), "what is over already comes up in the next tick");
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 12);
+    }
+}

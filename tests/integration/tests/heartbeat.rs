@@ -1,0 +1,515 @@
+//! Pings, idle limits and timeouts: each closes with its code, is counted, and waits for no hook.
+
+use std::time::Duration;
+
+use greenroom::{
+    Limits, Metrics, Mount,
+    close::{Cause, CloseCode},
+    middleware::TrustedProxies,
+    prelude::*,
+    testing::{CommunicatorError, LiveServer, WebsocketCommunicator, pause},
+};
+use integration_tests::{
+    Client, Gate, Log, eventually,
+    raw::{
+        CLOSE, CONTINUATION, FIN, Frame as RawFrame, PING, Raw, Request, TEXT, close_parts, header, masked,
+    },
+};
+use tokio::time::Instant;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The shortest time that a setting can have.
+const SHORT: Duration = Duration::from_millis(250);
+
+/// Answers, hangs or closes as it is told, and notes how it ended.
+#[derive(Clone, Default)]
+struct Subject {
+    log: Log,
+    gate: Gate,
+}
+
+impl Consumer for Subject {
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        match message.as_text() {
+            Some("close") => ctx.close(),
+            Some("hang") => self.gate.pass().await,
+            Some("flood") => {
+                for _ in 0..4 {
+                    ctx.send_text("x".repeat(1000))?;
+                }
+            }
+            Some(text) => ctx.send_text(text.to_owned())?,
+            None => ctx.send_text(format!("{} bytes", message.as_bytes().len()))?,
+        }
+        Ok(())
+    }
+
+    async fn disconnect(&mut self, reason: Disconnect, _ctx: &mut Context) {
+        self.log.note(format!("{} {:?} {:?}", u16::from(reason.code), reason.cause, &*reason.reason));
+    }
+}
+
+#[event_handlers]
+impl Subject {}
+
+/// A consumer and who may connect to it.
+struct Stage {
+    subject: Subject,
+    mount: Mount,
+}
+
+impl Stage {
+    fn new(limits: Limits) -> Self {
+        let subject = Subject::default();
+        let consumer = subject.clone();
+        let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(consumer.clone()));
+        Self { subject, mount: Mount::new(routes).unwrap().limits(limits) }
+    }
+
+    /// A client without a socket, under a clock that stands still.
+    async fn client(&self) -> WebsocketCommunicator {
+        pause();
+        self.next_client().await
+    }
+
+    /// One more.
+    async fn next_client(&self) -> WebsocketCommunicator {
+        let mut client = WebsocketCommunicator::new(&self.mount, "/");
+        client.connect().await.unwrap();
+        client
+    }
+
+    fn serve(&self) -> LiveServer {
+        LiveServer::start(&self.mount, 1).unwrap()
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.mount.default_layer().metrics()
+    }
+}
+
+/// Waits for the end of a client that answers pings: the close frame, and after how long it came.
+async fn closed(client: &mut WebsocketCommunicator) -> (u16, String, Duration) {
+    let start = Instant::now();
+    loop {
+        match client.receive().await {
+            Err(CommunicatorError::Closed { code, reason }) => {
+                return (code.into(), reason.to_string(), start.elapsed());
+            }
+            Err(CommunicatorError::Timeout) | Ok(_) => {}
+            Err(other) => panic!("a close frame was expected: {other}"),
+        }
+        assert!(start.elapsed() < 3600 * SECOND, "it is never closed");
+    }
+}
+
+/// Reads, and answers pings, for so long; nothing else may come.
+async fn listen(client: &mut WebsocketCommunicator, time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Timeout);
+    }
+}
+
+/// Whether `time` is what was set, or up to two ticks more.
+fn is_about(time: Duration, set: Duration) -> bool {
+    (set..=set + 2 * SHORT + SHORT / 4).contains(&time)
+}
+
+// --- pings ---
+
+#[actix_web::test]
+async fn a_client_that_only_answers_pings_stays() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    listen(&mut client, 3600 * SECOND).await;
+    client.send_text("still here");
+    assert_eq!(client.receive_text().await.unwrap(), "still here");
+    assert_eq!(client.disconnect().await, CloseCode::NORMAL);
+    assert_eq!(stage.metrics(), Metrics::default());
+}
+
+#[actix_web::test]
+async fn a_ping_that_is_not_answered_closes_with_1011() {
+    let stage = Stage::new(Limits::new().ping_interval(SHORT).pong_timeout(SHORT));
+    let server = stage.serve();
+    let mut client = Raw::connect(server.address(), "/").await;
+    assert_eq!(client.frame().await, RawFrame { first: FIN | PING, payload: Vec::new() });
+    assert_eq!(client.closed().await, (1011, "keepalive ping timeout".to_owned()));
+    server.wait_until_empty().await;
+    assert_eq!(stage.subject.log.lines(), ["1011 Timeout \"keepalive ping timeout\""]);
+    assert_eq!(stage.metrics().pong_timeout, 1);
+}
+
+#[actix_web::test]
+async fn no_ping_is_sent_to_a_client_that_sends() {
+    let stage = Stage::new(Limits::new().ping_interval(2 * SECOND).pong_timeout(SHORT));
+    let server = stage.serve();
+    let mut client = Raw::connect(server.address(), "/").await;
+    let start = Instant::now();
+    while start.elapsed() < 3 * SECOND {
+        // It pings and never answers a ping: anything but an echo fails.
+        client.text("here").await;
+        assert_eq!(client.next_text().await, "here");
+        assert!(client.is_silent().await);
+    }
+}
+
+#[actix_web::test]
+async fn pings_can_be_off() {
+    let stage = Stage::new(Limits::new().ping_interval(None).write_timeout(None).frame_timeout(None));
+    let mut client = stage.client().await;
+    // A ping would wait in the outbox, and no pong would come.
+    tokio::time::sleep(3600 * SECOND).await;
+    client.send_text("still here");
+    assert_eq!(client.receive_text().await.unwrap(), "still here");
+}
+
+#[actix_web::test]
+async fn pongs_are_not_missed_while_the_socket_is_not_read() {
+    let stage = Stage::new(Limits::new().read_ahead(1).idle_timeout(30 * SECOND).frame_timeout(30 * SECOND));
+    let mut client = stage.client().await;
+    // The second message waits, so a pong or the rest of the third does too.
+    for text in ["hang", "second"] {
+        client.send_text(text);
+    }
+    client.send_raw(masked(TEXT, b"thi"));
+    listen(&mut client, 600 * SECOND).await;
+    client.send_raw(masked(FIN | CONTINUATION, b"rd"));
+    stage.subject.gate.open();
+    assert_eq!(client.receive_text().await.unwrap(), "second");
+    assert_eq!(client.receive_text().await.unwrap(), "third");
+    // Now it is read, and judged again.
+    let (code, _, after) = closed(&mut client).await;
+    assert_eq!(code, 1000);
+    assert!(is_about(after, 30 * SECOND), "{after:?}");
+}
+
+#[actix_web::test]
+async fn a_hook_that_hangs_delays_no_timeout() {
+    let stage = Stage::new(Limits::new().ping_interval(SHORT).pong_timeout(SHORT));
+    let server = stage.serve();
+    let mut client = Raw::connect(server.address(), "/").await;
+    client.text("hang").await;
+    stage.subject.gate.visited().await;
+    assert_eq!(client.closed().await.0, 1011);
+    assert!(stage.subject.log.lines().is_empty(), "the hook still hangs");
+    stage.subject.gate.open();
+    server.wait_until_empty().await;
+    assert_eq!(stage.subject.log.lines(), ["1011 Timeout \"keepalive ping timeout\""]);
+}
+
+// --- idle clients ---
+
+#[actix_web::test]
+async fn a_client_without_a_message_for_too_long_is_closed_with_1000() {
+    let stage = Stage::new(Limits::new().idle_timeout(60 * SECOND));
+    let mut client = stage.client().await;
+    for _ in 0..3 {
+        listen(&mut client, 55 * SECOND).await;
+        client.send_text("here");
+        assert_eq!(client.receive_text().await.unwrap(), "here");
+    }
+    let (code, reason, after) = closed(&mut client).await;
+    assert_eq!((code, &*reason), (1000, "idle"));
+    assert!(is_about(after, 60 * SECOND), "{after:?}");
+    client.disconnect().await;
+    assert_eq!(stage.subject.log.lines(), ["1000 Timeout \"idle\""]);
+    assert_eq!(stage.metrics().idle_timeout, 1);
+}
+
+#[actix_web::test]
+async fn nobody_is_idle_while_a_hook_runs() {
+    let stage = Stage::new(Limits::new().idle_timeout(5 * SECOND));
+    let mut client = stage.client().await;
+    client.send_text("hang");
+    listen(&mut client, 60 * SECOND).await;
+    stage.subject.gate.open();
+    assert_eq!(closed(&mut client).await.0, 1000);
+}
+
+#[actix_web::test]
+async fn an_idle_socket_is_closed() {
+    let stage = Stage::new(Limits::new().idle_timeout(SHORT));
+    let server = stage.serve();
+    let mut client = Raw::connect(server.address(), "/").await;
+    assert_eq!(client.closed().await, (1000, "idle".to_owned()));
+    server.wait_until_empty().await;
+    assert_eq!(stage.metrics().idle_timeout, 1);
+}
+
+// --- unfinished messages ---
+
+#[actix_web::test]
+async fn a_message_that_comes_byte_by_byte_is_closed_with_1008() {
+    let message = [masked(TEXT, b"a fragment"), masked(FIN | CONTINUATION, &[b'x'; 100])].concat();
+    pause();
+    for begun in [1, 3, 8, 16, 20] {
+        let stage = Stage::new(Limits::new());
+        let mut client = stage.next_client().await;
+        let start = Instant::now();
+        client.send_raw(message[..begun].to_vec());
+        for byte in &message[begun..begun + 3] {
+            listen(&mut client, 9 * SECOND).await;
+            client.send_raw(vec![*byte]);
+        }
+        let (code, reason, _) = closed(&mut client).await;
+        assert_eq!((code, &*reason), (1008, "the message took too long"), "{begun}");
+        assert!(is_about(start.elapsed(), 30 * SECOND), "{begun}: {:?}", start.elapsed());
+        client.disconnect().await;
+        assert_eq!(stage.subject.log.lines(), ["1008 Timeout \"the message took too long\""]);
+        assert_eq!(stage.metrics().frame_timeout, 1);
+    }
+}
+
+#[actix_web::test]
+async fn pings_between_its_fragments_do_not_prolong_a_message() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    let start = Instant::now();
+    client.send_raw(masked(TEXT, b"a fragment"));
+    for _ in 0..5 {
+        client.send_raw(masked(FIN | PING, b""));
+        listen(&mut client, 5 * SECOND).await;
+    }
+    assert_eq!(closed(&mut client).await.0, 1008);
+    assert!(is_about(start.elapsed(), 30 * SECOND), "{:?}", start.elapsed());
+}
+
+#[actix_web::test]
+async fn a_large_message_on_a_slow_line_is_taken() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    let message = masked(FIN | TEXT, &vec![b'x'; 1 << 20]);
+    // 5 KB a second: 210 s.
+    for part in message.chunks(5000) {
+        client.send_raw(part.to_vec());
+        if part.len() == 5000 {
+            listen(&mut client, SECOND).await;
+        }
+    }
+    assert_eq!(client.receive_text().await.unwrap().len(), 1 << 20);
+}
+
+#[actix_web::test]
+async fn frames_that_are_cut_each_time_are_no_unfinished_one() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    let frame = masked(FIN | TEXT, b"whole");
+    client.send_raw(frame[..7].to_vec());
+    for _ in 0..60 {
+        client.send_raw([&frame[7..], &frame[..7]].concat());
+        assert_eq!(client.receive_text().await.unwrap(), "whole");
+        assert!(client.receive_nothing().await);
+        tokio::time::sleep(SECOND).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_socket_with_half_a_frame_is_closed() {
+    let stage = Stage::new(Limits::new().frame_timeout(SHORT));
+    let server = stage.serve();
+    let mut client = Raw::connect(server.address(), "/").await;
+    client.send(&header(FIN | TEXT, 100)).await;
+    assert_eq!(client.close_frame().await, (1008, "the message took too long".to_owned()));
+    drop(client);
+    server.wait_until_empty().await;
+    assert_eq!(stage.metrics().frame_timeout, 1);
+}
+
+// --- clients that read nothing ---
+
+#[actix_web::test]
+async fn a_client_that_reads_nothing_for_too_long_is_closed_with_1013() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    client.send_text("flood");
+    tokio::time::sleep(29 * SECOND).await;
+    assert_eq!(stage.metrics().write_timeout, 0);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(stage.metrics().write_timeout, 1);
+    // What waited is dropped: it is told why, and nothing else.
+    let error = client.receive().await.unwrap_err();
+    let reason = "read nothing for too long".into();
+    assert_eq!(error, CommunicatorError::Closed { code: CloseCode::TRY_AGAIN, reason });
+    client.disconnect().await;
+    assert_eq!(stage.subject.log.lines(), ["1013 TooSlow \"read nothing for too long\""]);
+}
+
+#[actix_web::test]
+async fn a_client_that_reads_slowly_is_not_cut() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    client.send_text("flood");
+    for _ in 0..4 {
+        tokio::time::sleep(25 * SECOND).await;
+        assert_eq!(client.receive_text().await.unwrap().len(), 1000);
+    }
+    assert_eq!(stage.metrics(), Metrics::default());
+}
+
+#[actix_web::test]
+async fn a_socket_that_reads_nothing_ends_its_consumer() {
+    let limits = Limits::new().write_timeout(SHORT).outbox_size(64 << 20).read_ahead(64 << 20);
+    let stage = Stage::new(limits);
+    let server = stage.serve();
+    let mut client = Raw::open_narrow(server.address(), 4096).await;
+    assert_eq!(client.ask(&Request::new("/")).await.status, 101);
+    // 16 MB: more than the system keeps for a socket.
+    client.send(&masked(FIN | TEXT, b"flood").repeat(4000)).await;
+    eventually("its consumer has ended", || !stage.subject.log.lines().is_empty()).await;
+    assert_eq!(stage.subject.log.lines(), ["1013 TooSlow \"read nothing for too long\""]);
+    assert_eq!(stage.metrics().write_timeout, 1);
+}
+
+// --- closing ---
+
+#[actix_web::test]
+async fn a_close_frame_that_is_not_answered_is_waited_for_no_longer() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    let start = Instant::now();
+    client.send_text("close");
+    assert!(matches!(client.receive().await, Err(CommunicatorError::Closed { .. })));
+    while client.receive().await.unwrap_err() != CommunicatorError::Gone {
+        assert!(start.elapsed() < 60 * SECOND);
+    }
+    assert!(is_about(start.elapsed(), 5 * SECOND), "{:?}", start.elapsed());
+    assert_eq!(stage.metrics().close_timeout, 1);
+}
+
+#[actix_web::test]
+async fn what_waits_before_the_close_frame_may_be_read_slowly_but_not_for_ever() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    for text in ["flood", "close"] {
+        client.send_text(text);
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(4 * SECOND).await;
+        assert_eq!(client.receive_text().await.unwrap().len(), 1000);
+    }
+    tokio::time::sleep(6 * SECOND).await;
+    assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Gone);
+    assert_eq!(stage.metrics().close_timeout, 1);
+}
+
+#[actix_web::test]
+async fn what_waits_for_a_client_that_closes_and_reads_nothing_is_dropped() {
+    let stage = Stage::new(Limits::new());
+    let mut client = stage.client().await;
+    client.send_text("flood");
+    client.send_raw(masked(FIN | CLOSE, &1000_u16.to_be_bytes()));
+    tokio::time::sleep(6 * SECOND).await;
+    assert_eq!(stage.subject.log.lines(), ["1000 Client \"\""]);
+    assert_eq!(stage.metrics().close_timeout, 1);
+    assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Gone);
+}
+
+// --- handshakes ---
+
+#[actix_web::test]
+async fn a_handshake_that_never_ends_is_answered_408() {
+    let stage = Stage::new(Limits::new());
+    let server = stage.serve();
+    let mut slow = Raw::open(server.address()).await;
+    slow.send(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConn").await;
+    let mut other = Client::connect(&server, "/").await;
+    other.send("served").await;
+    assert_eq!(other.text().await, "served");
+    // actix's `client_request_timeout`: 5 s.
+    assert_eq!(slow.response().await.status, 408);
+    slow.ended().await;
+    assert_eq!(server.connections(), 1);
+}
+
+#[actix_web::test]
+async fn a_head_that_is_too_large_is_refused_and_harms_nobody() {
+    let stage = Stage::new(Limits::new());
+    let server = stage.serve();
+    let mut other = Client::connect(&server, "/").await;
+
+    let mut large = Raw::open(server.address()).await;
+    // 128 KiB are actix's limit. It may stop reading before all was sent.
+    let _ = large.try_send(format!("GET / HTTP/1.1\r\nCookie: {}", "x".repeat(200 << 10)).as_bytes()).await;
+    assert_eq!(large.response().await.status, 431);
+
+    let many = |count: usize| (0..count).fold(Request::new("/"), |request, _| request.and("X-More", "1"));
+    // With a host and the four of a handshake: 96 are actix's limit.
+    assert_eq!(Raw::open(server.address()).await.ask(&many(91)).await.status, 101);
+    assert_eq!(Raw::open(server.address()).await.ask(&many(92)).await.status, 431);
+
+    other.send("served").await;
+    assert_eq!(other.text().await, "served");
+}
+
+// --- rates and counts ---
+
+#[actix_web::test]
+async fn too_many_messages_close_with_1008_after_those_within_the_rate() {
+    let stage = Stage::new(Limits::new().message_rate(2, 5));
+    let mut client = stage.client().await;
+    for round in 0..20 {
+        client.send_text(round.to_string());
+        assert_eq!(client.receive_text().await.unwrap(), round.to_string());
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    tokio::time::sleep(2 * SECOND).await;
+    for number in 0..10 {
+        client.send_text(number.to_string());
+    }
+    for number in 0..5 {
+        assert_eq!(client.receive_text().await.unwrap(), number.to_string());
+    }
+    let error = client.receive().await.unwrap_err();
+    let reason = "too many messages".into();
+    assert_eq!(error, CommunicatorError::Closed { code: CloseCode::POLICY, reason });
+    client.disconnect().await;
+    assert_eq!(stage.subject.log.lines(), [format!("1008 {:?} \"too many messages\"", Cause::Protocol)]);
+    assert_eq!(stage.metrics().message_rate, 1);
+}
+
+#[actix_web::test]
+async fn pings_count_for_the_rate() {
+    let stage = Stage::new(Limits::new().message_rate(1, 3));
+    let server = stage.serve();
+    let mut client = Raw::connect(server.address(), "/").await;
+    client.send(&masked(FIN | PING, b"1").repeat(10)).await;
+    for _ in 0..3 {
+        assert_eq!(client.frame().await, RawFrame::pong(b"1"));
+    }
+    let frame = client.frame().await;
+    assert_eq!((frame.first, close_parts(&frame).0), (FIN | CLOSE, 1008));
+}
+
+#[actix_web::test]
+async fn one_address_has_only_so_many_connections() {
+    let stage = Stage::new(Limits::new());
+    let mount = stage.mount.clone().connections_per_peer(2);
+    let server = LiveServer::start(&mount, 2).unwrap();
+    let first = Client::connect(&server, "/").await;
+    let _second = Client::connect(&server, "/").await;
+    let refused = Raw::open(server.address()).await.ask(&Request::new("/")).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    assert_eq!(refused.body, "too many connections from your address");
+    assert_eq!(stage.metrics().too_many_of_peer, 1);
+    assert_eq!(first.close().await.0, 1000);
+    eventually("the place is free", || server.connections() == 1).await;
+    Client::connect(&server, "/").await;
+}
+
+#[actix_web::test]
+async fn behind_a_trusted_proxy_it_is_the_clients_address_that_counts() {
+    let stage = Stage::new(Limits::new());
+    let subject = stage.subject.clone();
+    let routes = UrlRouter::new()
+        .wrap(TrustedProxies::new(["127.0.0.1"]))
+        .route("/", move |_: &Scope| Ok(subject.clone()));
+    let mount = Mount::new(routes).unwrap().connections_per_peer(1);
+    let server = LiveServer::start(&mount, 1).unwrap();
+    let by = |client: &'static str| [("x-forwarded-for", client)];
+    let _one = Client::try_connect(&server, "/", &by("192.0.2.1")).await.unwrap();
+    let _two = Client::try_connect(&server, "/", &by("192.0.2.2")).await.unwrap();
+    assert_eq!(Client::try_connect(&server, "/", &by("192.0.2.1")).await.unwrap_err(), 429);
+}
