@@ -28,14 +28,14 @@ counters! {
     /// Connections whose socket was closed because the client did not answer the close frame, or read it
     /// ([`close_timeout`](crate::Limits::close_timeout)).
     close_timeout,
-    /// Frames that a newer one of the same key replaced, under [`Overflow::Latest`](crate::Overflow::Latest).
-    conflated,
     /// Messages that were compressed: those of a group once an event, consumer type and window size, others one each.
     compressed,
     /// How many bytes they had before.
     compressed_from_bytes,
     /// How many bytes they had then.
     compressed_to_bytes,
+    /// Frames that a newer one of the same key replaced, under [`Overflow::Latest`](crate::Overflow::Latest).
+    conflated,
     /// Frames that were encoded for a `#[relay]` handler: one an event, consumer type and wire form.
     encoded,
     /// Messages that expired in a queue before anyone received them.

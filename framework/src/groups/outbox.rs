@@ -166,10 +166,7 @@ impl Outbox {
             self.bytes = self.bytes - before + length;
             self.ledger.take(before, 1);
             self.ledger.add(length);
-            self.begun = true;
-            if let Some(latest) = &mut self.latest {
-                latest.forget(0);
-            }
+            self.begin();
         }
         self.front()
     }
@@ -192,10 +189,7 @@ impl Outbox {
                     front.advance(written);
                     self.bytes -= written;
                     self.ledger.take(written, 0);
-                    self.begun = true;
-                    if let Some(latest) = &mut self.latest {
-                        latest.forget(0);
-                    }
+                    self.begin();
                 }
                 break;
             }
@@ -251,6 +245,14 @@ impl Outbox {
         let Some(frame) = self.frames.remove(place) else { return false };
         self.note_gone(&frame, place);
         true
+    }
+
+    /// Notes that the first frame is on its way: no other takes its place any more.
+    fn begin(&mut self) {
+        self.begun = true;
+        if let Some(latest) = &mut self.latest {
+            latest.forget(0);
+        }
     }
 
     /// Notes that the first frame is gone, or the second where the first was begun.
@@ -430,6 +432,27 @@ mod tests {
         assert_eq!(outbox.push(keyed("e", "eeee"), &limits), Pushed::Replaced { dropped: 1 });
         assert_eq!(outbox.push(keyed("d", "dd4"), &limits), Pushed::Replaced { dropped: 0 });
         assert_eq!(drain(outbox), ["dd4", "eeee", "a2"]);
+    }
+
+    #[test]
+    fn a_frame_that_is_partly_written_is_neither_replaced_nor_dropped() {
+        let limits = Limits::new().overflow(Overflow::Latest).outbox_size(8);
+        let mut outbox = empty();
+        for (key, text) in [("a", "a1"), ("b", "b1"), ("c", "c1"), ("d", "d1")] {
+            assert_eq!(outbox.push(keyed(key, text), &limits), QUEUED);
+        }
+        outbox.advance(1);
+        let one_dropped = Pushed::Queued { dropped: 1, over_budget: false };
+        assert_eq!(outbox.push(keyed("a", "a2"), &limits), one_dropped, "b goes, not the rest of a");
+        assert_eq!(outbox.push(keyed("c", "c2"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(outbox.push(keyed("d", "d2"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(outbox.push(keyed("a", "a3"), &limits), Pushed::Replaced { dropped: 0 });
+        // The rest of the first, and one byte of the next.
+        outbox.advance(2);
+        assert_eq!(outbox.push(keyed("d", "d345"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(outbox.push(keyed("c", "c3"), &limits), one_dropped, "d was the oldest that could go");
+        assert_eq!(outbox.ledger.held(), outbox.bytes() + outbox.frames.len() * Ledger::FRAME);
+        assert_eq!(drain(outbox), ["2", "a3", "c3"]);
     }
 
     #[test]
