@@ -39,6 +39,14 @@ pub fn frames(data: &[u8]) {
     let new = || Decoder::new(role, limit);
     check(&any_cut(new, *cuts, bytes), limit);
 
+    // A text of which the last byte has not arrived: what is no UTF-8 already is told now.
+    let mut unfinished = encode::masked(true, Opcode::Text, [9, 8, 7, 6], &[bytes, b"."].concat()).to_vec();
+    unfinished.pop();
+    let is_bad = std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some());
+    let error = is_bad.then_some(ProtocolError::InvalidUtf8);
+    let found = any_cut(|| Decoder::new(Role::Server, bytes.len() + 1), *cuts, &unfinished);
+    assert_eq!(found, Found { items: Vec::new(), error });
+
     let there_and_back = fragments(*cuts, bytes);
     let payload = Bytes::copy_from_slice(bytes);
     let message = match String::from_utf8(bytes.to_vec()) {
