@@ -16,12 +16,15 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Consumer, Envelope, Event, NoEvents, Scope, UrlRouter,
+    Consumer, Deflate, Envelope, Event, Frame, NoEvents, Scope, UrlRouter,
     event::Format,
+    metrics::Counters,
     middleware::{self, AllowedHostsOriginValidator, TrustedProxies},
     routing::Routes,
     transport::websocket::{
-        Decoder, Input, Item, Opcode, ProtocolError, Role, encode,
+        Decoder, Input, Item, Opcode, ProtocolError, Role,
+        deflate::{Incoming, Offer, settle},
+        encode, extensions,
         handshake::{self, HandshakeError},
     },
 };
@@ -34,7 +37,74 @@ pub fn frames(data: &[u8]) {
     let role = if settings & 1 == 0 { Role::Server } else { Role::Client };
     let limit = [16, 125, 1024, 1 << 20][usize::from(settings >> 1 & 3)];
     let new = || Decoder::new(role, limit);
-    let found = any_cut(new, *cuts, bytes);
+    check(&any_cut(new, *cuts, bytes), limit);
+
+    // A text of which the last byte has not arrived: what is no UTF-8 already is told now.
+    let mut unfinished = encode::masked(true, Opcode::Text, [9, 8, 7, 6], &[bytes, b"."].concat()).to_vec();
+    unfinished.pop();
+    let is_bad = std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some());
+    let error = is_bad.then_some(ProtocolError::InvalidUtf8);
+    let found = any_cut(|| Decoder::new(Role::Server, bytes.len() + 1), *cuts, &unfinished);
+    assert_eq!(found, Found { items: Vec::new(), error });
+
+    let there_and_back = fragments(*cuts, bytes);
+    let payload = Bytes::copy_from_slice(bytes);
+    let message = match String::from_utf8(bytes.to_vec()) {
+        Ok(text) => Item::Text(text.into()),
+        Err(_) => Item::Binary(payload.clone()),
+    };
+    let items = vec![Item::Ping(payload.slice(..payload.len().min(125))), message];
+    let found = any_cut(|| Decoder::new(Role::Server, bytes.len()), *cuts, &there_and_back);
+    assert_eq!(found, Found { items, error: None });
+}
+
+/// Compressed messages: as [`frames`], and what is compressed here is what it was once it is inflated.
+///
+/// The first byte chooses the limit and how is compressed, the second where the bytes are cut.
+pub fn deflate(data: &[u8]) {
+    let [settings, cuts, bytes @ ..] = data else { return };
+    let takeover = settings & 1 != 0;
+    let limit = [16, 125, 1024, 1 << 20][usize::from(settings >> 1 & 3)];
+    let new = || Decoder::new(Role::Server, limit).with_deflate(Some(Incoming { limit, takeover }));
+    // Of two faults in one piece, as bad data behind bad UTF-8, either may be told.
+    let same = |found: Found| Found { error: found.error.and(Some(ProtocolError::BadDeflate)), ..found };
+    check(&any_cut_but(same, new, *cuts, bytes), limit);
+
+    // The bytes are what two messages were compressed to.
+    let (first, second) = bytes.split_at(bytes.len().min(usize::from(*cuts)));
+    let mut messages = Vec::new();
+    for payload in [first, second] {
+        let mut frame = encode::masked(true, Opcode::Binary, [1, 2, 3, 4], payload).to_vec();
+        frame[0] |= RSV1;
+        messages.extend(frame);
+    }
+    check(&any_cut_but(same, new, *cuts, &messages), limit);
+
+    let wanted = Deflate::new().threshold(1).level(settings >> 3 & 7).window_bits(9 + settings % 7);
+    let agreed =
+        settle(&[Offer::new()], &wanted.server_context_takeover(takeover)).expect("one can be accepted");
+    let (mut packer, counters) = (agreed.packer(), Counters::default());
+    let message = Frame::Binary(Bytes::copy_from_slice(bytes));
+    let mut out = Vec::new();
+    for _ in 0..2 {
+        let plain = encode::encode(&message);
+        let compressed = agreed.outgoing().and_then(|outgoing| outgoing.encode(&message, &counters));
+        out.extend(match &mut packer {
+            Some(packer) => packer.pack(plain, &counters),
+            None => compressed.unwrap_or(plain),
+        });
+    }
+    let incoming = Incoming { limit: bytes.len(), takeover };
+    let found = any_cut(|| Decoder::new(Role::Client, bytes.len()).with_deflate(Some(incoming)), *cuts, &out);
+    let item = Item::Binary(Bytes::copy_from_slice(bytes));
+    assert_eq!(found, Found { items: vec![item.clone(), item], error: None });
+}
+
+/// The bit of a frame's first byte that says that the message is compressed (RFC 7692, section 6).
+const RSV1: u8 = 0x40;
+
+/// Nothing is larger than it may be, and each error can be told the peer.
+fn check(found: &Found, limit: usize) {
     for item in &found.items {
         match item {
             Item::Text(text) => assert!(text.len() <= limit),
@@ -47,15 +117,6 @@ pub fn frames(data: &[u8]) {
     if let Some(error) = found.error {
         assert!(error.close_code().can_be_sent() && error.to_string().len() <= 123);
     }
-    let there_and_back = fragments(*cuts, bytes);
-    let payload = Bytes::copy_from_slice(bytes);
-    let message = match String::from_utf8(bytes.to_vec()) {
-        Ok(text) => Item::Text(text.into()),
-        Err(_) => Item::Binary(payload.clone()),
-    };
-    let items = vec![Item::Ping(payload.slice(..payload.len().min(125))), message];
-    let found = any_cut(|| Decoder::new(Role::Server, bytes.len()), *cuts, &there_and_back);
-    assert_eq!(found, Found { items, error: None });
 }
 
 /// What a decoder made of some bytes.
@@ -67,13 +128,16 @@ struct Found {
 
 /// Decodes bytes in one piece, byte by byte and in pieces of other sizes; all must agree.
 fn any_cut(new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
-    let whole = decode(new(), [Input::from(bytes)]);
-    assert_eq!(decode(new(), [Input::from(Bytes::copy_from_slice(bytes))]), whole);
-    assert_eq!(
-        decode(new(), pieces(cuts, bytes).map(|piece| Input::from(Bytes::copy_from_slice(piece)))),
-        whole
-    );
-    assert_eq!(decode(new(), bytes.chunks(1).map(Input::from)), whole);
+    any_cut_but(|found| found, new, cuts, bytes)
+}
+
+/// As [`any_cut`], but for what `same` evens out.
+fn any_cut_but(same: impl Fn(Found) -> Found, new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
+    let whole = same(decode(new(), [Input::from(bytes)]));
+    assert_eq!(same(decode(new(), [Input::from(Bytes::copy_from_slice(bytes))])), whole);
+    let pieces = pieces(cuts, bytes).map(|piece| Input::from(Bytes::copy_from_slice(piece)));
+    assert_eq!(same(decode(new(), pieces)), whole);
+    assert_eq!(same(decode(new(), bytes.chunks(1).map(Input::from))), whole);
     whole
 }
 
@@ -186,6 +250,10 @@ pub fn handshake(data: &[u8]) {
             names.sort();
             names.dedup();
             assert_eq!(names.len(), offer.subprotocols.len(), "they differ");
+            if let Some(agreed) = settle(&offer.deflate, &Deflate::new()) {
+                let answer = extensions::offers([agreed.header().as_str()]);
+                assert_eq!(answer.map(|answer| answer.len()), Some(1), "it is what could have been offered");
+            }
             let chosen = offer.subprotocols.first().cloned();
             let response = offer.accept(chosen.as_deref(), []).finish();
             assert_eq!(response.status(), 101);

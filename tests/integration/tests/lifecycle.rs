@@ -11,6 +11,7 @@ use greenroom::{
 };
 use integration_tests::{
     Client, Gate, Log, PATIENCE, eventually,
+    raw::{Raw, Request},
     tungstenite::Message::{Close, Pong, Text},
 };
 
@@ -246,6 +247,41 @@ async fn rule_18_a_server_that_shuts_down_closes_with_1012_and_runs_every_discon
         assert!(lines.len() > 6, "{lines:?}");
         assert!(nobody_is_left(&mount));
     }
+}
+
+/// Is not done connecting before the gate opens.
+#[derive(Clone, Default, NoEvents)]
+struct Slow(Gate);
+
+impl Consumer for Slow {
+    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+        self.0.pass().await;
+        ctx.accept()
+    }
+}
+
+#[actix_web::test]
+async fn a_handshake_that_waits_when_the_server_shuts_down_is_answered_503_with_a_hint() {
+    let slow = Slow::default();
+    let routes = {
+        let slow = slow.clone();
+        UrlRouter::new().route("/", move |_: &Scope| Ok(slow.clone()))
+    };
+    let pace = Pace::new().retry(Duration::from_millis(6500), Duration::from_millis(6500));
+    let mount = Mount::new(routes).unwrap().drain(Drain::with_pace(pace));
+    let server = LiveServer::start(&mount, 1).unwrap();
+    let mut client = Raw::open(server.address()).await;
+    client.request(&Request::new("/")).await;
+    slow.0.visited().await;
+    let answered = async {
+        let response = client.response().await;
+        // Only now: the client does not wait for the hook.
+        slow.0.open();
+        response
+    };
+    let (left, response) = tokio::join!(server.drain(PATIENCE), answered);
+    assert_eq!((left, response.status, response.header("Retry-After")), (0, 503, Some("7")));
+    assert_eq!(response.header("Connection"), Some("close"));
 }
 
 /// No time that a test waits for: only the batch that is due at once closes.
