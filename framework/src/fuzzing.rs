@@ -16,12 +16,15 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Consumer, Envelope, Event, NoEvents, Scope, UrlRouter,
+    Consumer, Deflate, Envelope, Event, Frame, NoEvents, Scope, UrlRouter,
     event::Format,
+    metrics::Counters,
     middleware::{self, AllowedHostsOriginValidator, TrustedProxies},
     routing::Routes,
     transport::websocket::{
-        Decoder, Input, Item, Opcode, ProtocolError, Role, encode,
+        Decoder, Input, Item, Opcode, ProtocolError, Role,
+        deflate::{self, Incoming},
+        encode,
         handshake::{self, HandshakeError},
     },
 };
@@ -56,6 +59,56 @@ pub fn frames(data: &[u8]) {
     let items = vec![Item::Ping(payload.slice(..payload.len().min(125))), message];
     let found = any_cut(|| Decoder::new(Role::Server, bytes.len()), *cuts, &there_and_back);
     assert_eq!(found, Found { items, error: None });
+}
+
+/// Compressed messages as a client sends them: however the bytes are cut, the same messages come out, none over the
+/// limit; and what is compressed here, with any window and level, inflates to what it was.
+///
+/// The first byte chooses the limit, whether a window is kept, and how is compressed; the second where the bytes are
+/// cut.
+pub fn deflate(data: &[u8]) {
+    let [settings, cuts, bytes @ ..] = data else { return };
+    let limit = [16, 1024, 64 << 10, 1 << 20][usize::from(settings & 3)];
+    let incoming = Incoming { limit, takeover: settings & 4 != 0 };
+    let new = || Decoder::new(Role::Server, limit).with_deflate(Some(incoming));
+    let opcode = if settings & 8 == 0 { Opcode::Binary } else { Opcode::Text };
+    let mut message = encode::masked(true, opcode, [*cuts, 0x5a, !cuts, 0xff], bytes).to_vec();
+    message[0] |= 0x40;
+    let twice = message.repeat(2);
+    for frames in [bytes, &twice] {
+        for item in &inflate_any_cut(new, *cuts, frames).items {
+            match item {
+                Item::Text(text) => assert!(text.len() <= limit),
+                Item::Binary(payload) => assert!(payload.len() <= limit),
+                Item::Ping(_) | Item::Pong(_) | Item::Close(_) => {}
+            }
+        }
+    }
+
+    let wanted = Deflate::new().threshold(0).level(1 + settings % 9).window_bits(9 + settings % 7);
+    let agreed =
+        deflate::settle(&[deflate::Offer::new()], &wanted).expect("every offer of nothing is accepted");
+    let outgoing = agreed.outgoing().expect("no window is kept");
+    let frame = Frame::binary(bytes.to_vec());
+    if let Some(compressed) = outgoing.encode(&frame, &Counters::default()) {
+        assert!(compressed.len() < encode::encode(&frame).len());
+        let incoming = agreed.incoming(bytes.len());
+        let new = || Decoder::new(Role::Client, bytes.len()).with_deflate(Some(incoming));
+        let items = vec![Item::Binary(Bytes::copy_from_slice(bytes))];
+        assert_eq!(inflate_any_cut(new, *cuts, &compressed), Found { items, error: None });
+    }
+}
+
+/// As [`any_cut`], but for which error it is: what is wrong in several ways is found in the order it is looked at.
+fn inflate_any_cut(new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
+    let whole = decode(new(), [Input::from(bytes)]);
+    for other in
+        [decode(new(), pieces(cuts, bytes).map(Input::from)), decode(new(), bytes.chunks(1).map(Input::from))]
+    {
+        assert_eq!(other.items, whole.items);
+        assert_eq!(other.error.is_some(), whole.error.is_some(), "{:?}, {:?}", other.error, whole.error);
+    }
+    whole
 }
 
 /// What a decoder made of some bytes.
