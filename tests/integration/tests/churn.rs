@@ -118,28 +118,23 @@ async fn all_is_empty(layer: &Layer, connections: impl Fn() -> usize) {
     }
 }
 
-/// The test, over a host that listens at `server` and says how many connections it has.
-async fn churn(layer: &Layer, server: SocketAddr, connections: impl Fn() -> usize) {
+#[actix_web::test]
+async fn fifty_thousand_come_and_go_and_nothing_is_left() {
+    let mount = mount();
+    let server = LiveServer::start(&mount, 2).unwrap();
+    let (layer, connections) = (mount.default_layer(), || server.connections());
     let mut warm = 0;
     for first in (0..ALL).step_by(AT_ONCE) {
-        let batch = join_all((first..first + AT_ONCE).map(|number| visit(server, number)));
+        let batch = join_all((first..first + AT_ONCE).map(|number| visit(server.address(), number)));
         timeout(PATIENCE, batch).await.expect("a batch in time");
         if first + AT_ONCE == WARM_UP {
-            all_is_empty(layer, &connections).await;
+            all_is_empty(layer, connections).await;
             warm = resident();
         }
     }
-    all_is_empty(layer, &connections).await;
-    let metrics = layer.metrics();
-    assert_eq!(metrics.encoded, ALL as u64, "each said one thing to a room of its own");
+    all_is_empty(layer, connections).await;
+    assert_eq!(layer.metrics().encoded, ALL as u64, "each said one thing to a room of its own");
     let end = resident();
     println!("{} KiB after {WARM_UP} connections, {} KiB after {ALL}", warm >> 10, end >> 10);
     assert!(end <= warm + GROWTH, "the process grew from {warm} to {end} bytes");
-}
-
-#[actix_web::test]
-async fn fifty_thousand_come_and_go_mounted() {
-    let mount = mount();
-    let server = LiveServer::start(&mount, 2).unwrap();
-    churn(mount.default_layer(), server.address(), || server.connections()).await;
 }
