@@ -41,11 +41,11 @@ impl Drop for Attached {
 /// A consumer's whole life: one hook at a time, and `disconnect` exactly once at the end.
 ///
 /// What runs once, and every hook, is boxed while it runs: an idle connection holds neither.
+#[expect(clippy::manual_async_fn, reason = "an async fn would keep its arguments twice")]
 pub(super) fn live<C: Consumer>(
     make: impl FnOnce(&Scope) -> Result<C>,
     mut ctx: Context,
 ) -> impl Future<Output = ()> {
-    // Not an `async fn`: that would keep its arguments twice.
     async move {
         let attached = Attached(Rc::clone(ctx.connection()));
         let made = guard(|| make(ctx.scope()));

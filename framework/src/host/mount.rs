@@ -238,7 +238,7 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
     // Nothing of actix's request is kept: its headers pin the read buffer.
     drop(request);
     let input = |decoder| -> Box<dyn Input> {
-        if direct { Box::new(SocketReader::new(decoder)) } else { Box::new(Reader::new(payload, decoder)) }
+        if direct { Box::new(SocketReader::new(&decoder)) } else { Box::new(Reader::new(payload, decoder)) }
     };
     match application.open(&endpoint, scope, &offer.deflate, input).await {
         Ok((connection, accepted)) => {

@@ -149,7 +149,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
     let mount = Mount::new(routes)?.limits(limits);
     let address = ("127.0.0.1", options.port);
-    Ok(match options.host {
+    match options.host {
         Host::Direct => {
             greenroom::run(Server::of(mount).workers(options.workers).backlog(4096).bind(address)?).await?
         }
@@ -161,5 +161,6 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
                 .bind(address)?;
             greenroom::run(server).await?
         }
-    })
+    }
+    Ok(())
 }

@@ -189,10 +189,12 @@ impl Connection {
             }
             // Where both close frames were sent, nothing of the client's can be unread.
             let clean = self.client_closed.get();
-            if (clean && socket.ends_when_dropped())
-                || ready!(Pin::new(&mut *socket).poll_shutdown(cx)).is_err()
-                || clean
-            {
+            let ended = if clean && socket.ends_when_dropped() {
+                Ok(())
+            } else {
+                ready!(Pin::new(&mut *socket).poll_shutdown(cx))
+            };
+            if clean || ended.is_err() {
                 *sink = Sink::Closed;
                 return Poll::Ready(());
             }

@@ -37,7 +37,7 @@ pub(crate) enum Item {
 /// what has arrived, and a compressed message is inflated as it does.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    max_message: usize,
+    settings: Settings,
     /// What arrived of the unfinished message, unmasked; after it, what arrived of an unfinished control frame.
     buffer: Vec<u8>,
     /// How many bytes of an unfinished text message are known to be whole characters.
@@ -51,14 +51,20 @@ pub(crate) struct Decoder {
     message: Option<Kind>,
     /// Whether it is compressed: `buffer` has it inflated.
     compressed: bool,
-    role: Role,
-    deflate: Deflate,
-    /// The largest compressed message, inflated; 32 bits, for an idle connection's sake.
-    max_inflated: u32,
     /// What inflates the unfinished message, or with context takeover all of them.
     inflater: Option<Box<Inflater>>,
     /// Set by an error or a close frame.
     ended: bool,
+}
+
+/// What a decoder is made with. All that an idle connection keeps of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    max_message: usize,
+    /// The largest compressed message, inflated; 32 bits, for an idle connection's sake.
+    max_inflated: u32,
+    role: Role,
+    deflate: Deflate,
 }
 
 /// Whether messages may be compressed.
@@ -89,11 +95,10 @@ struct Frame {
     fin: bool,
 }
 
-impl Decoder {
-    /// A decoder of messages up to `max_message` bytes.
-    pub(crate) fn new(role: Role, max_message: usize) -> Self {
+impl From<Settings> for Decoder {
+    fn from(settings: Settings) -> Self {
         Self {
-            max_message,
+            settings,
             buffer: Vec::new(),
             valid: 0,
             frame: None,
@@ -101,25 +106,38 @@ impl Decoder {
             header_held: 0,
             message: None,
             compressed: false,
-            role,
-            deflate: Deflate::Off,
-            max_inflated: 0,
             inflater: None,
             ended: false,
         }
+    }
+}
+
+impl Decoder {
+    /// A decoder of messages up to `max_message` bytes.
+    pub(crate) fn new(role: Role, max_message: usize) -> Self {
+        Self::from(Settings { max_message, max_inflated: 0, role, deflate: Deflate::Off })
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Whether it holds nothing: one made with its settings goes on as it would.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.is_unfinished() && self.buffer.capacity() == 0 && self.inflater.is_none() && !self.ended
     }
 
     /// Takes compressed messages too, as was agreed.
     pub(crate) fn with_deflate(mut self, incoming: Option<Incoming>) -> Self {
         if let Some(incoming) = incoming {
-            self.deflate = if incoming.takeover { Deflate::Takeover } else { Deflate::Alone };
-            self.max_inflated = u32::try_from(incoming.limit).unwrap_or(u32::MAX);
+            self.settings.deflate = if incoming.takeover { Deflate::Takeover } else { Deflate::Alone };
+            self.settings.max_inflated = u32::try_from(incoming.limit).unwrap_or(u32::MAX);
         }
         self
     }
 
     fn extensions(&self) -> Extensions {
-        if self.deflate == Deflate::Off { Extensions::NONE } else { Extensions::DEFLATE }
+        if self.settings.deflate == Deflate::Off { Extensions::NONE } else { Extensions::DEFLATE }
     }
 
     /// Whether a message has begun and not ended, whole frames of it or not.
@@ -190,7 +208,7 @@ impl Decoder {
     fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
         let (held, extensions) = (usize::from(self.header_held), self.extensions());
         if held == 0
-            && let Some((header, length)) = Header::parse(input.as_slice(), self.role, extensions)?
+            && let Some((header, length)) = Header::parse(input.as_slice(), self.settings.role, extensions)?
         {
             input.skip(length);
             return Ok(Some(header));
@@ -201,7 +219,7 @@ impl Decoder {
             *place = *byte;
             end += 1;
         }
-        let header = Header::parse(&self.header[..end], self.role, extensions)?;
+        let header = Header::parse(&self.header[..end], self.settings.role, extensions)?;
         let (header, length) = header.map_or((None, end), |(header, length)| (Some(header), length));
         input.skip(length - held);
         self.header_held = if header.is_some() { 0 } else { end as u8 };
@@ -223,7 +241,7 @@ impl Decoder {
             self.compressed = header.compressed;
         }
         let start = self.buffer.len();
-        let too_big = ProtocolError::TooBig(self.max_message);
+        let too_big = ProtocolError::TooBig(self.settings.max_message);
         let missing = usize::try_from(header.length).map_err(|_| too_big)?;
         // A control frame is bounded by its header already.
         if !header.opcode.is_control() && missing > self.room() {
@@ -235,10 +253,10 @@ impl Decoder {
     /// How many more bytes of the unfinished message may arrive.
     fn room(&self) -> usize {
         if !self.compressed {
-            return self.max_message.saturating_sub(self.buffer.len());
+            return self.settings.max_message.saturating_sub(self.buffer.len());
         }
         // What does not compress gets a little longer: a message at the limit is taken in both forms.
-        let most = self.max_message.saturating_add(self.max_message / 1024 + 64);
+        let most = self.settings.max_message.saturating_add(self.settings.max_message / 1024 + 64);
         most.saturating_sub(self.inflater.as_ref().map_or(0, |inflater| inflater.received()))
     }
 
@@ -281,7 +299,7 @@ impl Decoder {
 
     /// Inflates what has arrived of the frame into the buffer.
     fn inflate(&mut self, frame: &mut Frame, input: &mut Input<'_>) -> Result<(), ProtocolError> {
-        let limit = self.max_inflated as usize;
+        let limit = self.settings.max_inflated as usize;
         let inflater = self.inflater.get_or_insert_with(Inflater::take);
         let mut piece = [0; PIECE];
         while frame.missing > 0 && input.len() > 0 {
@@ -304,7 +322,7 @@ impl Decoder {
     fn finish_inflating(&mut self) -> Result<(), ProtocolError> {
         self.compressed = false;
         let Some(mut inflater) = self.inflater.take() else { return Ok(()) };
-        let takeover = self.deflate == Deflate::Takeover;
+        let takeover = self.settings.deflate == Deflate::Takeover;
         inflater.finish(takeover)?;
         if takeover {
             self.inflater = Some(inflater);
@@ -321,7 +339,7 @@ impl Decoder {
     fn reserve(&mut self, frame: &Frame, count: usize) {
         let needed = self.buffer.len() + count;
         if needed > self.buffer.capacity() {
-            let end = if frame.fin { self.buffer.len() + frame.missing } else { self.max_message };
+            let end = if frame.fin { self.buffer.len() + frame.missing } else { self.settings.max_message };
             let wanted = (self.buffer.len() * 2).min(end).max(needed);
             self.buffer.reserve_exact(wanted - self.buffer.len());
         }

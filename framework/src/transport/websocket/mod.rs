@@ -19,7 +19,7 @@ mod utf8;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use self::frame::Opcode;
 pub(crate) use self::{
-    decode::{Decoder, Item},
+    decode::{Decoder, Item, Settings},
     error::ProtocolError,
     frame::Role,
     input::Input,

@@ -1,7 +1,7 @@
 //! From arriving bytes to the connection's messages, pongs and end.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Decoder, Input, Item};
+use super::{Decoder, Input, Item, Settings};
 use crate::{
     Message,
     close::{Cause, CloseCode},
@@ -24,6 +24,8 @@ const CHUNK_SIZE: usize = 64 << 10;
 thread_local! {
     /// What the sockets of a worker are read into, one after the other.
     static CHUNK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// A decoder at rest, lent to the connection that is being read.
+    static SPARE: Cell<Option<Box<Decoder>>> = const { Cell::new(None) };
 }
 
 /// Reads frames from the chunks of a stream: actix's payload, or a test's.
@@ -83,30 +85,52 @@ where
 
 /// Reads frames from the connection's own socket, through one buffer a thread.
 ///
-/// Between messages it holds nothing on the heap.
+/// Between messages it has no decoder: the worker's is lent to it.
 #[derive(Debug)]
 pub(crate) struct SocketReader {
-    decoder: Decoder,
+    settings: Settings,
+    /// Holds what has arrived of an unfinished message.
+    decoder: Option<Box<Decoder>>,
     /// What is left of the last chunk, where the read-ahead bound stopped the decoder in it.
-    rest: Bytes,
+    rest: Option<Box<Bytes>>,
 }
 
 impl SocketReader {
-    pub(crate) fn new(decoder: Decoder) -> Self {
-        Self { decoder, rest: Bytes::new() }
+    pub(crate) fn new(decoder: &Decoder) -> Self {
+        Self { settings: decoder.settings(), decoder: None, rest: None }
     }
 
     /// Decodes a chunk as far as the connection takes it; false at the end.
     fn feed(&mut self, mut input: Input<'_>, connection: &Rc<Connection>) -> bool {
-        while connection.wants_input() {
-            match take(&mut self.decoder, &mut input, connection) {
-                Taken::All => return true,
-                Taken::Item => {}
-                Taken::End => return false,
-            }
+        let mut decoder = self.decoder.take().unwrap_or_else(|| lend(self.settings));
+        let mut taken = Taken::Item;
+        while matches!(taken, Taken::Item) && connection.wants_input() {
+            taken = take(&mut decoder, &mut input, connection);
         }
-        self.rest = input.take_rest();
-        true
+        if decoder.is_at_rest() {
+            SPARE.set(Some(decoder));
+        } else {
+            self.decoder = Some(decoder);
+        }
+        match taken {
+            Taken::All => true,
+            Taken::Item => {
+                self.rest = Some(Box::new(input.take_rest()));
+                true
+            }
+            Taken::End => false,
+        }
+    }
+}
+
+/// The worker's decoder, or a new one.
+fn lend(settings: Settings) -> Box<Decoder> {
+    match SPARE.take() {
+        Some(mut spare) => {
+            *spare = Decoder::from(settings);
+            spare
+        }
+        None => Box::new(Decoder::from(settings)),
     }
 }
 
@@ -114,7 +138,9 @@ impl transport::Input for SocketReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         while connection.wants_input() {
             connection.note_reading();
-            let going_on = if self.rest.is_empty() {
+            let going_on = if let Some(rest) = self.rest.take() {
+                self.feed(Input::from(*rest), connection)
+            } else {
                 let fed = CHUNK.with_borrow_mut(|chunk| {
                     chunk.resize(CHUNK_SIZE, 0);
                     match connection.poll_socket(cx, chunk) {
@@ -132,9 +158,6 @@ impl transport::Input for SocketReader {
                 });
                 let Some(going_on) = fed else { return Poll::Pending };
                 going_on
-            } else {
-                let rest = std::mem::take(&mut self.rest);
-                self.feed(Input::from(rest), connection)
             };
             if !going_on {
                 return Poll::Ready(());
@@ -145,7 +168,7 @@ impl transport::Input for SocketReader {
     }
 
     fn held(&self) -> usize {
-        self.decoder.held()
+        self.decoder.as_ref().map_or(0, |decoder| decoder.held())
     }
 }
 
