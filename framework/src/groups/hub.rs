@@ -274,7 +274,8 @@ impl Hub {
             connections: self.connections.borrow().len(),
             groups: self.groups.borrow().len(),
             pending: self.slices.pending(),
-            unflushed: self.dirty.borrow().len(),
+            unflushed: self.dirty.borrow().len() + self.later.len(),
+            timed: self.wheel.len(),
         }
     }
 

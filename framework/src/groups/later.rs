@@ -38,6 +38,12 @@ impl Later {
         });
     }
 
+    /// How many wait.
+    #[cfg(feature = "testing")]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.borrow().iter().map(|(_, connections)| connections.len()).sum()
+    }
+
     /// Hands those whose time is over to the flush.
     fn release(&self, hub: &Hub, interval: Duration) {
         let mut waiting = self.waiting.borrow_mut();

@@ -109,6 +109,12 @@ impl Wheel {
         }
     }
 
+    /// How many connections have an entry.
+    #[cfg(feature = "testing")]
+    pub(super) fn len(&self) -> usize {
+        self.inner.borrow().len
+    }
+
     /// Forgets the entry of a slot.
     pub(super) fn remove(&self, slot: u32) {
         self.inner.borrow_mut().unlink(slot);

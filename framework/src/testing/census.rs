@@ -16,6 +16,8 @@ pub struct Census {
     pub pending: usize,
     /// Connections that wait to be flushed.
     pub unflushed: usize,
+    /// Connections that a timing wheel watches.
+    pub timed: usize,
 }
 
 /// Counts what each worker holds for a layer; a worker without a connection yet is not in it.
