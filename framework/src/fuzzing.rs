@@ -84,7 +84,7 @@ pub fn deflate(data: &[u8]) {
     let agreed =
         settle(&[Offer::new()], &wanted.server_context_takeover(takeover)).expect("one can be accepted");
     let (mut packer, counters) = (agreed.packer(), Counters::default());
-    let message = Frame::Binary(Bytes::copy_from_slice(bytes));
+    let message = Frame::binary(Bytes::copy_from_slice(bytes));
     let mut out = Vec::new();
     for _ in 0..2 {
         let plain = encode::encode(&message);
