@@ -302,7 +302,7 @@ impl Decoder {
         let limit = self.settings.max_inflated as usize;
         let inflater = self.inflater.get_or_insert_with(Inflater::take);
         let mut piece = [0; PIECE];
-        while frame.missing > 0 && input.len() > 0 {
+        while frame.missing > 0 && !input.is_empty() {
             let count = frame.missing.min(input.len()).min(PIECE);
             let piece = &mut piece[..count];
             piece.copy_from_slice(&input.as_slice()[..count]);

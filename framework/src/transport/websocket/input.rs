@@ -56,7 +56,6 @@ impl Input<'_> {
     }
 
     /// Whether all was taken.
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
