@@ -11,7 +11,7 @@ use super::{
     slices::walk,
     wheel,
 };
-use crate::{host::shutdown::close_all, layers::LayerError, sync::thread_local};
+use crate::{host::shutdown::close_all, layers::LayerError, sync::thread_local, transport::shared};
 
 /// How many writers are woken before what came in is read.
 const FLUSHES_A_TURN: usize = 256;
@@ -65,6 +65,7 @@ async fn flush(hub: Rc<Hub>) {
         // Swapped, so that both lists keep their memory.
         std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
         let began = hub.later.flush_begins();
+        shared::forget();
         for (flushed, connection) in batch.drain(..).enumerate() {
             if flushed > 0 && flushed.is_multiple_of(FLUSHES_A_TURN) {
                 // As many writes as a slice has; what comes in between to those that are left leaves with the rest.

@@ -2,6 +2,7 @@
 
 pub(crate) mod limits;
 pub(crate) mod rate;
+pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod websocket;
 
@@ -25,6 +26,10 @@ pub(crate) enum Wire {
 impl Wire {
     /// The bytes of a message, compressed where that was agreed on and pays.
     pub(crate) fn encode(self, frame: &Frame, counters: &Counters) -> Bytes {
+        shared::encode(self, frame, counters)
+    }
+
+    fn encode_anew(self, frame: &Frame, counters: &Counters) -> Bytes {
         match self {
             Self::WebSocket(deflate) => deflate
                 .and_then(|deflate| deflate.encode(frame, counters))

@@ -1,0 +1,94 @@
+//! The last frame that was made of bytes that others have too, kept for who sends the same.
+//!
+//! When each member's own handler passes on a clone of one event's text, each would encode, and compress, the same
+//! bytes. They are known to be the same by their place in memory, which cannot be used anew while they are kept here.
+//! Nothing is kept beyond the turn: the flush forgets it.
+
+use std::cell::Cell;
+
+use bytes::Bytes;
+
+use super::Wire;
+use crate::{Frame, Message, metrics::Counters};
+
+/// From how many bytes on looking pays: below, encoding is as quick.
+const WORTH: usize = 64;
+
+struct Last {
+    wire: Wire,
+    is_text: bool,
+    payload: Bytes,
+    encoded: Bytes,
+}
+
+thread_local! {
+    static LAST: Cell<Option<Box<Last>>> = const { Cell::new(None) };
+}
+
+/// Encodes a message, or takes what was made of the same one just before.
+pub(super) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
+    let (payload, is_text) = match frame.message() {
+        Message::Binary(bytes) => (bytes, false),
+        Message::Text(text) => (text.as_bytes(), true),
+    };
+    // Bytes that nobody else has are not sent again.
+    if payload.len() < WORTH || payload.is_unique() {
+        return wire.encode_anew(frame, counters);
+    }
+    let last = LAST.take().filter(|last| {
+        (last.wire, last.is_text, last.payload.as_ptr(), last.payload.len())
+            == (wire, is_text, payload.as_ptr(), payload.len())
+    });
+    let last = last.unwrap_or_else(|| {
+        let encoded = wire.encode_anew(frame, counters);
+        Box::new(Last { wire, is_text, payload: payload.clone(), encoded })
+    });
+    let encoded = last.encoded.clone();
+    LAST.set(Some(last));
+    encoded
+}
+
+/// Forgets it: the turn is over, and nothing should keep its memory.
+pub(crate) fn forget() {
+    // At the thread's own end it is gone already.
+    let _ = LAST.try_with(Cell::take);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Wire = Wire::WebSocket(None);
+
+    fn encoded(frame: &Frame) -> Bytes {
+        PLAIN.encode(frame, &Counters::default())
+    }
+
+    #[test]
+    fn clones_of_one_text_share_one_frame() {
+        let frame = Frame::text("x".repeat(100));
+        let (first, second) = (encoded(&frame.clone()), encoded(&frame.clone()));
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        let Message::Text(text) = frame.message().clone() else { unreachable!("it is a text") };
+        let bytes = Frame::binary(text.into_bytes());
+        assert_eq!(
+            (encoded(&bytes)[0], encoded(&frame)[0]),
+            (0x82, 0x81),
+            "of another kind it is another frame"
+        );
+        forget();
+        assert_ne!(encoded(&frame).as_ptr(), first.as_ptr());
+        assert_eq!(encoded(&frame), first);
+    }
+
+    #[test]
+    fn other_texts_are_other_frames() {
+        let long = Bytes::from(vec![7; 300]);
+        for part in [long.slice(..100), long.slice(..200), long.slice(100..200)] {
+            assert_eq!(
+                encoded(&Frame::binary(part.clone())).slice(if part.len() < 126 { 2 } else { 4 }..),
+                part
+            );
+        }
+    }
+}
