@@ -7,6 +7,8 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
+use pin_project_lite::pin_project;
+
 use super::{Consumer, Context, connection::Connection, life};
 use crate::{Result, Scope, transport::Input};
 
@@ -17,54 +19,65 @@ pub(crate) fn start<C: Consumer>(
     input: Box<dyn Input>,
 ) {
     let connection = Rc::clone(context.connection());
-    let hooks = Box::pin(life::live(make, context));
-    actix_rt::spawn(Driver { connection, hooks: Some(hooks), input: Some(input) });
+    actix_rt::spawn(Driver { connection, hooks: Some(life::live(make, context)), input: Some(input) });
 }
 
-/// Polls the transport and the hooks of one connection, until both are through.
-struct Driver {
-    connection: Rc<Connection>,
-    hooks: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    input: Option<Box<dyn Input>>,
-}
-
-impl Driver {
-    fn poll_input(&mut self, cx: &mut TaskContext<'_>) {
-        if let Some(input) = &mut self.input
-            && input.poll_read(cx, &self.connection).is_ready()
-        {
-            self.input = None;
-        }
+pin_project! {
+    /// Polls the transport and the hooks of one connection, until both are through.
+    ///
+    /// The consumer's life is held in place: it and the task are one allocation.
+    struct Driver<F> {
+        connection: Rc<Connection>,
+        #[pin]
+        hooks: Option<F>,
+        input: Option<Box<dyn Input>>,
     }
 
-    fn poll_hooks(&mut self, cx: &mut TaskContext<'_>) {
-        let Some(hooks) = &mut self.hooks else { return };
-        let connection = &self.connection;
-        connection.hub().set_running(Some(connection.key()));
-        let polled = hooks.as_mut().poll(cx);
-        connection.hub().set_running(None);
-        if polled.is_ready() {
-            self.hooks = None;
+    impl<F> PinnedDrop for Driver<F> {
+        fn drop(this: Pin<&mut Self>) {
+            this.connection.hub().detach(&this.connection);
         }
     }
 }
 
-impl Future for Driver {
+fn poll_input(input: &mut Option<Box<dyn Input>>, cx: &mut TaskContext<'_>, connection: &Rc<Connection>) {
+    if let Some(reader) = input
+        && reader.poll_read(cx, connection).is_ready()
+    {
+        *input = None;
+    }
+}
+
+fn poll_hooks<F: Future<Output = ()>>(
+    mut hooks: Pin<&mut Option<F>>,
+    cx: &mut TaskContext<'_>,
+    connection: &Rc<Connection>,
+) {
+    let Some(running) = hooks.as_mut().as_pin_mut() else { return };
+    connection.hub().set_running(Some(connection.key()));
+    let polled = running.poll(cx);
+    connection.hub().set_running(None);
+    if polled.is_ready() {
+        hooks.set(None);
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Driver<F> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let this = &mut *self;
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let mut this = self.project();
         this.connection.begin_turn(cx);
         loop {
-            this.poll_input(cx);
+            poll_input(this.input, cx, this.connection);
             // Where the bound stopped it, the transport has no waker: reading goes on when hooks made room.
             let stopped = !this.connection.wants_input();
-            this.poll_hooks(cx);
+            poll_hooks(this.hooks.as_mut(), cx, this.connection);
             if !stopped || !this.connection.wants_input() || this.input.is_none() {
                 break;
             }
         }
-        let connection = &this.connection;
+        let connection = &*this.connection;
         if this.hooks.is_none() || connection.is_busy() || !connection.has_input() {
             connection.answer_close();
         }
@@ -76,17 +89,5 @@ impl Future for Driver {
         }
         this.connection.finish();
         this.connection.poll_sink(cx)
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.connection.hub().detach(&self.connection);
-    }
-}
-
-impl std::fmt::Debug for Driver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver").field("connection", &self.connection).finish_non_exhaustive()
     }
 }
