@@ -6,11 +6,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
-    task::Poll,
+    task::{Context as TaskContext, Poll, ready},
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::Sleep;
 
 use super::{
@@ -54,45 +54,52 @@ pub(super) fn live<C: Consumer>(
             Err(error) => return fail_connect(&ctx, &error),
         };
         match Box::pin(connect(&mut consumer, &mut ctx)).await {
-            Ok(()) => {
-                while let Some(next) = next(ctx.connection()).await {
-                    let connection = Rc::clone(ctx.connection());
-                    let outcome = match next {
-                        Next::Message(message) => {
-                            let hook = async { consumer.receive(message, &mut ctx).await };
-                            Box::pin(run(&connection, Limit::Grace, hook)).await
-                        }
-                        Next::Mail(Mail::Event(envelope)) => {
-                            let hook = handle_event(&mut consumer, envelope, &mut ctx);
-                            Box::pin(run(&connection, Limit::Grace, hook)).await
-                        }
-                        Next::End | Next::Mail(Mail::Frame(_)) => break,
-                    };
-                    if !go_on::<C>(&connection, outcome) {
-                        break;
-                    }
+            Ok(()) => loop {
+                let next = poll_fn(|cx| poll_next(ctx.connection(), cx));
+                let Some(hook) = begin(next.await, &mut consumer, &mut ctx) else { break };
+                let outcome = hook.await;
+                if !go_on::<C>(ctx.connection(), outcome) {
+                    break;
                 }
-            }
+            },
             Err(error) => fail_connect(&ctx, &error),
         }
         Box::pin(end(consumer, ctx, attached)).await;
     }
 }
 
-/// Waits for the next thing that a hook has to run for; `None` at the end.
-async fn next(connection: &Rc<Connection>) -> Option<Next> {
-    connection.set_busy(false);
+/// The next thing that a hook has to run for; frames that waited in the inbox go out on the way.
+fn poll_next(connection: &Rc<Connection>, cx: &mut TaskContext<'_>) -> Poll<Next> {
     loop {
-        let next = poll_fn(|cx| connection.poll_next(cx)).await;
+        connection.set_busy(false);
+        let next = ready!(connection.poll_next(cx));
         connection.set_busy(true);
         match next {
-            Next::End => return None,
             // Ended in between: the frame has nowhere to go.
             Next::Mail(Mail::Frame(frame)) => drop(connection.write(frame)),
-            next => return Some(next),
+            next => return Poll::Ready(next),
         }
-        connection.set_busy(false);
     }
+}
+
+/// Makes the hook, boxed; `None` at the end. Not in the `async` block, which would keep a place for what goes into it.
+fn begin<'a, C: Consumer>(
+    next: Next,
+    consumer: &'a mut C,
+    ctx: &'a mut Context,
+) -> Option<LocalBoxFuture<'a, Outcome>> {
+    let connection = Rc::clone(ctx.connection());
+    Some(match next {
+        Next::Message(message) => Box::pin(async move {
+            run(&connection, Limit::Grace, async { consumer.receive(message, ctx).await }).await
+        }),
+        Next::Mail(Mail::Event(envelope)) => {
+            Box::pin(
+                async move { run(&connection, Limit::Grace, handle_event(consumer, envelope, ctx)).await },
+            )
+        }
+        Next::End | Next::Mail(Mail::Frame(_)) => return None,
+    })
 }
 
 /// Takes the outcome of a hook; false where no other may follow.
