@@ -69,7 +69,7 @@ pub(super) fn live<C: Consumer>(
 }
 
 /// The next thing that a hook has to run for; frames that waited in the inbox go out on the way.
-fn poll_next(connection: &Rc<Connection>, cx: &mut TaskContext<'_>) -> Poll<Next> {
+fn poll_next(connection: &Rc<Connection>, cx: &TaskContext<'_>) -> Poll<Next> {
     loop {
         connection.set_busy(false);
         let next = ready!(connection.poll_next(cx));

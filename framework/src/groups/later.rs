@@ -75,3 +75,38 @@ impl Later {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, pause};
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_millis(5);
+
+    async fn flush(later: &Later, idle: u64, flushing: u64) {
+        advance(Duration::from_millis(idle)).await;
+        let began = later.flush_begins();
+        advance(Duration::from_millis(flushing)).await;
+        later.flush_ended(began);
+    }
+
+    #[actix_web::test]
+    async fn behind_is_who_does_little_else_than_flush() {
+        pause();
+        let later = Later::default();
+        assert_eq!(later.interval_when_behind(INTERVAL), Duration::ZERO);
+        flush(&later, 0, 10).await;
+        flush(&later, 10, 10).await;
+        assert_eq!(later.interval_when_behind(INTERVAL), Duration::ZERO, "half of its time is its own");
+        flush(&later, 1, 10).await;
+        assert_eq!(later.interval_when_behind(INTERVAL), INTERVAL);
+        flush(&later, 5, 10).await;
+        assert_eq!(later.interval_when_behind(INTERVAL), Duration::ZERO);
+    }
+
+    #[actix_web::test]
+    async fn no_clock_is_read_for_nobody() {
+        assert!(Later::default().flush_begins().is_none());
+    }
+}
