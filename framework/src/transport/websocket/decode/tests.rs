@@ -279,8 +279,8 @@ mod memory {
     use super::*;
 
     #[test]
-    fn an_idle_decoder_is_small_and_holds_no_heap() {
-        assert!(size_of::<Decoder>() <= 96, "{}", size_of::<Decoder>());
+    fn an_idle_decoder_is_at_rest_and_keeps_24_bytes_of_settings() {
+        assert!(size_of::<Settings>() <= 24, "{}", size_of::<Settings>());
         let mut decoder = Decoder::new(Role::Server, LIMIT);
         let bytes = [
             frame(false, Opcode::Text, &[b'x'; 5000]),
@@ -292,7 +292,10 @@ mod memory {
         for chunk in bytes.chunks(3) {
             feed(&mut decoder, Input::from(chunk));
         }
+        assert!(decoder.is_at_rest());
         assert_eq!(decoder.buffer.capacity(), 0);
+        feed(&mut decoder, Input::from(&bytes[..1]));
+        assert!(!decoder.is_at_rest(), "a header has begun");
     }
 
     #[test]
