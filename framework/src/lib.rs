@@ -70,7 +70,7 @@ pub use self::{
     error::{Error, Result},
     event::{Envelope, Event, EventError},
     groups::Delivery,
-    host::{Drain, Mount, Pace, Serve, Server, run, run_with},
+    host::{Drain, Mount, Pace, Running, RunningHandle, Serve, Server, run, run_with},
     layers::{ChannelLayer, Layer, LayerConfig, LayerError, MemoryLayer},
     message::{Frame, IntoFrame, Message},
     metrics::Metrics,

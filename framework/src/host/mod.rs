@@ -5,6 +5,7 @@ mod mount;
 mod pace;
 pub(crate) mod peers;
 mod run;
+mod running;
 mod server;
 pub(crate) mod shutdown;
 mod takeover;
@@ -13,6 +14,7 @@ pub use self::{
     mount::Mount,
     pace::Pace,
     run::{Serve, run, run_with},
+    running::{Running, RunningHandle},
     server::Server,
     shutdown::Drain,
 };

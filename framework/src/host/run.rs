@@ -6,11 +6,11 @@ use actix_service::IntoServiceFactory;
 use actix_web::{
     HttpServer,
     body::MessageBody,
-    dev::{AppConfig, Response, Server, ServerHandle, Service, ServiceFactory},
+    dev::{AppConfig, Response, Service, ServiceFactory},
 };
 use tokio::task::JoinHandle;
 
-use super::Drain;
+use super::{Drain, Running, RunningHandle};
 #[cfg(doc)]
 use super::Pace;
 
@@ -29,7 +29,7 @@ pub trait Serve {
     ///
     /// # Errors
     /// Where it cannot listen.
-    fn start(self) -> io::Result<Server>;
+    fn start(self) -> io::Result<Running>;
 }
 
 impl<F, I, S, B> Serve for HttpServer<F, I, S, B>
@@ -44,7 +44,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    fn start(self) -> io::Result<Server> {
+    fn start(self) -> io::Result<Running> {
         let server = self
             .disable_signals()
             // Nagle's algorithm would hold small frames back for up to 40 ms.
@@ -54,7 +54,7 @@ where
             // Otherwise a client that leaves a request that waits goes unseen.
             .h1_allow_half_closed(false)
             .run();
-        Ok(server)
+        Ok(server.into())
     }
 }
 
@@ -108,7 +108,7 @@ pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> i
 
 /// Drains the connections and stops the server.
 async fn end(
-    handle: &ServerHandle,
+    handle: &RunningHandle,
     server: &mut JoinHandle<io::Result<()>>,
     drain: &Drain,
     deadline: Duration,

@@ -1,6 +1,6 @@
 //! How a handshake that passed an App becomes a connection with a socket of its own.
 //!
-//! actix-http hands every upgrade request to this service, with its socket. The request goes through the App, marked;
+//! Every upgrade request comes here, with its socket. The request goes through the App, marked;
 //! a response that carries [`Opened`] leads to the takeover, any other is written as it is.
 
 use std::{
@@ -12,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-use actix_codec::{Encoder as _, Framed};
+use actix_codec::Encoder as _;
 use actix_http::{
     ConnectionType, HttpMessage as _, Request, Response, StatusCode,
-    body::{BodySize, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     h1::{Codec, Message},
 };
 use actix_service::Service;
@@ -58,16 +58,24 @@ pub(super) fn attach(response: &mut HttpResponse, connection: Rc<Connection>) {
     response.extensions_mut().insert(Rc::new(Opened(Some(connection))));
 }
 
+/// A request to upgrade, and the socket that it came on.
+pub(super) struct Handshake {
+    pub(super) request: Request,
+    pub(super) socket: Socket,
+    pub(super) codec: Codec,
+    /// What was read behind the request.
+    pub(super) ahead: BytesMut,
+}
+
 /// Answers one upgrade request.
-pub(super) async fn upgrade<S, B>(app: Rc<S>, request: Request, framed: Framed<Socket, Codec>)
+pub(super) async fn upgrade<S, B>(app: Rc<S>, handshake: Handshake)
 where
     S: Service<Request>,
     S::Error: Into<Response<actix_http::body::BoxBody>>,
     S::Response: Into<Response<B>>,
     B: MessageBody,
 {
-    let parts = framed.into_parts();
-    let (mut socket, mut codec, mut ahead) = (parts.io, parts.codec, parts.read_buf);
+    let Handshake { request, mut socket, mut codec, mut ahead } = handshake;
     request.extensions_mut().insert(CanTakeOver);
     let answer = {
         let mut call = pin!(app.call(request));
@@ -80,7 +88,7 @@ where
         })
         .await
     };
-    let mut out = parts.write_buf;
+    let mut out = BytesMut::new();
     let result = match answer {
         None => return,
         Some(Ok(response)) => {
@@ -107,6 +115,14 @@ where
     };
     if let Err(error) = result {
         tracing::debug!(%error, "the answer to a handshake did not reach its client");
+    }
+}
+
+/// Answers with a status alone, and closes the socket.
+pub(super) async fn refuse(mut socket: Socket, mut codec: Codec, status: StatusCode) {
+    let response = Response::<BoxBody>::new(status);
+    if let Err(error) = answer_with(&mut socket, &mut codec, response, &mut BytesMut::new()).await {
+        tracing::debug!(%error, %status, "an answer did not reach its client");
     }
 }
 

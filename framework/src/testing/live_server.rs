@@ -2,9 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
 
-use actix_web::{App, HttpServer, dev::ServerHandle};
+use actix_web::{App, HttpServer};
 
-use crate::{Drain, Mount, Serve, Server};
+use crate::{Drain, Mount, RunningHandle, Serve, Server};
 
 /// What a [`LiveServer`] takes connections with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ impl Host {
 #[derive(Debug)]
 pub struct LiveServer {
     address: SocketAddr,
-    handle: ServerHandle,
+    handle: RunningHandle,
     drain: Drain,
     thread: Option<thread::JoinHandle<io::Result<()>>>,
 }

@@ -1,21 +1,25 @@
 //! The App of a worker: built once for each listener, called for requests and for handshakes.
 
-use std::{fmt, net::SocketAddr, rc::Rc, time::Duration};
+use std::{fmt, future::poll_fn, io, net::SocketAddr, rc::Rc, time::Duration};
 
-use actix_codec::Framed;
+use actix_codec::{Decoder as _, Framed};
 use actix_http::{
-    HttpService, KeepAlive, Request, Response,
+    HttpService, KeepAlive, Request, Response, ServiceConfig, ServiceConfigBuilder, StatusCode,
     body::{BoxBody, MessageBody},
-    error::DispatchError,
-    h1::Codec,
+    h1::{Codec, Message, MessageType},
 };
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
 };
 use actix_web::dev::AppConfig;
-use tokio::sync::OnceCell;
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
 
+use super::workers::Serve;
 use crate::{host::takeover, transport::socket::Socket};
+
+/// How many bytes of a handshake are read at once; a longer one goes the way of other requests.
+const HEAD: usize = 4 << 10;
 
 /// How a listener speaks HTTP/1.1.
 #[derive(Debug, Clone)]
@@ -27,19 +31,10 @@ pub(super) struct Http {
     pub(super) local: SocketAddr,
 }
 
-/// What serves the sockets of one listener on one worker.
-pub(super) fn service<F, I, S, B>(
-    factory: &F,
-    http: Http,
-) -> impl ServiceFactory<
-    (Socket, Option<SocketAddr>),
-    Config = (),
-    Response = (),
-    Error = DispatchError,
-    InitError = (),
-> + use<F, I, S, B>
+/// Builds what serves the sockets of one listener on one worker.
+pub(super) async fn build<F, I, S, B>(factory: F, http: Http) -> io::Result<Serve>
 where
-    F: Fn() -> I,
+    F: FnOnce() -> I,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
     S::Error: Into<actix_web::Error> + 'static,
@@ -50,43 +45,87 @@ where
     B: MessageBody + 'static,
 {
     let Http { request_timeout, keep_alive, secure, local } = http;
-    let factory = factory().into_factory().map_err(|error| {
+    let keep_alive = KeepAlive::Timeout(keep_alive);
+    // There is no other way to tell an App that it is behind TLS; actix's own test kit uses it.
+    let config = AppConfig::__priv_test_new(secure, local.to_string(), local);
+    let app = factory().into_factory().map_err(|error| {
         let error: actix_web::Error = error.into();
         Response::<BoxBody>::from(error.error_response())
     });
-    // There is no other way to tell an App that it is behind TLS; actix's own test kit uses it.
-    let config = AppConfig::__priv_test_new(secure, local.to_string(), local);
-    let factory = map_config(factory, move |()| config.clone());
-    // Asked for twice, built once: an App gives its routes to the first service that it makes.
-    let shared = Rc::new((factory, OnceCell::new()));
-    let app = Rc::new(move || {
-        let shared = Rc::clone(&shared);
+    let app = map_config(app, move |()| config.clone()).new_service(()).await;
+    let app = Rc::new(app.map_err(|error| io::Error::other(format!("the App did not start: {error:?}")))?);
+
+    let upgraded = Rc::clone(&app);
+    let upgrades = fn_service(move |(request, framed): (Request, Framed<Socket, Codec>)| {
+        let app = Rc::clone(&upgraded);
         async move {
-            let (factory, built) = &*shared;
-            built.get_or_try_init(|| async { factory.new_service(()).await.map(Rc::new) }).await.cloned()
+            let parts = framed.into_parts();
+            let handshake = takeover::Handshake { request, socket: parts.io, codec: parts.codec, ahead: parts.read_buf };
+            takeover::upgrade(app, handshake).await;
+            Ok::<(), actix_http::Error>(())
         }
     });
-    let for_upgrades = Rc::clone(&app);
-    let upgrades = fn_factory(move || {
-        let app = for_upgrades();
-        async move {
-            let app = app.await?;
-            Ok::<_, S::InitError>(fn_service(move |(request, framed): (Request, Framed<Socket, Codec>)| {
-                let app = Rc::clone(&app);
-                async move {
-                    takeover::upgrade(app, request, framed).await;
-                    Ok::<(), actix_http::Error>(())
-                }
-            }))
-        }
-    });
-    HttpService::build()
-        .keep_alive(KeepAlive::Timeout(keep_alive))
+    let requests = Rc::clone(&app);
+    let http = HttpService::build()
+        .keep_alive(keep_alive)
         .client_request_timeout(request_timeout)
         .client_disconnect_timeout(Duration::from_secs(1))
         // Otherwise a client that leaves a request that waits goes unseen.
         .h1_allow_half_closed(false)
         .local_addr(local)
         .upgrade(upgrades)
-        .h1(fn_factory(move || app()))
+        .h1(fn_factory(move || std::future::ready(Ok::<_, ()>(Rc::clone(&requests)))));
+    let http = http.new_service(()).await.map_err(|()| io::Error::other("HTTP did not start"))?;
+    let http = Rc::new(http);
+    let config = ServiceConfigBuilder::new().keep_alive(keep_alive).build();
+
+    Ok(Rc::new(move |socket, peer| {
+        let (app, http, config) = (Rc::clone(&app), Rc::clone(&http), config.clone());
+        Box::pin(async move {
+            match first(socket, peer, &config, request_timeout).await {
+                First::Handshake(handshake) => takeover::upgrade(app, handshake).await,
+                First::Other(socket) => {
+                    let served = match poll_fn(|cx| Service::<(Socket, Option<SocketAddr>)>::poll_ready(&*http, cx)).await {
+                        Ok(()) => http.call((socket, peer)).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = served {
+                        tracing::debug!(%error, "an HTTP connection ended");
+                    }
+                }
+                First::Nothing => {}
+            }
+        })
+    }))
+}
+
+/// What a client began with.
+enum First {
+    Handshake(takeover::Handshake),
+    /// Anything else: actix-http reads it from the start.
+    Other(Socket),
+    Nothing,
+}
+
+/// Reads what the client sends first. A handshake needs no more of actix-http than its parser: of its dispatcher, with
+/// buffers and timers, nothing would be left after it.
+async fn first(mut socket: Socket, peer: Option<SocketAddr>, config: &ServiceConfig, limit: Duration) -> First {
+    let mut head = BytesMut::with_capacity(HEAD);
+    let mut codec = Codec::new(config.clone());
+    match tokio::time::timeout(limit, socket.read_buf(&mut head)).await {
+        Ok(Ok(1..)) => {}
+        Ok(_) => return First::Nothing,
+        Err(_) => {
+            takeover::refuse(socket, codec, StatusCode::REQUEST_TIMEOUT).await;
+            return First::Nothing;
+        }
+    }
+    let read = Bytes::copy_from_slice(&head);
+    match codec.decode(&mut head) {
+        Ok(Some(Message::Item(mut request))) if codec.message_type() == MessageType::Stream => {
+            request.head_mut().peer_addr = peer;
+            First::Handshake(takeover::Handshake { request, socket, codec, ahead: head })
+        }
+        _ => First::Other(socket.with_ahead(read)),
+    }
 }

@@ -2,19 +2,13 @@
 
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    time::Duration,
 };
 
-use actix_http::{Request, Response, body::MessageBody, error::DispatchError};
-use actix_server::ServerBuilder;
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service};
-use actix_web::dev::AppConfig;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::{
-    Settings,
-    app::{self, Http},
-};
 use crate::transport::socket::Socket;
 
 /// A listener, and what its sockets are wrapped in.
@@ -27,7 +21,6 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    /// The address of a TCP listener.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -38,75 +31,139 @@ impl Listener {
         }
     }
 
-    /// Has the workers serve what it accepts.
-    pub(super) fn attach<F, I, S, B>(
-        self,
-        builder: ServerBuilder,
-        settings: &Settings,
-        factory: F,
-    ) -> io::Result<ServerBuilder>
-    where
-        F: Fn() -> I + Send + Clone + 'static,
-        I: IntoServiceFactory<S, Request>,
-        S: ServiceFactory<Request, Config = AppConfig> + 'static,
-        S::Error: Into<actix_web::Error> + 'static,
-        S::InitError: fmt::Debug,
-        S::Response: Into<Response<B>> + 'static,
-        <S::Service as Service<Request>>::Future: 'static,
-        S::Service: 'static,
-        B: MessageBody + 'static,
-    {
-        let local = self.address().unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let http = Http {
-            request_timeout: settings.request_timeout,
-            keep_alive: settings.keep_alive,
-            secure: !matches!(self, Self::Tcp(_)) && self.address().is_some(),
-            local,
-        };
-        let name = format!("greenroom-{local}");
+    pub(super) fn is_secure(&self) -> bool {
         match self {
+            #[cfg(feature = "rustls")]
+            Self::Tls(..) => true,
+            _ => false,
+        }
+    }
+
+    /// Sets how many clients may wait to be accepted, and that nobody waits for them.
+    pub(super) fn prepare(&self, backlog: i32) -> io::Result<()> {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            #[cfg(feature = "rustls")]
+            Self::Tls(listener, _) => SockRef::from(listener),
+            #[cfg(unix)]
+            Self::Unix(listener) => SockRef::from(listener),
+        };
+        socket.listen(backlog)?;
+        socket.set_nonblocking(true)
+    }
+
+    /// The same listener, for another worker.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            #[cfg(feature = "rustls")]
+            Self::Tls(listener, acceptor) => Self::Tls(listener.try_clone()?, acceptor.clone()),
+            #[cfg(unix)]
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+
+    /// Opens it on this worker.
+    pub(super) fn open(self) -> io::Result<Live> {
+        Ok(match self {
+            Self::Tcp(listener) => Live::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            #[cfg(feature = "rustls")]
+            Self::Tls(listener, acceptor) => {
+                Live::Tls(tokio::net::TcpListener::from_std(listener)?, acceptor)
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => Live::Unix(tokio::net::UnixListener::from_std(listener)?),
+        })
+    }
+}
+
+/// A listener on a worker.
+pub(super) enum Live {
+    Tcp(tokio::net::TcpListener),
+    #[cfg(feature = "rustls")]
+    Tls(tokio::net::TcpListener, tokio_rustls::TlsAcceptor),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixListener),
+}
+
+impl Live {
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        Ok(match self {
             Self::Tcp(listener) => {
-                listen_backlog(&listener, settings)?;
-                builder.listen(name, listener, move || {
-                    let begin = fn_service(|socket: TcpStream| async {
-                        let peer = begin(&socket);
-                        Ok::<_, DispatchError>((Socket::Tcp(socket), peer))
-                    });
-                    begin.and_then(app::service(&factory, http.clone()))
-                })
+                let (socket, peer) = listener.accept().await?;
+                Accepted::Tcp(socket, peer)
             }
             #[cfg(feature = "rustls")]
             Self::Tls(listener, acceptor) => {
-                listen_backlog(&listener, settings)?;
-                let limit = settings.request_timeout;
-                builder.listen(name, listener, move || {
-                    let acceptor = acceptor.clone();
-                    let begin = fn_service(move |socket: TcpStream| {
-                        let acceptor = acceptor.clone();
-                        async move {
-                            let peer = begin(&socket);
-                            let socket = tokio::time::timeout(limit, acceptor.accept(socket))
-                                .await
-                                .map_err(io::Error::from)
-                                .flatten()
-                                .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
-                                .map_err(DispatchError::Io)?;
-                            Ok((Socket::Tls(Box::new(socket)), peer))
-                        }
-                    });
-                    begin.and_then(app::service(&factory, http.clone()))
-                })
+                let (socket, peer) = listener.accept().await?;
+                Accepted::Tls(socket, peer, acceptor.clone())
             }
             #[cfg(unix)]
-            Self::Unix(listener) => {
-                socket2::SockRef::from(&listener).listen(settings.backlog)?;
-                builder.listen_uds(name, listener, move || {
-                    let begin = fn_service(|socket: tokio::net::UnixStream| async {
-                        Ok::<_, DispatchError>((Socket::Unix(socket), None))
-                    });
-                    begin.and_then(app::service(&factory, http.clone()))
-                })
+            Self::Unix(listener) => Accepted::Unix(listener.accept().await?.0),
+        })
+    }
+}
+
+/// A socket that was accepted.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    #[cfg(feature = "rustls")]
+    Tls(TcpStream, SocketAddr, tokio_rustls::TlsAcceptor),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+/// A socket on its way to another worker.
+pub(super) enum Raw {
+    Tcp(std::net::TcpStream, SocketAddr),
+    #[cfg(feature = "rustls")]
+    Tls(std::net::TcpStream, SocketAddr, tokio_rustls::TlsAcceptor),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    pub(super) fn into_raw(self) -> io::Result<Raw> {
+        Ok(match self {
+            Self::Tcp(socket, peer) => Raw::Tcp(socket.into_std()?, peer),
+            #[cfg(feature = "rustls")]
+            Self::Tls(socket, peer, acceptor) => Raw::Tls(socket.into_std()?, peer, acceptor),
+            #[cfg(unix)]
+            Self::Unix(socket) => Raw::Unix(socket.into_std()?),
+        })
+    }
+
+    pub(super) fn from_raw(raw: Raw) -> io::Result<Self> {
+        Ok(match raw {
+            Raw::Tcp(socket, peer) => Self::Tcp(TcpStream::from_std(socket)?, peer),
+            #[cfg(feature = "rustls")]
+            Raw::Tls(socket, peer, acceptor) => Self::Tls(TcpStream::from_std(socket)?, peer, acceptor),
+            #[cfg(unix)]
+            Raw::Unix(socket) => Self::Unix(tokio::net::UnixStream::from_std(socket)?),
+        })
+    }
+
+    /// What HTTP is spoken on; `None` where TLS was not agreed on in time.
+    #[cfg_attr(not(feature = "rustls"), expect(unused_variables, clippy::unused_async, reason = "for TLS"))]
+    pub(super) async fn begin(self, limit: Duration) -> Option<(Socket, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket, peer) => {
+                set_nodelay(&socket);
+                Some((Socket::Tcp(socket), Some(peer)))
             }
+            #[cfg(feature = "rustls")]
+            Self::Tls(socket, peer, acceptor) => {
+                set_nodelay(&socket);
+                let socket = tokio::time::timeout(limit, acceptor.accept(socket))
+                    .await
+                    .map_err(io::Error::from)
+                    .flatten()
+                    .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
+                    .ok()?;
+                Some((Socket::Tls(Box::new(socket)), Some(peer)))
+            }
+            #[cfg(unix)]
+            Self::Unix(socket) => Some((Socket::Unix(socket), None)),
         }
     }
 }
@@ -164,15 +221,9 @@ pub(super) fn bind_unix(path: &std::path::Path) -> io::Result<std::os::unix::net
 }
 
 /// Sets the backlog of a socket that listens already: the standard library has no way to.
-fn listen_backlog(listener: &TcpListener, settings: &Settings) -> io::Result<()> {
-    socket2::SockRef::from(listener).listen(settings.backlog)
-}
-
-/// Prepares a new TCP socket. Where it has no peer any more, its first read ends it.
-fn begin(socket: &TcpStream) -> Option<SocketAddr> {
-    // Nagle's algorithm would hold small frames back for up to 40 ms.
+/// Nagle's algorithm would hold small frames back for up to 40 ms.
+fn set_nodelay(socket: &TcpStream) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "a socket without TCP_NODELAY");
     }
-    socket.peer_addr().ok()
 }

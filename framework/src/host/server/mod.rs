@@ -2,22 +2,28 @@
 
 mod app;
 mod listener;
+pub(super) mod workers;
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener, ToSocketAddrs},
+    net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
 use actix_http::{Request, Response, body::MessageBody};
-use actix_server::ServerBuilder;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::{App, dev::AppConfig};
+use futures_util::FutureExt as _;
 
-use self::listener::Listener;
+use self::{
+    app::Http,
+    listener::Listener,
+    workers::{Build, Workers},
+};
 use super::{
-    Drain, Mount,
+    Drain, Mount, Running,
     run::{DRAIN_DEADLINE, Serve, run_with},
 };
 use crate::{
@@ -60,8 +66,7 @@ pub struct Server {
 }
 
 /// Adds a listener to the server: what erases the type of the App.
-type Attach =
-    Arc<dyn Fn(Listener, ServerBuilder, &Settings, &Mount) -> io::Result<ServerBuilder> + Send + Sync>;
+type Attach = Arc<dyn Fn(&Listener, &Settings, &Mount) -> Build + Send + Sync>;
 
 /// What all listeners have in common.
 #[derive(Debug, Clone)]
@@ -285,20 +290,18 @@ impl Server {
 }
 
 impl Serve for Server {
-    fn start(self) -> io::Result<actix_server::Server> {
+    fn start(self) -> io::Result<Running> {
         if self.listeners.is_empty() {
             let text = "the server has nothing to listen on: call bind before run";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        // Sockets that were taken over are not counted by actix-server: connections have a limit of their own.
-        let mut builder = actix_server::Server::build().disable_signals().shutdown_timeout(1);
-        if let Some(workers) = self.workers {
-            builder = builder.workers(workers);
+        for listener in &self.listeners {
+            listener.prepare(self.settings.backlog)?;
         }
-        for listener in self.listeners {
-            builder = (self.app)(listener, builder, &self.settings, &self.mount)?;
-        }
-        Ok(builder.run())
+        let cores = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        let workers = self.workers.unwrap_or_else(cores);
+        let build = |listener: &Listener| (self.app)(listener, &self.settings, &self.mount);
+        Ok(Running::own(Workers::start(workers, &self.listeners, self.settings.request_timeout, &build)?))
     }
 }
 
@@ -325,8 +328,14 @@ where
     B: MessageBody + 'static,
 {
     let app = Arc::new(app);
-    Arc::new(move |listener, builder, settings, mount| {
+    Arc::new(move |listener, settings, mount| {
         let (app, mount) = (Arc::clone(&app), mount.clone());
-        listener.attach(builder, settings, move || app(&mount))
+        let http = Http {
+            request_timeout: settings.request_timeout,
+            keep_alive: settings.keep_alive,
+            secure: listener.is_secure(),
+            local: listener.address().unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        };
+        Box::new(move || app::build(move || app(&mount), http).boxed_local())
     })
 }

@@ -1,0 +1,92 @@
+//! A server that runs, whichever host it is.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use actix_web::dev;
+
+use super::server::workers::{Stop, Workers};
+
+/// A server that was started: a future that ends when it does.
+///
+/// Dropped, a [`Server`](crate::Server) stops at once; an `HttpServer` goes on until it is told to stop.
+#[must_use = "a server runs while it is awaited"]
+pub struct Running(Kind);
+
+enum Kind {
+    Actix(dev::Server),
+    Own(Workers),
+}
+
+impl Running {
+    pub(crate) fn own(workers: Workers) -> Self {
+        Self(Kind::Own(workers))
+    }
+
+    /// What stops the server from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> RunningHandle {
+        RunningHandle(match &self.0 {
+            Kind::Actix(server) => HandleKind::Actix(server.handle()),
+            Kind::Own(workers) => HandleKind::Own(workers.stop_handle()),
+        })
+    }
+}
+
+impl From<dev::Server> for Running {
+    fn from(server: dev::Server) -> Self {
+        Self(Kind::Actix(server))
+    }
+}
+
+impl Future for Running {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Kind::Actix(server) => Pin::new(server).poll(cx),
+            Kind::Own(workers) => Pin::new(workers).poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Running")
+    }
+}
+
+/// Stops a [`Running`] server.
+#[derive(Clone)]
+pub struct RunningHandle(HandleKind);
+
+#[derive(Clone)]
+enum HandleKind {
+    Actix(dev::ServerHandle),
+    Own(Stop),
+}
+
+impl RunningHandle {
+    /// Stops taking connections, and ends those that there are: with `graceful`, HTTP requests under way have a second.
+    ///
+    /// The command is given by the call; the future waits until the server has ended. Consumers are dropped without
+    /// their `disconnect`: drain them first, as [`run`](crate::run) does.
+    pub fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
+        let stopping: Pin<Box<dyn Future<Output = ()>>> = match &self.0 {
+            HandleKind::Actix(handle) => Box::pin(handle.stop(graceful)),
+            HandleKind::Own(stop) => Box::pin(stop.stop(graceful)),
+        };
+        stopping
+    }
+}
+
+impl fmt::Debug for RunningHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RunningHandle")
+    }
+}

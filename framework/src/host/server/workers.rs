@@ -1,0 +1,240 @@
+//! The threads of a server: each accepts, serves and ends on its own.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use actix_rt::System;
+use futures_util::{
+    StreamExt as _,
+    future::{LocalBoxFuture, join_all},
+    stream::FuturesUnordered,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::listener::{Accepted, Listener, Live, Raw};
+use crate::transport::socket::Socket;
+
+/// How many sockets of a worker may speak HTTP at once; those that were taken over have a limit of their own.
+const SOCKETS: u32 = 25_600;
+/// How many accepted sockets may wait for a worker; beyond, who accepted one keeps it.
+const HANDED: usize = 1_024;
+/// For how long nothing is accepted after an error such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// How long a request under way may take after a graceful stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// How many threads there may be for blocking work, in all workers together: as in actix-server.
+const BLOCKING_THREADS: usize = 512;
+
+/// Serves the sockets of one listener on one worker.
+pub(super) type Serve = Rc<dyn Fn(Socket, Option<std::net::SocketAddr>) -> LocalBoxFuture<'static, ()>>;
+/// Builds what serves a listener, on the thread of the worker.
+pub(super) type Build = Box<dyn FnOnce() -> LocalBoxFuture<'static, io::Result<Serve>> + Send>;
+
+/// Tells all workers to stop: gracefully, or at once.
+#[derive(Clone)]
+pub(crate) struct Stop(Arc<watch::Sender<Option<bool>>>);
+
+impl Stop {
+    pub(crate) fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
+        // The second word counts where it is the harder one.
+        self.0.send_modify(|stop| *stop = Some(stop.unwrap_or(true) && graceful));
+        let sender = Arc::clone(&self.0);
+        async move { sender.closed().await }
+    }
+}
+
+/// The workers of a server. Dropped, they stop at once.
+pub(crate) struct Workers {
+    stop: Stop,
+    ended: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
+    failed: Option<io::Error>,
+}
+
+impl Workers {
+    /// Starts `count` threads. `build` makes what serves a listener, once for each listener and worker.
+    pub(super) fn start(
+        count: usize,
+        listeners: &[Listener],
+        limit: Duration,
+        build: &dyn Fn(&Listener) -> Build,
+    ) -> io::Result<Self> {
+        let stop = Stop(Arc::new(watch::Sender::new(None)));
+        let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(HANDED)).unzip();
+        let turn = Arc::new(AtomicUsize::new(0));
+        let ended = FuturesUnordered::new();
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let doors = listeners
+                .iter()
+                .map(|listener| Ok((listener.try_clone()?, build(listener))))
+                .collect::<io::Result<Vec<_>>>()?;
+            let share = Share { index, turn: Arc::clone(&turn), workers: senders.clone() };
+            let stopped = stop.0.subscribe();
+            let (done, end) = oneshot::channel();
+            thread::Builder::new().name(format!("greenroom worker {index}")).spawn(move || {
+                let runtime = move || {
+                    tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .max_blocking_threads((BLOCKING_THREADS / count).max(1))
+                        .build()
+                };
+                let result = runtime().and_then(|runtime| {
+                    System::with_tokio_rt(|| runtime).block_on(work(doors, share, inbox, limit, stopped))
+                });
+                // The server may not wait any more.
+                let _ = done.send(result);
+            })?;
+            ended.push(end);
+        }
+        Ok(Self { stop, ended, failed: None })
+    }
+
+    pub(crate) fn stop_handle(&self) -> Stop {
+        self.stop.clone()
+    }
+}
+
+impl Future for Workers {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Poll::Ready(ended) = self.ended.poll_next_unpin(cx) {
+            let error = match ended {
+                None => return Poll::Ready(self.failed.take().map_or(Ok(()), Err)),
+                Some(Ok(Ok(()))) => continue,
+                Some(Ok(Err(error))) => error,
+                Some(Err(_)) => io::Error::other("a worker panicked"),
+            };
+            // The others go on without it only where they could serve at all.
+            tracing::error!(%error, "a worker ended, the server stops");
+            drop(self.stop.stop(false));
+            self.failed.get_or_insert(error);
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        drop(self.stop.stop(false));
+    }
+}
+
+/// Which worker an accepted socket goes to: they take turns, whoever accepted it.
+struct Share {
+    index: usize,
+    turn: Arc<AtomicUsize>,
+    workers: Vec<mpsc::Sender<(usize, Raw)>>,
+}
+
+impl Share {
+    /// The socket, where it stays here.
+    fn keep(&self, door: usize, accepted: Accepted) -> Option<Accepted> {
+        let next = self.turn.fetch_add(1, Relaxed) % self.workers.len();
+        if next == self.index {
+            return Some(accepted);
+        }
+        let Ok(place) = self.workers[next].try_reserve() else { return Some(accepted) };
+        match accepted.into_raw() {
+            Ok(raw) => place.send((door, raw)),
+            Err(error) => tracing::debug!(%error, "an accepted socket was lost"),
+        }
+        None
+    }
+}
+
+/// What one worker does, until it is told to stop.
+async fn work(
+    doors: Vec<(Listener, Build)>,
+    share: Share,
+    mut handed: mpsc::Receiver<(usize, Raw)>,
+    limit: Duration,
+    mut stopped: watch::Receiver<Option<bool>>,
+) -> io::Result<()> {
+    let mut served = Vec::new();
+    let mut open = Vec::new();
+    for (listener, build) in doors {
+        open.push(listener.open()?);
+        served.push(build().await?);
+    }
+    let served: Rc<[Serve]> = served.into();
+    let seats = Arc::new(Semaphore::new(SOCKETS as usize));
+    let begin = |door: usize, accepted: Accepted, seat: OwnedSemaphorePermit| {
+        let serve = Rc::clone(&served[door]);
+        actix_rt::spawn(async move {
+            if let Some((socket, peer)) = accepted.begin(limit).await {
+                serve(socket, peer).await;
+            }
+            drop(seat);
+        });
+    };
+    let accepting = join_all(open.iter().enumerate().map(async |(door, live)| {
+        loop {
+            let seat = seat(&seats).await;
+            if let Some(accepted) = share.keep(door, accept(live).await) {
+                begin(door, accepted, seat);
+            }
+        }
+    }));
+    let taking = async {
+        while let Some((door, raw)) = handed.recv().await {
+            match Accepted::from_raw(raw) {
+                Ok(accepted) => begin(door, accepted, seat(&seats).await),
+                Err(error) => tracing::debug!(%error, "an accepted socket was lost"),
+            }
+        }
+    };
+    let graceful = tokio::select! {
+        // The server is gone where there is nobody to say it.
+        stop = stopped.wait_for(Option::is_some) => stop.is_ok_and(|stop| *stop == Some(true)),
+        _ = accepting => false,
+        () = taking => false,
+    };
+    drop(open);
+    if graceful {
+        let idle = seats.acquire_many(SOCKETS);
+        let at_once = stopped.wait_for(|stop| *stop == Some(false));
+        tokio::select! {
+            _ = tokio::time::timeout(LAST_REQUESTS, idle) => {}
+            _ = at_once => {}
+        }
+    }
+    Ok(())
+}
+
+async fn seat(seats: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match Arc::clone(seats).acquire_owned().await {
+        Ok(seat) => seat,
+        // It is never closed.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The next socket. What fails for one client must not end the listener.
+async fn accept(live: &Live) -> Accepted {
+    loop {
+        match live.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_the_client(&error) => tracing::debug!(%error, "a client left before it was accepted"),
+            Err(error) => {
+                tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections; with too many open files, raise the limit (ulimit -n)");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
