@@ -10,9 +10,9 @@ use actix_web::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Drain, Running, RunningHandle};
 #[cfg(doc)]
 use super::Pace;
+use super::{Drain, Running, RunningHandle};
 
 /// How long the connections have to end before the server stops all the same.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);

@@ -60,7 +60,8 @@ where
         let app = Rc::clone(&upgraded);
         async move {
             let parts = framed.into_parts();
-            let handshake = takeover::Handshake { request, socket: parts.io, codec: parts.codec, ahead: parts.read_buf };
+            let handshake =
+                takeover::Handshake { request, socket: parts.io, codec: parts.codec, ahead: parts.read_buf };
             takeover::upgrade(app, handshake).await;
             Ok::<(), actix_http::Error>(())
         }
@@ -85,10 +86,13 @@ where
             match first(socket, peer, &config, request_timeout).await {
                 First::Handshake(handshake) => takeover::upgrade(app, handshake).await,
                 First::Other(socket) => {
-                    let served = match poll_fn(|cx| Service::<(Socket, Option<SocketAddr>)>::poll_ready(&*http, cx)).await {
-                        Ok(()) => http.call((socket, peer)).await,
-                        Err(error) => Err(error),
-                    };
+                    let served =
+                        match poll_fn(|cx| Service::<(Socket, Option<SocketAddr>)>::poll_ready(&*http, cx))
+                            .await
+                        {
+                            Ok(()) => http.call((socket, peer)).await,
+                            Err(error) => Err(error),
+                        };
                     if let Err(error) = served {
                         tracing::debug!(%error, "an HTTP connection ended");
                     }
@@ -109,7 +113,12 @@ enum First {
 
 /// Reads what the client sends first. A handshake needs no more of actix-http than its parser: of its dispatcher, with
 /// buffers and timers, nothing would be left after it.
-async fn first(mut socket: Socket, peer: Option<SocketAddr>, config: &ServiceConfig, limit: Duration) -> First {
+async fn first(
+    mut socket: Socket,
+    peer: Option<SocketAddr>,
+    config: &ServiceConfig,
+    limit: Duration,
+) -> First {
     let mut head = BytesMut::with_capacity(HEAD);
     let mut codec = Codec::new(config.clone());
     match tokio::time::timeout(limit, socket.read_buf(&mut head)).await {

@@ -266,8 +266,10 @@ impl Server {
         self
     }
 
-    /// How long a client may take to send the head of its first request, and for a TLS handshake. Default 5 s; then it
-    /// is answered 408 and the socket is closed.
+    /// How long a client may take to send the first bytes of its first request, then to complete its head, and before
+    /// both for a TLS handshake. Default 5 s for each; then it is answered 408 and the socket is closed.
+    ///
+    /// The clock behind it moves every half a second: a time below that may end a slow head without an answer.
     pub fn request_timeout(mut self, time: Duration) -> Self {
         self.settings.request_timeout = time;
         self

@@ -225,7 +225,9 @@ async fn accept(live: &Live) -> Accepted {
     loop {
         match live.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) if is_of_the_client(&error) => tracing::debug!(%error, "a client left before it was accepted"),
+            Err(error) if is_of_the_client(&error) => {
+                tracing::debug!(%error, "a client left before it was accepted")
+            }
             Err(error) => {
                 tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections; with too many open files, raise the limit (ulimit -n)");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -50,7 +50,8 @@ impl Request {
         self.without(name).and(name, value)
     }
 
-    pub(super) fn bytes(&self, address: SocketAddr) -> Vec<u8> {
+    /// What goes over the wire.
+    pub fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             text += &format!("Host: {address}\r\n");

@@ -3,6 +3,7 @@
 mod app;
 mod ends;
 mod listeners;
+mod workers;
 
 use std::{future::Future, net::SocketAddr};
 
