@@ -1,4 +1,4 @@
-//! Pages longer than an item's documentation: order, limits, rules, design.
+//! Pages longer than an item's documentation: order, limits, the protocol of the fallback transports, rules, design.
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
@@ -8,6 +8,9 @@ pub mod limits {}
 
 #[doc = include_str!("../docs/order.md")]
 pub mod order {}
+
+#[doc = include_str!("../docs/protocol.md")]
+pub mod protocol {}
 
 #[doc = include_str!("../docs/rules.md")]
 pub mod rules {}

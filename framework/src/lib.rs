@@ -6,7 +6,7 @@
 //!
 //! This page leads through the library in the order in which one needs it. What is promised about delivery stands on
 //! pages of its own: [order](docs::order), [limits](docs::limits), the [rules](docs::rules) of Channels that are kept
-//! and mended, and the [design](docs::design).
+//! and mended, the [protocol](docs::protocol) of clients without a WebSocket, and the [design](docs::design).
 //!
 #![doc = include_str!("../docs/guide.md")]
 //!
@@ -78,6 +78,8 @@ pub use self::{
     routing::{ProtocolTypeRouter, UrlRouter},
     scope::Scope,
     transport::{
+        Transport,
+        fallback::settings::Fallback,
         limits::{Flush, Limits, Overflow},
         websocket::deflate::Deflate,
     },

@@ -40,6 +40,9 @@ counters! {
     encoded,
     /// Messages that expired in a queue before anyone received them.
     expired,
+    /// Connections on a fallback transport that ended with 1006, because no request came for too long
+    /// ([`Fallback::expires`](crate::Fallback::expires)).
+    fallback_expired,
     /// Connections closed with 1008, because a message took too long to arrive
     /// ([`frame_timeout`](crate::Limits::frame_timeout)).
     frame_timeout,
@@ -63,6 +66,8 @@ counters! {
     queue_full,
     /// Events whose `#[relay]` handler panicked or failed.
     relay_failed,
+    /// Batches of a fallback transport that were sent again, because their client had not acknowledged them.
+    resent,
     /// Connections closed with 1013, because their outbox was full.
     too_slow,
     /// Handshakes refused with 429, because their peer has too many connections

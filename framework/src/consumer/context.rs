@@ -19,6 +19,7 @@ use crate::{
     error::{Closed, MisuseError},
     layers::Layers,
     middleware::Rejection,
+    transport::Transport,
 };
 
 /// What a hook can do with its connection.
@@ -242,6 +243,15 @@ impl Context {
     /// [`MisuseError::NoLayer`] where none is configured under it.
     pub fn layer_as(&self, alias: &str) -> Result<&Layer> {
         self.layers.get(alias).ok_or_else(|| MisuseError::NoLayer(alias.to_owned()).into())
+    }
+
+    /// How the client is reached: by a WebSocket, or by the fallback transport of its last request.
+    ///
+    /// A client may change from one of these to another. In `connect` it has asked for nothing yet, and counts as
+    /// [`LongPolling`](Transport::LongPolling).
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.connection.transport()
     }
 
     /// What is known of the connection.

@@ -36,6 +36,27 @@ struct Share {
     asked: AtomicBool,
 }
 
+/// Bytes that are held for a client outside its outbox, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    ledger: Rc<Ledger>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Counts bytes; true where the process now holds too much.
+    pub(crate) fn new(ledger: Rc<Ledger>, bytes: usize) -> (Self, bool) {
+        let over_budget = ledger.add(bytes);
+        (Self { ledger, bytes }, over_budget)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.ledger.take(self.bytes, 1);
+    }
+}
+
 impl Budget {
     pub(crate) const DEFAULT: usize = 256 << 20;
 

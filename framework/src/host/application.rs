@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderValue};
 use tokio::sync::oneshot;
 
 use super::{
-    peers::Peers,
+    peers::{Peers, Place},
     shutdown::{Drain, Live},
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     routing::{Routes, endpoint::Endpoint},
     transport::{
         Input, Wire,
+        fallback::table::Table,
         limits::Limits,
         websocket::{
             Decoder, Role,
@@ -43,6 +44,8 @@ pub(crate) struct Application {
     pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) drain: Drain,
     pub(crate) max_connections: usize,
+    /// The clients without a WebSocket.
+    pub(crate) fallback: Arc<Table>,
 }
 
 impl std::fmt::Debug for Application {
@@ -62,23 +65,8 @@ impl Application {
         offers: &[deflate::Offer],
         input: impl FnOnce(Decoder) -> Box<dyn Input>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
-        if self.drain.connections() >= self.max_connections {
-            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
-            return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
-        }
-        if let Err(rejection) = middleware::admit(&endpoint.middleware, &mut scope).await {
-            return Err(rejection.with_headers_of(&scope));
-        }
-        let place = match &self.peers {
-            // Without an address, as on a Unix socket, there is nothing to count by.
-            Some(peers) => match scope.peer().map(|peer| peers.enter(peer.ip())) {
-                Some(None) => return Err(self.too_many(&scope, peers).with_headers_of(&scope)),
-                Some(place) => place,
-                None => None,
-            },
-            None => None,
-        };
-        let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits));
+        let place = self.admit(endpoint, &mut scope).await?;
+        let limits = self.limits_of(endpoint);
         let agreed = limits.deflate.as_ref().and_then(|wanted| deflate::settle(offers, wanted));
         let incoming = agreed.map(|agreed| agreed.incoming(limits.message_size));
         let input = input(Decoder::new(Role::Server, limits.message_size).with_deflate(incoming));
@@ -92,16 +80,72 @@ impl Application {
             wire: Wire::WebSocket(agreed.and_then(|agreed| agreed.outgoing())),
             packer: agreed.and_then(|agreed| agreed.packer()),
         };
+        let (connection, mut accepted) = self.start(endpoint, start, place).await?;
+        if let Some(value) = agreed.and_then(|agreed| HeaderValue::try_from(agreed.header()).ok()) {
+            accepted.headers.push((header::SEC_WEBSOCKET_EXTENSIONS, value));
+        }
+        Ok((connection, accepted))
+    }
+
+    /// As [`open`](Self::open), for a client without a WebSocket, whose connection lives for `expires` without a request.
+    pub(crate) async fn open_fallback(
+        &self,
+        endpoint: &Endpoint,
+        mut scope: Scope,
+        expires: Duration,
+        input: Box<dyn Input>,
+    ) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        let place = self.admit(endpoint, &mut scope).await?;
+        let start = Start {
+            scope: Box::new(scope),
+            layers: self.layers.clone(),
+            limits: Arc::new(self.limits_of(endpoint).for_fallback(expires)),
+            budget: Arc::clone(&self.budget),
+            drain: self.drain.clone(),
+            input,
+            wire: Wire::Fallback,
+            packer: None,
+        };
+        self.start(endpoint, start, place).await
+    }
+
+    pub(crate) fn limits_of(&self, endpoint: &Endpoint) -> Arc<Limits> {
+        endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits))
+    }
+
+    /// Lets a handshake in, or not: the limits of the mount, and the route's middleware.
+    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope) -> Result<Option<Place>, Rejection> {
+        if self.drain.connections() >= self.max_connections {
+            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
+            return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
+        }
+        if let Err(rejection) = middleware::admit(&endpoint.middleware, scope).await {
+            return Err(rejection.with_headers_of(scope));
+        }
+        match &self.peers {
+            // Without an address, as on a Unix socket, there is nothing to count by.
+            Some(peers) => match scope.peer().map(|peer| peers.enter(peer.ip())) {
+                Some(None) => Err(self.too_many(scope, peers).with_headers_of(scope)),
+                Some(place) => Ok(place),
+                None => Ok(None),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// Starts the consumer, and waits for its answer.
+    async fn start(
+        &self,
+        endpoint: &Endpoint,
+        start: Start,
+        place: Option<Place>,
+    ) -> Result<(Rc<Connection>, Accepted), Rejection> {
         match endpoint.starter.start(start) {
             Ok(Some(starting)) => {
                 if let (Some(connection), Some(place)) = (&starting.connection, place) {
                     connection.keep_place(place);
                 }
-                let (connection, mut accepted) = starting.answer().await?;
-                if let Some(value) = agreed.and_then(|agreed| HeaderValue::try_from(agreed.header()).ok()) {
-                    accepted.headers.push((header::SEC_WEBSOCKET_EXTENSIONS, value));
-                }
-                Ok((connection, accepted))
+                starting.answer().await
             }
             Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
             Err(error) => Err(Rejection::from(error)),

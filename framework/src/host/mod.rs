@@ -1,6 +1,7 @@
 //! Hosts: what takes connections from the network, and how they end with the process.
 
 pub(crate) mod application;
+mod fallback;
 mod mount;
 mod pace;
 pub(crate) mod peers;

@@ -18,15 +18,16 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::{Drain, application::Application, peers::Peers, takeover};
+use super::{Drain, application::Application, fallback, peers::Peers, takeover};
 use crate::{
-    Layer, Limits, MemoryLayer, Scope,
+    Fallback, Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
     groups::budget::Budget,
     layers::Layers,
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     transport::{
         Input,
+        fallback::table::Table,
         websocket::{
             handshake,
             reader::{Reader, SocketReader},
@@ -56,8 +57,9 @@ use crate::{
 /// }
 /// ```
 ///
-/// Every request that asks for `Upgrade: websocket` is routed by the mount's own router, and answered 404 where that
-/// has no route; all others go to the routes of the App. Configure it before routes of the App on the same paths.
+/// Every request that asks for `Upgrade: websocket`, or has the query parameter `greenroom` of the
+/// [fallback transports](Fallback), is routed by the mount's own router, and answered 404 where that has no route; all
+/// others go to the routes of the App. Configure it before routes of the App on the same paths.
 #[derive(Clone)]
 pub struct Mount {
     routes: Routes,
@@ -68,6 +70,7 @@ pub struct Mount {
     peers: Option<Arc<Peers>>,
     drain: Drain,
     max_connections: usize,
+    fallback: Arc<Table>,
 }
 
 /// How many connections there may be at once, unless it is said.
@@ -91,6 +94,7 @@ impl Mount {
             peers: None,
             drain: Drain::process(),
             max_connections: MAX_CONNECTIONS,
+            fallback: Table::new(Fallback::new()),
         })
     }
 
@@ -147,6 +151,13 @@ impl Mount {
         self
     }
 
+    /// How clients without a WebSocket are served. Default: as [`Fallback::new`] says; [`Fallback::off`] for not at all.
+    #[must_use]
+    pub fn fallback(mut self, settings: Fallback) -> Self {
+        self.fallback = Table::new(settings);
+        self
+    }
+
     /// The drain that ends these connections. Default: [`Drain::process`], which [`run`](crate::run) uses.
     #[must_use]
     pub fn drain(mut self, drain: Drain) -> Self {
@@ -169,6 +180,18 @@ impl Mount {
         let application = Arc::new(self.application());
         let http = self.http.clone();
         move |config: &mut ServiceConfig| {
+            if application.fallback.settings.on {
+                let application = Arc::clone(&application);
+                let serve = move |request: HttpRequest, payload: web::Payload| {
+                    let application = Arc::clone(&application);
+                    async move { fallback::serve(&application, request, payload).await }
+                };
+                config.service(
+                    web::scope("")
+                        .guard(guard::fn_guard(fallback::is_asked_for))
+                        .default_service(web::to(serve)),
+                );
+            }
             let upgrade = move |request: HttpRequest, payload: web::Payload| {
                 let application = Arc::clone(&application);
                 async move { upgrade(&application, request, payload).await }
@@ -192,6 +215,7 @@ impl Mount {
             peers: self.peers.clone(),
             drain: self.drain.clone(),
             max_connections: self.max_connections,
+            fallback: Arc::clone(&self.fallback),
         }
     }
 

@@ -84,6 +84,16 @@ impl Scope {
         self.header("origin")
     }
 
+    /// Has the client offer these subprotocols, which its request names elsewhere. They must be tokens.
+    pub(crate) fn set_subprotocols(&mut self, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let mut block = self.texts.get(HEADERS).to_vec();
+        HeaderBlock::push(&mut block, "sec-websocket-protocol", names.join(", ").as_bytes());
+        self.texts = self.texts.replaced(HEADERS, &block);
+    }
+
     /// The subprotocols that the client offers, in its order of preference.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         self.header_lines("sec-websocket-protocol")

@@ -167,6 +167,10 @@ impl Scope {
         self.scheme = scheme;
     }
 
+    pub(crate) fn set_query(&mut self, query: &str) {
+        self.texts = self.texts.replaced(QUERY, query.as_bytes());
+    }
+
     pub(crate) fn set_host(&mut self, host: &str) {
         self.texts = self.texts.replaced(HOST, host.as_bytes());
     }

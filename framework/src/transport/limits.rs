@@ -83,6 +83,11 @@ impl Ticks {
         Self(u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, u32::MAX / 2))
     }
 
+    /// How long they are.
+    pub(crate) fn time(self) -> Duration {
+        Self::LENGTH * self.0
+    }
+
     /// The first tick by which the whole time has passed since some moment of the tick `since`.
     pub(crate) fn after(self, since: u32) -> u32 {
         since.saturating_add(self.0).saturating_add(1)
@@ -134,6 +139,16 @@ impl Limits {
     /// The defaults.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for a client without a socket, whose connection lives for `expires` without a request: it is neither
+    /// pinged nor hurried while that time runs.
+    pub(crate) fn for_fallback(&self, expires: Duration) -> Self {
+        Self {
+            ping_interval: None,
+            write_timeout: self.write_timeout.map(|time| Ticks(time.0.max(Ticks::of(expires).0 + 4))),
+            ..self.clone()
+        }
     }
 
     /// The largest message, in bytes, whole or in fragments. Default 1 MiB.

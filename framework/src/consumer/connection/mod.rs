@@ -36,7 +36,7 @@ use crate::{
     layers::LayerError,
     metrics::Counters,
     middleware::Rejection,
-    transport::{limits::Limits, rate::Bucket, websocket::deflate::Packer},
+    transport::{Transport, Wire, limits::Limits, rate::Bucket, websocket::deflate::Packer},
 };
 
 /// Where a connection stands.
@@ -79,6 +79,10 @@ struct Rare {
     place: OnceCell<Place>,
     /// What the client may still send.
     bucket: OnceCell<Bucket>,
+    /// By which fallback transport the client asked last.
+    transport: Cell<Option<Transport>>,
+    /// How many bytes wait for a client's acknowledgement, outside the outbox.
+    kept: Cell<usize>,
 }
 
 /// One connection. Borrows of its cells last for one statement; no user code runs under them.
@@ -198,11 +202,33 @@ impl Connection {
         let _ = self.rare().place.set(place);
     }
 
+    /// How the client is reached.
+    pub(crate) fn transport(&self) -> Transport {
+        match self.class.wire() {
+            Wire::WebSocket(_) => Transport::WebSocket,
+            // Until it has asked for anything, as in `connect`, it is what most will do.
+            Wire::Fallback => self.rare().transport.get().unwrap_or(Transport::LongPolling),
+        }
+    }
+
+    /// Notes by which fallback transport the client asks.
+    pub(crate) fn note_transport(&self, transport: Transport) {
+        self.rare().transport.set(Some(transport));
+    }
+
+    /// Notes how much waits for the client's acknowledgement.
+    pub(crate) fn note_kept(&self, bytes: usize, over_budget: bool) {
+        self.rare().kept.set(bytes);
+        if over_budget {
+            self.relieve();
+        }
+    }
+
     fn rare(&self) -> &Rare {
         self.rare.get_or_init(Box::default)
     }
 
-    fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.hub.directory().counters
     }
 
@@ -298,14 +324,21 @@ impl Connection {
     /// Has the process make room, which may cost this connection.
     #[cold]
     fn relieve(&self) {
-        let ledger = Rc::clone(self.outbox.borrow().ledger());
-        self.hub.relieve(&ledger);
+        self.hub.relieve(&self.ledger());
     }
 
     /// How many bytes wait, where they count in `ledger`.
     pub(crate) fn held_of(&self, ledger: &Ledger) -> usize {
         let outbox = self.outbox.borrow();
-        if std::ptr::eq(&raw const **outbox.ledger(), ledger) { outbox.bytes() } else { 0 }
+        if !std::ptr::eq(&raw const **outbox.ledger(), ledger) {
+            return 0;
+        }
+        outbox.bytes() + self.rare.get().map_or(0, |rare| rare.kept.get())
+    }
+
+    /// Where its bytes count.
+    pub(crate) fn ledger(&self) -> Rc<Ledger> {
+        Rc::clone(self.outbox.borrow().ledger())
     }
 
     // --- what comes in from groups ---

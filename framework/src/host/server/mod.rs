@@ -27,7 +27,7 @@ use super::{
     run::{DRAIN_DEADLINE, Serve, run_with},
 };
 use crate::{
-    Layer, Limits,
+    Fallback, Layer, Limits,
     routing::{ProtocolTypeRouter, RouteErrors},
 };
 
@@ -123,6 +123,12 @@ impl Server {
     /// As [`Mount::connections_per_peer`].
     pub fn connections_per_peer(mut self, count: impl Into<Option<usize>>) -> Self {
         self.mount = self.mount.connections_per_peer(count);
+        self
+    }
+
+    /// As [`Mount::fallback`].
+    pub fn fallback(mut self, settings: Fallback) -> Self {
+        self.mount = self.mount.fallback(settings);
         self
     }
 

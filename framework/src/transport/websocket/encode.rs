@@ -62,12 +62,16 @@ pub(crate) fn close_payload(code: CloseCode, reason: &str) -> Vec<u8> {
     if !code.can_be_sent() {
         return Vec::new();
     }
+    [&code.0.to_be_bytes(), cut_reason(reason).as_bytes()].concat()
+}
+
+/// As much of a reason as a close frame has room for: 123 bytes, cut at the end of a character.
+pub(crate) fn cut_reason(reason: &str) -> &str {
     let mut end = reason.len().min(MAX_CONTROL - 2);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
-    let reason = &reason[..end];
-    [&code.0.to_be_bytes(), reason.as_bytes()].concat()
+    &reason[..end]
 }
 
 fn unmasked(opcode: Opcode, payload: &[u8]) -> Bytes {

@@ -1,0 +1,381 @@
+//! The requests of clients without a WebSocket: what they ask for, whether they may, and the answer.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    guard::GuardContext,
+    http::{
+        Method,
+        header::{self, HeaderValue},
+    },
+    web,
+};
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::application::Application;
+use crate::{
+    Fallback, Scope,
+    close::CloseCode,
+    transport::fallback::{
+        body::{self, BodyError, SMALL_BODY},
+        bound::Bound,
+        events::EventsBody,
+        intake::{Intake, Reader},
+        refusal::Refusal,
+        session::{Answer, Command, MOST_COMMANDS, Session, WINDOW},
+        table::{Bringing, Door, Id},
+    },
+};
+
+/// The query parameter that says what is asked for.
+const PARAMETER: &str = "greenroom";
+/// The header that no page of another site can send.
+const OWN_HEADER: &str = "greenroom-client";
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long messages wait for room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(20);
+/// When a client that found no room may ask again.
+const ROOM_RETRY: Duration = Duration::from_secs(1);
+/// When a client that found the server full may ask again.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+/// How long a browser may keep the answer to a preflight, in seconds: the longest that browsers take.
+const PREFLIGHT_AGE: &str = "7200";
+
+/// Whether a request is one of the protocol.
+pub(super) fn is_asked_for(ctx: &GuardContext<'_>) -> bool {
+    ctx.head().uri.query().is_some_and(|query| pairs(query).any(|(name, _)| name == PARAMETER))
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Answers one request.
+pub(super) async fn serve(
+    application: &Application,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let allowed = allowed_origin(&request, &application.fallback.settings);
+    let answer = if *request.method() == Method::OPTIONS {
+        preflight(&request, &application.fallback.settings, allowed.is_some())
+    } else {
+        answer(application, request, payload).await
+    };
+    let mut response = answer.unwrap_or_else(HttpResponse::from);
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !application.fallback.settings.origins.is_empty() {
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+    if let Some(origin) = allowed {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    }
+    response
+}
+
+/// The request's origin, where pages of it may ask (CORS).
+fn allowed_origin(request: &HttpRequest, settings: &Fallback) -> Option<HeaderValue> {
+    let origin = request.headers().get(header::ORIGIN)?;
+    settings.origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
+
+/// Answers a browser that asks whether a page of another origin may ask.
+fn preflight(request: &HttpRequest, settings: &Fallback, allowed: bool) -> Result<HttpResponse, Refusal> {
+    if settings.origins.is_empty() || !request.headers().contains_key(header::ORIGIN) {
+        return Err(Refusal::method("GET, POST"));
+    }
+    if !allowed {
+        return Err(Refusal::origin());
+    }
+    Ok(HttpResponse::NoContent()
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"))
+        .insert_header((
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, content-type, greenroom-client, last-event-id",
+        ))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE))
+        .finish())
+}
+
+async fn answer(
+    application: &Application,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let asked = pairs(&query).find(|(name, _)| *name == PARAMETER).map_or("", |(_, value)| value);
+    let needed = match asked {
+        "poll" | "events" => Method::GET,
+        "open" | "send" | "ack" | "close" => Method::POST,
+        _ => {
+            let known = "the parameter greenroom is one of open, poll, events, send, ack, close";
+            return Err(Refusal::bad_request(known));
+        }
+    };
+    if *request.method() != needed {
+        return Err(Refusal::method(if needed == Method::GET { "GET" } else { "POST" }));
+    }
+    // A form of another site's page can send neither; an origin that it does send is compared below.
+    let headers = request.headers();
+    if needed == Method::POST && !headers.contains_key(OWN_HEADER) && !headers.contains_key(header::ORIGIN) {
+        return Err(Refusal::forged());
+    }
+    if asked == "open" {
+        return open(application, request, &query, payload).await;
+    }
+    let door = find(application, &request, &query)?;
+    match asked {
+        "poll" => poll(&door, &application.fallback.settings, &query).await,
+        "events" => events(&door, &request, &query).await,
+        "send" => send(&door, &request, &query, payload).await,
+        "ack" => acknowledge(&door, &query).await,
+        _ => close(&door, payload).await,
+    }
+}
+
+/// A number in the query.
+fn number(query: &str, name: &'static str) -> Result<Option<u64>, Refusal> {
+    match pairs(query).find(|(known, _)| *known == name) {
+        None => Ok(None),
+        Some((_, value)) => match value.parse() {
+            Ok(number) if value.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(number)),
+            _ => Err(Refusal::bad_request(format!("{name} is not a number"))),
+        },
+    }
+}
+
+fn ack(query: &str) -> Result<u64, Refusal> {
+    Ok(number(query, "ack")?.unwrap_or(0))
+}
+
+/// The session that a request names, where it is its client's.
+fn find(application: &Application, request: &HttpRequest, query: &str) -> Result<Arc<Door>, Refusal> {
+    let table = &application.fallback;
+    let Some((_, id)) = pairs(query).find(|(name, _)| *name == "id") else {
+        return Err(Refusal::bad_request("the parameter id is missing"));
+    };
+    let door = match Id::parse(id) {
+        Id::Ours(id) => table.find(id).ok_or_else(Refusal::unknown)?,
+        Id::Others => return Err(Refusal::other_server()),
+        Id::Malformed => return Err(Refusal::unknown()),
+    };
+    if !door.bound.admits(request, &table.settings) {
+        tracing::info!(path = request.path(), "a request for a connection of another origin, user or path");
+        return Err(Refusal::foreign());
+    }
+    Ok(door)
+}
+
+/// Hands a command to its session, without waiting for the answer.
+fn tell(door: &Door, command: Command) -> Result<(), Refusal> {
+    door.commands.try_send(Box::new(command)).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => Refusal::too_many(),
+        mpsc::error::TrySendError::Closed(_) => Refusal::unknown(),
+    })
+}
+
+/// The answer to a command, as that of the request.
+fn respond(answer: Option<Answer>) -> Result<HttpResponse, Refusal> {
+    match answer {
+        Some(Answer::Batch(json)) => Ok(HttpResponse::Ok().content_type("application/json").body(json)),
+        Some(Answer::Nothing | Answer::Done) => Ok(HttpResponse::NoContent().finish()),
+        Some(Answer::Superseded) => Err(Refusal::superseded()),
+        Some(Answer::Bad(message)) => Err(Refusal::bad_request(message)),
+        None => Err(Refusal::unknown()),
+    }
+}
+
+/// Reads a body up to a size; `None` where it is larger.
+async fn read(mut payload: web::Payload, most: usize) -> Result<Option<BytesMut>, Refusal> {
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| Refusal::bad_request("the body broke off"))?;
+            if body.len() + chunk.len() > most {
+                return Ok(None);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Some(body))
+    };
+    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| Err(Refusal::slow()))
+}
+
+fn shape(error: BodyError) -> Refusal {
+    match error {
+        BodyError::Shape(text) => Refusal::bad_request(text),
+        BodyError::TooLarge => Refusal::too_large(SMALL_BODY),
+    }
+}
+
+async fn open(
+    application: &Application,
+    request: HttpRequest,
+    query: &str,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    let table = &application.fallback;
+    let mut scope = Scope::from_request(&request);
+    let own: Vec<_> = query.split('&').filter(|pair| pair.split('=').next() != Some(PARAMETER)).collect();
+    scope.set_query(&own.join("&"));
+    let Some(endpoint) = application.routes.route(&mut scope) else {
+        tracing::info!(path = request.path(), "no route for a fallback transport");
+        return Err(Refusal::no_route());
+    };
+    let bound = Bound::of(&request, &table.settings);
+    drop(request);
+    let body = read(payload, SMALL_BODY).await?.ok_or_else(|| Refusal::too_large(SMALL_BODY))?;
+    scope.set_subprotocols(&body::protocols(&body).map_err(shape)?);
+    // Those that have ended and wait to be told of it count too.
+    if table.len() >= application.max_connections {
+        return Err(Refusal::busy("the server is full, try again later", FULL_RETRY));
+    }
+    let message_size = application.limits_of(&endpoint).message_size;
+    let intake = Rc::new(Intake::default());
+    let input = Box::new(Reader::new(&intake));
+    let opened = application.open_fallback(&endpoint, scope, table.settings.expires, input).await;
+    let (connection, accepted) = match opened {
+        Ok(opened) => opened,
+        Err(rejection) => return Ok(rejection.into()),
+    };
+    let (commands, receiver) = mpsc::channel(MOST_COMMANDS);
+    let Some(listed) = table.enter(Door::new(commands, bound, message_size)) else {
+        tracing::error!("the system has no random bits for an id");
+        connection.gone();
+        return Err(Refusal::busy("the server cannot make an id", FULL_RETRY));
+    };
+    let answer = serde_json::json!({
+        "id": listed.id(),
+        "protocol": accepted.subprotocol,
+        "wait": table.settings.wait.as_secs(),
+        "expires": table.settings.expires.as_secs_f64(),
+        "limit": message_size,
+    });
+    Session::start(listed, receiver, intake, connection);
+    let mut response = HttpResponse::Ok();
+    for header in accepted.headers {
+        response.append_header(header);
+    }
+    Ok(response.json(answer))
+}
+
+async fn poll(door: &Door, settings: &Fallback, query: &str) -> Result<HttpResponse, Refusal> {
+    let most = settings.wait;
+    let wait = number(query, "wait")?.map_or(most, |seconds| Duration::from_secs(seconds).min(most));
+    let (reply, answer) = oneshot::channel();
+    tell(door, Command::Poll { ack: ack(query)?, hold: !wait.is_zero(), reply })?;
+    if wait.is_zero() {
+        return respond(answer.await.ok());
+    }
+    match timeout(wait, answer).await {
+        Ok(answer) => respond(answer.ok()),
+        // A batch that was made in this moment is sent again.
+        Err(_) => respond(Some(Answer::Nothing)),
+    }
+}
+
+async fn events(door: &Door, request: &HttpRequest, query: &str) -> Result<HttpResponse, Refusal> {
+    let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+    let ack = ack(query)?.max(last.and_then(|last| last.parse().ok()).unwrap_or(0));
+    let (reply, answer) = oneshot::channel();
+    // As much as a client may be behind; a stream that cannot take more has ended.
+    let (out, batches) = mpsc::channel(WINDOW);
+    let (life, alive) = oneshot::channel();
+    tell(door, Command::Events { ack, out, life, reply })?;
+    match answer.await {
+        Ok(Answer::Done) => Ok(HttpResponse::Ok()
+            .content_type("text/event-stream")
+            .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
+            // nginx would keep it back.
+            .insert_header(("x-accel-buffering", "no"))
+            .body(EventsBody::new(batches, alive))),
+        answer => respond(answer.ok()),
+    }
+}
+
+/// A place for a body among those of its session.
+fn bring(door: &Arc<Door>) -> Result<Bringing, Refusal> {
+    door.bring().ok_or_else(Refusal::too_many)
+}
+
+async fn send(
+    door: &Arc<Door>,
+    request: &HttpRequest,
+    query: &str,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    let is_json = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(Refusal::media_type());
+    }
+    let ack = ack(query)?;
+    let Some(seq) = number(query, "seq")? else {
+        return Err(Refusal::bad_request("the parameter seq is missing"));
+    };
+    let _bringing = bring(door)?;
+    let size = door.message_size;
+    let messages = match read(payload, body::largest(size)).await? {
+        Some(body) => body::messages(&body, size),
+        None => Err(BodyError::TooLarge),
+    };
+    let messages = match messages {
+        Ok(messages) => messages,
+        Err(BodyError::Shape(text)) => {
+            tell(
+                door,
+                Command::Fail { code: CloseCode::INVALID_DATA, reason: "not the protocol's JSON".into() },
+            )?;
+            return Err(Refusal::bad_request(text));
+        }
+        Err(BodyError::TooLarge) => {
+            tell(
+                door,
+                Command::Fail { code: CloseCode::TOO_BIG, reason: "the message is too large".into() },
+            )?;
+            return Err(Refusal::too_large(size));
+        }
+    };
+    let (reply, answer) = oneshot::channel();
+    tell(door, Command::Send { seq, ack, messages, reply })?;
+    match timeout(ROOM_TIMEOUT, answer).await {
+        Ok(answer) => respond(answer.ok()),
+        // Dropped with its answer's place: the session takes none of it in.
+        Err(_) => Err(Refusal::busy("the consumer takes no more now", ROOM_RETRY)),
+    }
+}
+
+async fn acknowledge(door: &Door, query: &str) -> Result<HttpResponse, Refusal> {
+    let Some(ack) = number(query, "ack")? else {
+        return Err(Refusal::bad_request("the parameter ack is missing"));
+    };
+    let (reply, answer) = oneshot::channel();
+    tell(door, Command::Ack { ack, reply })?;
+    respond(answer.await.ok())
+}
+
+async fn close(door: &Arc<Door>, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+    let _bringing = bring(door)?;
+    let body = read(payload, SMALL_BODY).await?.ok_or_else(|| Refusal::too_large(SMALL_BODY))?;
+    let (code, reason) = body::close(&body).map_err(shape)?;
+    let (reply, answer) = oneshot::channel();
+    tell(door, Command::Close { code, reason, reply })?;
+    respond(answer.await.ok())
+}

@@ -1,0 +1,112 @@
+//! What goes out: each frame is a JSON fragment that a group's members share, and a batch is those that are due.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+
+use crate::{Frame, Message, close::CloseCode, transport::websocket::encode::cut_reason};
+
+/// With this a close begins. No message's fragment does.
+const CLOSE: u8 = b',';
+
+/// A message as it stands in a batch: `"text"` or `{"binary":"…"}`.
+pub(crate) fn encode(frame: &Frame) -> Bytes {
+    match frame.message() {
+        // A text can always be written.
+        Message::Text(text) => serde_json::to_vec(&**text).unwrap_or_default().into(),
+        Message::Binary(bytes) => {
+            let (head, tail) = ("{\"binary\":\"", "\"}");
+            let length = bytes.len().div_ceil(3) * 4;
+            let mut out = String::with_capacity(head.len() + length + tail.len());
+            out.push_str(head);
+            STANDARD.encode_string(bytes, &mut out);
+            out.push_str(tail);
+            out.into()
+        }
+    }
+}
+
+/// The end of the last batch: its close, other than on a WebSocket also of a code that no frame carries.
+pub(crate) fn encode_close(code: CloseCode, reason: &str) -> Bytes {
+    let reason = serde_json::to_string(cut_reason(reason)).unwrap_or_default();
+    format!(",\"close\":{{\"code\":{},\"reason\":{reason}}}", code.0).into()
+}
+
+/// One batch, from its first frame to its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    frames: Vec<Bytes>,
+    length: usize,
+}
+
+impl Builder {
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.length += frame.len() + 1;
+        self.frames.push(frame);
+    }
+
+    /// The batch, and whether it is the last; `None` where nothing is in it.
+    pub(crate) fn finish(self, number: u64) -> Option<(Bytes, bool)> {
+        if self.frames.is_empty() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(self.length + 64);
+        out.extend_from_slice(format!("{{\"batch\":{number},\"messages\":[").as_bytes());
+        let mut close = None;
+        for (at, frame) in self.frames.iter().enumerate() {
+            if frame.first() == Some(&CLOSE) {
+                close = Some(frame);
+                break;
+            }
+            if at > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(frame);
+        }
+        out.push(b']');
+        if let Some(close) = close {
+            out.extend_from_slice(close);
+        }
+        out.push(b'}');
+        Some((out.into(), close.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(frames: &[Bytes]) -> Option<(String, bool)> {
+        let mut builder = Builder::default();
+        frames.iter().for_each(|frame| builder.push(frame.clone()));
+        let (json, last) = builder.finish(7)?;
+        Some((String::from_utf8(json.to_vec()).unwrap(), last))
+    }
+
+    #[test]
+    fn a_batch_has_texts_bytes_and_at_last_the_close() {
+        let text = encode(&Frame::text("a \"b\"\n\u{1f600}"));
+        let bytes = encode(&Frame::binary(vec![0xff, 0, 1, 2]));
+        let close = encode_close(CloseCode(4001), "b\"ye");
+        let (json, last) = batch(&[text.clone(), bytes]).unwrap();
+        assert_eq!(json, r#"{"batch":7,"messages":["a \"b\"\n😀",{"binary":"/wABAg=="}]}"#);
+        assert!(!last);
+        let (json, last) = batch(&[text, close.clone()]).unwrap();
+        assert!(json.ends_with(r#"😀"],"close":{"code":4001,"reason":"b\"ye"}}"#), "{json}");
+        assert!(last);
+        assert_eq!(
+            batch(&[close]).unwrap().0,
+            r#"{"batch":7,"messages":[],"close":{"code":4001,"reason":"b\"ye"}}"#
+        );
+        assert_eq!(batch(&[]), None);
+    }
+
+    #[test]
+    fn no_fragment_has_a_line_end_or_looks_like_a_close() {
+        for frame in [Frame::text("\r\n,"), Frame::text(""), Frame::binary(vec![]), Frame::text(",\"close\"")]
+        {
+            let fragment = encode(&frame);
+            assert!(!fragment.contains(&b'\n') && !fragment.contains(&b'\r'));
+            assert_ne!(fragment[0], CLOSE);
+        }
+    }
+}

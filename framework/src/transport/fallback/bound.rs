@@ -1,0 +1,132 @@
+//! To whom a connection belongs: each of its requests must come from there.
+
+use std::{
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::LazyLock,
+};
+
+use actix_web::{
+    HttpRequest,
+    http::{Method, header},
+};
+
+use super::settings::Fallback;
+
+/// The origin, the user and the path of an `open`, as hashes under a secret of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bound {
+    origin: Option<u64>,
+    user: u64,
+    path: u64,
+}
+
+impl Bound {
+    pub(crate) fn of(request: &HttpRequest, settings: &Fallback) -> Self {
+        Self {
+            origin: origin_of(request),
+            user: user_of(request, settings),
+            path: hash(request.uri().path()),
+        }
+    }
+
+    /// Whether a request comes from where this was opened.
+    pub(crate) fn admits(&self, request: &HttpRequest, settings: &Fallback) -> bool {
+        let asks = Self::of(request, settings);
+        let origin_fits = match (asks.origin, self.origin) {
+            // Browsers send none with the GET of a page's own origin.
+            (None, Some(_)) => *request.method() == Method::GET && is_of_same_origin(request),
+            (asks, own) => asks == own,
+        };
+        origin_fits && asks.user == self.user && asks.path == self.path
+    }
+}
+
+fn is_of_same_origin(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get("sec-fetch-site")
+        .is_none_or(|site| matches!(site.as_bytes(), b"same-origin" | b"none"))
+}
+
+fn origin_of(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(header::ORIGIN).map(|origin| hash(origin.as_bytes()))
+}
+
+fn user_of(request: &HttpRequest, settings: &Fallback) -> u64 {
+    if let Some(user) = &settings.user {
+        return hash(user(request));
+    }
+    let mut hasher = secret().build_hasher();
+    for value in request.headers().get_all(header::AUTHORIZATION) {
+        value.as_bytes().hash(&mut hasher);
+    }
+    for line in request.headers().get_all(header::COOKIE) {
+        for cookie in line.as_bytes().split(|byte| *byte == b';') {
+            let cookie = cookie.trim_ascii();
+            let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default();
+            if settings.user_cookies.iter().any(|known| known.as_bytes() == name) {
+                cookie.hash(&mut hasher);
+            }
+        }
+    }
+    hasher.finish()
+}
+
+fn hash(value: impl Hash) -> u64 {
+    secret().hash_one(value)
+}
+
+fn secret() -> &'static RandomState {
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    &SECRET
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn request(method: Method, headers: &[(&'static str, &'static str)]) -> HttpRequest {
+        let mut request = TestRequest::with_uri("/room/?greenroom=poll").method(method);
+        for header in headers {
+            request = request.append_header(*header);
+        }
+        request.to_http_request()
+    }
+
+    #[test]
+    fn a_request_must_come_from_the_origin_of_the_open() {
+        let settings = Fallback::new();
+        let own = [("origin", "http://a")];
+        let bound = Bound::of(&request(Method::POST, &own), &settings);
+        let fits = |method, headers: &[_]| bound.admits(&request(method, headers), &settings);
+        assert!(fits(Method::POST, &own) && fits(Method::GET, &own) && fits(Method::GET, &[]));
+        assert!(fits(Method::GET, &[("sec-fetch-site", "same-origin")]));
+        assert!(!fits(Method::GET, &[("sec-fetch-site", "cross-site")]));
+        assert!(!fits(Method::GET, &[("sec-fetch-site", "same-site")]));
+        assert!(!fits(Method::POST, &[]), "browsers send one with every POST");
+        assert!(!fits(Method::GET, &[("origin", "http://b")]));
+        let without = Bound::of(&request(Method::POST, &[]), &settings);
+        assert!(without.admits(&request(Method::POST, &[]), &settings));
+        assert!(!without.admits(&request(Method::GET, &own), &settings));
+    }
+
+    #[test]
+    fn a_request_must_come_from_the_user_of_the_open() {
+        let settings = Fallback::new();
+        let bound = Bound::of(&request(Method::GET, &[("cookie", "x=1; sessionid=s")]), &settings);
+        let fits = |headers: &[_]| bound.admits(&request(Method::GET, headers), &settings);
+        assert!(fits(&[("cookie", "sessionid=s; x=2")]));
+        assert!(!fits(&[("cookie", "sessionid=t")]));
+        assert!(!fits(&[]));
+        assert!(!fits(&[("cookie", "sessionid=s"), ("authorization", "Bearer t")]));
+        assert!(!fits(&[("cookie", "sessionid=s; id=2")]));
+        let by_header = Fallback::new().bound_to(|request| {
+            request.headers().get("x-user").and_then(|user| user.to_str().ok()).map(str::to_owned)
+        });
+        let bound = Bound::of(&request(Method::GET, &[("x-user", "ann")]), &by_header);
+        assert!(bound.admits(&request(Method::GET, &[("x-user", "ann"), ("cookie", "id=1")]), &by_header));
+        assert!(!bound.admits(&request(Method::GET, &[("x-user", "bob")]), &by_header));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a client has posted, on its way into its connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytestring::ByteString;
+
+use crate::{
+    Message,
+    close::{Cause, CloseCode},
+    consumer::connection::Connection,
+    transport::Input,
+};
+
+/// Shared by a session, which fills it, and the connection's driver, which reads it.
+///
+/// It holds the messages of one request, which are read under the connection's bound of what is read ahead.
+#[derive(Default)]
+pub(crate) struct Intake {
+    messages: RefCell<VecDeque<Message>>,
+    end: Cell<Option<(Cause, CloseCode, ByteString)>>,
+    session: Cell<Option<Waker>>,
+    /// Whether the session waits for room.
+    awaited: Cell<bool>,
+}
+
+impl Intake {
+    /// Who is told of room, and of the connection's end.
+    pub(super) fn set_session(&self, waker: &Waker) {
+        let known = self.session.take().filter(|known| known.will_wake(waker));
+        self.session.set(Some(known.unwrap_or_else(|| waker.clone())));
+    }
+
+    fn wake_session(&self) {
+        if let Some(waker) = self.session.take() {
+            waker.wake_by_ref();
+            self.session.set(Some(waker));
+        }
+    }
+
+    /// Whether another request's messages may come in.
+    pub(super) fn has_room(&self, connection: &Connection) -> bool {
+        let room = self.messages.borrow().is_empty() && connection.wants_input();
+        self.awaited.set(!room);
+        room
+    }
+
+    pub(super) fn push(&self, messages: Vec<Message>) {
+        self.messages.borrow_mut().extend(messages);
+    }
+
+    /// Ends the connection, once the messages that came before were read.
+    pub(super) fn end(&self, cause: Cause, code: CloseCode, reason: ByteString) {
+        self.end.set(Some((cause, code, reason)));
+    }
+}
+
+/// The connection's side. It stays to the connection's end, which it tells the session of.
+pub(crate) struct Reader {
+    intake: Rc<Intake>,
+    /// Whether nothing more is read.
+    ended: bool,
+}
+
+impl Reader {
+    pub(crate) fn new(intake: &Rc<Intake>) -> Self {
+        Self { intake: Rc::clone(intake), ended: false }
+    }
+
+    fn end(&mut self) -> Poll<()> {
+        self.ended = true;
+        self.intake.messages.borrow_mut().clear();
+        Poll::Pending
+    }
+}
+
+impl Input for Reader {
+    fn poll_read(&mut self, _: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
+        let intake = &self.intake;
+        if connection.is_closing() {
+            intake.wake_session();
+        }
+        while !self.ended {
+            if intake.messages.borrow().is_empty() {
+                // Also where the consumer takes no more: a client that leaves is noticed at once.
+                if let Some((cause, code, reason)) = intake.end.take() {
+                    connection.client_ended(cause, code, reason);
+                    return self.end();
+                }
+            }
+            if !connection.wants_input() {
+                connection.note_stopped();
+                break;
+            }
+            connection.note_reading();
+            let message = intake.messages.borrow_mut().pop_front();
+            let Some(message) = message else {
+                if intake.awaited.replace(false) {
+                    intake.wake_session();
+                }
+                // Who fills it wakes the driver.
+                break;
+            };
+            if !connection.may_send_one() {
+                connection.refuse_flood();
+                return self.end();
+            }
+            connection.push_input(message);
+        }
+        Poll::Pending
+    }
+
+    fn held(&self) -> usize {
+        0
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.intake.wake_session();
+    }
+}

@@ -1,0 +1,479 @@
+//! What stays of a client between its requests: the connection, and the batches that it has not acknowledged.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, Sleep, sleep},
+};
+
+use super::{batch::Builder, events::Numbered, intake::Intake, table::Listed};
+use crate::{
+    Message,
+    close::{Cause, CloseCode},
+    consumer::connection::Connection,
+    groups::budget::Charge,
+    transport::Transport,
+};
+
+/// How many requests may wait for a session's turn; one more is answered 429.
+pub(crate) const MOST_COMMANDS: usize = 8;
+/// How many batches a stream may be ahead of its client's acknowledgements. By bytes it is as the outbox.
+pub(crate) const WINDOW: usize = 256;
+
+/// What a request asks of a session.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The next batch. `hold`: it waits for one.
+    Poll {
+        ack: u64,
+        hold: bool,
+        reply: Reply,
+    },
+    /// All batches, from now on. `life` is closed when the stream has ended.
+    Events {
+        ack: u64,
+        out: mpsc::Sender<Numbered>,
+        life: oneshot::Sender<Infallible>,
+        reply: Reply,
+    },
+    Send {
+        seq: u64,
+        ack: u64,
+        messages: Vec<Message>,
+        reply: Reply,
+    },
+    Ack {
+        ack: u64,
+        reply: Reply,
+    },
+    Close {
+        code: CloseCode,
+        reason: ByteString,
+        reply: Reply,
+    },
+    /// The client broke the protocol: its request was refused already.
+    Fail {
+        code: CloseCode,
+        reason: ByteString,
+    },
+}
+
+type Reply = oneshot::Sender<Answer>;
+
+/// What a session says to a request. One that hears nothing asked a session that has ended.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Batch(Bytes),
+    /// Nothing is due.
+    Nothing,
+    /// It was done.
+    Done,
+    /// A newer request took its place.
+    Superseded,
+    /// It is not one that a client of the protocol sends.
+    Bad(&'static str),
+}
+
+/// The request that waits for batches.
+enum Waiter {
+    Poll {
+        hold: bool,
+        reply: Reply,
+    },
+    /// `told`: up to which batch it was given them.
+    Events {
+        out: mpsc::Sender<Numbered>,
+        life: oneshot::Sender<Infallible>,
+        told: u64,
+    },
+}
+
+/// Messages that wait for room.
+struct Post {
+    seq: u64,
+    messages: Vec<Message>,
+    reply: Reply,
+}
+
+/// A batch that was not acknowledged.
+struct Kept {
+    number: u64,
+    json: Bytes,
+    /// Counts it among what the process holds.
+    _charge: Charge,
+}
+
+pub(crate) struct Session {
+    listed: Listed,
+    commands: mpsc::Receiver<Box<Command>>,
+    intake: Rc<Intake>,
+    /// Until its end; at a shutdown until the client was told of that.
+    connection: Option<Rc<Connection>>,
+    waiter: Option<Waiter>,
+    post: Option<Post>,
+    /// The number of the last request of messages that was taken in.
+    seq: u64,
+    /// The number of the last batch.
+    last: u64,
+    /// The greatest number that was given to a request.
+    given: u64,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// Why the connection ended, once its last batch was made.
+    ended: Option<Cause>,
+    /// When it is over without a request.
+    expiry: Pin<Box<Sleep>>,
+}
+
+/// It is over.
+struct Over;
+
+impl Session {
+    /// Starts the session of a connection that was accepted just now.
+    pub(crate) fn start(
+        listed: Listed,
+        commands: mpsc::Receiver<Box<Command>>,
+        intake: Rc<Intake>,
+        connection: Rc<Connection>,
+    ) {
+        let expiry = Box::pin(sleep(listed.table.settings.expires));
+        let mut session = Self {
+            listed,
+            commands,
+            intake,
+            connection: Some(connection),
+            waiter: None,
+            post: None,
+            seq: 0,
+            last: 0,
+            given: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            ended: None,
+            expiry,
+        };
+        actix_rt::spawn(async move { poll_fn(|cx| session.poll(cx)).await });
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.intake.set_session(cx.waker());
+        match self.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(Over) => Poll::Ready(()),
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+        // Bounded: each comes from a request, and the channel is.
+        while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            self.touch();
+            self.take(*command);
+        }
+        self.drop_left(cx);
+        self.take_in();
+        self.end(cx)?;
+        self.serve(cx)?;
+        if self.waiter.is_none() && self.post.is_none() && self.expiry.as_mut().poll(cx).is_ready() {
+            return Err(self.expired());
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Poll { ack, hold, reply } => {
+                if let Some(reply) = self.acked(ack, reply) {
+                    self.note(if hold { Transport::LongPolling } else { Transport::Polling });
+                    self.wait(Waiter::Poll { hold, reply });
+                }
+            }
+            Command::Events { ack, out, life, reply } => {
+                if let Some(reply) = self.acked(ack, reply) {
+                    self.note(Transport::EventStream);
+                    // Gone already: so is its stream.
+                    let _ = reply.send(Answer::Done);
+                    self.wait(Waiter::Events { out, life, told: ack });
+                }
+            }
+            Command::Send { seq, ack, messages, reply } => {
+                if let Some(reply) = self.acked(ack, reply) {
+                    self.post(Post { seq, messages, reply });
+                }
+            }
+            Command::Ack { ack, reply } => {
+                if let Some(reply) = self.acked(ack, reply) {
+                    let _ = reply.send(Answer::Done);
+                }
+            }
+            Command::Close { code, reason, reply } => {
+                self.client_ended(Cause::Client, code, reason);
+                let _ = reply.send(Answer::Done);
+            }
+            Command::Fail { code, reason } => self.client_ended(Cause::Protocol, code, reason),
+        }
+    }
+
+    fn client_ended(&self, cause: Cause, code: CloseCode, reason: ByteString) {
+        self.intake.end(cause, code, reason);
+        if let Some(connection) = &self.connection {
+            connection.wake_driver();
+        }
+    }
+
+    fn note(&self, transport: Transport) {
+        if let Some(connection) = &self.connection {
+            connection.note_transport(transport);
+        }
+    }
+
+    /// Begins the time after which the session expires anew.
+    fn touch(&mut self) {
+        let until = Instant::now() + self.rest();
+        self.expiry.as_mut().reset(until);
+    }
+
+    /// How long the session stays without a request.
+    fn rest(&self) -> Duration {
+        match &self.connection {
+            // A drain waits for it, but not for long.
+            Some(connection) if self.ended.is_some() => connection.limits.close_timeout.time(),
+            _ => self.listed.table.settings.expires,
+        }
+    }
+
+    /// The one request that gets batches. An older one makes place.
+    fn wait(&mut self, waiter: Waiter) {
+        if let Some(Waiter::Poll { reply, .. }) = self.waiter.replace(waiter) {
+            // Most likely its client has left.
+            let _ = reply.send(Answer::Superseded);
+        }
+    }
+
+    /// Forgets the requests whose client has left: what they were to bring or get stays undone.
+    fn drop_left(&mut self, cx: &mut Context<'_>) {
+        let left = match &mut self.waiter {
+            Some(Waiter::Poll { reply, .. }) => reply.poll_closed(cx).is_ready(),
+            Some(Waiter::Events { life, .. }) => life.poll_closed(cx).is_ready(),
+            None => false,
+        };
+        if left {
+            self.waiter = None;
+            self.touch();
+        }
+        if self.post.as_mut().is_some_and(|post| post.reply.poll_closed(cx).is_ready()) {
+            self.post = None;
+            self.touch();
+        }
+    }
+
+    // --- what comes in ---
+
+    /// Takes an acknowledgement of all batches up to a number; the request is answered where there is no such batch.
+    fn acked(&mut self, ack: u64, reply: Reply) -> Option<Reply> {
+        if ack > self.last {
+            let _ = reply.send(Answer::Bad("ack is beyond the last batch"));
+            return None;
+        }
+        while self.kept.front().is_some_and(|kept| kept.number <= ack) {
+            self.kept.pop_front();
+        }
+        self.count_kept(false);
+        Some(reply)
+    }
+
+    /// Counts anew what is kept.
+    fn count_kept(&mut self, over_budget: bool) {
+        self.kept_bytes = self.kept.iter().map(|kept| kept.json.len()).sum();
+        if let Some(connection) = &self.connection {
+            connection.note_kept(self.kept_bytes, over_budget);
+        }
+    }
+
+    /// Takes the messages of a request; those of the last one were taken already.
+    fn post(&mut self, post: Post) {
+        let answer = if post.seq == self.seq && post.seq > 0 {
+            Answer::Done
+        } else if post.seq == self.seq + 1 {
+            if let Some(older) = self.post.replace(post) {
+                let _ = older.reply.send(Answer::Superseded);
+            }
+            return;
+        } else {
+            Answer::Bad("seq is neither the last one nor the next")
+        };
+        let _ = post.reply.send(answer);
+    }
+
+    /// Hands over the messages that wait, once there is room: all of a request, or none.
+    fn take_in(&mut self) {
+        let Some(post) = &self.post else { return };
+        let open = self.connection.as_ref().filter(|connection| !connection.is_closing());
+        if open.is_some_and(|connection| !self.intake.has_room(connection)) {
+            return;
+        }
+        self.seq = post.seq;
+        let Some(Post { messages, reply, .. }) = self.post.take() else { return };
+        // What comes behind our close is dropped, as on a WebSocket (RFC 6455, section 1.4).
+        if let Some(connection) = open {
+            self.intake.push(messages);
+            connection.wake_driver();
+        }
+        let _ = reply.send(Answer::Done);
+        self.touch();
+    }
+
+    // --- what goes out ---
+
+    /// Makes the last batch, where the connection has ended.
+    fn end(&mut self, cx: &Context<'_>) -> Result<(), Over> {
+        let Some(connection) = self.connection.clone().filter(|connection| connection.is_closing()) else {
+            return Ok(());
+        };
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        let cause = connection.ending().map_or(Cause::Gone, |ending| ending.cause);
+        if cause == Cause::TooSlow {
+            // It has missed something, and its memory is wanted: it gets the close and no more.
+            self.kept.clear();
+        }
+        let closes = self.next(&connection, cx);
+        connection.finish();
+        if !closes {
+            // It is gone, with what it had.
+            return Err(Over);
+        }
+        self.ended = Some(cause);
+        self.touch();
+        if cause != Cause::Shutdown {
+            // Only a drain waits until the client was told.
+            self.connection = None;
+        }
+        Ok(())
+    }
+
+    /// Makes a batch of all that is due. Returns whether it is the last.
+    fn next(&mut self, connection: &Rc<Connection>, cx: &Context<'_>) -> bool {
+        let mut batch = Builder::default();
+        while let Poll::Ready(Some(frame)) = connection.poll_outbox(cx) {
+            batch.push(frame);
+        }
+        let Some((json, closes)) = batch.finish(self.last + 1) else { return false };
+        self.last += 1;
+        let (charge, over_budget) = Charge::new(connection.ledger(), json.len());
+        self.kept.push_back(Kept { number: self.last, json, _charge: charge });
+        self.count_kept(over_budget);
+        closes
+    }
+
+    /// As [`next`](Self::next), where the client is not too far behind; what it does not get waits in the outbox.
+    fn next_in_window(&mut self, cx: &Context<'_>) {
+        let Some(connection) = self.connection.clone().filter(|_| self.ended.is_none()) else { return };
+        if self.kept.len() < WINDOW
+            && (self.kept.is_empty() || self.kept_bytes < connection.limits.outbox_size)
+        {
+            self.next(&connection, cx);
+        }
+    }
+
+    /// Gives what is due to the request that waits.
+    fn serve(&mut self, cx: &Context<'_>) -> Result<(), Over> {
+        if self.ended.is_some() && self.kept.is_empty() {
+            // The client has the last batch.
+            return Err(Over);
+        }
+        match self.waiter.take() {
+            None => {}
+            Some(Waiter::Poll { hold, reply }) => {
+                if self.kept.is_empty() {
+                    self.next_in_window(cx);
+                }
+                let answer = match self.kept.front() {
+                    Some(kept) => Answer::Batch(kept.json.clone()),
+                    None if hold => {
+                        self.waiter = Some(Waiter::Poll { hold, reply });
+                        return Ok(());
+                    }
+                    None => Answer::Nothing,
+                };
+                let number = self.kept.front().map_or(0, |kept| kept.number);
+                // Its client has left: it is sent again to the next.
+                let reached = reply.send(answer).is_ok();
+                self.touch();
+                if reached {
+                    self.note_given(number);
+                }
+            }
+            Some(Waiter::Events { out, life, mut told }) => {
+                let lasting = self.stream(&out, &mut told, cx);
+                // The end of the channel ends the stream, behind what is in it.
+                if lasting && !(self.ended.is_some() && told == self.last) {
+                    self.waiter = Some(Waiter::Events { out, life, told });
+                } else {
+                    self.touch();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a stream what it has not got; false where it takes no more.
+    fn stream(&mut self, out: &mpsc::Sender<Numbered>, told: &mut u64, cx: &Context<'_>) -> bool {
+        loop {
+            if *told >= self.last {
+                self.next_in_window(cx);
+            }
+            let Some(kept) = self.kept.iter().find(|kept| kept.number > *told) else { return true };
+            let (number, json) = (kept.number, kept.json.clone());
+            if out.try_send((number, json)).is_err() {
+                return false;
+            }
+            *told = number;
+            self.note_given(number);
+        }
+    }
+
+    /// Notes that a request was given a batch.
+    fn note_given(&mut self, number: u64) {
+        if number != 0
+            && number <= self.given
+            && let Some(connection) = &self.connection
+        {
+            connection.counters().resent.one();
+        }
+        self.given = self.given.max(number);
+        if self.ended.is_some() && number == self.last {
+            // Told: a drain need not wait for it.
+            self.connection = None;
+        }
+    }
+
+    /// No request came for too long.
+    fn expired(&mut self) -> Over {
+        if let Some(connection) = self.connection.take().filter(|_| self.ended.is_none()) {
+            connection.counters().fallback_expired.one();
+            connection.gone();
+        }
+        Over
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The worker's runtime ends under it.
+        if let Some(connection) = self.connection.take().filter(|_| self.ended.is_none()) {
+            connection.gone();
+        }
+    }
+}

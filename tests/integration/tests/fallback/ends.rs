@@ -1,0 +1,162 @@
+//! How a connection ends: by either side, without a request for too long, with its server.
+
+use std::time::Duration;
+
+use greenroom::{
+    Fallback,
+    close::{Cause, CloseCode},
+};
+use serde_json::json;
+
+use crate::{
+    client::{Client, finish},
+    end_of, mount, serve, short,
+};
+
+const GONE: (u16, &str) = (410, "unknown_connection");
+
+fn is_gone(answer: &crate::client::Answer) {
+    let (status, error) = answer.error();
+    assert_eq!((status, error.as_str()), GONE);
+}
+
+#[actix_web::test]
+async fn an_id_that_never_polls_expires() {
+    let (mount, mut seen) = mount(short());
+    let layer = mount.default_layer().clone();
+    let server = greenroom::testing::LiveServer::start(&mount, 2).unwrap();
+    let client = Client::open(server.address(), "/room/").await;
+    let how = end_of(&mut seen).await;
+    assert_eq!((how.code, how.cause), (CloseCode::ABNORMAL, Cause::Gone));
+    server.wait_until_empty().await;
+    is_gone(&client.poll(0).await);
+    is_gone(&client.post(1, b"[]").await);
+    assert_eq!(layer.metrics().fallback_expired, 1);
+}
+
+#[actix_web::test]
+async fn a_held_request_keeps_its_connection() {
+    let (server, _seen) = serve(short());
+    let mut client = Client::open(server.address(), "/room/").await;
+    assert_eq!(
+        client.poll(3).await.status,
+        204,
+        "held three times as long as the connection lives without one"
+    );
+    let mut events = client.events(&[]).await;
+    events.head().await;
+    let other = Client::open(server.address(), "/room/").await;
+    assert_eq!(other.poll(3).await.status, 204, "time passes");
+    client.say("still here").await;
+    assert_eq!(events.next().await.unwrap().1["messages"], json!(["still here"]));
+}
+
+#[actix_web::test]
+async fn who_leaves_a_held_request_and_stays_away_has_ended() {
+    let (server, mut seen) = serve(short());
+    let client = Client::open(server.address(), "/room/").await;
+    drop(client.begin_poll(20).await);
+    assert_eq!(end_of(&mut seen).await.cause, Cause::Gone);
+    let client = Client::open(server.address(), "/room/").await;
+    let mut events = client.events(&[]).await;
+    events.head().await;
+    drop(events);
+    assert_eq!(end_of(&mut seen).await.cause, Cause::Gone);
+    server.wait_until_empty().await;
+}
+
+#[actix_web::test]
+async fn a_consumer_that_closes_is_heard_by_the_next_poll() {
+    let (server, mut seen) = serve(Fallback::new());
+    let mut client = Client::open(server.address(), "/room/").await;
+    client.send(&json!(["last words", "close 4001"])).await;
+    let how = end_of(&mut seen).await;
+    assert_eq!((how.code.0, how.cause), (4001, Cause::Consumer), "whether or not anyone polls");
+    let batch = client.poll(0).await;
+    assert_eq!(batch.json()["messages"], json!(["last words"]));
+    // The answer was lost: the last batch is sent again too, until it is acknowledged.
+    assert_eq!(client.poll(0).await.body, batch.body);
+    assert_eq!(client.take(&batch)["close"], json!({ "code": 4001, "reason": "as asked" }));
+    // What a client says meanwhile goes nowhere, as on a WebSocket that closes.
+    is_gone(&client.poll(0).await);
+    server.wait_until_empty().await;
+}
+
+#[actix_web::test]
+async fn a_hook_that_fails_closes_with_1011() {
+    let (server, mut seen) = serve(Fallback::new());
+    let mut client = Client::open(server.address(), "/room/").await;
+    let waiting = client.begin_poll(20).await;
+    client.say("fail").await;
+    assert_eq!(client.take(&finish(waiting).await)["close"]["code"], 1011);
+    assert_eq!(end_of(&mut seen).await.cause, Cause::Error);
+    server.wait_until_empty().await;
+}
+
+#[actix_web::test]
+async fn a_poll_that_waits_when_its_client_closes_gets_the_close() {
+    let (server, _seen) = serve(Fallback::new());
+    let mut client = Client::open(server.address(), "/room/").await;
+    let waiting = client.begin_poll(20).await;
+    // It may not have arrived yet: the next one would get the same.
+    assert_eq!(client.close(r#"{"code":1001,"reason":""}"#).await.status, 204);
+    assert_eq!(client.take(&finish(waiting).await)["close"], json!({ "code": 1001, "reason": "" }));
+    server.wait_until_empty().await;
+}
+
+#[actix_web::test]
+async fn a_server_that_shuts_down_says_so_to_everyone() {
+    let (mount, mut seen) = mount(Fallback::new());
+    let server = greenroom::testing::LiveServer::start(&mount, 2).unwrap();
+    let mut waits = Client::open(server.address(), "/room/").await;
+    let mut polls = Client::open(server.address(), "/room/").await;
+    let streams = Client::open(server.address(), "/room/").await;
+    let mut events = streams.events(&[]).await;
+    events.head().await;
+    polls.say("hello").await;
+    let waiting = waits.begin_poll(20).await;
+    let drained = async { server.drain(Duration::from_secs(20)).await };
+    let clients = async {
+        let close = waits.take(&finish(waiting).await)["close"].clone();
+        assert_eq!(close["code"], 1012);
+        let reason = close["reason"].as_str().unwrap();
+        assert!(reason.starts_with("retry=") && reason.ends_with("ms"), "{reason}");
+        assert_eq!(events.next().await.unwrap().1["close"]["code"], 1012);
+        assert_eq!(events.next().await, None);
+        let last = polls.batch().await;
+        assert_eq!((&last["messages"], &last["close"]["code"]), (&json!(["hello"]), &json!(1012)));
+    };
+    let (left, ()) = tokio::join!(drained, clients);
+    assert_eq!(left, 0);
+    for _ in 0..3 {
+        assert_eq!(end_of(&mut seen).await.cause, Cause::Shutdown);
+    }
+}
+
+#[actix_web::test]
+async fn a_server_that_shuts_down_opens_nothing() {
+    use crate::client::{OWN, ask};
+    let drain = greenroom::Drain::new();
+    let (mount, _seen) = mount(Fallback::new());
+    let mount = mount.drain(drain.clone());
+    assert_eq!(drain.drain(Duration::ZERO).await, 0);
+    // In an App of its own: a server that was run with this drain would stop.
+    let app = actix_web::App::new().configure(mount.configure());
+    let server = actix_web::HttpServer::new({
+        let mount = mount.clone();
+        move || actix_web::App::new().configure(mount.configure())
+    })
+    .workers(1)
+    .bind("127.0.0.1:0")
+    .unwrap();
+    drop(app);
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    let running = actix_web::rt::spawn(server);
+    let answer = ask(address, "POST", "/room/?greenroom=open", &[OWN], b"").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    handle.stop(false).await;
+    running.await.unwrap().unwrap();
+}
