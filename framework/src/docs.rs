@@ -1,4 +1,8 @@
-//! Pages longer than an item's documentation: order, limits, the protocol of the fallback transports, rules, design.
+//! Pages longer than an item's documentation: the browser's side, order, limits, the protocol of the fallback
+//! transports, rules, design.
+
+#[doc = include_str!("../docs/browser.md")]
+pub mod browser {}
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}

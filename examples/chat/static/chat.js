@@ -1,4 +1,6 @@
-// The script of both chat pages: it finds out on which one it is, and needs no other.
+// The script of both chat pages: it finds out on which one it is.
+
+import { GreenroomSocket } from "/greenroom.js";
 
 const WORDS = {
   en: {
@@ -7,7 +9,11 @@ const WORDS = {
     enter: "Enter", home: "All rooms", members: "Members", youAre: "You are", you: "you", rename: "Change name",
     log: "Messages", newer: "New messages", message: "Message", placeholder: "Type a message", send: "Send",
     close: "Close connection", reconnect: "Reconnect",
-    connecting: "Connecting…", open: "Connected", closed: "Disconnected",
+    transport: "Connection", automatic: "Automatic",
+    websocket: "WebSocket", sse: "Server-sent events", "long-poll": "Long polling", poll: "Polling",
+    connecting: "Connecting…", open: "Connected", closing: "Disconnecting…", closed: "Disconnected",
+    waiting: (seconds) => (seconds > 1 ? `Trying again in ${seconds} s` : "Trying again…"),
+    unsent: (count) => `${count} to send`,
     opened: "[connected]", lost: "[disconnected]",
     guest: (number) => `Guest ${number}`,
     joined: (user) => `${user} joined`,
@@ -20,7 +26,11 @@ const WORDS = {
     enter: "进入", home: "全部房间", members: "成员", youAre: "你是", you: "你", rename: "改名",
     log: "消息", newer: "有新消息", message: "消息", placeholder: "请输入", send: "发送",
     close: "关闭链接", reconnect: "重新连接",
-    connecting: "连接中…", open: "已连接", closed: "已断开",
+    transport: "连接方式", automatic: "自动",
+    websocket: "WebSocket", sse: "服务器推送（SSE）", "long-poll": "长轮询", poll: "轮询",
+    connecting: "连接中…", open: "已连接", closing: "断开中…", closed: "已断开",
+    waiting: (seconds) => (seconds > 1 ? `${seconds} 秒后重试` : "重试中…"),
+    unsent: (count) => `${count} 条待发送`,
     opened: "[连接成功]", lost: "[连接断开]",
     guest: (number) => `访客 ${number}`,
     joined: (user) => `${user} 来了`,
@@ -77,29 +87,51 @@ function room() {
   }));
 
   let socket;
+  // Whether the room knows of this page; what is said while it does not waits in the socket.
+  let present = false;
+  let unsent = 0;
+  const came = () => {
+    present = true;
+    log.quiet("status", words.opened);
+  };
+  const went = () => {
+    if (present) log.quiet("status", words.lost);
+    present = false;
+    members.replace({ users: [] });
+  };
   const connect = () => {
-    setState("connecting");
-    const origin = location.origin.replace(/^http/, "ws");
-    socket = new WebSocket(`${origin}${location.pathname}?${new URLSearchParams({ name })}`);
-    socket.addEventListener("open", () => { setState("open"); log.quiet("status", words.opened); });
-    socket.addEventListener("message", ({ data }) => {
+    const mine = new GreenroomSocket(`?${new URLSearchParams({ name })}`, [], { transports: transportChoice() });
+    socket = mine;
+    unsent = 0;
+    const on = (type, handler) => mine.addEventListener(type, (event) => mine === socket && handler(event));
+    on("open", came);
+    on("reconnect", came);
+    on("message", ({ data }) => {
       const event = parse(data);
       show.get(event.type)?.(event);
     });
-    socket.addEventListener("close", () => {
-      setState("closed");
-      members.replace({ users: [] });
-      log.quiet("status", words.lost);
+    on("statechange", ({ state, transport, delay }) => {
+      if (mine.readyState !== WebSocket.OPEN) went();
+      else if (state === "open") unsent = 0;
+      setState({ state, transport, delay, unsent });
     });
+    setState({ state: "connecting" });
   };
 
   byId("composer").addEventListener("submit", (event) => {
     event.preventDefault();
     const input = byId("input");
-    if (socket.readyState !== WebSocket.OPEN || input.value.trim() === "") return;
-    socket.send(JSON.stringify({ user: name, text: input.value }));
+    if (socket.readyState > WebSocket.OPEN || input.value.trim() === "") return;
+    try {
+      socket.send(JSON.stringify({ user: name, text: input.value }));
+    } catch (error) {
+      // Too much waits to be sent: what was typed stays where it is.
+      log.quiet("error", words.error(error.message));
+      return;
+    }
     input.value = "";
     input.focus();
+    if (socket.state !== "open") setState({ unsent: ++unsent });
   });
   byId("input").addEventListener("keydown", (event) => {
     // An Enter that ends an input method's composition picks a word; it does not send.
@@ -108,6 +140,17 @@ function room() {
   });
   byId("close").addEventListener("click", () => socket.close(1000));
   byId("reconnect").addEventListener("click", connect);
+  byId("transport").value = transportChoice()?.[0] ?? "";
+  byId("transport").addEventListener("change", ({ currentTarget: { value } }) => {
+    const here = new URL(location);
+    if (value) here.searchParams.set("transport", value);
+    else here.searchParams.delete("transport");
+    history.replaceState(null, "", here);
+    const before = socket;
+    went();
+    connect();
+    before.close(1000);
+  });
   byId("show-members").addEventListener("click", ({ currentTarget: button }) => {
     button.setAttribute("aria-expanded", document.body.classList.toggle("members-shown"));
   });
@@ -126,17 +169,44 @@ function parse(data) {
   return { type: "chat.message", user: "", text: String(data) };
 }
 
-function setState(state) {
+/** The one transport that the address asks for; `undefined` for whatever works. */
+function transportChoice() {
+  const asked = new URLSearchParams(location.search).get("transport");
+  return ["websocket", "sse", "long-poll", "poll"].includes(asked) ? [asked] : undefined;
+}
+
+let shown = {};
+let ticks;
+
+/** Shows what has changed of the connection's state; the rest stays. */
+function setState(change) {
+  shown = { ...shown, ...change };
+  const { state, transport, delay, unsent } = shown;
+  clearInterval(ticks);
+  const due = performance.now() + delay;
+  const text = () => {
+    const seconds = Math.ceil((due - performance.now()) / 1000);
+    const parts = [state === "waiting" ? words.waiting(seconds) : words[state]];
+    if (state === "open") parts.push(words[transport]);
+    if (unsent > 0) parts.push(words.unsent(unsent));
+    byId("status").textContent = parts.join(" · ");
+  };
+  if (state === "waiting") ticks = setInterval(text, 1000);
+  text();
   byId("status").dataset.state = state;
-  byId("status").textContent = words[state];
-  byId("send").disabled = state !== "open";
-  const closed = state === "closed";
-  const [shown, gone] = closed ? ["reconnect", "close"] : ["close", "reconnect"];
+  byId("status").dataset.transport = transport ?? "";
+  const automatic = byId("transport").options[0];
+  automatic.textContent =
+    state === "open" && !transportChoice() ? `${words.automatic} · ${words[transport]}` : words.automatic;
+
+  const ended = state === "closing" || state === "closed";
+  byId("send").disabled = ended;
+  const [visible, gone] = ended ? ["reconnect", "close"] : ["close", "reconnect"];
   const hadFocus = document.activeElement === byId(gone);
-  byId(shown).hidden = false;
+  byId(visible).hidden = false;
   byId(gone).hidden = true;
   // A button that vanishes must hand its focus on, or the keyboard loses its place.
-  if (hadFocus) byId(closed ? "reconnect" : "input").focus();
+  if (hadFocus) byId(ended ? "reconnect" : "input").focus();
 }
 
 /** The lines of the room. Text only ever becomes text: nothing here writes markup. */

@@ -7,6 +7,7 @@ mod pace;
 pub(crate) mod peers;
 mod run;
 mod running;
+mod script;
 mod server;
 pub(crate) mod shutdown;
 mod takeover;

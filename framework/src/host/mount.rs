@@ -18,7 +18,7 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::{Drain, application::Application, fallback, peers::Peers, takeover};
+use super::{Drain, application::Application, fallback, peers::Peers, script, takeover};
 use crate::{
     Fallback, Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
@@ -71,6 +71,8 @@ pub struct Mount {
     drain: Drain,
     max_connections: usize,
     fallback: Arc<Table>,
+    /// Where the JavaScript client is served.
+    script: Option<String>,
 }
 
 /// How many connections there may be at once, unless it is said.
@@ -95,6 +97,7 @@ impl Mount {
             drain: Drain::process(),
             max_connections: MAX_CONNECTIONS,
             fallback: Table::new(Fallback::new()),
+            script: Some(script::PATH.to_owned()),
         })
     }
 
@@ -165,6 +168,14 @@ impl Mount {
         self
     }
 
+    /// The path at which the [JavaScript client](crate::docs::browser) is served; `None` leaves it out. Default
+    /// `/greenroom.js`.
+    #[must_use]
+    pub fn script<'a>(mut self, path: impl Into<Option<&'a str>>) -> Self {
+        self.script = path.into().map(str::to_owned);
+        self
+    }
+
     pub(crate) fn drain_of(&self) -> &Drain {
         &self.drain
     }
@@ -179,6 +190,7 @@ impl Mount {
     pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let application = Arc::new(self.application());
         let http = self.http.clone();
+        let script = self.script.clone();
         move |config: &mut ServiceConfig| {
             if application.fallback.settings.on {
                 let application = Arc::clone(&application);
@@ -199,6 +211,9 @@ impl Mount {
             config.service(
                 web::scope("").guard(guard::fn_guard(asks_for_websocket)).default_service(web::to(upgrade)),
             );
+            if let Some(path) = script {
+                config.service(script::resource(&path));
+            }
             if let Some(http) = http {
                 http(config);
             }

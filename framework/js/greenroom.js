@@ -1,0 +1,834 @@
+// The client of Greenroom's consumers: a WebSocket that finds another way where there is none, and comes back.
+//
+// One file without dependencies: served by the framework at /greenroom.js, and the npm package `greenroom`.
+// What a page sees is told in framework/docs/browser.md, what goes over the wire in framework/docs/protocol.md.
+//
+// From the top: the socket that a page holds; its two links, one of a WebSocket and one of HTTP requests, each of
+// which is one connection of the server; then what both need.
+
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+
+const DEFAULTS = {
+  transports: ["websocket", "sse", "long-poll", "poll"],
+  pollInterval: 2_000,
+  timeout: 5_000,
+  queueLimit: 1 << 20,
+  remember: 30 * 60_000,
+  reconnect: { base: 1_000, max: 30_000, attempts: Infinity, when: mayReconnect },
+};
+
+/** A connection that lasted this long was a good one: the delays begin anew. */
+const STABLE = 5_000;
+/** How often in a row what has worked may fail, as while a server restarts, before another transport is tried. */
+const PATIENCE = 3;
+/** The longest time that a server can ask us to stay away. */
+const LONGEST_HINT = 5 * 60_000;
+/** The server says something every 15 s, if only a comment: a stream that is silent for longer is dead. */
+const SILENCE = 40_000;
+/** What ends sooner, or fails later, was cut by something on the way. */
+const CUT = 2_000;
+/** Acknowledged are a stream's batches when they are so many or so large, and with everything that is sent. */
+const ACK_BATCHES = 32;
+const ACK_BYTES = 64 << 10;
+/** A request takes messages up to this size together, and one that is larger alone. */
+const POST_BYTES = 64 << 10;
+/** The server may hold a request with messages for 20 s, while its consumer is busy. */
+const POST_TIMEOUT = 30_000;
+
+/** What `statechange` tells: the state, the transport in use, and for `waiting` the delay and what ended. */
+export class StateEvent extends Event {
+  constructor(type, { state, transport, delay = null, code = null, reason = "" }) {
+    super(type);
+    Object.assign(this, { state, transport, delay, code, reason });
+  }
+}
+
+/** A `WebSocket` for consumers of Greenroom, over whatever works. */
+export class GreenroomSocket extends EventTarget {
+  #address;
+  #protocols;
+  #settings;
+  #binaryType = "blob";
+  #readyState = CONNECTING;
+  #shown = { state: "connecting", transport: null, delay: null };
+  #handlers = new Map();
+  #protocol = "";
+  #extensions = "";
+  /** What no link has taken yet: `{ data, size }`. */
+  #queue = [];
+  #queued = 0;
+  #link = null;
+  /** The ways that this attempt has left: lists of transports that share a link. */
+  #ways = [];
+  #timer;
+  #attempts = 0;
+  #openedAt = null;
+  /** Whether a WebSocket has ever opened here, and how often in a row none has since. */
+  #proven = false;
+  #refusals = 0;
+  /** Ends what this socket hears of the page. */
+  #page = new AbortController();
+  #away = false;
+
+  constructor(url, protocols = [], options = {}) {
+    super();
+    this.#address = address(url);
+    this.#protocols = names(protocols);
+    this.#settings = settings(options);
+    const { signal } = this.#page;
+    const hear = (type, handler) => globalThis.addEventListener?.(type, handler, { signal });
+    hear("pagehide", ({ persisted }) => this.#leave(persisted));
+    hear("pageshow", () => this.#comeBack());
+    hear("online", () => this.#hurry());
+    hear("offline", () => this.#link?.offline());
+    globalThis.document?.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.#hurry();
+    }, { signal });
+    this.#begin();
+  }
+
+  get url() { return this.#address.href; }
+  get readyState() { return this.#readyState; }
+  get protocol() { return this.#protocol; }
+  get extensions() { return this.#extensions; }
+  get bufferedAmount() { return this.#queued + (this.#link?.bufferedAmount ?? 0); }
+  get binaryType() { return this.#binaryType; }
+  set binaryType(type) { if (type === "blob" || type === "arraybuffer") this.#binaryType = type; }
+  /** `connecting`, `open`, `waiting`, `closing` or `closed`. */
+  get state() { return this.#shown.state; }
+  /** The transport in use, or the last one. */
+  get transport() { return this.#shown.transport; }
+
+  /** Sends, or keeps for later what cannot be sent now. Throws where too much is kept already. */
+  send(data) {
+    const item = prepare(data);
+    // What comes to an empty queue is taken whatever its size: the server is who judges that.
+    const full = this.#queued > 0 && this.#queued + item.size > this.#settings.queueLimit;
+    if (full && this.#readyState < CLOSING) {
+      throw new DOMException(`more than ${this.#settings.queueLimit} bytes wait to be sent`, "QuotaExceededError");
+    }
+    this.#queued += item.size;
+    if (this.#readyState >= CLOSING) return; // lost, but counted, as by a WebSocket
+    this.#queue.push(item);
+    if (this.#readyState === OPEN) this.#link.flush();
+  }
+
+  close(code, reason = "") {
+    if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999)) {
+      throw new DOMException(`${code} is neither 1000 nor between 3000 and 4999`, "InvalidAccessError");
+    }
+    if (new TextEncoder().encode(reason).length > 123) {
+      throw new DOMException("the reason has more than 123 bytes", "SyntaxError");
+    }
+    if (this.#readyState >= CLOSING) return;
+    const open = this.#readyState === OPEN;
+    this.#readyState = CLOSING;
+    clearTimeout(this.#timer);
+    this.#show("closing");
+    if (open) return this.#link.close(code, String(reason));
+    this.#link?.drop();
+    setTimeout(() => this.#finish({ code: 1006, reason: "", wasClean: false }));
+  }
+
+  /** One attempt: what worked lately, then each way behind it in the list. */
+  #begin() {
+    clearTimeout(this.#timer);
+    const { transports } = this.#settings;
+    const known = transports.indexOf(recall(this.#address));
+    this.#ways = ways(transports.slice(Math.max(known, 0)));
+    this.#show("connecting");
+    this.#next();
+  }
+
+  #next() {
+    const transports = this.#ways.shift();
+    const Link = transports[0] === "websocket" ? WebSocketLink : HttpLink;
+    this.#link = new Link(this.#address, this.#protocols, transports, this.#settings, {
+      opened: (connection) => this.#opened(connection),
+      failed: (failure) => this.#failed(Link === WebSocketLink, failure),
+      heard: (transport) => this.#heard(transport),
+      away: (delay) => this.#readyState === OPEN && this.#show("waiting", { delay }),
+      message: (data) => this.#message(data),
+      ended: (end) => this.#ended(end),
+      take: (bytes) => this.#take(bytes),
+    });
+  }
+
+  #opened({ transport, protocol, extensions }) {
+    const again = this.#openedAt !== null;
+    this.#openedAt = performance.now();
+    this.#readyState = OPEN;
+    this.#protocol = protocol;
+    this.#extensions = extensions;
+    if (transport === "websocket") {
+      this.#proven = true;
+      this.#refusals = 0;
+      this.#remember(transport);
+    }
+    this.#show("open", { transport });
+    if (this.#readyState !== OPEN) return; // closed by who was told
+    // A new consumer may need to be told something first, before what has waited for it.
+    const waiting = this.#queue;
+    this.#queue = [];
+    this.dispatchEvent(new Event(again ? "reconnect" : "open"));
+    this.#queue.push(...waiting);
+    if (this.#readyState === OPEN) this.#link.flush();
+  }
+
+  /** A link did not open. Without a status, nobody answered or nobody may know why, as of a WebSocket. */
+  #failed(websocket, { status = 0, reason = "", retryAfter = 0 }) {
+    this.#link = null;
+    const denied = status === 401 || status === 403;
+    const refused = status >= 400 && status < 500 && ![408, 421, 425, 429].includes(status);
+    const patient = websocket && this.#proven && ++this.#refusals < PATIENCE;
+    if ((websocket || refused) && !denied && !patient && this.#ways.length > 0) return this.#next();
+    if (denied || (refused && this.#openedAt === null)) {
+      return this.#finish({ code: 1006, reason: `HTTP ${status}: ${reason}`, wasClean: false });
+    }
+    this.#remember(null);
+    this.#wait({ code: 1006, reason, retryAfter });
+  }
+
+  /** An answer has come this way: it works, and the connection lives. */
+  #heard(transport) {
+    if (this.#readyState !== OPEN) return;
+    this.#remember(transport);
+    this.#show("open", { transport });
+  }
+
+  #message(data) {
+    if (this.#readyState !== OPEN) return;
+    if (typeof data !== "string" && this.#binaryType === "blob") data = new Blob([data]);
+    this.dispatchEvent(new MessageEvent("message", { data, origin: this.#address.origin }));
+  }
+
+  #ended({ unsent = [], ...end }) {
+    this.#link = null;
+    this.#queue.unshift(...unsent);
+    this.#queued += unsent.reduce((sum, { size }) => sum + size, 0);
+    if (this.#readyState === CLOSING) return this.#finish(end);
+    if (performance.now() - this.#openedAt > STABLE) this.#attempts = 0;
+    const { reconnect } = this.#settings;
+    if (reconnect && reconnect.when(end.code, end.reason)) this.#wait(end);
+    else this.#finish(end);
+  }
+
+  #wait(end) {
+    const { reconnect } = this.#settings;
+    if (!reconnect || this.#attempts >= reconnect.attempts) return this.#finish({ wasClean: false, ...end });
+    const delay = retryDelay({ ...reconnect, ...end, attempt: this.#attempts++ });
+    this.#readyState = CONNECTING;
+    this.#show("waiting", { delay, code: end.code, reason: end.reason });
+    this.#timer = setTimeout(() => this.#begin(), delay);
+  }
+
+  #finish({ code, reason, wasClean }) {
+    this.#readyState = CLOSED;
+    this.#link = null;
+    this.#queue = [];
+    this.#page.abort();
+    this.#show("closed", { code, reason });
+    if (!wasClean) this.dispatchEvent(new Event("error"));
+    this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean }));
+  }
+
+  #take(bytes) {
+    let [count, size] = [0, 0];
+    for (const item of this.#queue) {
+      if (count > 0 && size + item.size > bytes) break;
+      count += 1;
+      size += item.size;
+    }
+    this.#queued -= size;
+    return this.#queue.splice(0, count);
+  }
+
+  #show(state, { transport = this.#shown.transport, delay = null, code, reason } = {}) {
+    const before = this.#shown;
+    this.#shown = { state, transport, delay };
+    if (before.state === state && before.transport === transport && before.delay === delay) return;
+    this.dispatchEvent(new StateEvent("statechange", { state, transport, delay, code, reason }));
+  }
+
+  /** Keeps what works for the next page, unless it would be tried first anyway. */
+  #remember(transport) {
+    const { transports, remember } = this.#settings;
+    if (transports.length > 1) keep(this.#address, transport === transports[0] ? null : transport, remember);
+  }
+
+  /** The page goes, for good or into the back-forward cache: the server shall know at once. */
+  #leave(persisted) {
+    if (this.#readyState >= CLOSING) return;
+    clearTimeout(this.#timer);
+    this.#link?.leave(persisted);
+    this.#link = null;
+    this.#readyState = CONNECTING;
+    this.#away = true;
+  }
+
+  #comeBack() {
+    if (!this.#away) return;
+    this.#away = false;
+    this.#attempts = 0;
+    this.#begin();
+  }
+
+  /** Something has changed for the better: what waits need not. */
+  #hurry() {
+    if (this.#away) return;
+    if (this.#link) this.#link.wake();
+    else if (this.#shown.state === "waiting") this.#begin();
+  }
+
+  static {
+    for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED })) {
+      for (const target of [this, this.prototype]) Object.defineProperty(target, name, { value, enumerable: true });
+    }
+    for (const type of ["open", "message", "error", "close", "reconnect", "statechange"]) {
+      Object.defineProperty(this.prototype, `on${type}`, {
+        configurable: true,
+        enumerable: true,
+        get() { return this.#handlers.get(type)?.handler ?? null; },
+        set(handler) {
+          this.removeEventListener(type, this.#handlers.get(type)?.listener);
+          this.#handlers.delete(type);
+          if (typeof handler !== "function") return;
+          const listener = (event) => handler.call(this, event);
+          this.#handlers.set(type, { handler, listener });
+          this.addEventListener(type, listener);
+        },
+      });
+    }
+  }
+}
+
+export default GreenroomSocket;
+
+/** A connection over a WebSocket. */
+class WebSocketLink {
+  #socket = null;
+  #owner;
+  #open = false;
+  #timer;
+
+  constructor(address, protocols, _transports, { timeout }, owner) {
+    this.#owner = owner;
+    this.#timer = setTimeout(() => this.#end({ code: 1006, reason: "", wasClean: false }), timeout);
+    let socket;
+    try {
+      socket = new WebSocket(address.href, protocols);
+    } catch {
+      // Not here, or not from this page. Told later, as every failure is.
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => owner.failed({}));
+      return;
+    }
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      clearTimeout(this.#timer);
+      this.#open = true;
+      owner.opened({ transport: "websocket", protocol: socket.protocol, extensions: socket.extensions });
+    };
+    socket.onmessage = ({ data }) => owner.message(data);
+    socket.onclose = ({ code, reason, wasClean }) => this.#end({ code, reason, wasClean });
+    this.#socket = socket;
+  }
+
+  get bufferedAmount() { return this.#socket?.bufferedAmount ?? 0; }
+
+  flush() {
+    for (const { data } of this.#owner.take(Infinity)) this.#socket.send(data);
+  }
+
+  close(code, reason) {
+    if (code === undefined) this.#socket.close();
+    else this.#socket.close(code, reason);
+  }
+
+  /** Ends it without a word to the owner. */
+  drop() {
+    clearTimeout(this.#timer);
+    if (!this.#socket) return;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+  }
+
+  leave(persisted) {
+    // A browser itself says 1001 for a page that it discards; a page in its cache may not hold a socket.
+    if (persisted) this.drop();
+  }
+
+  /** Without a network the socket would look open until TCP gives up, many minutes later. */
+  offline() {
+    if (this.#open) this.#end({ code: 1006, reason: "offline", wasClean: false });
+  }
+
+  wake() {}
+
+  #end(end) {
+    this.drop();
+    if (this.#open) this.#owner.ended(end);
+    else this.#owner.failed({});
+  }
+}
+
+/** A connection over HTTP requests: one that receives, and one at a time that sends. */
+class HttpLink {
+  #base;
+  #owner;
+  #settings;
+  /** The transport in use, and those to turn to. */
+  #modes;
+  #id = null;
+  #wait;
+  #expires;
+  /** The last batch that arrived; what of a stream is not acknowledged. */
+  #batch = 0;
+  #unacknowledged = { batches: 0, bytes: 0 };
+  /** The last request with messages that was answered, and the one under way. */
+  #seq = 0;
+  #post = null;
+  #sending = null;
+  #heardAt;
+  #over = false;
+  #closing = false;
+  #requests = new Set();
+  /** Of those, the one that receives. */
+  #receiving = null;
+  #sleepers = new Set();
+
+  constructor(address, protocols, transports, settings, owner) {
+    this.#base = address.href.replace(/^ws/, "http");
+    this.#modes = [...transports];
+    this.#settings = settings;
+    this.#owner = owner;
+    this.#run(protocols);
+  }
+
+  get bufferedAmount() { return this.#post?.size ?? 0; }
+
+  flush() {
+    this.#sending ??= this.#send().finally(() => { this.#sending = null; });
+  }
+
+  async close(code, reason) {
+    this.#closing = true;
+    this.#receiving?.end();
+    this.flush(); // what was sent before goes first
+    await Promise.race([this.#sending, this.#sleep(this.#settings.timeout)]);
+    let wasClean = false;
+    try {
+      const body = code === undefined ? "" : JSON.stringify({ code, reason });
+      const { ok, status } = await this.#ask("close", {}, { body, timeout: this.#settings.timeout });
+      wasClean = ok || status === 410;
+    } catch { /* then the server finds out by itself */ }
+    this.#end(wasClean ? { code: code ?? 1005, reason, wasClean } : { code: 1006, reason: "", wasClean });
+  }
+
+  drop() {
+    this.#over = true;
+    for (const request of this.#requests) request.end();
+    this.wake();
+  }
+
+  leave() {
+    this.drop();
+    if (this.#id) navigator.sendBeacon(this.#url("close", {}), JSON.stringify({ code: 1001, reason: "" }));
+  }
+
+  /** Its requests fail by themselves, and the connection is there for a while yet. */
+  offline() {}
+
+  wake() {
+    for (const wake of this.#sleepers) wake();
+  }
+
+  async #run(protocols) {
+    let opened;
+    try {
+      const body = JSON.stringify({ protocols });
+      const answer = await this.#ask("open", {}, { body, timeout: 4 * this.#settings.timeout });
+      if (!answer.ok) return this.#fail({ ...answer, reason: (parse(answer.text)?.message ?? answer.text).slice(0, 100) });
+      opened = parse(answer.text);
+      // Some other program, which takes any request.
+      if (!opened?.id) return this.#fail({ status: 404, reason: "no answer of Greenroom" });
+    } catch {
+      return this.#fail({});
+    }
+    if (this.#over) return;
+    this.#id = opened.id;
+    this.#wait = opened.wait;
+    this.#expires = opened.expires * 1_000;
+    this.#heardAt = performance.now();
+    this.#owner.opened({ transport: this.#modes[0], protocol: opened.protocol ?? "", extensions: "" });
+    await this.#receive();
+  }
+
+  async #receive() {
+    let [failures, cuts] = [0, 0];
+    while (!this.#over && !this.#closing) {
+      const [mode] = this.#modes;
+      try {
+        if (mode === "sse") await this.#stream();
+        else await this.#poll(mode === "poll" ? 0 : this.#wait);
+        [failures, cuts] = [0, 0];
+        if (mode === "poll") await this.#sleep(this.#settings.pollInterval);
+      } catch (error) {
+        if (this.#over || this.#closing) return;
+        const { status = 0, retryAfter = 0, cut = false } = error;
+        if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
+        cuts += cut ? 1 : 0;
+        // A stream that says nothing in time never will; a poll may have been unlucky once.
+        if (this.#modes.length > 1 && cuts >= (mode === "sse" ? 1 : 2)) {
+          this.#modes.shift();
+          cuts = 0;
+          continue;
+        }
+        // As long as the server keeps the connection, nothing is lost: it sends again what was not acknowledged.
+        if (performance.now() - this.#heardAt > this.#expires) {
+          return this.#end({ code: 1006, reason: "", wasClean: false });
+        }
+        const delay = retryDelay({ ...PACE, attempt: failures++, retryAfter });
+        this.#owner.away(delay);
+        await this.#sleep(delay);
+      }
+    }
+  }
+
+  /** Reads an event stream to its end. `EventSource` would hide the comments, by which we know that it flows. */
+  async #stream() {
+    const began = performance.now();
+    const before = this.#batch;
+    const request = this.#receiving = this.#request(this.#settings.timeout);
+    let heard = false;
+    try {
+      const response = await fetch(this.#url("events", { ack: this.#batch }), { ...COMMON, signal: request.signal });
+      if (response.status !== 200) throw new Trouble(answerOf(response, ""));
+      const events = new EventReader();
+      const text = new TextDecoder();
+      const reader = response.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done || this.#over || this.#closing) break;
+        heard = true;
+        request.expect(SILENCE);
+        this.#hear();
+        this.#unacknowledged.bytes += value.byteLength;
+        for (const data of events.read(text.decode(value, { stream: true }))) this.#arrived(parse(data));
+        this.#acknowledge();
+      }
+    } catch (error) {
+      if (error instanceof Trouble) throw error;
+      if (!heard) throw new Trouble({ cut: request.late });
+    } finally {
+      request.end();
+    }
+    const brief = before === this.#batch && performance.now() - began < CUT;
+    if (!heard || brief) throw new Trouble({ cut: true });
+  }
+
+  async #poll(wait) {
+    const began = performance.now();
+    const held = () => performance.now() - began;
+    let answer;
+    try {
+      const timeout = wait * 1_000 + 2 * this.#settings.timeout;
+      answer = await this.#ask("poll", { ack: this.#batch, wait }, { method: "GET", timeout });
+    } catch {
+      throw new Trouble({ cut: held() > CUT });
+    }
+    const { status } = answer;
+    if (status !== 200 && status !== 204) {
+      throw new Trouble({ ...answer, cut: [408, 502, 504].includes(status) && held() > CUT });
+    }
+    this.#hear();
+    if (status === 200) this.#arrived(parse(answer.text));
+    // A server that does not hold the request, whatever its reason, must not be asked without a pause.
+    else if (wait > 0 && held() < 500) await this.#sleep(this.#settings.pollInterval);
+  }
+
+  #arrived(batch) {
+    const number = batch?.batch;
+    if (number <= this.#batch) return; // sent again, because our acknowledgement was lost
+    if (number !== this.#batch + 1) throw new Trouble({ cut: true });
+    this.#batch = number;
+    this.#unacknowledged.batches += 1;
+    for (const message of batch.messages ?? []) {
+      this.#owner.message(typeof message === "string" ? message : fromBase64(message.binary).buffer);
+      if (this.#over) return;
+    }
+    if (batch.close) this.#end({ ...batch.close, wasClean: true });
+  }
+
+  #acknowledge() {
+    const { batches, bytes } = this.#unacknowledged;
+    if (this.#over || (batches < ACK_BATCHES && bytes < ACK_BYTES)) return;
+    this.#unacknowledged = { batches: 0, bytes: 0 };
+    // The next one, or the next request of another kind, tells the same.
+    this.#ask("ack", { ack: this.#batch }, { timeout: POST_TIMEOUT }).catch(() => {});
+  }
+
+  async #send() {
+    let failures = 0;
+    while (!this.#over) {
+      if (!this.#post) {
+        const items = this.#owner.take(POST_BYTES);
+        if (items.length === 0) return;
+        const size = items.reduce((sum, item) => sum + item.size, 0);
+        this.#post = { items, size, unsent: true };
+        this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
+        if (this.#over) return;
+      }
+      // From here on nobody but the server knows; it takes the same number only once.
+      this.#post.unsent = false;
+      let answer = { status: 0, retryAfter: 0 };
+      try {
+        const numbers = { seq: this.#seq + 1, ack: this.#batch };
+        answer = await this.#ask("send", numbers, { body: this.#post.body, timeout: POST_TIMEOUT });
+      } catch { /* sent again, with the same number */ }
+      if (this.#over) return;
+      if (answer.ok) {
+        this.#seq += 1;
+        this.#post = null;
+        failures = 0;
+        continue;
+      }
+      const { status, retryAfter } = answer;
+      if (status === 413) return this.#end({ code: 1009, reason: "message too big", wasClean: true });
+      if (status === 400) return this.#end({ code: 1007, reason: "bad request", wasClean: true });
+      this.#post.unsent = status >= 400 && ![408, 500, 502, 504].includes(status);
+      if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
+      await this.#sleep(retryDelay({ ...PACE, attempt: failures++, retryAfter }));
+    }
+  }
+
+  #hear() {
+    this.#heardAt = performance.now();
+    if (!this.#over) this.#owner.heard(this.#modes[0]);
+  }
+
+  #fail(failure) {
+    if (this.#over) return;
+    this.drop();
+    this.#owner.failed(failure);
+  }
+
+  #end(end) {
+    if (this.#over) return;
+    this.drop();
+    this.#owner.ended({ ...end, unsent: this.#post?.unsent ? this.#post.items : [] });
+  }
+
+  #url(what, params) {
+    const query = new URLSearchParams({ greenroom: what, ...(this.#id && { id: this.#id }), ...params });
+    return `${this.#base}${this.#base.includes("?") ? "&" : "?"}${query}`;
+  }
+
+  /** Sends a request and reads its whole answer. Throws where there is none. */
+  async #ask(what, params, { method = "POST", body, timeout }) {
+    const request = this.#request(timeout);
+    if (what === "poll") this.#receiving = request;
+    const headers = method === "POST" ? { "Content-Type": "application/json", "Greenroom-Client": "1" } : {};
+    try {
+      const response = await fetch(this.#url(what, params), { ...COMMON, method, headers, body, signal: request.signal });
+      return answerOf(response, await response.text());
+    } finally {
+      request.end();
+    }
+  }
+
+  /** A request that this link, or the time, can end. */
+  #request(timeout) {
+    const controller = new AbortController();
+    const request = { signal: controller.signal, late: false };
+    const late = () => { request.late = true; controller.abort(); };
+    let timer = setTimeout(late, timeout);
+    request.expect = (time) => { clearTimeout(timer); timer = setTimeout(late, time); };
+    request.end = () => { clearTimeout(timer); controller.abort(); this.#requests.delete(request); };
+    this.#requests.add(request);
+    return request;
+  }
+
+  #sleep(time) {
+    return new Promise((resolve) => {
+      const wake = () => { clearTimeout(timer); this.#sleepers.delete(wake); resolve(); };
+      const timer = setTimeout(wake, time);
+      this.#sleepers.add(wake);
+    });
+  }
+}
+
+/** What every request has. Cookies go to other origins too, as with a WebSocket. */
+const COMMON = { cache: "no-store", credentials: "include" };
+/** The delays between two tries of one request. */
+const PACE = { base: 500, max: 10_000 };
+
+/** Why a request did not bring what it should. `cut`: what is on the way may not let such requests live. */
+class Trouble extends Error {
+  constructor({ status = 0, retryAfter = 0, cut = false }) {
+    super("a request failed");
+    Object.assign(this, { status, retryAfter, cut });
+  }
+}
+
+/** Takes a `text/event-stream` apart. */
+class EventReader {
+  #rest = "";
+  #data = [];
+
+  /** The data of each event that ends in this text. */
+  * read(text) {
+    const lines = (this.#rest + text).split("\n");
+    this.#rest = lines.pop();
+    for (const raw of lines) {
+      const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
+      if (line.startsWith("data:")) {
+        this.#data.push(line.slice(line[5] === " " ? 6 : 5));
+      } else if (line === "" && this.#data.length > 0) {
+        yield this.#data.join("\n");
+        this.#data = [];
+      }
+    }
+  }
+}
+
+/** Whether a connection that ended so should be opened again: the table of greenroom's close codes. */
+function mayReconnect(code) {
+  return [1001, 1006, 1009, 1011, 1012, 1013, 1014].includes(code);
+}
+
+/** How long to wait before an attempt, in ms: back-off with full jitter, and what the server asks for. */
+function retryDelay({ attempt, base, max, code, reason = "", retryAfter = 0 }, random = Math.random) {
+  const jitter = (attempt) => random() * Math.min(max, base * 2 ** attempt);
+  const hint = code === 1012 && attempt === 0 && /\bretry=(\d{1,9})ms\b/.exec(reason);
+  if (hint) return Math.min(Number(hint[1]), LONGEST_HINT); // each client has been given its own
+  if (code === 1013) return base + jitter(attempt + 2);
+  return Math.min(retryAfter, LONGEST_HINT) + jitter(attempt);
+}
+
+/** The milliseconds of a `Retry-After`: seconds, or a date. */
+function retryAfter(value, now = Date.now()) {
+  if (/^\d+$/.test(value ?? "")) return Number(value) * 1_000;
+  return Math.max(Date.parse(value) - now, 0) || 0;
+}
+
+/** Whether such an answer means that the server knows the connection no more. */
+function isGone(status) {
+  return status >= 400 && status < 500 && ![408, 409, 425, 429].includes(status);
+}
+
+function answerOf(response, text) {
+  const { ok, status, headers } = response;
+  return { ok, status, text, retryAfter: retryAfter(headers.get("Retry-After")) };
+}
+
+/** Transports in the order to try them, those that share a link together. */
+function ways(transports) {
+  const http = transports.filter((name) => name !== "websocket");
+  const first = transports.filter((name) => name === "websocket" || name === http[0]);
+  return first.map((name) => (name === "websocket" ? [name] : http));
+}
+
+function settings(options) {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const all = { ...DEFAULTS, ...Object.fromEntries(given) };
+  const unknown = all.transports.find((name) => !DEFAULTS.transports.includes(name));
+  if (unknown !== undefined || all.transports.length === 0) {
+    throw new TypeError(`transports are some of ${DEFAULTS.transports.join(", ")}, not ${unknown ?? "none"}`);
+  }
+  all.reconnect &&= { ...DEFAULTS.reconnect, ...all.reconnect };
+  return all;
+}
+
+function address(url) {
+  let address = null;
+  try {
+    address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    address.protocol = address.protocol.replace("http", "ws");
+  } catch { /* told below */ }
+  if (!address || !/^wss?:$/.test(address.protocol) || address.hash) {
+    throw new DOMException(`${url} is no address of a WebSocket`, "SyntaxError");
+  }
+  return address;
+}
+
+function names(protocols) {
+  const names = [protocols].flat().map(String);
+  if (new Set(names).size < names.length || names.some((name) => !/^[\w!#$%&'*+.^`|~-]+$/.test(name))) {
+    throw new DOMException(`bad or doubled protocols: ${names}`, "SyntaxError");
+  }
+  return names;
+}
+
+/** What is sent, as it is now: a caller may change its buffer afterwards. */
+function prepare(data) {
+  if (data instanceof Blob) return { data, size: data.size };
+  if (data instanceof ArrayBuffer) return prepare(new Uint8Array(data));
+  if (ArrayBuffer.isView(data)) {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+    return { data: bytes, size: bytes.length };
+  }
+  // Half a surrogate pair becomes U+FFFD, as a WebSocket does it.
+  const bytes = new TextEncoder().encode(data);
+  return { data: new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), size: bytes.length };
+}
+
+/** A message as it stands in the body of a request. */
+async function encode({ data }) {
+  if (typeof data === "string") return data;
+  return { binary: toBase64(data instanceof Blob ? new Uint8Array(await data.arrayBuffer()) : data) };
+}
+
+function toBase64(bytes) {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 8_192) text += String.fromCharCode(...bytes.subarray(at, at + 8_192));
+  return btoa(text);
+}
+
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** What works at which address: told to later pages of the site, where the browser lets us. */
+const MEMORY = "greenroom.transports";
+const MEMORY_LIMIT = 32;
+let ownMemory = {};
+
+function memory() {
+  try {
+    return JSON.parse(localStorage.getItem(MEMORY)) ?? {};
+  } catch {
+    return ownMemory;
+  }
+}
+
+function recall({ host, pathname }) {
+  const { transport, until } = memory()[host + pathname] ?? {};
+  return until > Date.now() ? transport : null;
+}
+
+function keep({ host, pathname }, transport, time) {
+  const key = host + pathname;
+  const before = memory();
+  if (!transport && !(key in before)) return;
+  const others = Object.entries(before).filter(([one, { until }]) => one !== key && until > Date.now());
+  if (transport) others.push([key, { transport, until: Date.now() + time }]);
+  ownMemory = Object.fromEntries(others.slice(-MEMORY_LIMIT));
+  try {
+    localStorage.setItem(MEMORY, JSON.stringify(ownMemory));
+  } catch { /* then it lasts as long as the page */ }
+}
+
+/** No part of the interface: what the tests look at by itself. */
+export const internals = { EventReader, mayReconnect, retryAfter, retryDelay, ways, toBase64, fromBase64, prepare };

@@ -1,0 +1,101 @@
+//! The JavaScript client, as every mount serves it.
+
+use actix_web::{
+    HttpRequest, HttpResponse, Resource,
+    http::{
+        StatusCode,
+        header::{self, EntityTag, Header as _, IfNoneMatch},
+    },
+    web,
+};
+
+/// One file, which is also the npm package in `framework/js`.
+const SCRIPT: &str = include_str!("../../js/greenroom.js");
+
+const HASH: u64 = hash(SCRIPT.as_bytes());
+
+/// Where it is, unless a mount says another path.
+pub(super) const PATH: &str = "/greenroom.js";
+
+/// The route of the script.
+pub(super) fn resource(path: &str) -> Resource {
+    web::resource(path).route(web::get().to(script)).route(web::head().to(script))
+}
+
+async fn script(request: HttpRequest) -> HttpResponse {
+    let tag = EntityTag::new_strong(format!("{HASH:016x}"));
+    let known = match IfNoneMatch::parse(&request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|one| one.weak_eq(&tag)),
+        Err(_) => false,
+    };
+    let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    // Kept, but asked for each time: it must fit the server that a page talks to.
+    answer.insert_header((header::CACHE_CONTROL, "no-cache")).insert_header(header::ETag(tag));
+    if known {
+        return answer.finish();
+    }
+    answer
+        .content_type("text/javascript; charset=utf-8")
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(SCRIPT)
+}
+
+/// FNV-1a: the same in every process of a release, so that all servers of a site give one tag.
+const fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{
+        App,
+        http::{StatusCode, header},
+        test::{TestRequest, call_service, init_service, read_body},
+    };
+
+    use crate::{Mount, UrlRouter};
+
+    #[actix_web::test]
+    async fn a_mount_serves_the_script_once_to_a_browser_that_keeps_it() {
+        let mount = Mount::new(UrlRouter::new()).unwrap();
+        let app = init_service(App::new().configure(mount.configure())).await;
+
+        let first = call_service(&app, TestRequest::with_uri("/greenroom.js").to_request()).await;
+        assert_eq!(first.status(), StatusCode::OK);
+        let value = |name| first.headers().get(name).unwrap().clone();
+        assert_eq!(value(header::CONTENT_TYPE), "text/javascript; charset=utf-8");
+        assert_eq!(value(header::CACHE_CONTROL), "no-cache");
+        let tag = value(header::ETAG);
+        assert_eq!(read_body(first).await, super::SCRIPT);
+
+        let again = TestRequest::with_uri("/greenroom.js").insert_header((header::IF_NONE_MATCH, tag));
+        let again = call_service(&app, again.to_request()).await;
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(read_body(again).await, "");
+
+        let old = TestRequest::with_uri("/greenroom.js").insert_header((header::IF_NONE_MATCH, "\"old\""));
+        assert_eq!(call_service(&app, old.to_request()).await.status(), StatusCode::OK);
+    }
+
+    #[actix_web::test]
+    async fn the_script_moves_or_stays_away() {
+        let mount = Mount::new(UrlRouter::new()).unwrap();
+        for (mount, at, elsewhere) in [
+            (mount.clone().script("/static/socket.js"), StatusCode::OK, StatusCode::NOT_FOUND),
+            (mount.script(None), StatusCode::NOT_FOUND, StatusCode::NOT_FOUND),
+        ] {
+            let app = init_service(App::new().configure(mount.configure())).await;
+            for (path, status) in [("/static/socket.js", at), ("/greenroom.js", elsewhere)] {
+                let answer = call_service(&app, TestRequest::with_uri(path).to_request()).await;
+                assert_eq!(answer.status(), status, "{path}");
+            }
+        }
+    }
+}
