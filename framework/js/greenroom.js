@@ -171,10 +171,10 @@ export class GreenroomSocket extends EventTarget {
     this.#show("open", { transport });
     if (this.#readyState !== OPEN) return; // closed by who was told
     // A new consumer may need to be told something first, before what has waited for it.
-    const waiting = this.#queue;
-    this.#queue = [];
+    const waiting = this.#take(Infinity);
     this.dispatchEvent(new Event(again ? "reconnect" : "open"));
     this.#queue.push(...waiting);
+    this.#queued += sizeOf(waiting);
     if (this.#readyState === OPEN) this.#link.flush();
   }
 
@@ -208,7 +208,7 @@ export class GreenroomSocket extends EventTarget {
   #ended({ unsent = [], ...end }) {
     this.#link = null;
     this.#queue.unshift(...unsent);
-    this.#queued += unsent.reduce((sum, { size }) => sum + size, 0);
+    this.#queued += sizeOf(unsent);
     if (this.#readyState === CLOSING) return this.#finish(end);
     if (performance.now() - this.#openedAt > STABLE) this.#attempts = 0;
     const { reconnect } = this.#settings;
@@ -577,8 +577,7 @@ class HttpLink {
       if (!this.#post) {
         const items = this.#owner.take(POST_BYTES);
         if (items.length === 0) return;
-        const size = items.reduce((sum, item) => sum + item.size, 0);
-        this.#post = { items, size, unsent: true };
+        this.#post = { items, size: sizeOf(items), unsent: true };
         this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
         if (this.#over) return;
       }
@@ -774,6 +773,10 @@ function prepare(data) {
   // Half a surrogate pair becomes U+FFFD, as a WebSocket does it.
   const bytes = new TextEncoder().encode(data);
   return { data: new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), size: bytes.length };
+}
+
+function sizeOf(items) {
+  return items.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** A message as it stands in the body of a request. */

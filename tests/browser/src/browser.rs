@@ -87,6 +87,20 @@ impl Browser {
         Ok(page)
     }
 
+    /// Opens a room at any address in a new tab, and waits until the page is connected.
+    pub async fn enter_at(&self, url: &str) -> Result<Page<'_>> {
+        let page = self.open(url).await?;
+        page.wait_until_open().await?;
+        Ok(page)
+    }
+
+    /// Takes the network from the current page, or gives it back.
+    pub async fn set_offline(&self, offline: bool) -> Result<()> {
+        let conditions =
+            json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        self.protocol("Network.emulateNetworkConditions", conditions).await
+    }
+
     /// Presses keys, wherever the focus of the current page is.
     pub async fn press(&self, keys: impl Into<TypingData>) -> Result<()> {
         Ok(self.driver.action_chain().send_keys(keys).perform().await?)

@@ -29,6 +29,12 @@ impl<'a> Page<'a> {
         Ok(self.driver.execute(script, list(args)).await?.json().clone())
     }
 
+    /// As [`run`](Self::run), for a script that hands its result to the last of its `arguments`.
+    pub async fn run_async(&self, script: &str, args: Value) -> Result<Value> {
+        self.switch().await?;
+        Ok(self.driver.execute_async(script, list(args)).await?.json().clone())
+    }
+
     /// Waits until a JavaScript expression over `args` holds in the page.
     ///
     /// It is looked at with every change of the document, and now and then for what is no such
@@ -58,6 +64,27 @@ impl<'a> Page<'a> {
     /// Waits until the page says that it is connected.
     pub async fn wait_until_open(&self) -> Result<()> {
         self.wait_for_state("open").await
+    }
+
+    /// Waits until the page says that it has lost the connection and will try again.
+    pub async fn wait_until_waiting(&self) -> Result<()> {
+        self.wait_for_state("waiting").await
+    }
+
+    /// Waits until the page is connected by this transport.
+    pub async fn wait_for_transport(&self, transport: &str) -> Result<()> {
+        let shown = "(({ state, transport }) => state === 'open' && transport === args[0])(
+            document.getElementById('status').dataset)";
+        self.wait(shown, json!([transport])).await
+    }
+
+    /// Chooses the transport; `""` for whatever works.
+    pub async fn choose_transport(&self, transport: &str) -> Result<()> {
+        let script = "const choice = document.getElementById('transport');
+            choice.value = arguments[0];
+            choice.dispatchEvent(new Event('change'))";
+        self.run(script, json!([transport])).await?;
+        Ok(())
     }
 
     /// Waits until the page says that it is disconnected.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -23,9 +24,18 @@ pub struct Server {
 impl Server {
     /// Starts the server and waits for its `listening on http://…` line.
     pub fn start() -> Result<Self> {
+        Self::bind("127.0.0.1:0")
+    }
+
+    /// Starts the server on all addresses of this machine, as `127.0.0.7`: for a browser each is another host.
+    pub fn start_everywhere() -> Result<Self> {
+        Self::bind("0.0.0.0:0")
+    }
+
+    fn bind(address: &str) -> Result<Self> {
         let path = chat_binary()?;
         let mut command = Command::new(path);
-        command.args(["--bind", "127.0.0.1:0"]);
+        command.args(["--bind", address]);
         if env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "warn"); // its ordinary news would drown the tests'
         }
@@ -37,6 +47,21 @@ impl Server {
     /// The address of a path on this server.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// The address of a path on this server, under another of its hosts.
+    pub fn url_on(&self, host: &str, path: &str) -> Result<String> {
+        Ok(format!("http://{host}:{}{path}", self.address()?.port()))
+    }
+
+    /// What it listens on.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.base.trim_start_matches("http://").parse()?)
+    }
+
+    /// Ends the server in the middle of whatever it does (SIGKILL).
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Asks the server to stop, as an operator does (SIGTERM), and waits until it has.

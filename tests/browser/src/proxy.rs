@@ -1,0 +1,192 @@
+//! A proxy between the browser and the server, which spoils what a test tells it to.
+//!
+//! It takes one request a connection, so that it need not know where an answer ends.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::{Result, Server};
+
+/// A proxy on a port of its own, which ends when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    rules: Arc<Rules>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    spoil: Mutex<Spoil>,
+    /// How many answers were lost.
+    lost: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Spoil {
+    target: SocketAddr,
+    /// The first line of each request, in the order of their coming.
+    requests: Vec<String>,
+    refuse_upgrades: bool,
+    hold_streams: bool,
+    /// A part of the request line and the status whose answer is to be lost, once.
+    lose: Option<(&'static str, u16)>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of a server, which spoils nothing yet.
+    pub async fn start(server: &Server) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let spoil = Spoil {
+            target: server.address()?,
+            requests: Vec::new(),
+            refuse_upgrades: false,
+            hold_streams: false,
+            lose: None,
+        };
+        let rules = Arc::new(Rules { spoil: Mutex::new(spoil), lost: watch::Sender::new(0) });
+        let serving = Arc::clone(&rules);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let rules = Arc::clone(&serving);
+                // What fails here is a connection that ended, which the browser sees as well.
+                tokio::spawn(async move { rules.serve(client).await.ok() });
+            }
+        });
+        Ok(Self { address, rules, task })
+    }
+
+    /// The address of a path on the server, through this proxy.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Goes to another server from now on.
+    pub fn turn_to(&self, server: &Server) -> Result<()> {
+        self.rules.spoil().target = server.address()?;
+        Ok(())
+    }
+
+    /// Answers each request for a WebSocket with 403.
+    pub fn refuse_upgrades(&self) {
+        self.rules.spoil().refuse_upgrades = true;
+    }
+
+    /// Passes no byte of an event stream on, as a proxy that waits for the end of each answer.
+    pub fn hold_streams(&self) {
+        self.rules.spoil().hold_streams = true;
+    }
+
+    /// Loses the next answer with this status to a request that has this part in its first line: the server has answered,
+    /// and the browser sees a connection that ends.
+    pub fn lose_an_answer(&self, part: &'static str, status: u16) {
+        self.rules.spoil().lose = Some((part, status));
+    }
+
+    /// Waits until so many answers were lost.
+    pub async fn wait_until_lost(&self, count: usize) -> Result<()> {
+        self.rules.lost.subscribe().wait_for(|lost| *lost >= count).await?;
+        Ok(())
+    }
+
+    /// How many requests had this part in their first line.
+    pub fn count(&self, part: &str) -> usize {
+        self.rules.spoil().requests.iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Rules {
+    fn spoil(&self) -> MutexGuard<'_, Spoil> {
+        self.spoil.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(&self, mut client: TcpStream) -> Result<()> {
+        let (head, rest) = read_head(&mut client).await?;
+        let upgrade = head.to_ascii_lowercase().contains("upgrade: websocket");
+        let line = head.lines().next().unwrap_or_default().to_owned();
+        let (target, refused, held) = {
+            let mut spoil = self.spoil();
+            spoil.requests.push(if upgrade { format!("UPGRADE {line}") } else { line.clone() });
+            (spoil.target, upgrade && spoil.refuse_upgrades, spoil.hold_streams && line.contains("=events"))
+        };
+        if refused {
+            client
+                .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                .await?;
+            return Ok(());
+        }
+        let mut server = TcpStream::connect(target).await?;
+        let head = if upgrade { head } else { last_of_its_connection(&head) };
+        server.write_all(head.as_bytes()).await?;
+        server.write_all(&rest).await?;
+        if upgrade {
+            copy_bidirectional(&mut client, &mut server).await?;
+            return Ok(());
+        }
+
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let up = async {
+            copy(&mut from_client, &mut to_server).await?;
+            Result::Ok(()) // the browser has gone: so does the request
+        };
+        let down = async {
+            let mut first = vec![0; 16 << 10];
+            let count = from_server.read(&mut first).await?;
+            if held {
+                copy(&mut from_server, &mut tokio::io::sink()).await?;
+            }
+            if self.loses(&line, &first[..count]) {
+                self.lost.send_modify(|lost| *lost += 1);
+                return Ok(());
+            }
+            to_client.write_all(&first[..count]).await?;
+            copy(&mut from_server, &mut to_client).await?;
+            Result::Ok(())
+        };
+        tokio::select! { ended = up => ended, ended = down => ended }
+    }
+
+    fn loses(&self, line: &str, answer: &[u8]) -> bool {
+        let wanted = |(part, status): &mut (&str, u16)| {
+            line.contains(*part) && answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes())
+        };
+        self.spoil().lose.take_if(wanted).is_some()
+    }
+}
+
+/// The head of a request, and what came behind it.
+async fn read_head(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
+    let mut read = Vec::new();
+    loop {
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            let rest = read.split_off(end + 4);
+            return Ok((String::from_utf8(read)?, rest));
+        }
+        if client.read_buf(&mut read).await? == 0 {
+            return Err("the browser ended the connection".into());
+        }
+    }
+}
+
+/// The same head, so that the server ends the connection after its answer.
+fn last_of_its_connection(head: &str) -> String {
+    let kept = head.trim_end().lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    kept.map(|line| format!("{line}\r\n")).collect::<String>() + "Connection: close\r\n\r\n"
+}

@@ -1,0 +1,203 @@
+//! `greenroom.js` by itself, in a page: its arithmetic, and what it has of a WebSocket.
+
+use browser_tests::{Browser, Page, Result, Server};
+use serde_json::{Value, json};
+
+/// Runs the body of an async function over `GreenroomSocket`, `internals` and `args`, and returns what it does.
+async fn run(page: &Page<'_>, body: &str, args: Value) -> Result<Value> {
+    let script = format!(
+        "const [args] = arguments, done = arguments[arguments.length - 1];
+         const until = (target, type) => new Promise((on) => target.addEventListener(type, on, {{ once: true }}));
+         const thrown = (act) => {{ try {{ act(); return null; }} catch (error) {{ return error.name; }} }};
+         import('/greenroom.js')
+           .then(async ({{ GreenroomSocket, internals }}) => {{ {body} }})
+           .then(done, (error) => done('thrown: ' + error.stack))"
+    );
+    page.run_async(&script, json!([args])).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delays_grow_with_full_jitter_and_keep_to_what_the_server_says() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const { retryDelay, retryAfter, mayReconnect } = internals;
+        const delay = (more, random) => retryDelay({ attempt: 0, base: 1000, max: 30000, ...more }, () => random);
+        const now = Date.parse('2030-01-01T00:00:00Z');
+        return {
+          longest: [0, 1, 2, 4, 5, 1000].map((attempt) => delay({ attempt }, 1)),
+          shortest: [0, 5, 1000].map((attempt) => delay({ attempt }, 0)),
+          hint: delay({ code: 1012, reason: 'retry=3200ms' }, 1),
+          endless: delay({ code: 1012, reason: 'retry=999999999ms' }, 1),
+          once: delay({ code: 1012, reason: 'retry=3200ms', attempt: 1 }, 0.5),
+          none: delay({ code: 1012, reason: 'maintenance' }, 0.5),
+          other: delay({ code: 1011, reason: 'retry=3200ms' }, 0.5),
+          overloaded: [delay({ code: 1013 }, 0), delay({ code: 1013 }, 1)],
+          after: [delay({ retryAfter: 7000 }, 0), delay({ retryAfter: 7000 }, 1), delay({ retryAfter: 1e12 }, 0)],
+          header: ['3', 'Tue, 01 Jan 2030 00:00:09 GMT', 'Mon, 31 Dec 2029 00:00:00 GMT', 'soon', null]
+            .map((value) => retryAfter(value, now)),
+          back: [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 3000, 4000]
+            .filter(mayReconnect),
+        };";
+    let expected = json!({
+        "longest": [1000, 2000, 4000, 16000, 30000, 30000],
+        "shortest": [0, 0, 0],
+        "hint": 3200, "endless": 300_000, "once": 1000, "none": 500, "other": 500,
+        "overloaded": [1000, 5000],
+        "after": [7000, 8000, 300_000],
+        "header": [3000, 9000, 0, 0, 0],
+        "back": [1001, 1006, 1009, 1011, 1012, 1013, 1014],
+    });
+    assert_eq!(run(&page, body, json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_bytes_are_read_however_they_are_cut() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = r#"
+        const { EventReader, fromBase64, prepare, toBase64, ways } = internals;
+        const stream = ": open\n\nid: 1\ndata: {\"batch\":1}\n\n: beat\n\r\nid: 2\r\ndata:two\ndata: lines\r\n\r\ndata: cut";
+        const read = (size) => {
+          const events = new EventReader(), found = [];
+          for (let at = 0; at < stream.length; at += size) found.push(...events.read(stream.slice(at, at + size)));
+          return found;
+        };
+        const bytes = Uint8Array.from({ length: 100_000 }, (_, at) => (at * 7) % 256);
+        const changed = new Uint8Array([1, 2]);
+        const kept = prepare(changed.subarray(1));
+        changed[1] = 9;
+        return {
+          events: [1, 2, 3, 1000].map(read),
+          same: fromBase64(toBase64(bytes)).every((byte, at) => byte === bytes[at]),
+          empty: toBase64(new Uint8Array()),
+          text: prepare("\ufeffé\ud800").data,
+          size: prepare("é").size,
+          kept: [...kept.data],
+          ways: [["websocket", "sse", "poll"], ["poll"], ["sse", "websocket", "poll"], ["websocket"]].map(ways),
+        };"#;
+    let events = json!(["{\"batch\":1}", "two\nlines"]);
+    let expected = json!({
+        "events": [events, events, events, events],
+        "same": true,
+        "empty": "",
+        "text": "\u{feff}é\u{fffd}",
+        "size": 2,
+        "kept": [2],
+        "ways": [[["websocket"], ["sse", "poll"]], [["poll"]], [["sse", "poll"], ["websocket"]], [["websocket"]]],
+    });
+    assert_eq!(run(&page, body, json!([])).await?, expected);
+    Ok(())
+}
+
+/// What a page may do with a WebSocket, it may do with this one, and gets the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_a_websocket() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const found = [];
+        for (const Socket of [WebSocket, GreenroomSocket]) {
+          const socket = new Socket(`ws://${location.host}/room/1/?name=Ann`);
+          const handler = () => {};
+          socket.onmessage = handler;
+          const before = [socket.readyState, socket.binaryType, socket.bufferedAmount, socket.url, socket.onopen,
+            socket.onmessage === handler];
+          const opened = await until(socket, 'open');
+          const first = await until(socket, 'message');
+          const open = [opened.type, opened.target === socket, socket.readyState, socket.protocol,
+            typeof first.data, first.origin];
+          socket.binaryType = 'arraybuffer';
+          socket.binaryType = 'nonsense';
+          socket.send(JSON.stringify({ text: 'close' }));
+          const { type, code, reason, wasClean } = await until(socket, 'close');
+          socket.send('into the void');
+          found.push({
+            before, open, close: [type, code, reason, wasClean, socket.readyState],
+            after: [socket.binaryType, socket.bufferedAmount],
+            constants: [Socket.CONNECTING, Socket.OPEN, Socket.CLOSING, Socket.CLOSED,
+              socket.CONNECTING, socket.OPEN, socket.CLOSING, socket.CLOSED],
+            thrown: [
+              thrown(() => new Socket('ftp://example.com/')),
+              thrown(() => new Socket('ws://a b/')),
+              thrown(() => new Socket('/', ['a', 'a'])),
+              thrown(() => new Socket('/', 'not a token')),
+              thrown(() => socket.close(1001)),
+              thrown(() => socket.close(5000)),
+              thrown(() => socket.close(1000, 'é'.repeat(62))),
+            ],
+          });
+        }
+        return found;";
+    let found = run(&page, body, json!([])).await?;
+    assert!(found[0].is_object(), "{found}");
+    assert_eq!(found[0], found[1]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_while_away_has_a_limit_and_an_order() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const socket = new GreenroomSocket('/room/1/?name=Ann', [], { queueLimit: 20 });
+        socket.send('first of ten'.slice(0, 10));
+        socket.send('second ten');
+        const full = [thrown(() => socket.send('x')), socket.bufferedAmount];
+        const said = [];
+        const all = new Promise((done) => socket.onmessage = ({ data }) => {
+          const { type, text } = JSON.parse(data);
+          if (type === 'chat.message' && said.push(text) === 3) done();
+        });
+        socket.onopen = () => socket.send('hello');
+        await all;
+        const after = socket.bufferedAmount;
+        socket.close(1000);
+        await until(socket, 'close');
+        return { full, said, after };";
+    let expected = json!({
+        "full": ["QuotaExceededError", 20],
+        "said": ["hello", "first of t", "second ten"],
+        "after": 0,
+    });
+    assert_eq!(run(&page, body, json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_gives_up_after_the_attempts_that_it_is_given() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const states = [];
+        const socket = new GreenroomSocket('ws://127.0.0.1:9/', [], { reconnect: { base: 1, attempts: 2 } });
+        socket.addEventListener('statechange', ({ state }) => states.push(state));
+        const failed = until(socket, 'error').then(() => states.push('error'));
+        const { code, wasClean } = await until(socket, 'close');
+        await failed;
+        return [states, code, wasClean];";
+    let states = ["waiting", "connecting", "waiting", "connecting", "closed", "error"];
+    assert_eq!(run(&page, body, json!([])).await?, json!([states, 1006, false]));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.enter(&server, "123", "Ann").await?;
+    browser.set_offline(true).await?;
+    page.wait_until_waiting().await?;
+    page.say("kept").await?;
+    browser.set_offline(false).await?;
+    page.wait_until_open().await?;
+    page.wait_for_message("Ann", "kept").await?;
+    assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]", "[connected]"]);
+    Ok(())
+}
