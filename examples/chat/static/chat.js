@@ -189,15 +189,13 @@ function setState(change) {
     const parts = [state === "waiting" ? words.waiting(seconds) : words[state]];
     if (state === "open") parts.push(words[transport]);
     if (unsent > 0) parts.push(words.unsent(unsent));
-    byId("status").textContent = parts.join(" · ");
+    byId("status").replaceChildren(...parts.flatMap((part) => [element("span", "", part), " "]));
   };
   if (state === "waiting") ticks = setInterval(text, 1000);
   text();
   byId("status").dataset.state = state;
   byId("status").dataset.transport = transport ?? "";
-  const automatic = byId("transport").options[0];
-  automatic.textContent =
-    state === "open" && !transportChoice() ? `${words.automatic} · ${words[transport]}` : words.automatic;
+  byId("in-use").textContent = state === "open" ? words[transport] : "";
 
   const ended = state === "closing" || state === "closed";
   byId("send").disabled = ended;
