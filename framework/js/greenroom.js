@@ -22,7 +22,7 @@ const DEFAULTS = {
 
 /** A connection that lasted this long was a good one: the delays begin anew. */
 const STABLE = 5_000;
-/** How often in a row what has worked may fail, as while a server restarts, before another transport is tried. */
+/** How often in a row what has worked may fail, as while a server restarts, before something else is tried. */
 const PATIENCE = 3;
 /** The longest time that a server can ask us to stay away. */
 const LONGEST_HINT = 5 * 60_000;
@@ -63,6 +63,8 @@ export class GreenroomSocket extends EventTarget {
   #link = null;
   /** The ways that this attempt has left: lists of transports that share a link. */
   #ways = [];
+  /** The transport that is known to work, of this link. */
+  #known = null;
   #timer;
   #attempts = 0;
   #openedAt = null;
@@ -140,10 +142,11 @@ export class GreenroomSocket extends EventTarget {
     const known = transports.indexOf(recall(this.#address));
     this.#ways = ways(transports.slice(Math.max(known, 0)));
     this.#show("connecting");
-    this.#next();
+    if (this.#readyState === CONNECTING) this.#next(); // unless who was told has closed it
   }
 
   #next() {
+    this.#known = null;
     const transports = this.#ways.shift();
     const Link = transports[0] === "websocket" ? WebSocketLink : HttpLink;
     this.#link = new Link(this.#address, this.#protocols, transports, this.#settings, {
@@ -163,13 +166,13 @@ export class GreenroomSocket extends EventTarget {
     this.#readyState = OPEN;
     this.#protocol = protocol;
     this.#extensions = extensions;
+    this.#show("open", { transport });
     if (transport === "websocket") {
       this.#proven = true;
       this.#refusals = 0;
-      this.#remember(transport);
+      this.#heard(transport);
     }
-    this.#show("open", { transport });
-    if (this.#readyState !== OPEN) return; // closed by who was told
+    if (this.#readyState !== OPEN) return;
     // A new consumer may need to be told something first, before what has waited for it.
     const waiting = this.#take(Infinity);
     this.dispatchEvent(new Event(again ? "reconnect" : "open"));
@@ -188,14 +191,16 @@ export class GreenroomSocket extends EventTarget {
     if (denied || (refused && this.#openedAt === null)) {
       return this.#finish({ code: 1006, reason: `HTTP ${status}: ${reason}`, wasClean: false });
     }
-    this.#remember(null);
+    // One failure says nothing about the way: the server may be away.
+    if (this.#attempts >= PATIENCE) this.#remember(null);
     this.#wait({ code: 1006, reason, retryAfter });
   }
 
   /** An answer has come this way: it works, and the connection lives. */
   #heard(transport) {
     if (this.#readyState !== OPEN) return;
-    this.#remember(transport);
+    if (this.#known !== transport) this.#remember(transport);
+    this.#known = transport;
     this.#show("open", { transport });
   }
 
@@ -221,8 +226,8 @@ export class GreenroomSocket extends EventTarget {
     if (!reconnect || this.#attempts >= reconnect.attempts) return this.#finish({ wasClean: false, ...end });
     const delay = retryDelay({ ...reconnect, ...end, attempt: this.#attempts++ });
     this.#readyState = CONNECTING;
-    this.#show("waiting", { delay, code: end.code, reason: end.reason });
     this.#timer = setTimeout(() => this.#begin(), delay);
+    this.#show("waiting", { delay, code: end.code, reason: end.reason });
   }
 
   #finish({ code, reason, wasClean }) {
@@ -577,11 +582,11 @@ class HttpLink {
       if (!this.#post) {
         const items = this.#owner.take(POST_BYTES);
         if (items.length === 0) return;
-        this.#post = { items, size: sizeOf(items), unsent: true };
+        this.#post = { items, size: sizeOf(items), unsent: true, doubtful: false };
         this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
         if (this.#over) return;
       }
-      // From here on nobody but the server knows; it takes the same number only once.
+      // From here on only the server knows whether it has it; it takes the same number once.
       this.#post.unsent = false;
       let answer = { status: 0, retryAfter: 0 };
       try {
@@ -598,7 +603,9 @@ class HttpLink {
       const { status, retryAfter } = answer;
       if (status === 413) return this.#end({ code: 1009, reason: "message too big", wasClean: true });
       if (status === 400) return this.#end({ code: 1007, reason: "bad request", wasClean: true });
-      this.#post.unsent = status >= 400 && ![408, 500, 502, 504].includes(status);
+      // Told by the server, or in its place by something that may have handed it on.
+      this.#post.doubtful ||= status < 400 || [408, 500, 502, 504].includes(status);
+      this.#post.unsent = !this.#post.doubtful;
       if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
       await this.#sleep(retryDelay({ ...PACE, attempt: failures++, retryAfter }));
     }
