@@ -57,10 +57,9 @@ export interface GreenroomSocketEventMap extends WebSocketEventMap {
   statechange: StateEvent;
 }
 
-type Handler<K extends keyof GreenroomSocketEventMap> =
-  ((this: GreenroomSocket, event: GreenroomSocketEventMap[K]) => unknown) | null;
+type Handler<K extends keyof GreenroomSocketEventMap> = ((event: GreenroomSocketEventMap[K]) => unknown) | null;
 
-/** A `WebSocket` for consumers of Greenroom, over whatever works. */
+/** A `WebSocket` for consumers of Greenroom, over whatever works; it is one for TypeScript too. */
 export class GreenroomSocket extends EventTarget {
   static readonly CONNECTING: 0;
   static readonly OPEN: 1;
