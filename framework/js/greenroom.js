@@ -464,11 +464,12 @@ class HttpLink {
       return this.#fail({});
     }
     if (this.#over) return;
-    this.#id = opened.id;
-    this.#wait = opened.wait;
-    this.#expires = opened.expires * 1_000;
+    const { id, protocol, wait = 20, expires = 30 } = opened;
+    this.#id = id;
+    this.#wait = wait;
+    this.#expires = expires * 1_000;
     this.#heardAt = performance.now();
-    this.#owner.opened({ transport: this.#modes[0], protocol: opened.protocol ?? "", extensions: "" });
+    this.#owner.opened({ transport: this.#modes[0], protocol: protocol ?? "", extensions: "" });
     await this.#receive();
   }
 

@@ -6,7 +6,8 @@
 //!
 //! This page leads through the library in the order in which one needs it. What is promised about delivery stands on
 //! pages of its own: [order](docs::order), [limits](docs::limits), the [rules](docs::rules) of Channels that are kept
-//! and mended, the [protocol](docs::protocol) of clients without a WebSocket, and the [design](docs::design).
+//! and mended, the [protocol](docs::protocol) of clients without a WebSocket, the [browser's side](docs::browser), and
+//! the [design](docs::design).
 //!
 #![doc = include_str!("../docs/guide.md")]
 //!
