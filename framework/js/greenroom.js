@@ -398,6 +398,8 @@ class HttpLink {
   #post = null;
   #sending = null;
   #heardAt;
+  /** Whether the last request that receives has failed. */
+  #away = false;
   #over = false;
   #closing = false;
   #requests = new Set();
@@ -416,6 +418,8 @@ class HttpLink {
   get bufferedAmount() { return this.#post?.size ?? 0; }
 
   flush() {
+    // While nothing arrives, what is sent had better wait: who tries cannot know any more whether it has arrived.
+    if (this.#away) return;
     this.#sending ??= this.#send().finally(() => { this.#sending = null; });
   }
 
@@ -498,6 +502,7 @@ class HttpLink {
           return this.#end({ code: 1006, reason: "", wasClean: false });
         }
         const delay = retryDelay({ ...PACE, attempt: failures++, retryAfter });
+        this.#away = true;
         this.#owner.away(delay);
         await this.#sleep(delay);
       }
@@ -579,7 +584,7 @@ class HttpLink {
 
   async #send() {
     let failures = 0;
-    while (!this.#over) {
+    while (!this.#over && !this.#away) {
       if (!this.#post) {
         const items = this.#owner.take(POST_BYTES);
         if (items.length === 0) return;
@@ -614,7 +619,11 @@ class HttpLink {
 
   #hear() {
     this.#heardAt = performance.now();
-    if (!this.#over) this.#owner.heard(this.#modes[0]);
+    if (this.#over) return;
+    this.#owner.heard(this.#modes[0]);
+    if (!this.#away) return;
+    this.#away = false;
+    this.flush();
   }
 
   #fail(failure) {

@@ -94,7 +94,7 @@ async fn a_blocked_websocket_is_replaced_and_not_tried_again() -> Result<()> {
         import('/greenroom.js').then(async ({ GreenroomSocket }) => {
           const open = () => new Promise((on) => {
             const socket = new GreenroomSocket('/room/124/');
-            socket.onopen = () => { socket.close(); on(socket.transport); };
+            socket.onmessage = () => { socket.close(); on(socket.transport); };
           });
           return [await open(), await open()];
         }).then(done, (error) => done(error.stack))";
