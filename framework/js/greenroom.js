@@ -460,7 +460,8 @@ class HttpLink {
     try {
       const body = JSON.stringify({ protocols });
       const answer = await this.#ask("open", {}, { body, timeout: 4 * this.#settings.timeout });
-      if (!answer.ok) return this.#fail({ ...answer, reason: (parse(answer.text)?.message ?? answer.text).slice(0, 100) });
+      const reason = parse(answer.text)?.message ?? answer.text;
+      if (!answer.ok) return this.#fail({ ...answer, reason: reason.slice(0, 100) });
       opened = parse(answer.text);
       // Some other program, which takes any request.
       if (!opened?.id) return this.#fail({ status: 404, reason: "no answer of Greenroom" });
@@ -584,6 +585,7 @@ class HttpLink {
 
   async #send() {
     let failures = 0;
+    await null; // what a page sends in one go leaves in one request
     while (!this.#over && !this.#away) {
       if (!this.#post) {
         const items = this.#owner.take(POST_BYTES);
@@ -649,7 +651,8 @@ class HttpLink {
     if (what === "poll") this.#receiving = request;
     const headers = method === "POST" ? { "Content-Type": "application/json", "Greenroom-Client": "1" } : {};
     try {
-      const response = await fetch(this.#url(what, params), { ...COMMON, method, headers, body, signal: request.signal });
+      const { signal } = request;
+      const response = await fetch(this.#url(what, params), { ...COMMON, method, headers, body, signal });
       return answerOf(response, await response.text());
     } finally {
       request.end();

@@ -201,3 +201,140 @@ async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
     assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]", "[connected]"]);
     Ok(())
 }
+
+/// The server's part by a script in the page, answer by answer: what no server does on demand.
+const SCRIPTED: &str = "
+    const asked = [];
+    const batch = (number, more) => Response.json({ batch: number, messages: [], ...more });
+    const serve = (answers) => {
+      window.fetch = async (url, { method = 'GET', body, signal }) => {
+        const query = new URL(url).searchParams;
+        const what = query.get('greenroom');
+        asked.push([method, what, query.get('ack'), query.get('seq'), body]);
+        const left = answers[what];
+        const answer = left instanceof Array && left.length > 0 ? left.shift() : null;
+        if (answer) return answer();
+        if (what !== 'poll' && what !== 'events') return new Response(null, { status: 204 });
+        return new Promise((_, fail) => signal.addEventListener('abort', () => fail(new TypeError('aborted'))));
+      };
+    };
+    const opened = () => Response.json({ id: 'f'.repeat(40), protocol: 'b', wait: 20, expires: 30, limit: 1024 });
+    const open = (transports, options) => new GreenroomSocket('/any/?a=1', ['a', 'b'], { transports, ...options });
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_and_close_codes_come_and_go_over_requests() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        serve({
+          open: [opened],
+          poll: [
+            () => batch(1, { messages: ['text', { binary: 'AQID' }] }),
+            () => batch(1, { messages: ['text', { binary: 'AQID' }] }),
+            () => batch(2, { messages: [{ binary: '' }] }),
+            () => batch(3, { messages: ['last'], close: { code: 4001, reason: 'enough' } }),
+          ],
+        });
+        const socket = open(['long-poll']);
+        const received = [];
+        socket.onopen = () => {
+          socket.send(new Blob(['blob']));
+          socket.send(new Uint8Array([255, 0]));
+          socket.send('text');
+        };
+        socket.onmessage = ({ data }) => { received.push(data); socket.binaryType = 'arraybuffer'; };
+        const { code, reason, wasClean } = await until(socket, 'close');
+        const shown = received.map((data) => typeof data === 'string' ? data : [...new Uint8Array(data)].join());
+        return {
+          shown, protocol: socket.protocol, end: [code, reason, wasClean],
+          sent: asked.filter(([, what]) => what === 'send').map(([, , , seq, body]) => [seq, body]),
+          acknowledged: asked.filter(([, what]) => what === 'poll').map(([, , ack]) => ack),
+          opened: asked[0],
+        };";
+    let sent = r#"[{"binary":"YmxvYg=="},{"binary":"/wA="},"text"]"#;
+    let expected = json!({
+        "shown": ["text", "1,2,3", "", "last"],
+        "protocol": "b",
+        "end": [4001, "enough", true],
+        "sent": [["1", sent]],
+        "acknowledged": ["0", "1", "1", "2"],
+        "opened": ["POST", "open", null, null, r#"{"protocols":["a","b"]}"#],
+    });
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_acknowledged_now_and_then() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = r#"
+        const say = (number, messages) =>
+          new TextEncoder().encode(`id: ${number}\ndata: ${JSON.stringify({ batch: number, messages })}\n\n`);
+        let number = 0;
+        const stream = new ReadableStream({
+          pull(to) {
+            number += 1;
+            // Many small batches, then one that is large.
+            if (number <= 70) to.enqueue(say(number, ["x"]));
+            else if (number === 71) to.enqueue(say(number, ["y".repeat(65536)]));
+            else if (number === 72) to.enqueue(say(number, ["end"]));
+          },
+        });
+        serve({ open: [opened], events: [() => new Response(stream)] });
+        const socket = open(["sse"]);
+        let count = 0;
+        await new Promise((done) => socket.onmessage = ({ data }) => { count += 1; if (data === "end") done(); });
+        socket.close(1000, "bye");
+        const { code } = await until(socket, "close");
+        return [count, code, asked.filter(([, what]) => what === "ack").map(([, , ack]) => ack), asked.at(-1)];"#;
+    let bye = json!(["POST", "close", null, null, r#"{"code":1000,"reason":"bye"}"#]);
+    let expected = json!([72, 1000, ["32", "64", "71"], bye]);
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_end_it_and_what_passes_does_not() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const status = (status, headers) => () => Response.json({ message: 'no' }, { status, headers });
+        const ends = [];
+        for (const code of [401, 403, 404, 405]) {
+          serve({ open: [status(code)] });
+          const { code: end, reason, wasClean } = await until(open(['poll']), 'close');
+          ends.push([end, reason, wasClean]);
+        }
+
+        const delays = [];
+        const told = ({ delay }) => delay !== null && delays.push(delay);
+        serve({ open: [status(503, { 'Retry-After': '1' }), status(429), opened] });
+        const busy = open(['poll'], { reconnect: { base: 1 } });
+        busy.onstatechange = told;
+        await until(busy, 'open');
+
+        // Unknown, then refused, while something was sent: it was not taken, and goes to the next.
+        asked.length = 0;
+        const gone = status(410);
+        serve({ open: [opened, opened], send: [status(503, { 'Retry-After': '0' }), gone], poll: [] });
+        const socket = open(['poll'], { reconnect: { base: 1 } });
+        socket.onopen = () => socket.send('kept');
+        await until(socket, 'reconnect');
+        while (asked.filter(([, what]) => what === 'send').length < 3) await new Promise((on) => setTimeout(on, 5));
+        const sent = asked.filter(([, what]) => what === 'send').map(([, , , seq, body]) => [seq, body]);
+        return { ends, waited: [delays.length, delays[0] >= 1000 && delays[0] <= 1001], sent };";
+    let kept = "[\"kept\"]";
+    let ends = [401, 403, 404, 405].map(|status| json!([1006, format!("HTTP {status}: no"), false]));
+    let expected = json!({
+        "ends": ends,
+        "waited": [2, true],
+        "sent": [["1", kept], ["1", kept], ["1", kept]],
+    });
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
