@@ -33,8 +33,9 @@ const CUT = 2_000;
 /** Acknowledged are a stream's batches when they are so many or so large, and with everything that is sent. */
 const ACK_BATCHES = 32;
 const ACK_BYTES = 64 << 10;
-/** A request takes messages up to this size together, and one that is larger alone. */
+/** A request takes messages up to this size together, and one that is larger alone; the server takes 1,024 at once. */
 const POST_BYTES = 64 << 10;
+const POST_MESSAGES = 1_000;
 /** The server may hold a request with messages for 20 s, while its consumer is busy. */
 const POST_TIMEOUT = 30_000;
 
@@ -156,7 +157,7 @@ export class GreenroomSocket extends EventTarget {
       away: (delay) => this.#readyState === OPEN && this.#show("waiting", { delay }),
       message: (data) => this.#message(data),
       ended: (end) => this.#ended(end),
-      take: (bytes) => this.#take(bytes),
+      take: (...limits) => this.#take(...limits),
     });
   }
 
@@ -174,7 +175,7 @@ export class GreenroomSocket extends EventTarget {
     }
     if (this.#readyState !== OPEN) return;
     // A new consumer may need to be told something first, before what has waited for it.
-    const waiting = this.#take(Infinity);
+    const waiting = this.#take(Infinity, Infinity);
     this.dispatchEvent(new Event(again ? "reconnect" : "open"));
     this.#queue.push(...waiting);
     this.#queued += sizeOf(waiting);
@@ -240,10 +241,10 @@ export class GreenroomSocket extends EventTarget {
     this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean }));
   }
 
-  #take(bytes) {
+  #take(bytes, messages) {
     let [count, size] = [0, 0];
     for (const item of this.#queue) {
-      if (count > 0 && size + item.size > bytes) break;
+      if (count === messages || (count > 0 && size + item.size > bytes)) break;
       count += 1;
       size += item.size;
     }
@@ -345,7 +346,7 @@ class WebSocketLink {
   get bufferedAmount() { return this.#socket?.bufferedAmount ?? 0; }
 
   flush() {
-    for (const { data } of this.#owner.take(Infinity)) this.#socket.send(data);
+    for (const { data } of this.#owner.take(Infinity, Infinity)) this.#socket.send(data);
   }
 
   close(code, reason) {
@@ -382,7 +383,7 @@ class WebSocketLink {
 
 /** A connection over HTTP requests: one that receives, and one at a time that sends. */
 class HttpLink {
-  #base;
+  #address;
   #owner;
   #settings;
   /** The transport in use, and those to turn to. */
@@ -390,6 +391,7 @@ class HttpLink {
   #id = null;
   #wait;
   #expires;
+  #postBytes;
   /** The last batch that arrived; what of a stream is not acknowledged. */
   #batch = 0;
   #unacknowledged = { batches: 0, bytes: 0 };
@@ -408,7 +410,7 @@ class HttpLink {
   #sleepers = new Set();
 
   constructor(address, protocols, transports, settings, owner) {
-    this.#base = address.href.replace(/^ws/, "http");
+    this.#address = address;
     this.#modes = [...transports];
     this.#settings = settings;
     this.#owner = owner;
@@ -469,10 +471,12 @@ class HttpLink {
       return this.#fail({});
     }
     if (this.#over) return;
-    const { id, protocol, wait = 20, expires = 30 } = opened;
+    const { id, protocol, wait = 20, expires = 30, limit = POST_BYTES } = opened;
     this.#id = id;
     this.#wait = wait;
     this.#expires = expires * 1_000;
+    // A body has at most twice the limit of a message, and a letter may take six in JSON.
+    this.#postBytes = Math.min(POST_BYTES, limit / 3);
     this.#heardAt = performance.now();
     this.#owner.opened({ transport: this.#modes[0], protocol: protocol ?? "", extensions: "" });
     await this.#receive();
@@ -565,7 +569,8 @@ class HttpLink {
   #arrived(batch) {
     const number = batch?.batch;
     if (number <= this.#batch) return; // sent again, because our acknowledgement was lost
-    if (number !== this.#batch + 1) throw new Trouble({ cut: true });
+    // The server leaves batches out only where it gives a client up that was too slow.
+    if (number !== this.#batch + 1 && !batch?.close) throw new Trouble({ cut: true });
     this.#batch = number;
     this.#unacknowledged.batches += 1;
     for (const message of batch.messages ?? []) {
@@ -588,7 +593,7 @@ class HttpLink {
     await null; // what a page sends in one go leaves in one request
     while (!this.#over && !this.#away) {
       if (!this.#post) {
-        const items = this.#owner.take(POST_BYTES);
+        const items = this.#owner.take(this.#postBytes, POST_MESSAGES);
         if (items.length === 0) return;
         this.#post = { items, size: sizeOf(items), unsent: true, doubtful: false };
         this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
@@ -612,7 +617,7 @@ class HttpLink {
       if (status === 413) return this.#end({ code: 1009, reason: "message too big", wasClean: true });
       if (status === 400) return this.#end({ code: 1007, reason: "bad request", wasClean: true });
       // Told by the server, or in its place by something that may have handed it on.
-      this.#post.doubtful ||= status < 400 || [408, 500, 502, 504].includes(status);
+      this.#post.doubtful ||= status < 400 || [408, 409, 500, 502, 504].includes(status);
       this.#post.unsent = !this.#post.doubtful;
       if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
       await this.#sleep(retryDelay({ ...PACE, attempt: failures++, retryAfter }));
@@ -642,7 +647,9 @@ class HttpLink {
 
   #url(what, params) {
     const query = new URLSearchParams({ greenroom: what, ...(this.#id && { id: this.#id }), ...params });
-    return `${this.#base}${this.#base.includes("?") ? "&" : "?"}${query}`;
+    // The application's own query goes to its scope, once.
+    const own = what === "open" && this.#address.search ? `${this.#address.search}&` : "?";
+    return `${this.#address.origin.replace(/^ws/, "http")}${this.#address.pathname}${own}${query}`;
   }
 
   /** Sends a request and reads its whole answer. Throws where there is none. */

@@ -267,6 +267,27 @@ async fn bytes_and_close_codes_come_and_go_over_requests() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_in_one_go_is_cut_to_what_a_request_takes() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        serve({ open: [opened] });
+        const socket = open(['poll']);
+        await until(socket, 'open');
+        for (let count = 0; count < 2500; count += 1) socket.send('');
+        for (let count = 0; count < 7; count += 1) socket.send('x'.repeat(100));
+        socket.send('y'.repeat(5000));
+        socket.close();
+        await until(socket, 'close');
+        return asked.filter(([, what]) => what === 'send').map(([, , , , body]) => JSON.parse(body).length);";
+    // 1,000 messages, or a third of the 1,024 bytes that a message may have here, or one that is larger.
+    let expected = json!([1000, 1000, 503, 3, 1, 1]);
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_acknowledged_now_and_then() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
