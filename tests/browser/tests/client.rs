@@ -193,11 +193,13 @@ async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
     let browser = Browser::start("en-US").await?;
     let page = browser.enter(&server, "123", "Ann").await?;
     browser.set_offline(true).await?;
-    page.wait_until_waiting().await?;
-    page.say("kept").await?;
+    let lost = "Array.from(document.querySelectorAll('[data-kind=status]')).some(
+        line => line.textContent === '[disconnected]')";
+    page.wait(lost, json!([])).await?;
     browser.set_offline(false).await?;
     page.wait_until_open().await?;
-    page.wait_for_message("Ann", "kept").await?;
+    page.say("here again").await?;
+    page.wait_for_message("Ann", "here again").await?;
     assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]", "[connected]"]);
     Ok(())
 }
