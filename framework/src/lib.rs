@@ -67,7 +67,10 @@ pub mod testing;
 mod transport;
 
 pub use self::{
-    consumer::{Accept, Consumer, Context, EventHandlers, Handled, JsonConsumer},
+    consumer::{
+        Accept, Body, Consumer, Context, EventHandlers, Handled, HttpConsumer, HttpContext, HttpHandle,
+        JsonConsumer,
+    },
     error::{Error, Result},
     event::{Envelope, Event, EventError},
     groups::Delivery,

@@ -46,6 +46,14 @@ pub(super) enum Kind {
     Uuid,
 }
 
+/// How many segments of a pattern actix-web is asked to tell apart.
+const MOST_NAMED: usize = 12;
+
+/// Whether a byte means itself in a pattern of actix-web's, and is never encoded in a path.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
 /// Where the values of a path's parameters are, in the order of the pattern. Byte ranges of the raw path.
 pub(super) type Spans = SmallVec<[Range<usize>; 4]>;
 
@@ -87,6 +95,24 @@ impl Pattern {
             .zip(&spans)
             .all(|(param, span)| decode(&path[span.clone()]).is_some_and(|value| param.kind.fits(&value)));
         fits.then_some(spans)
+    }
+
+    /// A pattern of actix-web's that takes at least the same paths: it knows no kinds, and takes every segment that is
+    /// not plain text. What it takes beyond is sorted out by [`find`](Self::find).
+    pub(super) fn for_actix(&self) -> String {
+        let mut text = String::new();
+        for (at, segment) in self.segments.iter().enumerate() {
+            match segment {
+                Segment::Literal(literal) if literal.bytes().all(is_plain) => {
+                    text.push('/');
+                    text.push_str(literal);
+                }
+                // actix-web takes 16 such segments, and a `*` for the rest.
+                one if one.spans() || at >= MOST_NAMED => return text + "/{rest}*",
+                _ => text += &format!("/{{s{at}:[^/]*}}"),
+            }
+        }
+        text
     }
 
     pub(super) fn params(&self) -> impl Iterator<Item = &Param> {

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::{
     ChannelName, Envelope, Frame, GroupName, Message,
     close::{Cause, CloseCode},
+    consumer::http::Head,
     error::Closed,
     groups::{
         budget::{Budget, Ledger},
@@ -50,11 +51,13 @@ enum Phase {
     Closing,
 }
 
-/// The answer to a handshake.
+/// The answer to a handshake, or to an HTTP request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Accept(Accepted),
     Reject(Rejection),
+    /// The headers of an HTTP response.
+    Respond(Head),
 }
 
 /// How a handshake is accepted.
@@ -242,7 +245,7 @@ impl Connection {
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let Some(sender) = self.answer.take() else { return false };
         let phase = match &answer {
-            Answer::Accept(_) => Phase::Open,
+            Answer::Accept(_) | Answer::Respond(_) => Phase::Open,
             Answer::Reject(_) => Phase::Closing,
         };
         self.phase.set(phase);
@@ -319,6 +322,12 @@ impl Connection {
         }
         self.mark_dirty();
         Ok(true)
+    }
+
+    /// Whether so many bytes more fit into the outbox.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let outbox = self.outbox.borrow();
+        outbox.is_empty() || outbox.bytes() + bytes <= self.limits.outbox_size
     }
 
     /// Has the process make room, which may cost this connection.
