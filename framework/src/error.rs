@@ -152,9 +152,8 @@ display!(AcceptConnection, |_s, f| f.write_str("accept the connection"));
 display!(DenyConnection, |_s, f| f.write_str("deny the connection"));
 display!(Closed, |_s, f| f.write_str("the connection is closed"));
 display!(MisuseError, |s, f| match s {
-    MisuseError::AlreadyAnswered => f.write_str(
-        "the connection was accepted or rejected before, or its headers were sent: do it once"
-    ),
+    MisuseError::AlreadyAnswered =>
+        f.write_str("the connection was accepted or rejected before, or its headers were sent: do it once"),
     MisuseError::BadHeader(name) =>
         write!(f, "the header {name:?} is not valid: names are tokens, values visible ASCII"),
     MisuseError::BadCloseCode(code) => write!(

@@ -108,14 +108,10 @@ fn begin<'a, C: Consumer>(
         Next::Message(message) => Box::pin(async move {
             run(&connection, Limit::Grace, async { consumer.receive(message, ctx).await }).await
         }),
-        Next::Mail(Mail::Event(envelope)) => {
-            Box::pin(
-                async move {
-                    let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
-                    run(&connection, Limit::Grace, hook).await
-                },
-            )
-        }
+        Next::Mail(Mail::Event(envelope)) => Box::pin(async move {
+            let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
+            run(&connection, Limit::Grace, hook).await
+        }),
         Next::End | Next::Mail(Mail::Frame(_)) => return None,
     })
 }
@@ -355,7 +351,11 @@ impl Limit {
 /// Runs a hook, which borrows the consumer: cancelled, it gives the consumer back.
 ///
 /// The hook is called in an `async` block: one that is a plain function may panic before it returns its future.
-pub(super) async fn run(connection: &Connection, limit: Limit, hook: impl Future<Output = Result<()>>) -> Outcome {
+pub(super) async fn run(
+    connection: &Connection,
+    limit: Limit,
+    hook: impl Future<Output = Result<()>>,
+) -> Outcome {
     let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
     // With whether it measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;

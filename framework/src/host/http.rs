@@ -20,9 +20,12 @@ use crate::{
     consumer::http::{Exchange, Head},
 };
 
+/// What actix-web's router calls the path of a consumer.
+const PATH: &str = "greenroom";
+
 /// Adds the routes of the HTTP consumers to an App.
 pub(super) fn configure(application: &Arc<Application>, config: &mut ServiceConfig) {
-    let patterns = application.routes.http_patterns();
+    let patterns = application.routes.http_patterns(PATH);
     if patterns.is_empty() {
         return;
     }
@@ -36,7 +39,7 @@ pub(super) fn configure(application: &Arc<Application>, config: &mut ServiceConf
 
 /// Answers one request; the consumer and the body that it leaves behind are the exchange.
 async fn exchange(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let mut scope = Scope::from_request(&request);
+    let mut scope = Scope::from_matched(&request, request.match_info().get(PATH).unwrap_or_default());
     scope.set_method(request.method().clone());
     let Some(endpoint) = application.routes.route_http(&mut scope) else {
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such page");
@@ -56,7 +59,7 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
                 None if exchange.is_bodyless() && !is_head => BodySize::None,
                 None => BodySize::Stream,
             };
-            response.body(ExchangeBody { exchange, size, ended: false })
+            response.body(ExchangeBody { exchange, size, given: 0, ending: Ending::Ahead })
         }
         Err(rejection) => rejection.into(),
     }
@@ -66,8 +69,20 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
 struct ExchangeBody {
     exchange: Rc<Exchange>,
     size: BodySize,
-    /// Whether the end was given to actix.
-    ended: bool,
+    /// How many bytes were given to actix.
+    given: u64,
+    ending: Ending,
+}
+
+/// How far the end of a body has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is still to come.
+    Ahead,
+    /// It will be a cut, once what was given so far is flushed: actix drops what it holds with an error.
+    Flushing,
+    /// It was given to actix.
+    Given,
 }
 
 /// The response is not whole: actix cuts the connection.
@@ -81,6 +96,13 @@ impl std::fmt::Display for Cut {
 }
 
 impl std::error::Error for Cut {}
+
+impl ExchangeBody {
+    fn is_whole(&self) -> bool {
+        let promised = if let BodySize::Sized(length) = self.size { length } else { 0 };
+        self.exchange.is_whole() && (self.given >= promised || self.exchange.is_bodyless())
+    }
+}
 
 impl MessageBody for ExchangeBody {
     type Error = Cut;
@@ -97,14 +119,20 @@ impl MessageBody for ExchangeBody {
                 // An empty chunk would end the body.
                 Poll::Ready(Some(part)) if part.is_empty() => {}
                 Poll::Ready(Some(part)) => {
+                    self.given += part.len() as u64;
                     exchange.note_room();
                     return Poll::Ready(Some(Ok(part)));
                 }
                 Poll::Pending if !connection.has_ended() => return Poll::Pending,
                 // Not behind `disconnect`: nothing more can be sent.
                 Poll::Pending | Poll::Ready(None) => {
-                    self.ended = true;
-                    let whole = exchange.is_whole();
+                    let whole = self.is_whole();
+                    if !whole && self.ending == Ending::Ahead {
+                        self.ending = Ending::Flushing;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    self.ending = Ending::Given;
                     return Poll::Ready((!whole).then_some(Err(Cut)));
                 }
             }
@@ -114,7 +142,8 @@ impl MessageBody for ExchangeBody {
 
 impl Drop for ExchangeBody {
     fn drop(&mut self) {
-        if !self.ended && !self.exchange.is_bodyless() {
+        if self.ending != Ending::Given {
+            // The client left, or gets no body: then it has ended before, and stays so.
             self.exchange.connection().gone();
         }
         self.exchange.note_room();

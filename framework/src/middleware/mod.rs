@@ -79,7 +79,11 @@ pub(crate) async fn run(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Res
 /// needs none: browsers do not let a page of another site read the answer.
 pub(crate) async fn admit(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
     run(chain, scope).await?;
-    if scope.is_origin_checked() || scope.is_safe_exchange() { Ok(()) } else { SameOrigin::new().handle(scope).await }
+    if scope.is_origin_checked() || scope.is_safe_exchange() {
+        Ok(())
+    } else {
+        SameOrigin::new().handle(scope).await
+    }
 }
 
 /// Makes a middleware from an async closure or function.

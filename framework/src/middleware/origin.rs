@@ -83,11 +83,12 @@ impl AllowedHostsOriginValidator {
     }
 
     fn allows(&self, sent: &Sent) -> bool {
-        matches!(sent, Sent::Unneeded) || self.patterns.iter().any(|pattern| match (pattern, sent) {
-            (Pattern::Any, _) => true,
-            (Pattern::Host { .. }, Sent::Site(site, _)) => pattern.matches(site),
-            (Pattern::Host { .. }, Sent::Malformed(_) | Sent::Missing | Sent::Unneeded) => false,
-        })
+        matches!(sent, Sent::Unneeded)
+            || self.patterns.iter().any(|pattern| match (pattern, sent) {
+                (Pattern::Any, _) => true,
+                (Pattern::Host { .. }, Sent::Site(site, _)) => pattern.matches(site),
+                (Pattern::Host { .. }, Sent::Malformed(_) | Sent::Missing | Sent::Unneeded) => false,
+            })
     }
 }
 

@@ -46,12 +46,14 @@ pub(super) enum Kind {
     Uuid,
 }
 
-/// How many segments of a pattern actix-web is asked to tell apart.
-const MOST_NAMED: usize = 12;
-
-/// Whether a byte means itself in a pattern of actix-web's, and is never encoded in a path.
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+/// Writes a character of a text into a pattern of actix-web's, which is compared with a path that is half decoded: all
+/// but `%2F`, `%25` and `%2B`.
+fn push_actix(char: char, pattern: &mut String) {
+    match char {
+        // Encoded, or in the way of actix-web's own parser.
+        '%' | '/' | '+' | '{' | '}' => pattern.push_str("[^/]*"),
+        other => pattern.push_str(&regex_lite::escape(other.encode_utf8(&mut [0; 4]))),
+    }
 }
 
 /// Where the values of a path's parameters are, in the order of the pattern. Byte ranges of the raw path.
@@ -97,22 +99,21 @@ impl Pattern {
         fits.then_some(spans)
     }
 
-    /// A pattern of actix-web's that takes at least the same paths: it knows no kinds, and takes every segment that is
-    /// not plain text. What it takes beyond is sorted out by [`find`](Self::find).
-    pub(super) fn for_actix(&self) -> String {
-        let mut text = String::new();
+    /// A pattern of actix-web's that takes at least the same paths: it knows no kinds. What it
+    /// takes beyond is sorted out by [`find`](Self::find). `name` is what it captures: all
+    /// behind the first slash.
+    pub(super) fn for_actix(&self, name: &str) -> String {
+        let mut text = format!("/{{{name}:");
         for (at, segment) in self.segments.iter().enumerate() {
+            if at > 0 {
+                text.push('/');
+            }
             match segment {
-                Segment::Literal(literal) if literal.bytes().all(is_plain) => {
-                    text.push('/');
-                    text.push_str(literal);
-                }
-                // actix-web takes 16 such segments, and a `*` for the rest.
-                one if one.spans() || at >= MOST_NAMED => return text + "/{rest}*",
-                _ => text += &format!("/{{s{at}:[^/]*}}"),
+                Segment::Literal(literal) => literal.chars().for_each(|char| push_actix(char, &mut text)),
+                one => text += if one.spans() { ".*" } else { "[^/]*" },
             }
         }
-        text
+        text + "}"
     }
 
     pub(super) fn params(&self) -> impl Iterator<Item = &Param> {

@@ -122,10 +122,11 @@ impl Routes {
         self.resolve_http(&path).map(|found| Self::enter(scope, &found))
     }
 
-    /// What actix-web's router is to look for, to find the paths of the HTTP routes: these, and a few more.
-    pub(crate) fn http_patterns(&self) -> Vec<String> {
+    /// What actix-web's router is to look for, to find the paths of the HTTP routes: these, and a few more. What is
+    /// behind the first slash is captured as `name`.
+    pub(crate) fn http_patterns(&self, name: &str) -> Vec<String> {
         let http = self.0.iter().filter(|route| route.endpoint.starter.is_http());
-        http.map(|route| route.pattern.for_actix()).collect()
+        http.map(|route| route.pattern.for_actix(name)).collect()
     }
 
     fn enter(scope: &mut Scope, found: &Match<'_, '_>) -> Arc<Endpoint> {

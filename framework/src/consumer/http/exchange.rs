@@ -74,7 +74,11 @@ impl Exchange {
         let mut length = length;
         // Before anything of the scope is taken or changed.
         if !self.connection.is_connecting() {
-            return Err(if self.connection.has_ended() { Closed.into() } else { MisuseError::AlreadyAnswered.into() });
+            return Err(if self.connection.has_ended() {
+                Closed.into()
+            } else {
+                MisuseError::AlreadyAnswered.into()
+            });
         }
         for (name, value) in headers {
             if name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()) {
@@ -85,7 +89,10 @@ impl Exchange {
             }
         }
         let bodyless = scope.method() == Method::HEAD.as_str()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+            || matches!(
+                status,
+                StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+            );
         self.bodyless.set(bodyless);
         let head = Head { status, headers: scope.take_response_headers(), length };
         if !self.connection.answer(Answer::Respond(head)) {

@@ -20,8 +20,8 @@ use crate::{
     consumer::{
         connection::{Connection, Next},
         life::{
-            Attached, Limit, Outcome, drop_consumer, guard, handle_event, log_cancelled, log_end, poll_next, run,
-            run_disconnect,
+            Attached, Limit, Outcome, drop_consumer, guard, handle_event, log_cancelled, log_end, poll_next,
+            run, run_disconnect,
         },
     },
     error::{Closed, DenyConnection, Error, InputError, StopConsumer},
@@ -58,13 +58,20 @@ async fn read_all(ctx: &HttpContext, payload: Payload) -> Option<Body> {
     let connection = ctx.connection();
     let mut reading = pin!(read(ctx.scope(), connection, payload));
     // The end of the connection wakes its driver, which polls this.
-    let read = poll_fn(|cx| {
-        if connection.has_ended() { Poll::Ready(None) } else { reading.as_mut().poll(cx).map(Some) }
-    });
+    let read =
+        poll_fn(
+            |cx| {
+                if connection.has_ended() { Poll::Ready(None) } else { reading.as_mut().poll(cx).map(Some) }
+            },
+        );
     match read.await? {
         Ok(bytes) => Some(Body::new(bytes)),
         Err(rejection) => {
-            tracing::info!(status = rejection.status(), path = ctx.scope().path(), "the body of a request is refused");
+            tracing::info!(
+                status = rejection.status(),
+                path = ctx.scope().path(),
+                "the body of a request is refused"
+            );
             ctx.reject(rejection);
             None
         }
@@ -111,7 +118,8 @@ async fn handle<C: HttpConsumer>(
         ctx.group_add(&group).await?;
     }
     let connection = Rc::clone(ctx.connection());
-    let outcome = run(&connection, Limit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
+    let outcome =
+        run(&connection, Limit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
     settle::<C>(ctx, outcome);
     Ok(())
 }

@@ -6,9 +6,9 @@ mod exchange;
 mod handle;
 mod life;
 
-pub use self::{body::Body, context::HttpContext, handle::HttpHandle};
-pub(super) use self::life::live;
 pub(crate) use self::exchange::{Exchange, Head};
+pub(super) use self::life::live;
+pub use self::{body::Body, context::HttpContext, handle::HttpHandle};
 
 use super::EventHandlers;
 use crate::{GroupName, Result, close::Disconnect};
