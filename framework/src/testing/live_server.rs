@@ -71,8 +71,6 @@ impl LiveServer {
                         let server = HttpServer::new(move || App::new().configure(mount.configure()))
                             .workers(workers)
                             .shutdown_timeout(1)
-                            // Or a client that leaves a request that waits goes unseen.
-                            .h1_allow_half_closed(false)
                             .bind("127.0.0.1:0")?;
                         (server.addrs()[0], Serve::start(server)?)
                     }

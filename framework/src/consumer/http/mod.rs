@@ -74,8 +74,9 @@ use crate::{GroupName, Result, close::Disconnect};
 ///
 /// # In an App of your own
 /// actix-web sees that a client has left a request that waits only where the server is told to look:
-/// [`HttpServer::h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed). [`Server`](crate::Server)
-/// does so. Without it, and without anything to send, a consumer notices at its next write.
+/// [`HttpServer::h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed). [`Server`](crate::Server) and
+/// [`run`](crate::run) do so; in a plain `HttpServer::run` it is yours to set. Without it a consumer that has nothing to
+/// send notices nothing.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an HTTP consumer",
     note = "write `impl HttpConsumer for {Self} {{ async fn handle(…) }}`"
