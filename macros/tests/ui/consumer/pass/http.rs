@@ -28,13 +28,13 @@ impl Handles {
 
 struct Relays<T>(T);
 
-impl<T> HttpConsumer for Relays<T> {
+impl<T: 'static> HttpConsumer for Relays<T> {
     async fn handle(&mut self, _: Body, ctx: &mut HttpContext) -> Result<()> {
         ctx.send_json(200, "ok")
     }
 }
 
-impl<T> Consumer for Relays<T> {}
+impl<T: 'static> Consumer for Relays<T> {}
 
 #[event_handlers]
 impl<T> Relays<T> {
