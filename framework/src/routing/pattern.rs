@@ -110,7 +110,8 @@ impl Pattern {
             }
             match segment {
                 Segment::Literal(literal) => literal.chars().for_each(|char| push_actix(char, &mut text)),
-                one => text += if one.spans() { ".*" } else { "[^/]*" },
+                Segment::Param(_) if segment.spans() => text += ".*",
+                Segment::Param(_) => text += "[^/]*",
             }
         }
         text + "}"

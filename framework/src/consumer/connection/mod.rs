@@ -208,7 +208,8 @@ impl Connection {
     /// How the client is reached.
     pub(crate) fn transport(&self) -> Transport {
         match self.class.wire() {
-            Wire::WebSocket(_) => Transport::WebSocket,
+            // An exchange has a context without this question.
+            Wire::Body | Wire::WebSocket(_) => Transport::WebSocket,
             // Until it has asked for anything, as in `connect`, it is what most will do.
             Wire::Fallback => self.rare().transport.get().unwrap_or(Transport::LongPolling),
         }
