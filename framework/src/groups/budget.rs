@@ -108,7 +108,7 @@ impl Ledger {
     }
 
     #[cfg(test)]
-    pub(super) fn unbounded() -> Rc<Self> {
+    pub(crate) fn unbounded() -> Rc<Self> {
         Self::new(&Budget::new(usize::MAX), &WorkerQueue::new(), &Rc::default())
     }
 

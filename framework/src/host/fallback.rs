@@ -27,8 +27,9 @@ use crate::{
         bound::Bound,
         events::EventsBody,
         intake::{Intake, Reader},
+        kept::WINDOW,
         refusal::Refusal,
-        session::{Answer, Command, MOST_COMMANDS, Session, WINDOW},
+        session::{Answer, Command, MOST_COMMANDS, Session},
         table::{Bringing, Door, Id},
     },
 };

@@ -10,6 +10,7 @@ pub(crate) mod body;
 pub(crate) mod bound;
 pub(crate) mod events;
 pub(crate) mod intake;
+pub(crate) mod kept;
 pub(crate) mod refusal;
 pub(crate) mod session;
 pub(crate) mod settings;

@@ -1,7 +1,6 @@
 //! What stays of a client between its requests: the connection, and the batches that it has not acknowledged.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     future::poll_fn,
     pin::Pin,
@@ -17,19 +16,16 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{batch::Builder, events::Numbered, intake::Intake, table::Listed};
+use super::{batch::Builder, events::Numbered, intake::Intake, kept::Kept, table::Listed};
 use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::Connection,
-    groups::budget::Charge,
     transport::Transport,
 };
 
 /// How many requests may wait for a session's turn; one more is answered 429.
 pub(crate) const MOST_COMMANDS: usize = 8;
-/// How many batches a stream may be ahead of its client's acknowledgements. By bytes it is as the outbox.
-pub(crate) const WINDOW: usize = 256;
 
 /// What a request asks of a session.
 #[derive(Debug)]
@@ -106,14 +102,6 @@ struct Post {
     reply: Reply,
 }
 
-/// A batch that was not acknowledged.
-struct Kept {
-    number: u64,
-    json: Bytes,
-    /// Counts it among what the process holds.
-    _charge: Charge,
-}
-
 pub(crate) struct Session {
     listed: Listed,
     commands: mpsc::Receiver<Box<Command>>,
@@ -124,12 +112,7 @@ pub(crate) struct Session {
     post: Option<Post>,
     /// The number of the last request of messages that was taken in.
     seq: u64,
-    /// The number of the last batch.
-    last: u64,
-    /// The greatest number that was given to a request.
-    given: u64,
-    kept: VecDeque<Kept>,
-    kept_bytes: usize,
+    kept: Kept,
     /// Why the connection ended, once its last batch was made.
     ended: Option<Cause>,
     /// When it is over without a request.
@@ -156,10 +139,7 @@ impl Session {
             waiter: None,
             post: None,
             seq: 0,
-            last: 0,
-            given: 0,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
+            kept: Kept::default(),
             ended: None,
             expiry,
         };
@@ -184,8 +164,15 @@ impl Session {
         self.take_in();
         self.end(cx)?;
         self.serve(cx)?;
-        if self.waiter.is_none() && self.post.is_none() && self.expiry.as_mut().poll(cx).is_ready() {
-            return Err(self.expired());
+        if self.waiter.is_some() || self.post.is_some() {
+            return Ok(());
+        }
+        while self.expiry.as_mut().poll(cx).is_ready() {
+            // A body that arrives is a request under way.
+            if !self.listed.is_brought_to() {
+                return Err(self.expired());
+            }
+            self.touch();
         }
         Ok(())
     }
@@ -218,6 +205,10 @@ impl Session {
             }
             Command::Close { code, reason, reply } => {
                 self.client_ended(Cause::Client, code, reason);
+                if self.ended.is_some() {
+                    // It asks for the last batch no more.
+                    self.kept.clear();
+                }
                 let _ = reply.send(Answer::Done);
             }
             Command::Fail { code, reason } => self.client_ended(Cause::Protocol, code, reason),
@@ -281,22 +272,18 @@ impl Session {
 
     /// Takes an acknowledgement of all batches up to a number; the request is answered where there is no such batch.
     fn acked(&mut self, ack: u64, reply: Reply) -> Option<Reply> {
-        if ack > self.last {
+        if !self.kept.acknowledge(ack) {
             let _ = reply.send(Answer::Bad("ack is beyond the last batch"));
             return None;
-        }
-        while self.kept.front().is_some_and(|kept| kept.number <= ack) {
-            self.kept.pop_front();
         }
         self.count_kept(false);
         Some(reply)
     }
 
-    /// Counts anew what is kept.
-    fn count_kept(&mut self, over_budget: bool) {
-        self.kept_bytes = self.kept.iter().map(|kept| kept.json.len()).sum();
+    /// Tells the connection how much is kept.
+    fn count_kept(&self, over_budget: bool) {
         if let Some(connection) = &self.connection {
-            connection.note_kept(self.kept_bytes, over_budget);
+            connection.note_kept(self.kept.bytes(), over_budget);
         }
     }
 
@@ -369,10 +356,8 @@ impl Session {
         while let Poll::Ready(Some(frame)) = connection.poll_outbox(cx) {
             batch.push(frame);
         }
-        let Some((json, closes)) = batch.finish(self.last + 1) else { return false };
-        self.last += 1;
-        let (charge, over_budget) = Charge::new(connection.ledger(), json.len());
-        self.kept.push_back(Kept { number: self.last, json, _charge: charge });
+        let Some((json, closes)) = batch.finish(self.kept.next_number()) else { return false };
+        let over_budget = self.kept.add(json, connection.ledger());
         self.count_kept(over_budget);
         closes
     }
@@ -380,9 +365,7 @@ impl Session {
     /// As [`next`](Self::next), where the client is not too far behind; what it does not get waits in the outbox.
     fn next_in_window(&mut self, cx: &Context<'_>) {
         let Some(connection) = self.connection.clone().filter(|_| self.ended.is_none()) else { return };
-        if self.kept.len() < WINDOW
-            && (self.kept.is_empty() || self.kept_bytes < connection.limits.outbox_size)
-        {
+        if self.kept.has_room(connection.limits.outbox_size) {
             self.next(&connection, cx);
         }
     }
@@ -399,26 +382,24 @@ impl Session {
                 if self.kept.is_empty() {
                     self.next_in_window(cx);
                 }
-                let answer = match self.kept.front() {
-                    Some(kept) => Answer::Batch(kept.json.clone()),
-                    None if hold => {
+                let Some((number, json)) = self.kept.after(0) else {
+                    if hold {
                         self.waiter = Some(Waiter::Poll { hold, reply });
-                        return Ok(());
+                    } else {
+                        let _ = reply.send(Answer::Nothing);
                     }
-                    None => Answer::Nothing,
+                    return Ok(());
                 };
-                let number = self.kept.front().map_or(0, |kept| kept.number);
-                // Its client has left: it is sent again to the next.
-                let reached = reply.send(answer).is_ok();
-                self.touch();
-                if reached {
+                // Otherwise its client has left: the next one gets it.
+                if reply.send(Answer::Batch(json)).is_ok() {
                     self.note_given(number);
                 }
+                self.touch();
             }
             Some(Waiter::Events { out, life, mut told }) => {
                 let lasting = self.stream(&out, &mut told, cx);
                 // The end of the channel ends the stream, behind what is in it.
-                if lasting && !(self.ended.is_some() && told == self.last) {
+                if lasting && !(self.ended.is_some() && told == self.kept.last()) {
                     self.waiter = Some(Waiter::Events { out, life, told });
                 } else {
                     self.touch();
@@ -431,11 +412,10 @@ impl Session {
     /// Gives a stream what it has not got; false where it takes no more.
     fn stream(&mut self, out: &mpsc::Sender<Numbered>, told: &mut u64, cx: &Context<'_>) -> bool {
         loop {
-            if *told >= self.last {
+            if *told >= self.kept.last() {
                 self.next_in_window(cx);
             }
-            let Some(kept) = self.kept.iter().find(|kept| kept.number > *told) else { return true };
-            let (number, json) = (kept.number, kept.json.clone());
+            let Some((number, json)) = self.kept.after(*told) else { return true };
             if out.try_send((number, json)).is_err() {
                 return false;
             }
@@ -446,14 +426,12 @@ impl Session {
 
     /// Notes that a request was given a batch.
     fn note_given(&mut self, number: u64) {
-        if number != 0
-            && number <= self.given
+        if self.kept.note_given(number)
             && let Some(connection) = &self.connection
         {
             connection.counters().resent.one();
         }
-        self.given = self.given.max(number);
-        if self.ended.is_some() && number == self.last {
+        if self.ended.is_some() && number == self.kept.last() {
             // Told: a drain need not wait for it.
             self.connection = None;
         }

@@ -59,17 +59,19 @@ impl Fallback {
     }
 
     /// How long a poll is held that finds nothing due; a client may ask for less. Default, and most, 20 s.
+    ///
+    /// In whole seconds; zero holds none.
     pub fn wait(mut self, time: Duration) -> Self {
-        self.wait = time.min(WAIT);
+        self.wait = Duration::from_secs(time.as_secs()).min(WAIT);
         self
     }
 
-    /// How long a connection lives without a request. Default 30 s.
+    /// How long a connection lives without a request, at least one second. Default 30 s.
     ///
     /// The time begins when a request ends, a held one included. A client that polls every few seconds must come well
     /// within it. Then the consumer's `disconnect` sees 1006, as when a socket breaks.
     pub fn expires(mut self, time: Duration) -> Self {
-        self.expires = time;
+        self.expires = time.max(Duration::from_secs(1));
         self
     }
 
@@ -87,7 +89,7 @@ impl Fallback {
     ///
     /// A connection is bound to its user: each request must bring the same values of these, and the same
     /// `Authorization`, as its `open` did. A cookie that changes while its user stays, as one that holds the whole
-    /// session, must not be listed: see [`bound_to`](Self::bound_to).
+    /// session or that the consumer's accept sets, must not be listed: see [`bound_to`](Self::bound_to).
     pub fn user_cookies<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
         self.user_cookies = names.into_iter().map(Into::into).collect();
         self

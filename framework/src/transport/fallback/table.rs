@@ -87,12 +87,13 @@ impl Table {
     pub(crate) fn enter(self: &Arc<Self>, door: Door) -> Option<Listed> {
         (*PROCESS)?;
         let id = u128::from_ne_bytes(random()?);
+        let door = Arc::new(door);
         match self.sessions().entry(id) {
-            Place::Vacant(place) => place.insert(Arc::new(door)),
+            Place::Vacant(place) => place.insert(Arc::clone(&door)),
             // Of 128 random bits this does not happen.
             Place::Occupied(_) => return None,
         };
-        Some(Listed { table: Arc::clone(self), id })
+        Some(Listed { table: Arc::clone(self), door, id })
     }
 }
 
@@ -100,6 +101,7 @@ impl Table {
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub(super) table: Arc<Table>,
+    door: Arc<Door>,
     id: u128,
 }
 
@@ -108,13 +110,16 @@ impl Listed {
     pub(crate) fn id(&self) -> String {
         format!("{:08x}{:032x}", PROCESS.unwrap_or_default(), self.id)
     }
+
+    /// Whether a body is on its way.
+    pub(super) fn is_brought_to(&self) -> bool {
+        self.door.bodies.load(SeqCst) > 0
+    }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        let door = self.table.sessions().remove(&self.id);
-        // Outside the lock: what is dropped with it may be a client's message.
-        drop(door);
+        self.table.sessions().remove(&self.id);
     }
 }
 

@@ -83,6 +83,19 @@ async fn a_consumer_that_closes_is_heard_by_the_next_poll() {
 }
 
 #[actix_web::test]
+async fn a_client_that_closes_what_has_ended_asks_no_more() {
+    let (server, mut seen) = serve(Fallback::new());
+    let mut client = Client::open(server.address(), "/room/").await;
+    client.say("close 4001").await;
+    end_of(&mut seen).await;
+    client.say("into the void").await;
+    assert_eq!(client.poll(0).await.json()["close"]["code"], 4001);
+    assert_eq!(client.close("").await.status, 204);
+    is_gone(&client.poll(0).await);
+    assert!(seen.try_recv().is_err(), "nothing was heard behind the end");
+}
+
+#[actix_web::test]
 async fn a_hook_that_fails_closes_with_1011() {
     let (server, mut seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;

@@ -1,9 +1,13 @@
 //! Bounded memory, whatever clients do, and no consumer left behind.
 
+use actix_web::{
+    App,
+    test::{TestRequest, call_service, init_service, read_body_json},
+};
 use greenroom::{
     Fallback, Limits, Overflow,
     close::{Cause, CloseCode},
-    testing::{LiveServer, census},
+    testing::{LiveServer, census, pause},
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -141,6 +145,34 @@ async fn a_consumer_that_is_busy_takes_one_request_and_no_more() {
     assert_eq!(end_of(&mut seen).await.cause, Cause::Client);
     drop(waits);
     server.wait_until_empty().await;
+}
+
+#[actix_web::test]
+async fn what_finds_no_room_for_20_seconds_is_503_and_not_taken() {
+    pause();
+    let (mount, mut seen) = mount(Fallback::new());
+    let mount = mount.limits(Limits::new().read_ahead(1));
+    let app = init_service(App::new().configure(mount.configure())).await;
+    let post = |target: String, body: &'static str| {
+        let request = TestRequest::post().uri(&target).insert_header(OWN).insert_header(JSON);
+        call_service(&app, request.set_payload(body).to_request())
+    };
+    let opened = post("/room/?greenroom=open".to_owned(), "").await;
+    let opened: serde_json::Value = read_body_json(opened).await;
+    let id = opened["id"].as_str().unwrap();
+    let send = |seq: u64, body| post(format!("/room/?greenroom=send&id={id}&seq={seq}"), body);
+    assert_eq!(send(1, r#"["hang"]"#).await.status(), 204);
+    assert_eq!(send(2, r#"["read ahead"]"#).await.status(), 204);
+    for _ in 0..2 {
+        let answer = send(3, r#"["no room"]"#).await;
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers().get("retry-after").unwrap(), "1");
+    }
+    // The number was not used up.
+    assert_eq!(send(4, r#"["too early"]"#).await.status(), 400);
+    assert_eq!(seen.recv().await, Some(crate::Seen::Connect));
+    assert_eq!(seen.recv().await, Some(crate::Seen::Heard(greenroom::Message::Text("hang".into()))));
+    assert!(seen.try_recv().is_err());
 }
 
 #[actix_web::test]

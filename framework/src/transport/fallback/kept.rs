@@ -1,0 +1,128 @@
+//! The batches that a client has not acknowledged.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use bytes::Bytes;
+
+use crate::groups::budget::{Charge, Ledger};
+
+/// How many there may be before no more are made. By bytes it is as the outbox.
+pub(crate) const WINDOW: usize = 256;
+
+/// Batches from the oldest that was not acknowledged to the last, in the order of their numbers.
+#[derive(Default)]
+pub(super) struct Kept {
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    last: u64,
+    /// The greatest number that a request was given.
+    given: u64,
+}
+
+struct Batch {
+    number: u64,
+    json: Bytes,
+    /// Counts it among what the process holds.
+    _charge: Charge,
+}
+
+impl Kept {
+    /// Drops all up to a number; false where there was no such batch.
+    pub(super) fn acknowledge(&mut self, number: u64) -> bool {
+        if number > self.last {
+            return false;
+        }
+        while let Some(batch) = self.batches.front().filter(|batch| batch.number <= number) {
+            self.bytes -= batch.json.len();
+            self.batches.pop_front();
+        }
+        true
+    }
+
+    /// The number of the next batch.
+    pub(super) fn next_number(&self) -> u64 {
+        self.last + 1
+    }
+
+    /// Adds the next batch; true where the process now holds too much.
+    pub(super) fn add(&mut self, json: Bytes, ledger: Rc<Ledger>) -> bool {
+        let (charge, over_budget) = Charge::new(ledger, json.len());
+        self.last += 1;
+        self.bytes += json.len();
+        self.batches.push_back(Batch { number: self.last, json, _charge: charge });
+        over_budget
+    }
+
+    /// The first one behind a number.
+    pub(super) fn after(&self, number: u64) -> Option<(u64, Bytes)> {
+        let batch = self.batches.iter().find(|batch| batch.number > number)?;
+        Some((batch.number, batch.json.clone()))
+    }
+
+    /// Notes that a request was given one; true where that was not the first time.
+    pub(super) fn note_given(&mut self, number: u64) -> bool {
+        let again = number <= self.given;
+        self.given = self.given.max(number);
+        again
+    }
+
+    /// Whether another may be made, where an outbox may hold `most` bytes.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        self.batches.is_empty() || (self.batches.len() < WINDOW && self.bytes < most)
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.batches.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(count: u64) -> Kept {
+        let mut kept = Kept::default();
+        for _ in 0..count {
+            kept.add(Bytes::from_static(b"0123456789"), Ledger::unbounded());
+        }
+        kept
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_dropped_and_the_rest_stays_in_order() {
+        let mut kept = filled(3);
+        assert!(!kept.acknowledge(4));
+        assert!(kept.acknowledge(2) && kept.acknowledge(1) && kept.acknowledge(0));
+        assert_eq!((kept.bytes(), kept.after(0).unwrap().0, kept.after(3)), (10, 3, None));
+        assert!(kept.acknowledge(3) && kept.is_empty());
+        assert_eq!((kept.bytes(), kept.next_number()), (0, 4));
+    }
+
+    #[test]
+    fn the_window_is_bounded_by_count_and_bytes() {
+        assert!(filled(0).has_room(0), "one batch may always be made");
+        assert!(filled(2).has_room(21) && !filled(2).has_room(20));
+        assert!(
+            filled(WINDOW as u64 - 1).has_room(usize::MAX) && !filled(WINDOW as u64).has_room(usize::MAX)
+        );
+    }
+
+    #[test]
+    fn what_is_given_twice_is_noted() {
+        let mut kept = filled(2);
+        assert!(!kept.note_given(1) && kept.note_given(1) && !kept.note_given(2) && kept.note_given(1));
+    }
+}
