@@ -135,15 +135,16 @@ async fn answer(
         return Err(Refusal::forged());
     }
     if asked == "open" {
-        return open(application, request, &query, payload).await;
+        // Boxed, as below: the largest of these futures must not set the size of a poll that is held.
+        return Box::pin(open(application, request, &query, payload)).await;
     }
     let door = find(application, &request, &query)?;
     match asked {
         "poll" => poll(&door, &application.fallback.settings, &query).await,
         "events" => events(&door, &request, &query).await,
-        "send" => send(&door, &request, &query, payload).await,
+        "send" => Box::pin(send(&door, &request, &query, payload)).await,
         "ack" => acknowledge(&door, &query).await,
-        _ => close(&door, payload).await,
+        _ => Box::pin(close(&door, payload)).await,
     }
 }
 
