@@ -1,4 +1,4 @@
-//! Support for the browser test: the chat server, a browser, the pages open in it, and a proxy in between.
+//! Support for the browser test: the examples' servers, a browser, the pages open in it, and a proxy in between.
 //!
 //! Nothing here sleeps. What a page must show is waited for inside the page, which looks again at
 //! each change of its document; what a program must print is read from its output.

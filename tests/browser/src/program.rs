@@ -14,7 +14,7 @@ use crate::Result;
 /// How long a program may take until it says that it is ready.
 const START: Duration = Duration::from_secs(30);
 
-/// The chat example, on a port of its own.
+/// An example, on a port of its own.
 #[derive(Debug)]
 pub struct Server {
     program: Program,
@@ -22,19 +22,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server and waits for its `listening on http://…` line.
+    /// Starts the chat and waits for its `listening on http://…` line.
     pub fn start() -> Result<Self> {
-        Self::bind("127.0.0.1:0")
+        Self::start_of("chat", "127.0.0.1:0")
     }
 
-    /// Starts the server on all addresses of this machine, as `127.0.0.7`: for a browser each is another host.
+    /// Starts the chat on all addresses of this machine, as `127.0.0.7`: for a browser each is another host.
     pub fn start_everywhere() -> Result<Self> {
-        Self::bind("0.0.0.0:0")
+        Self::start_of("chat", "0.0.0.0:0")
     }
 
-    fn bind(address: &str) -> Result<Self> {
-        let path = chat_binary()?;
-        let mut command = Command::new(path);
+    /// Starts an example, at an address whose port may be 0 for a free one.
+    pub fn start_of(example: &str, address: &str) -> Result<Self> {
+        let mut command = Command::new(binary(example)?);
         command.args(["--bind", address]);
         if env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "warn"); // its ordinary news would drown the tests'
@@ -69,7 +69,7 @@ impl Server {
         let pid = self.program.child.id().to_string();
         Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
         let status = self.program.child.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("the chat server stopped with {status}").into()) }
+        if status.success() { Ok(()) } else { Err(format!("the server stopped with {status}").into()) }
     }
 }
 
@@ -134,17 +134,20 @@ pub(crate) fn installed(names: &[&str]) -> Result<PathBuf> {
         })
 }
 
-/// The built chat example: `CHAT_BIN`, or what cargo put into the folder that this test runs from.
-fn chat_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("CHAT_BIN") {
+/// A built example: the path in `CHAT_BIN`, or as that for others, or what cargo put into the folder that this test runs from.
+fn binary(example: &str) -> Result<PathBuf> {
+    let variable = format!("{}_BIN", example.to_uppercase().replace('-', "_"));
+    if let Some(path) = env::var_os(&variable) {
         return Ok(path.into());
     }
-    let name = format!("chat{}", env::consts::EXE_SUFFIX);
+    let name = format!("{example}{}", env::consts::EXE_SUFFIX);
     let this = env::current_exe()?;
     this.ancestors()
         .skip(1)
         .take(2) // a test lies in `deps`, a binary beside it
         .map(|folder| folder.join(&name))
         .find(|path| path.is_file())
-        .ok_or_else(|| "the chat example is not built: `cargo build -p chat`, or name it in CHAT_BIN".into())
+        .ok_or_else(|| {
+            format!("{example} is not built: `cargo build -p {example}`, or name it in {variable}").into()
+        })
 }

@@ -1,8 +1,9 @@
-//! Saves the picture of the chat page that the README shows: `screenshot docs/chat.png`.
+//! Saves the pictures that the README shows: `screenshot docs/chat.png docs/live-chart.png docs/deploy-log.png`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use browser_tests::{Browser, Result, Server};
+use serde_json::json;
 
 const TALK: [(usize, &str); 7] = [
     (1, "Doors open in ten minutes."),
@@ -22,7 +23,22 @@ const NAMES: [&str; 8] = ["Lin", "Ann", "王小明", "Ravi", "Zoë", "Sam", "Uma
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let path = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: screenshot PATH")?;
+    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    if paths.is_empty() {
+        return Err("usage: screenshot PATH..., each named as its example".into());
+    }
+    for path in paths {
+        match path.file_stem().and_then(|stem| stem.to_str()) {
+            Some("chat") => chat(&path).await?,
+            Some("live-chart") => live_chart(&path).await?,
+            Some("deploy-log") => deploy_log(&path).await?,
+            _ => return Err(format!("{}: there is no example of this name", path.display()).into()),
+        }
+    }
+    Ok(())
+}
+
+async fn chat(path: &Path) -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let mut pages = Vec::new();
@@ -38,5 +54,34 @@ async fn main() -> Result<()> {
         pages[speaker].say(text).await?;
         pages[0].wait_for_message(NAMES[speaker], text).await?;
     }
-    pages[0].screenshot(&path).await
+    pages[0].screenshot(path).await
+}
+
+async fn live_chart(path: &Path) -> Result<()> {
+    let server = Server::start_of("live-chart", "127.0.0.1:0")?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/")).await?;
+    page.wait_until_open().await?;
+    page.click("add-button").await?;
+    page.wait("document.getElementById('progress').value > 250", json!([])).await?;
+    page.click("run").await?;
+    page.wait("document.getElementById('run').textContent === 'Resume'", json!([])).await?;
+    page.wait("document.getAnimations().length === 0", json!([])).await?;
+    page.screenshot(path).await
+}
+
+async fn deploy_log(path: &Path) -> Result<()> {
+    let server = Server::start_of("deploy-log", "127.0.0.1:0")?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/")).await?;
+    page.wait_until_open().await?;
+    let plans = ["database", "website", "search"];
+    page.wait("document.querySelector('#plans button')", json!([])).await?;
+    for plan in plans {
+        page.run("document.querySelector(`[data-plan=${arguments[0]}]`).click()", json!([plan])).await?;
+    }
+    page.wait("document.querySelectorAll('#list details[open]').length === 3", json!([])).await?;
+    page.wait("document.querySelector('[data-state=failed]')", json!([])).await?;
+    page.run("document.querySelector('[data-id=\"3\"] details').open = false", json!([])).await?;
+    page.screenshot(path).await
 }
