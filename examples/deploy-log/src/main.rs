@@ -1,0 +1,83 @@
+//! A console for deployments: start one, and everyone who watches it reads what it prints, line by line.
+//!
+//! Run with `cargo run -p deploy-log`, and open http://127.0.0.1:8000/ in several windows. Whoever reaches the page may
+//! start and cancel: where not everyone may, put an `AuthMiddleware` around the route.
+
+mod deployments;
+mod desk;
+mod pages;
+mod process;
+
+use std::{io::IsTerminal, num::NonZeroUsize};
+
+use clap::builder::RangedU64ValueParser;
+use greenroom::{Layer, Limits, MemoryLayer, Server, prelude::*, routing::ProtocolTypeRouter};
+
+use crate::{
+    deployments::{Deployments, Plan},
+    desk::Desk,
+};
+
+/// A console for deployments, with their output for everyone who watches.
+#[derive(clap::Parser)]
+#[command(version)]
+struct Options {
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    bind: String,
+    /// How many worker threads to run; by default one a core.
+    #[arg(long)]
+    workers: Option<NonZeroUsize>,
+    /// How many deployments run at once; the others wait in a queue.
+    #[arg(long, default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=8))]
+    parallel: usize,
+}
+
+/// All that can be deployed. What runs is written here: a page names one of these, and says nothing else of it.
+const PLANS: &[Plan] = &[
+    Plan { name: "website", script: include_str!("../scripts/website.sh") },
+    Plan { name: "database", script: include_str!("../scripts/database.sh") },
+    Plan { name: "search", script: include_str!("../scripts/search.sh") },
+];
+
+fn application(deployments: &Deployments) -> ProtocolTypeRouter {
+    let deployments = deployments.clone();
+    // A page may open every log at once.
+    let limits = Limits::new().outbox_size(16 << 20);
+    let websocket =
+        UrlRouter::new().route_with("/deployments/", limits, move |_: &Scope| Ok(Desk::new(&deployments)));
+    ProtocolTypeRouter::new().websocket(websocket).http(pages::configure)
+}
+
+#[actix_web::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let options = <Options as clap::Parser>::parse();
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+
+    let layer = Layer::from(MemoryLayer::new());
+    let deployments = Deployments::new(layer.clone(), PLANS);
+    let server = Server::new(application(&deployments))?.layer(layer);
+    let server = match options.workers {
+        Some(workers) => server.workers(workers.get()),
+        None => server,
+    };
+    let server =
+        server.bind(&options.bind).map_err(|error| format!("{error}; choose another with --bind"))?;
+    println!("listening on http://{}", server.addresses()[0]);
+    let runners: Vec<_> =
+        (0..options.parallel).map(|_| actix_web::rt::spawn(deployments.clone().run_queue())).collect();
+    let ended = server.run().await;
+    // No deployment outlives the program that shows it.
+    deployments.end();
+    for runner in runners {
+        runner.await?;
+    }
+    Ok(ended?)
+}
+
+#[cfg(test)]
+mod tests;
