@@ -18,14 +18,18 @@ def run(*command, **options):
     return subprocess.run(command, **options).returncode
 
 
+def build(*arguments):
+    """Compiles into the target folder; with `--release` with optimisation."""
+    if run("cargo", "build", "--target-dir", TARGET, *arguments, cwd=ROOT):
+        raise Failed(f"cargo build {' '.join(arguments)} failed, see above")
+
+
 def release(*arguments):
-    """Compiles with optimisation, into the target folder."""
-    if run("cargo", "build", "--release", "--target-dir", TARGET, *arguments, cwd=ROOT):
-        raise Failed(f"cargo build --release {' '.join(arguments)} failed, see above")
+    build("--release", *arguments)
 
 
-def binary(name):
-    return os.path.join(TARGET, "release", name)
+def binary(name, profile="release"):
+    return os.path.join(TARGET, profile, name)
 
 
 def start(command, log):
