@@ -2,7 +2,6 @@
 
 pub(crate) mod application;
 mod fallback;
-mod http;
 mod mount;
 mod pace;
 pub(crate) mod peers;

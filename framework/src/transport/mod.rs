@@ -38,8 +38,6 @@ pub(crate) enum Wire {
     Fallback,
     /// Unmasked RFC 6455 frames, with messages compressed as it says.
     WebSocket(Option<Outgoing>),
-    /// The body of an HTTP response: messages as they are, and nothing else.
-    Body,
 }
 
 impl Wire {
@@ -54,7 +52,6 @@ impl Wire {
             Self::WebSocket(deflate) => deflate
                 .and_then(|deflate| deflate.encode(frame, counters))
                 .unwrap_or_else(|| websocket::encode::encode(frame)),
-            Self::Body => self.encode_plain(frame),
         }
     }
 
@@ -63,7 +60,6 @@ impl Wire {
         match self {
             Self::Fallback => fallback::batch::encode(frame),
             Self::WebSocket(_) => websocket::encode::encode(frame),
-            Self::Body => frame.message().payload(),
         }
     }
 
@@ -73,7 +69,6 @@ impl Wire {
             // It has none: that requests come shows that the client is there.
             Self::Fallback => Bytes::new(),
             Self::WebSocket(_) => Bytes::from_static(websocket::encode::PING),
-            Self::Body => Bytes::new(),
         }
     }
 
@@ -81,7 +76,6 @@ impl Wire {
         match self {
             Self::Fallback => Bytes::new(),
             Self::WebSocket(_) => websocket::encode::pong(payload),
-            Self::Body => Bytes::new(),
         }
     }
 
@@ -90,7 +84,6 @@ impl Wire {
         match self {
             Self::Fallback => fallback::batch::encode_close(code, reason),
             Self::WebSocket(_) => websocket::encode::close(code, reason),
-            Self::Body => Bytes::new(),
         }
     }
 }
