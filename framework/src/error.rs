@@ -99,7 +99,7 @@ pub struct Closed;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MisuseError {
-    /// `accept` or `reject` after the connection was accepted or rejected.
+    /// `accept` or `reject` after the connection was accepted or rejected, or headers a second time.
     AlreadyAnswered,
     /// A header of the accept or the rejection is not one.
     BadHeader(String),
@@ -115,11 +115,16 @@ pub enum MisuseError {
     TooManyTasks(usize),
     /// The status of a rejection is not a client or server error.
     BadStatus(u16),
+    /// The status of a response is not from 200 to 599.
+    BadResponseStatus(u16),
+    /// A part of a body, or its end, before the headers.
+    NoHeaders,
 }
 
 /// What a client sent cannot be read as what the consumer takes.
 ///
-/// Returned from `receive` it closes the connection with 1007 and its text as the reason.
+/// Returned from `receive` it closes the connection with 1007 and its text as the reason; in an HTTP exchange it is
+/// answered 400.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
@@ -127,6 +132,8 @@ pub enum InputError {
     Json(serde_json::Error),
     /// A binary message where text was wanted.
     NotText,
+    /// The body of a request is no text.
+    NotUtf8(std::str::Utf8Error),
 }
 
 macro_rules! display {
@@ -146,7 +153,7 @@ display!(DenyConnection, |_s, f| f.write_str("deny the connection"));
 display!(Closed, |_s, f| f.write_str("the connection is closed"));
 display!(MisuseError, |s, f| match s {
     MisuseError::AlreadyAnswered =>
-        f.write_str("the connection was accepted or rejected before: do it once, in connect"),
+        f.write_str("the connection was accepted or rejected before, or its headers were sent: do it once"),
     MisuseError::BadHeader(name) =>
         write!(f, "the header {name:?} is not valid: names are tokens, values visible ASCII"),
     MisuseError::BadCloseCode(code) => write!(
@@ -163,10 +170,14 @@ display!(MisuseError, |s, f| match s {
     MisuseError::TooManyTasks(limit) =>
         write!(f, "the connection already runs {limit} tasks: let some end first"),
     MisuseError::BadStatus(status) => write!(f, "{status} does not reject: use a status from 400 to 599"),
+    MisuseError::BadResponseStatus(status) =>
+        write!(f, "{status} is not the status of a response: use one from 200 to 599"),
+    MisuseError::NoHeaders => f.write_str("the response has no headers yet: call send_headers first"),
 });
 display!(InputError, |s, f| match s {
     InputError::Json(_) => f.write_str("the message is not the expected JSON"),
     InputError::NotText => f.write_str("a text message is expected, this one is binary"),
+    InputError::NotUtf8(_) => f.write_str("the body is not UTF-8"),
 });
 
 impl StdError for StopConsumer {}
@@ -179,6 +190,7 @@ impl StdError for InputError {
         match self {
             Self::Json(error) => Some(error),
             Self::NotText => None,
+            Self::NotUtf8(error) => Some(error),
         }
     }
 }
@@ -219,6 +231,8 @@ mod tests {
             Box::new(MisuseError::NotAccepted),
             Box::new(MisuseError::NotOffered("x".into())),
             Box::new(MisuseError::TooManyTasks(1)),
+            Box::new(MisuseError::BadResponseStatus(100)),
+            Box::new(MisuseError::NoHeaders),
             Box::new(InputError::NotText),
         ];
         for error in all {

@@ -16,7 +16,7 @@
 //! | Module | What is in it |
 //! |---|---|
 //! | [`prelude`] | what nearly every consumer needs: `use greenroom::prelude::*;` |
-//! | [`consumer`] | the hooks, their [`Context`], the actor that hosts them |
+//! | [`consumer`] | the hooks, their [`Context`], the actor that hosts them; [HTTP consumers](HttpConsumer) |
 //! | [`event`] | events, and the [`Envelope`] that carries one |
 //! | [`layers`] | the [`Layer`] that programs hold, [`MemoryLayer`], and the trait of backends |
 //! | [`routing`] | patterns, routers, paths made from names |
@@ -67,7 +67,10 @@ pub mod testing;
 mod transport;
 
 pub use self::{
-    consumer::{Accept, Consumer, Context, EventHandlers, Handled, JsonConsumer},
+    consumer::{
+        Accept, Body, Consumer, Context, EventHandlers, Handled, HttpConsumer, HttpContext, HttpHandle,
+        JsonConsumer,
+    },
     error::{Error, Result},
     event::{Envelope, Event, EventError},
     groups::Delivery,

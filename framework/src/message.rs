@@ -31,6 +31,14 @@ impl Message {
         }
     }
 
+    /// The bytes of either kind, shared.
+    pub(crate) fn payload(&self) -> Bytes {
+        match self {
+            Self::Binary(bytes) => bytes.clone(),
+            Self::Text(text) => text.as_bytes().clone(),
+        }
+    }
+
     /// The text, where it is a text message.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {

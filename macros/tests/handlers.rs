@@ -293,8 +293,8 @@ mod generics {
         assert_eq!(handle(&mut kept, chat()).unwrap(), Handled::Yes);
         assert_eq!(kept.store, ["hihi"]);
         assert_eq!(handle(&mut Quiet(1), chat()).unwrap(), Handled::Unknown);
-        assert!(Quiet::<u8>::relay(&Tick.into()).is_none());
-        assert!(Quiet::<u8>::EVENTS.is_empty());
+        assert!(<Quiet<u8> as EventHandlers>::relay(&Tick.into()).is_none());
+        assert!(<Quiet<u8> as EventHandlers>::EVENTS.is_empty());
     }
 }
 
@@ -309,6 +309,6 @@ mod empty {
     #[test]
     fn a_block_may_be_empty() {
         assert_eq!(handle(&mut Chat, Tick).unwrap(), Handled::Unknown);
-        assert!(Chat::EVENTS.is_empty());
+        assert!(<Chat as EventHandlers>::EVENTS.is_empty());
     }
 }

@@ -109,7 +109,7 @@ fn a_module_may_shadow_everything() {
     assert_eq!(support::handle(&mut consumer, said.clone()).unwrap(), Handled::Yes);
     assert_eq!(support::handle(&mut consumer, Light::Off).unwrap(), Handled::Yes);
     assert_eq!(consumer.0, ["hi", "light"]);
-    assert_eq!(Relay::relay(&said.clone().into()).unwrap().unwrap(), Frame::text("hi"));
+    assert_eq!(<Relay as EventHandlers>::relay(&said.clone().into()).unwrap().unwrap(), Frame::text("hi"));
     assert_eq!(support::handle(&mut Silent, said).unwrap(), Handled::Unknown);
 }
 

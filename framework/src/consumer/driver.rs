@@ -9,17 +9,37 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{Consumer, Context, connection::Connection, life};
+use actix_web::web::Payload;
+
+use super::{
+    Consumer, Context,
+    connection::Connection,
+    http::{self, Exchange, HttpConsumer, HttpContext},
+    life,
+};
 use crate::{Result, Scope, transport::Input};
 
 /// Starts a connection. `make` builds the consumer; `input` reads what the client sends.
 pub(crate) fn start<C: Consumer>(
     make: impl FnOnce(&Scope) -> Result<C> + 'static,
     context: Context,
-    input: Box<dyn Input>,
+    input: Option<Box<dyn Input>>,
 ) {
     let connection = Rc::clone(context.connection());
-    actix_rt::spawn(Driver { connection, hooks: Some(life::live(make, context)), input: Some(input) });
+    actix_rt::spawn(Driver { connection, hooks: Some(life::live(make, context)), input });
+}
+
+/// Starts an HTTP exchange. The body of its response says when the client is gone: there is no input to watch.
+pub(crate) fn start_http<C: HttpConsumer>(
+    make: impl FnOnce(&Scope) -> Result<C> + 'static,
+    context: Context,
+    payload: Payload,
+) -> Rc<Exchange> {
+    let connection = Rc::clone(context.connection());
+    let exchange = Exchange::new(&connection);
+    let hooks = http::live(make, HttpContext::new(context, Rc::clone(&exchange)), payload);
+    actix_rt::spawn(Driver { connection, hooks: Some(hooks), input: None });
+    exchange
 }
 
 pin_project! {

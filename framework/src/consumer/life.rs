@@ -11,10 +11,10 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::{
-    Consumer, Context, Handled,
+    Consumer, Context, EventContext, EventHandlers, Handled,
     connection::{Connection, Next},
 };
 use crate::{
@@ -26,7 +26,22 @@ use crate::{
 };
 
 /// Leaves the hub on every way out, the drop of an unfinished future included.
-struct Attached(Rc<Connection>);
+pub(super) struct Attached(Rc<Connection>);
+
+impl Attached {
+    pub(super) fn new(connection: &Rc<Connection>) -> Self {
+        Self(Rc::clone(connection))
+    }
+
+    /// Leaves the hub, for `disconnect` to run, and says how the connection ended.
+    pub(super) fn leave(self) -> Disconnect {
+        let connection = Rc::clone(&self.0);
+        let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
+        drop(self);
+        connection.set_busy(true);
+        reason
+    }
+}
 
 impl Drop for Attached {
     fn drop(&mut self) {
@@ -47,7 +62,7 @@ pub(super) fn live<C: Consumer>(
     mut ctx: Context,
 ) -> impl Future<Output = ()> {
     async move {
-        let attached = Attached(Rc::clone(ctx.connection()));
+        let attached = Attached::new(ctx.connection());
         let made = guard(|| make(ctx.scope()));
         let mut consumer = match made {
             Ok(consumer) => consumer,
@@ -69,7 +84,7 @@ pub(super) fn live<C: Consumer>(
 }
 
 /// The next thing that a hook has to run for; frames that waited in the inbox go out on the way.
-fn poll_next(connection: &Rc<Connection>, cx: &TaskContext<'_>) -> Poll<Next> {
+pub(super) fn poll_next(connection: &Rc<Connection>, cx: &TaskContext<'_>) -> Poll<Next> {
     loop {
         connection.set_busy(false);
         let next = ready!(connection.poll_next(cx));
@@ -93,11 +108,10 @@ fn begin<'a, C: Consumer>(
         Next::Message(message) => Box::pin(async move {
             run(&connection, Limit::Grace, async { consumer.receive(message, ctx).await }).await
         }),
-        Next::Mail(Mail::Event(envelope)) => {
-            Box::pin(
-                async move { run(&connection, Limit::Grace, handle_event(consumer, envelope, ctx)).await },
-            )
-        }
+        Next::Mail(Mail::Event(envelope)) => Box::pin(async move {
+            let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
+            run(&connection, Limit::Grace, hook).await
+        }),
         Next::End | Next::Mail(Mail::Frame(_)) => return None,
     })
 }
@@ -111,14 +125,19 @@ fn go_on<C>(connection: &Connection, outcome: Outcome) -> bool {
             true
         }
         Outcome::Cancelled => {
-            tracing::warn!(
-                grace = ?connection.limits.disconnect_grace,
-                consumer = std::any::type_name::<C>(),
-                "a hook still ran after its connection had ended, and was cancelled"
-            );
+            log_cancelled::<C>(connection);
             false
         }
     }
+}
+
+/// Logs that a hook did not end in the grace after its connection's end.
+pub(super) fn log_cancelled<C>(connection: &Connection) {
+    tracing::warn!(
+        grace = ?connection.limits.disconnect_grace,
+        consumer = std::any::type_name::<C>(),
+        "a hook still ran after its connection had ended, and was cancelled"
+    );
 }
 
 /// Leaves the groups, answers the client's close and runs `disconnect`.
@@ -126,15 +145,20 @@ async fn end<C: Consumer>(mut consumer: C, mut ctx: Context, attached: Attached)
     let connection = Rc::clone(ctx.connection());
     connection.answer_close();
     log_end(&connection);
-    let reason = connection.ending().unwrap_or(Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone));
-    drop(attached);
-    connection.set_busy(true);
+    let reason = attached.leave();
+    run_disconnect::<C>(&connection, async { consumer.disconnect(reason, &mut ctx).await }).await;
+    drop(ctx);
+    drop_consumer(consumer);
+}
+
+/// Runs `disconnect`, up to its limit.
+pub(super) async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = ()>) {
     let hook = async {
-        consumer.disconnect(reason, &mut ctx).await;
+        hook.await;
         Ok(())
     };
     let limit = connection.limits.disconnect_grace;
-    match run(&connection, Limit::Whole(limit), hook).await {
+    match run(connection, Limit::Whole(limit), hook).await {
         Outcome::Done(Ok(())) => {}
         Outcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
         Outcome::Cancelled => {
@@ -145,8 +169,10 @@ async fn end<C: Consumer>(mut consumer: C, mut ctx: Context, attached: Attached)
             );
         }
     }
-    // The consumer's own drop may panic; its membership and its tasks are gone by then.
-    drop(ctx);
+}
+
+/// Drops a consumer, which may panic: its membership and its tasks are gone by then.
+pub(super) fn drop_consumer<C>(consumer: C) {
     let dropped = guard(|| {
         drop(consumer);
         Ok(())
@@ -223,7 +249,7 @@ fn fail(connection: &Connection, error: &Error) {
 }
 
 /// Logs an end that no hook and no client asked for.
-fn log_end(connection: &Connection) {
+pub(super) fn log_end(connection: &Connection) {
     let Some(Disconnect { cause, reason, .. }) = connection.ending() else { return };
     let channel = connection.channel_name();
     match cause {
@@ -237,12 +263,18 @@ fn log_end(connection: &Connection) {
 }
 
 /// Hands one event to its handler, or relays it where it came past the groups.
-async fn handle_event<C: Consumer>(consumer: &mut C, envelope: Envelope, ctx: &mut Context) -> Result<()> {
+pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
+    consumer: &mut C,
+    envelope: Envelope,
+    ctx: &mut X,
+    strict: bool,
+    connection: Rc<Connection>,
+) -> Result<()> {
     let handled = match consumer.handle_event(&envelope, ctx).await {
         Ok(handled) => handled == Handled::Yes,
         Err(error) => match error.downcast_ref::<EventError>() {
             // Another program's event of a known name with other fields must not end the connection.
-            Some(unfit @ EventError::Fields { name, .. }) if !C::STRICT && name == envelope.name() => {
+            Some(unfit @ EventError::Fields { name, .. }) if !strict && name == envelope.name() => {
                 tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
                 false
             }
@@ -252,8 +284,8 @@ async fn handle_event<C: Consumer>(consumer: &mut C, envelope: Envelope, ctx: &m
     if handled {
         return Ok(());
     }
-    ctx.connection().hub().directory().counters.unhandled.one();
-    if C::STRICT {
+    connection.hub().directory().counters.unhandled.one();
+    if strict {
         return Err(Error::msg(format!("no handler for message type {:?}", envelope.name())));
     }
     tracing::debug!(
@@ -265,7 +297,7 @@ async fn handle_event<C: Consumer>(consumer: &mut C, envelope: Envelope, ctx: &m
 }
 
 /// Calls user code that is not a future, and makes a panic an error.
-fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
@@ -280,7 +312,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
 }
 
 /// How a hook ended.
-enum Outcome {
+pub(super) enum Outcome {
     /// It ran over its limit, or over its grace after the connection ended.
     Cancelled,
     Done(Result<()>),
@@ -288,13 +320,15 @@ enum Outcome {
 
 /// When a hook is cancelled.
 #[derive(Clone, Copy)]
-enum Limit {
+pub(super) enum Limit {
     /// When it takes longer, whatever the connection does.
     Whole(Duration),
     /// When it has not answered the handshake in this time; then as [`Grace`](Self::Grace).
     Connecting(Duration),
     /// When it still runs at the end of the grace that begins with the connection's end.
     Grace,
+    /// When an HTTP exchange has no headers by then, or its client is gone; else as [`Grace`](Self::Grace).
+    Responding(Option<Instant>),
 }
 
 impl Limit {
@@ -303,7 +337,13 @@ impl Limit {
         match self {
             Self::Whole(limit) => Some((limit, false)),
             Self::Connecting(limit) if connection.is_connecting() => Some((limit, false)),
-            Self::Connecting(_) | Self::Grace => connection.grace_left().map(|grace| (grace, true)),
+            Self::Responding(overdue) if connection.is_connecting() => {
+                overdue.map(|overdue| (overdue.saturating_duration_since(Instant::now()), false))
+            }
+            Self::Responding(_) if connection.is_gone() => Some((Duration::ZERO, true)),
+            Self::Connecting(_) | Self::Grace | Self::Responding(_) => {
+                connection.grace_left().map(|grace| (grace, true))
+            }
         }
     }
 }
@@ -311,7 +351,11 @@ impl Limit {
 /// Runs a hook, which borrows the consumer: cancelled, it gives the consumer back.
 ///
 /// The hook is called in an `async` block: one that is a plain function may panic before it returns its future.
-async fn run(connection: &Connection, limit: Limit, hook: impl Future<Output = Result<()>>) -> Outcome {
+pub(super) async fn run(
+    connection: &Connection,
+    limit: Limit,
+    hook: impl Future<Output = Result<()>>,
+) -> Outcome {
     let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
     // With whether it measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;

@@ -1,10 +1,11 @@
-//! The [`Consumer`] trait: what a program does with one connection.
+//! The [`Consumer`] trait: what a program does with one connection; and [`HttpConsumer`], for one HTTP exchange.
 
 mod actor;
 pub(crate) mod connection;
 mod context;
 pub(crate) mod driver;
 mod handle;
+pub(crate) mod http;
 mod json;
 mod life;
 
@@ -12,6 +13,7 @@ pub use self::{
     actor::{ConsumerActor, Deliver},
     context::{Accept, Context},
     handle::{Handle, Timer},
+    http::{Body, HttpConsumer, HttpContext, HttpHandle},
     json::JsonConsumer,
 };
 use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect};
@@ -75,13 +77,15 @@ pub trait Consumer: EventHandlers {
 }
 
 /// Which events a consumer handles. `#[event_handlers]` writes it, `#[derive(NoEvents)]` where there are none.
+///
+/// `X` is the context of its handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
     note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers",
     note = "or `#[derive(NoEvents)]` above the type, where it handles none"
 )]
 #[expect(async_fn_in_trait, reason = "handlers run on one worker and need not be Send")]
-pub trait EventHandlers: Sized + 'static {
+pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
     /// The names of the events that are handled or relayed.
     const EVENTS: &'static [&'static str];
 
@@ -89,10 +93,32 @@ pub trait EventHandlers: Sized + 'static {
     ///
     /// # Errors
     /// The handler's own, and [`EventError`](crate::EventError) where the fields do not fit it.
-    async fn handle_event(&mut self, envelope: &Envelope, ctx: &mut Context) -> Result<Handled>;
+    async fn handle_event(&mut self, envelope: &Envelope, ctx: &mut X) -> Result<Handled>;
 
     /// The frame of an event that has a `#[relay]`; `None` for every other event.
     fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
+}
+
+/// What event handlers are called with: [`Context`] or [`HttpContext`]. There are no others.
+pub trait EventContext: sealed::Sealed + 'static {
+    /// Sends what a relay made of an event that came past the groups.
+    ///
+    /// # Errors
+    /// As [`Context::send`].
+    #[doc(hidden)]
+    fn pass_on(&self, frame: Frame) -> Result<()>;
+}
+
+impl EventContext for Context {
+    fn pass_on(&self, frame: Frame) -> Result<()> {
+        self.send(frame)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Context {}
+    impl Sealed for super::HttpContext {}
 }
 
 /// Whether an event found its handler.

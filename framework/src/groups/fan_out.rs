@@ -8,7 +8,9 @@ use std::{
 use smallvec::SmallVec;
 
 use super::outbox::Packet;
-use crate::{Envelope, EventHandlers, Frame, Result, metrics::Counters, transport::Wire};
+use crate::{
+    Envelope, EventHandlers, Frame, Result, consumer::EventContext, metrics::Counters, transport::Wire,
+};
 
 /// Members that need the same bytes: one consumer type on one wire.
 #[derive(Clone, Copy)]
@@ -19,7 +21,7 @@ pub(crate) struct Class {
 }
 
 impl Class {
-    pub(crate) fn of<C: EventHandlers>(wire: Wire) -> Self {
+    pub(crate) fn of<C: EventHandlers<X>, X: EventContext>(wire: Wire) -> Self {
         Self { consumer: TypeId::of::<C>(), wire, relay: C::relay }
     }
 

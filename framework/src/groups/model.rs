@@ -86,7 +86,7 @@ fn worker<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl FnOnc
 fn member(hub: &Rc<Hub>) -> Rc<Connection> {
     let live = Drain::new().enter(hub).unwrap();
     let (sender, answer) = oneshot::channel();
-    let class = Class::of::<Member>(Wire::WebSocket(None));
+    let class = Class::of::<Member, crate::Context>(Wire::WebSocket(None));
     let budget = Budget::new(Budget::DEFAULT);
     let connection = Connection::new(hub, class, Arc::new(Limits::new()), &budget, live, sender, None);
     connection.answer(Answer::Accept(Accepted::default()));

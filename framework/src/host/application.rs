@@ -2,7 +2,10 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::{
+    http::header::{self, HeaderValue},
+    web::Payload,
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -10,17 +13,21 @@ use super::{
     shutdown::{Drain, Live},
 };
 use crate::{
-    Consumer, Result, Scope,
+    Consumer, HttpConsumer, Result, Scope,
     consumer::{
-        Context,
+        Context, EventContext, EventHandlers, HttpContext,
         connection::{Accepted, Answer, Connection},
         driver,
+        http::{Exchange, Head},
     },
     error::MisuseError,
     groups::{budget::Budget, fan_out::Class, worker},
     layers::Layers,
     middleware::{self, Rejection},
-    routing::{Routes, endpoint::Endpoint},
+    routing::{
+        Routes,
+        endpoint::{Endpoint, Target},
+    },
     transport::{
         Input, Wire,
         fallback::table::Table,
@@ -40,6 +47,8 @@ pub(crate) struct Application {
     pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
+    /// Those of HTTP exchanges.
+    pub(crate) http_limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) drain: Drain,
@@ -76,7 +85,7 @@ impl Application {
             limits,
             budget: Arc::clone(&self.budget),
             drain: self.drain.clone(),
-            input,
+            input: Some(input),
             wire: Wire::WebSocket(agreed.and_then(|agreed| agreed.outgoing())),
             packer: agreed.and_then(|agreed| agreed.packer()),
         };
@@ -102,7 +111,7 @@ impl Application {
             limits: Arc::new(self.limits_of(endpoint).for_fallback(expires)),
             budget: Arc::clone(&self.budget),
             drain: self.drain.clone(),
-            input,
+            input: Some(input),
             wire: Wire::Fallback,
             packer: None,
         };
@@ -113,26 +122,6 @@ impl Application {
         endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits))
     }
 
-    /// Lets a handshake in, or not: the limits of the mount, and the route's middleware.
-    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope) -> Result<Option<Place>, Rejection> {
-        if self.drain.connections() >= self.max_connections {
-            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
-            return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
-        }
-        if let Err(rejection) = middleware::admit(&endpoint.middleware, scope).await {
-            return Err(rejection.with_headers_of(scope));
-        }
-        match &self.peers {
-            // Without an address, as on a Unix socket, there is nothing to count by.
-            Some(peers) => match scope.peer().map(|peer| peers.enter(peer.ip())) {
-                Some(None) => Err(self.too_many(scope, peers).with_headers_of(scope)),
-                Some(place) => Ok(place),
-                None => Ok(None),
-            },
-            None => Ok(None),
-        }
-    }
-
     /// Starts the consumer, and waits for its answer.
     async fn start(
         &self,
@@ -140,7 +129,8 @@ impl Application {
         start: Start,
         place: Option<Place>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
-        match endpoint.starter.start(start) {
+        let Target::WebSocket(starter) = &endpoint.starter else { return Err(Rejection::internal()) };
+        match starter.start(start) {
             Ok(Some(starting)) => {
                 if let (Some(connection), Some(place)) = (&starting.connection, place) {
                     connection.keep_place(place);
@@ -149,6 +139,54 @@ impl Application {
             }
             Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
             Err(error) => Err(Rejection::from(error)),
+        }
+    }
+
+    /// Runs the middleware and the consumer's `handle`, until it has sent its headers.
+    pub(crate) async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        mut scope: Scope,
+        payload: Payload,
+    ) -> Result<(Rc<Exchange>, Head), Rejection> {
+        let Target::Http(starter) = &endpoint.starter else { return Err(Rejection::internal()) };
+        let place = self.admit(endpoint, &mut scope).await?;
+        let start = Start {
+            scope: Box::new(scope),
+            layers: self.layers.clone(),
+            limits: endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.http_limits)),
+            budget: Arc::clone(&self.budget),
+            drain: self.drain.clone(),
+            input: None,
+            wire: Wire::Body,
+            packer: None,
+        };
+        match starter.start(start, payload) {
+            Ok(Some(responding)) => {
+                if let Some(place) = place {
+                    responding.exchange.connection().keep_place(place);
+                }
+                responding.head().await
+            }
+            Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
+            Err(error) => Err(Rejection::from(error)),
+        }
+    }
+
+    /// Lets a client in: where there is room, past the middleware, with its place among those of its address.
+    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope) -> Result<Option<Place>, Rejection> {
+        if self.drain.connections() >= self.max_connections {
+            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
+            return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
+        }
+        if let Err(rejection) = middleware::admit(&endpoint.middleware, scope).await {
+            return Err(rejection.with_headers_of(scope));
+        }
+        // Without an address, as on a Unix socket, there is nothing to count by.
+        let (Some(peers), Some(peer)) = (&self.peers, scope.peer()) else { return Ok(None) };
+        match peers.enter(peer.ip()) {
+            None => Err(self.too_many(scope, peers).with_headers_of(scope)),
+            place => Ok(place),
         }
     }
 
@@ -172,7 +210,8 @@ pub(crate) struct Start {
     pub(crate) limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) drain: Drain,
-    pub(crate) input: Box<dyn Input>,
+    /// What reads from the client; an exchange has none.
+    pub(crate) input: Option<Box<dyn Input>>,
     pub(crate) wire: Wire,
     pub(crate) packer: Option<Packer>,
 }
@@ -192,28 +231,83 @@ impl Start {
         self,
         make: impl FnOnce(&Scope) -> Result<C> + 'static,
     ) -> Result<Option<Starting>, MisuseError> {
-        let layer =
-            self.layers.get(C::LAYER).ok_or_else(|| MisuseError::NoLayer(C::LAYER.to_owned()))?.clone();
+        let Some(Begun { context, input, starting }) = self.begin::<C, Context>(C::LAYER)? else {
+            return Ok(None);
+        };
+        driver::start(make, context, input);
+        Ok(Some(starting))
+    }
+
+    /// Starts an HTTP consumer.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn start_http<C: HttpConsumer>(
+        self,
+        make: impl FnOnce(&Scope) -> Result<C> + 'static,
+        payload: Payload,
+    ) -> Result<Option<Responding>, MisuseError> {
+        let Some(Begun { context, starting, .. }) = self.begin::<C, HttpContext>(C::LAYER)? else {
+            return Ok(None);
+        };
+        let exchange = driver::start_http(make, context, payload);
+        Ok(Some(Responding { exchange, starting }))
+    }
+
+    /// Makes the connection; `None` while the server drains.
+    fn begin<C: EventHandlers<X>, X: EventContext>(self, layer: &str) -> Result<Option<Begun>, MisuseError> {
+        let layer = self.layers.get(layer).ok_or_else(|| MisuseError::NoLayer(layer.to_owned()))?.clone();
         let hub = worker::of_thread(layer.backend().groups().directory());
         let Some(live): Option<Live> = self.drain.enter(&hub) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();
-        let class = Class::of::<C>(self.wire);
+        let class = Class::of::<C, X>(self.wire);
         let connection = Connection::new(&hub, class, self.limits, &self.budget, live, sender, self.packer);
         let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
-        driver::start(make, context, self.input);
-        Ok(Some(Starting { connection: Some(connection), answer }))
+        let starting = Starting { connection: Some(connection), answer };
+        Ok(Some(Begun { context, input: self.input, starting }))
+    }
+}
+
+/// A connection whose consumer is still to be started.
+struct Begun {
+    context: Context,
+    input: Option<Box<dyn Input>>,
+    starting: Starting,
+}
+
+/// An exchange that was started and has no headers yet.
+pub(crate) struct Responding {
+    exchange: Rc<Exchange>,
+    starting: Starting,
+}
+
+impl Responding {
+    /// Waits for the headers of the response.
+    async fn head(self) -> Result<(Rc<Exchange>, Head), Rejection> {
+        match self.starting.answered().await? {
+            (_, Answer::Respond(head)) => Ok((self.exchange, head)),
+            (_, Answer::Accept(_) | Answer::Reject(_)) => Err(Rejection::internal()),
+        }
     }
 }
 
 impl Starting {
     /// Waits for `connect` to accept or reject.
-    pub(crate) async fn answer(mut self) -> Result<(Rc<Connection>, Accepted), Rejection> {
+    pub(crate) async fn answer(self) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        match self.answered().await? {
+            (connection, Answer::Accept(accepted)) => Ok((connection, accepted)),
+            (_, Answer::Respond(_) | Answer::Reject(_)) => Err(Rejection::internal()),
+        }
+    }
+
+    /// Waits for any answer but a rejection.
+    async fn answered(mut self) -> Result<(Rc<Connection>, Answer), Rejection> {
         let answer = (&mut self.answer).await;
         // Answered: from here on the transport says when the client is gone.
         let connection = self.connection.take();
         match (answer, connection) {
-            (Ok(Answer::Accept(accepted)), Some(connection)) => Ok((connection, accepted)),
             (Ok(Answer::Reject(rejection)), _) => Err(rejection),
+            (Ok(answer), Some(connection)) => Ok((connection, answer)),
             // The actor ended without an answer: the worker is shutting down.
             (_, connection) => Err(match connection {
                 Some(connection) => Rejection::shutting_down(connection.retry_hint()),

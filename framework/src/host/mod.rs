@@ -2,6 +2,7 @@
 
 pub(crate) mod application;
 mod fallback;
+mod http;
 mod mount;
 mod pace;
 pub(crate) mod peers;

@@ -18,7 +18,7 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::{Drain, application::Application, fallback, peers::Peers, script, takeover};
+use super::{Drain, application::Application, fallback, http, peers::Peers, script, takeover};
 use crate::{
     Fallback, Layer, Limits, MemoryLayer, Scope,
     consumer::connection::Connection,
@@ -189,7 +189,7 @@ impl Mount {
     /// What `App::configure` takes, anew for each App.
     pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let application = Arc::new(self.application());
-        let http = self.http.clone();
+        let routes = self.http.clone();
         let script = self.script.clone();
         move |config: &mut ServiceConfig| {
             if application.fallback.settings.on {
@@ -204,8 +204,9 @@ impl Mount {
                         .default_service(web::to(serve)),
                 );
             }
+            let for_upgrades = Arc::clone(&application);
             let upgrade = move |request: HttpRequest, payload: web::Payload| {
-                let application = Arc::clone(&application);
+                let application = Arc::clone(&for_upgrades);
                 async move { upgrade(&application, request, payload).await }
             };
             config.service(
@@ -214,8 +215,9 @@ impl Mount {
             if let Some(path) = script {
                 config.service(script::resource(&path));
             }
-            if let Some(http) = http {
-                http(config);
+            http::configure(&application, config);
+            if let Some(routes) = routes {
+                routes(config);
             }
         }
     }
@@ -226,6 +228,7 @@ impl Mount {
             routes: self.routes.clone(),
             layers: Layers::new(self.layers.clone()),
             limits: Arc::new(self.limits.clone()),
+            http_limits: Arc::new(self.limits.of_exchanges()),
             budget: Arc::clone(&self.budget),
             peers: self.peers.clone(),
             drain: self.drain.clone(),

@@ -25,7 +25,8 @@ use crate::{Error, Result, Scope, scope::Scheme};
 /// | `*` | everything, also clients that send no `Origin` |
 ///
 /// Without `*`, a missing or malformed `Origin` is denied, and an empty list denies everyone, as in Channels. Case does
-/// not matter. IPv6 stands in brackets. A pattern that cannot be read, as `*.example.com`, matches nothing and is an
+/// not matter. IPv6 stands in brackets. On the routes of [HTTP consumers](crate::UrlRouter::http) a GET or HEAD without
+/// an `Origin` is let in: browsers send none to their own site. A pattern that cannot be read, as `*.example.com`, matches nothing and is an
 /// error when the router is built. Denial is a 403 and a warning in the log that says what to change.
 #[derive(Debug, Clone)]
 pub struct AllowedHostsOriginValidator {
@@ -40,7 +41,8 @@ pub struct AllowedHostsOriginValidator {
 ///
 /// The `Origin` must have the host and the port of the request's `Host`. Its scheme is compared too where it is
 /// known: TLS ends here, or a [trusted proxy](super::TrustedProxies) says which it was. A `Host` without a port stands
-/// for the default port of the origin's scheme. Clients that send no `Origin` are not browsers and are let in;
+/// for the default port of the origin's scheme. On the routes of [HTTP consumers](crate::UrlRouter::http) it looks at
+/// requests that change something only, as POST, unless it is written there. Clients that send no `Origin` are not browsers and are let in;
 /// [`require_origin`](Self::require_origin) denies them.
 ///
 /// Behind a proxy that changes the host, wrap [`TrustedProxies`](super::TrustedProxies) around it or list the hosts
@@ -62,6 +64,8 @@ enum Sent {
     Malformed(String),
     Missing,
     Site(Site, String),
+    /// There is none, on an HTTP request that changes nothing: browsers send none with those to their own site.
+    Unneeded,
 }
 
 impl AllowedHostsOriginValidator {
@@ -79,11 +83,12 @@ impl AllowedHostsOriginValidator {
     }
 
     fn allows(&self, sent: &Sent) -> bool {
-        self.patterns.iter().any(|pattern| match (pattern, sent) {
-            (Pattern::Any, _) => true,
-            (Pattern::Host { .. }, Sent::Site(site, _)) => pattern.matches(site),
-            (Pattern::Host { .. }, Sent::Malformed(_) | Sent::Missing) => false,
-        })
+        matches!(sent, Sent::Unneeded)
+            || self.patterns.iter().any(|pattern| match (pattern, sent) {
+                (Pattern::Any, _) => true,
+                (Pattern::Host { .. }, Sent::Site(site, _)) => pattern.matches(site),
+                (Pattern::Host { .. }, Sent::Malformed(_) | Sent::Missing | Sent::Unneeded) => false,
+            })
     }
 }
 
@@ -119,6 +124,7 @@ impl SameOrigin {
         match sent {
             Sent::Malformed(_) => false,
             Sent::Missing => !self.require,
+            Sent::Unneeded => true,
             Sent::Site(site, _) => is_own(scope, site),
         }
     }
@@ -153,7 +159,7 @@ fn is_own(scope: &Scope, site: &Site) -> bool {
 fn deny(scope: &Scope, sent: &Sent, fix: &str) -> Rejection {
     let (origin, cause) = match sent {
         Sent::Malformed(text) => (text.as_str(), "the Origin header is not a scheme, host and port"),
-        Sent::Missing => ("", "the client sent no Origin header: it is not a browser"),
+        Sent::Missing | Sent::Unneeded => ("", "the client sent no Origin header: it is not a browser"),
         Sent::Site(_, text) => {
             (text.as_str(), "a page of another site asks, or a proxy changes the Host header")
         }
@@ -165,7 +171,9 @@ fn deny(scope: &Scope, sent: &Sent, fix: &str) -> Rejection {
 impl Sent {
     fn of(scope: &Scope) -> Self {
         let mut lines = scope.headers().filter(|(name, _)| *name == "origin").map(|(_, value)| value);
-        let Some(value) = lines.next() else { return Self::Missing };
+        let Some(value) = lines.next() else {
+            return if scope.is_safe_exchange() { Self::Unneeded } else { Self::Missing };
+        };
         let text = String::from_utf8_lossy(value).into_owned();
         match Site::parse(&text) {
             Some(site) if lines.next().is_none() => Self::Site(site, text),

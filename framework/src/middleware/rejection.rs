@@ -10,7 +10,7 @@ use actix_web::{
 
 use crate::{
     Error, Result, Scope,
-    error::{AcceptConnection, DenyConnection, MisuseError},
+    error::{AcceptConnection, DenyConnection, InputError, MisuseError},
 };
 
 /// The answer to a client that is not let in.
@@ -78,6 +78,26 @@ impl Rejection {
     /// 500: what went wrong is in the log.
     pub(crate) fn internal() -> Self {
         Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
+    }
+
+    /// 400: the body cannot be read.
+    pub(crate) fn bad_request() -> Self {
+        Self::fixed(StatusCode::BAD_REQUEST, "the body cannot be read")
+    }
+
+    /// 400: the body is not what the consumer takes.
+    pub(crate) fn bad_input(error: &InputError) -> Self {
+        Self::fixed(StatusCode::BAD_REQUEST, &error.to_string())
+    }
+
+    /// 408: the body comes too slowly.
+    pub(crate) fn timed_out() -> Self {
+        Self::fixed(StatusCode::REQUEST_TIMEOUT, "the body took too long")
+    }
+
+    /// 413: the body is over the limit.
+    pub(crate) fn too_large() -> Self {
+        Self::fixed(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
     }
 
     /// 503: the server ends, or is too busy.

@@ -7,10 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use actix_web::web::Payload;
+
 use crate::{
-    Consumer, Limits, Result, Scope,
+    Consumer, HttpConsumer, Limits, Result, Scope,
     error::MisuseError,
-    host::application::{Start, Starting},
+    host::application::{Responding, Start, Starting},
     middleware::Chain,
 };
 
@@ -26,7 +28,28 @@ pub(crate) struct Endpoint {
     /// What runs before the consumer is made, the outermost first.
     pub(crate) middleware: Chain,
     /// Makes and starts the consumer.
-    pub(crate) starter: Arc<dyn Starter>,
+    pub(crate) starter: Target,
+}
+
+/// What makes a route's consumers, by what they serve.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Http(Arc<dyn HttpStarter>),
+    WebSocket(Arc<dyn Starter>),
+}
+
+impl Target {
+    pub(crate) fn is_http(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
+    /// The type name of the consumer.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self {
+            Self::Http(starter) => starter.describe(),
+            Self::WebSocket(starter) => starter.describe(),
+        }
+    }
 }
 
 impl Debug for Endpoint {
@@ -49,17 +72,22 @@ pub(crate) trait Starter: Send + Sync + Debug {
     fn start(&self, start: Start) -> Result<Option<Starting>, MisuseError>;
 }
 
+/// Makes and starts the consumers of a route for HTTP.
+pub(crate) trait HttpStarter: Send + Sync + Debug {
+    /// The type name of the consumer.
+    fn describe(&self) -> &'static str;
+
+    /// Starts the consumer; `None` while the server drains.
+    fn start(&self, start: Start, payload: Payload) -> Result<Option<Responding>, MisuseError>;
+}
+
 /// The function of a route that makes its consumer.
 pub(crate) struct Maker<C, F> {
     make: Arc<F>,
     consumer: PhantomData<fn() -> C>,
 }
 
-impl<C, F> Maker<C, F>
-where
-    C: Consumer,
-    F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
-{
+impl<C, F> Maker<C, F> {
     pub(crate) fn new(make: F) -> Self {
         Self { make: Arc::new(make), consumer: PhantomData }
     }
@@ -83,6 +111,21 @@ where
     fn start(&self, start: Start) -> Result<Option<Starting>, MisuseError> {
         let make = Arc::clone(&self.make);
         start.start(move |scope| make(scope))
+    }
+}
+
+impl<C, F> HttpStarter for Maker<C, F>
+where
+    C: HttpConsumer,
+    F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+{
+    fn describe(&self) -> &'static str {
+        type_name::<C>()
+    }
+
+    fn start(&self, start: Start, payload: Payload) -> Result<Option<Responding>, MisuseError> {
+        let make = Arc::clone(&self.make);
+        start.start_http(move |scope| make(scope), payload)
     }
 }
 

@@ -46,6 +46,16 @@ pub(super) enum Kind {
     Uuid,
 }
 
+/// Writes a character of a text into a pattern of actix-web's, which is compared with a path that is half decoded: all
+/// but `%2F`, `%25` and `%2B`.
+fn push_actix(char: char, pattern: &mut String) {
+    match char {
+        // Encoded, or in the way of actix-web's own parser.
+        '%' | '/' | '+' | '{' | '}' => pattern.push_str("[^/]*"),
+        other => pattern.push_str(&regex_lite::escape(other.encode_utf8(&mut [0; 4]))),
+    }
+}
+
 /// Where the values of a path's parameters are, in the order of the pattern. Byte ranges of the raw path.
 pub(super) type Spans = SmallVec<[Range<usize>; 4]>;
 
@@ -87,6 +97,24 @@ impl Pattern {
             .zip(&spans)
             .all(|(param, span)| decode(&path[span.clone()]).is_some_and(|value| param.kind.fits(&value)));
         fits.then_some(spans)
+    }
+
+    /// A pattern of actix-web's that takes at least the same paths: it knows no kinds. What it
+    /// takes beyond is sorted out by [`find`](Self::find). `name` is what it captures: all
+    /// behind the first slash.
+    pub(super) fn for_actix(&self, name: &str) -> String {
+        let mut text = format!("/{{{name}:");
+        for (at, segment) in self.segments.iter().enumerate() {
+            if at > 0 {
+                text.push('/');
+            }
+            match segment {
+                Segment::Literal(literal) => literal.chars().for_each(|char| push_actix(char, &mut text)),
+                Segment::Param(_) if segment.spans() => text += ".*",
+                Segment::Param(_) => text += "[^/]*",
+            }
+        }
+        text + "}"
     }
 
     pub(super) fn params(&self) -> impl Iterator<Item = &Param> {

@@ -54,12 +54,18 @@ impl Routes {
         Self(routes.into())
     }
 
-    /// The first route that matches a path, which may be percent-encoded.
+    /// The first WebSocket route that matches a path, which may be percent-encoded.
     ///
     /// Nothing is allocated for up to four parameters. The routes are tried in their order, texts before parameters.
     #[must_use]
     pub fn resolve<'r, 'p>(&'r self, path: &'p str) -> Option<Match<'r, 'p>> {
-        self.find(path).map(|(route, spans)| Match { route, path, spans })
+        self.find(path, false).map(|(route, spans)| Match { route, path, spans })
+    }
+
+    /// The first route for HTTP that matches a path, as [`resolve`](Self::resolve).
+    #[must_use]
+    pub fn resolve_http<'r, 'p>(&'r self, path: &'p str) -> Option<Match<'r, 'p>> {
+        self.find(path, true).map(|(route, spans)| Match { route, path, spans })
     }
 
     /// The path of a named route, percent-encoded.
@@ -104,16 +110,33 @@ impl Routes {
         Ok(path)
     }
 
-    /// Finds the scope's route, and gives the scope its parameters.
+    /// Finds the scope's WebSocket route, and gives the scope its parameters.
     pub(crate) fn route(&self, scope: &mut Scope) -> Option<Arc<Endpoint>> {
         let path = scope.raw_path().to_owned();
-        let found = self.resolve(&path)?;
-        scope.set_params(found.params(), found.route.pattern.ends_in_rest());
-        Some(found.endpoint().clone())
+        self.resolve(&path).map(|found| Self::enter(scope, &found))
     }
 
-    fn find(&self, path: &str) -> Option<(&Route, Spans)> {
-        self.0.iter().find_map(|route| route.pattern.find(path).map(|spans| (route, spans)))
+    /// Finds the scope's route for HTTP, and gives the scope its parameters.
+    pub(crate) fn route_http(&self, scope: &mut Scope) -> Option<Arc<Endpoint>> {
+        let path = scope.raw_path().to_owned();
+        self.resolve_http(&path).map(|found| Self::enter(scope, &found))
+    }
+
+    /// What actix-web's router is to look for, to find the paths of the HTTP routes: these, and a few more. What is
+    /// behind the first slash is captured as `name`.
+    pub(crate) fn http_patterns(&self, name: &str) -> Vec<String> {
+        let http = self.0.iter().filter(|route| route.endpoint.starter.is_http());
+        http.map(|route| route.pattern.for_actix(name)).collect()
+    }
+
+    fn enter(scope: &mut Scope, found: &Match<'_, '_>) -> Arc<Endpoint> {
+        scope.set_params(found.params(), found.route.pattern.ends_in_rest());
+        found.endpoint().clone()
+    }
+
+    fn find(&self, path: &str, is_http: bool) -> Option<(&Route, Spans)> {
+        let routes = self.0.iter().filter(|route| route.endpoint.starter.is_http() == is_http);
+        routes.into_iter().find_map(|route| route.pattern.find(path).map(|spans| (route, spans)))
     }
 }
 

@@ -2,7 +2,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{
     Routes,
-    endpoint::{Endpoint, Maker, Starter},
+    endpoint::{self, Endpoint, Maker},
     error::{RouteError, RouteErrors},
     parse::{check_joined, parse},
     pattern::{Pattern, Segment},
@@ -10,7 +10,7 @@ use super::{
     shape::{Overlap, overlap},
 };
 use crate::{
-    Consumer, Limits, Result, Scope,
+    Consumer, HttpConsumer, Limits, Result, Scope,
     middleware::{Chain, Middleware},
 };
 
@@ -52,7 +52,7 @@ struct Entry {
 
 enum Target {
     Nest(UrlRouter),
-    Route { limits: Option<Arc<Limits>>, starter: Arc<dyn Starter> },
+    Route { limits: Option<Arc<Limits>>, starter: endpoint::Target },
 }
 
 impl UrlRouter {
@@ -72,7 +72,8 @@ impl UrlRouter {
         C: Consumer,
         F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
     {
-        self.add_route(pattern.into(), None, make)
+        let starter = endpoint::Target::WebSocket(Arc::new(Maker::new(make)));
+        self.add_route(pattern.into(), None, starter)
     }
 
     /// As [`route`](Self::route), with limits of its own instead of those of all routes.
@@ -81,7 +82,34 @@ impl UrlRouter {
         C: Consumer,
         F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
     {
-        self.add_route(pattern.into(), Some(limits), make)
+        let starter = endpoint::Target::WebSocket(Arc::new(Maker::new(make)));
+        self.add_route(pattern.into(), Some(limits), starter)
+    }
+
+    /// Adds a route for HTTP requests, of every method: `make` makes the consumers for the paths that match.
+    ///
+    /// A WebSocket's route may have the same path. It is called once a request, when its body has been read; middleware
+    /// runs before. Where `make` fails it is as in [`HttpConsumer::handle`].
+    ///
+    /// An HTTP request that fits none of these routes goes to the routes of the App, as every other. One that fits a
+    /// route but for the kind of a parameter, as `/{id:int}/`, is answered 404.
+    pub fn http<C, F>(self, pattern: impl Into<String>, make: F) -> Self
+    where
+        C: HttpConsumer,
+        F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+    {
+        let starter = endpoint::Target::Http(Arc::new(Maker::new(make)));
+        self.add_route(pattern.into(), None, starter)
+    }
+
+    /// As [`http`](Self::http), with limits of its own instead of those of all routes.
+    pub fn http_with<C, F>(self, pattern: impl Into<String>, limits: Limits, make: F) -> Self
+    where
+        C: HttpConsumer,
+        F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
+    {
+        let starter = endpoint::Target::Http(Arc::new(Maker::new(make)));
+        self.add_route(pattern.into(), Some(limits.of_exchanges()), starter)
     }
 
     /// Adds the routes of another router below a prefix, which may hold parameters.
@@ -134,12 +162,8 @@ impl UrlRouter {
         if flat.errors.is_empty() { Ok(Routes::new(flat.routes)) } else { Err(RouteErrors(flat.errors)) }
     }
 
-    fn add_route<C, F>(mut self, pattern: String, limits: Option<Limits>, make: F) -> Self
-    where
-        C: Consumer,
-        F: Fn(&Scope) -> Result<C> + Send + Sync + 'static,
-    {
-        let target = Target::Route { limits: limits.map(Arc::new), starter: Arc::new(Maker::new(make)) };
+    fn add_route(mut self, pattern: String, limits: Option<Limits>, starter: endpoint::Target) -> Self {
+        let target = Target::Route { limits: limits.map(Arc::new), starter };
         self.entries.push(Entry { pattern, name: None, target });
         self
     }
@@ -242,7 +266,9 @@ impl Flat {
             }
         }
         for (at, later) in self.routes.iter().enumerate() {
-            let found = self.routes[..at].iter().find_map(|earlier| {
+            let is_http = later.endpoint.starter.is_http();
+            let rivals = self.routes[..at].iter().filter(|one| one.endpoint.starter.is_http() == is_http);
+            let found = rivals.into_iter().find_map(|earlier| {
                 overlap(&earlier.pattern, &later.pattern).map(|overlap| (earlier, overlap))
             });
             let Some((earlier, overlap)) = found else { continue };

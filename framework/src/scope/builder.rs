@@ -107,11 +107,23 @@ impl ScopeBuilder {
 impl Scope {
     /// The scope of a request, its path being what actix-web's routing has not consumed.
     pub(crate) fn from_request(request: &HttpRequest) -> Self {
+        Self::of_parts(request, split_path(request))
+    }
+
+    /// The scope of a request that actix-web's router has matched to its end, and what it has captured behind the
+    /// first slash of the path below the prefix.
+    pub(crate) fn from_matched(request: &HttpRequest, captured: &str) -> Self {
+        let raw = request.uri().path();
+        // Slashes are the same in both: see `split_path`.
+        let at = raw.rmatch_indices('/').nth(captured.matches('/').count()).map_or(0, |(at, _)| at);
+        Self::of_parts(request, raw.split_at(at))
+    }
+
+    fn of_parts(request: &HttpRequest, (root_path, path): (&str, &str)) -> Self {
         let mut headers = Vec::with_capacity(1024);
         for (name, value) in request.headers() {
             HeaderBlock::push(&mut headers, name.as_str(), value.as_bytes());
         }
-        let (root_path, path) = split_path(request);
         let uri = request.uri();
         let parts = RequestParts {
             root_path,

@@ -62,6 +62,9 @@ pub(crate) enum Scheme {
     Unknown,
 }
 
+/// Kept only for HTTP exchanges: a WebSocket's is known.
+struct Method(actix_web::http::Method);
+
 impl Scope {
     /// A scope for tests. `target` is a path, with a query string where there is a `?`.
     pub fn builder(target: &str) -> ScopeBuilder {
@@ -120,6 +123,23 @@ impl Scope {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .find(|(key, _)| decode_form(key) == name)
             .map(|(_, value)| decode_form(value))
+    }
+
+    /// The method of the request: `GET` for every WebSocket.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.get::<Method>().map_or("GET", |method| method.0.as_str())
+    }
+
+    /// Whether this is an HTTP exchange by a method that changes nothing (RFC 9110, section 9.2.1): a page of another
+    /// site cannot read the answer, and does no harm by asking.
+    pub(crate) fn is_safe_exchange(&self) -> bool {
+        self.get::<Method>().is_some_and(|method| method.0.is_safe())
+    }
+
+    /// Makes it the scope of an HTTP exchange.
+    pub(crate) fn set_method(&mut self, method: actix_web::http::Method) {
+        self.insert(Method(method));
     }
 
     /// The client's address; `None` on a Unix socket.

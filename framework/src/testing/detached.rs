@@ -39,7 +39,7 @@ impl DetachedContext {
         let live = Drain::new().enter(&hub).expect("a new drain has not begun");
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
-        let class = Class::of::<C>(Wire::WebSocket(None));
+        let class = Class::of::<C, Context>(Wire::WebSocket(None));
         let budget = Budget::new(Budget::DEFAULT);
         let connection = Connection::new(&hub, class, limits, &budget, live, sender, None);
         let layers = Layers::new([("default".to_owned(), layer.clone())].into());

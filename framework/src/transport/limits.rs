@@ -16,6 +16,7 @@ use super::{rate::Rate, websocket::deflate::Deflate};
 /// | [`outbox_size`](Self::outbox_size) | 1 MiB, or one message | the [`Overflow`] policy | [`too_slow`](crate::Metrics::too_slow), [`outbox_full`](crate::Metrics::outbox_full), [`conflated`](crate::Metrics::conflated) |
 /// | [`flush`](Self::flush) | each turn | what waits is written ([`Flush`]) | |
 /// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 | |
+/// | [`response_timeout`](Self::response_timeout) | 60 s | the hook of an HTTP exchange is cancelled, the client gets 503 | |
 /// | [`ping_interval`](Self::ping_interval) | 20 s | a ping is sent | |
 /// | [`pong_timeout`](Self::pong_timeout) | 20 s | close 1011 | [`pong_timeout`](crate::Metrics::pong_timeout) |
 /// | [`idle_timeout`](Self::idle_timeout) | off | close 1000 | [`idle_timeout`](crate::Metrics::idle_timeout) |
@@ -39,6 +40,7 @@ pub struct Limits {
     pub(crate) overflow: Overflow,
     pub(crate) flush: Flush,
     pub(crate) connect_timeout: Duration,
+    pub(crate) response_timeout: Option<Duration>,
     pub(crate) ping_interval: Option<Ticks>,
     pub(crate) pong_timeout: Option<Ticks>,
     pub(crate) idle_timeout: Option<Ticks>,
@@ -122,6 +124,7 @@ impl Default for Limits {
             overflow: Overflow::Close,
             flush: Flush::Turn,
             connect_timeout: Duration::from_secs(5),
+            response_timeout: Some(Duration::from_secs(60)),
             ping_interval: Some(Ticks::of(Duration::from_secs(20))),
             pong_timeout: Some(Ticks::of(Duration::from_secs(20))),
             idle_timeout: None,
@@ -211,6 +214,15 @@ impl Limits {
         self
     }
 
+    /// How long an HTTP consumer may take to send its headers; `None` for any time. Default 60 s.
+    ///
+    /// The reading of the request's body is not in it. Once headers are sent, a response may go on for as long as its
+    /// client reads it ([`write_timeout`](Self::write_timeout)).
+    pub fn response_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.response_timeout = time.into();
+        self
+    }
+
     /// After how long without anything from the client it is sent a ping; `None` for never. Default 20 s.
     ///
     /// Up to a quarter sooner, so that the pings of many connections do not come at once. Nothing is sent while
@@ -272,6 +284,24 @@ impl Limits {
     pub fn disconnect_grace(mut self, time: Duration) -> Self {
         self.disconnect_grace = time;
         self
+    }
+
+    /// The same for HTTP exchanges, which know no pings and no messages, and whose bodies must not miss a part.
+    pub(crate) fn of_exchanges(&self) -> Self {
+        Self {
+            overflow: Overflow::Close,
+            ping_interval: None,
+            pong_timeout: None,
+            idle_timeout: None,
+            // What is sent already is read as slowly as before.
+            close_timeout: self.write_timeout.unwrap_or(Ticks(u32::MAX / 2)),
+            ..self.clone()
+        }
+    }
+
+    /// How long a body may take to come, beside its length.
+    pub(crate) fn body_timeout(&self) -> Option<Duration> {
+        self.frame_timeout.map(|timeout| Ticks::LENGTH * timeout.0)
     }
 
     /// How many groups one connection may be in at once. Default 1,024.

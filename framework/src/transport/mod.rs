@@ -38,6 +38,8 @@ pub(crate) enum Wire {
     Fallback,
     /// Unmasked RFC 6455 frames, with messages compressed as it says.
     WebSocket(Option<Outgoing>),
+    /// The body of an HTTP response: messages as they are, and nothing else.
+    Body,
 }
 
 impl Wire {
@@ -52,6 +54,7 @@ impl Wire {
             Self::WebSocket(deflate) => deflate
                 .and_then(|deflate| deflate.encode(frame, counters))
                 .unwrap_or_else(|| websocket::encode::encode(frame)),
+            Self::Body => self.encode_plain(frame),
         }
     }
 
@@ -60,6 +63,7 @@ impl Wire {
         match self {
             Self::Fallback => fallback::batch::encode(frame),
             Self::WebSocket(_) => websocket::encode::encode(frame),
+            Self::Body => frame.message().payload(),
         }
     }
 
@@ -69,6 +73,7 @@ impl Wire {
             // It has none: that requests come shows that the client is there.
             Self::Fallback => Bytes::new(),
             Self::WebSocket(_) => Bytes::from_static(websocket::encode::PING),
+            Self::Body => Bytes::new(),
         }
     }
 
@@ -76,6 +81,7 @@ impl Wire {
         match self {
             Self::Fallback => Bytes::new(),
             Self::WebSocket(_) => websocket::encode::pong(payload),
+            Self::Body => Bytes::new(),
         }
     }
 
@@ -84,6 +90,7 @@ impl Wire {
         match self {
             Self::Fallback => fallback::batch::encode_close(code, reason),
             Self::WebSocket(_) => websocket::encode::close(code, reason),
+            Self::Body => Bytes::new(),
         }
     }
 }

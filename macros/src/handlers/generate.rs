@@ -18,7 +18,7 @@ pub(crate) fn no_handlers(generics: &Generics, consumer: &Type) -> TokenStream {
         async fn handle_event(
             &mut self,
             _: &::greenroom::Envelope,
-            _: &mut ::greenroom::Context,
+            _: &mut __Context,
         ) -> ::greenroom::Result<::greenroom::Handled> {
             ::core::result::Result::Ok(::greenroom::Handled::Unknown)
         }
@@ -29,20 +29,22 @@ pub(crate) fn no_handlers(generics: &Generics, consumer: &Type) -> TokenStream {
             ::core::option::Option::None
         }
     };
-    implementation(generics, consumer, &body)
+    implementation(generics, consumer, &Side::Any, &body)
 }
 
 pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
     if handlers.is_empty() {
         return no_handlers(&block.generics, &block.self_ty);
     }
+    let side = Side::of(handlers);
     let parts: Vec<Part<'_>> =
         handlers.iter().enumerate().map(|(at, handler)| Part::new(at, handler)).collect();
     let consts = parts.iter().map(Part::consts);
     let checks = parts.iter().enumerate().map(|(at, part)| part.checks(&parts[..at]));
     let patterns = parts.iter().map(Part::pattern);
     let all: Vec<TokenStream> = parts.iter().map(Part::element).collect();
-    let calls = parts.iter().map(Part::call);
+    let context = side.context();
+    let calls = parts.iter().map(|part| part.call(&context));
     let relays = parts.iter().filter(|part| part.handler.is_relay()).map(Part::relay);
     let body = quote! {
         const EVENTS: &'static [&'static ::core::primitive::str] =
@@ -51,7 +53,7 @@ pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
         async fn handle_event(
             &mut self,
             __envelope: &::greenroom::Envelope,
-            __context: &mut ::greenroom::Context,
+            __context: &mut #context,
         ) -> ::greenroom::Result<::greenroom::Handled> {
             let __done = match __handler_of(::greenroom::Envelope::name(__envelope)) {
                 #(#calls)*
@@ -69,7 +71,7 @@ pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
             }
         }
     };
-    let implementation = implementation(&block.generics, &block.self_ty, &body);
+    let implementation = implementation(&block.generics, &block.self_ty, &side, &body);
     quote! {
         const _: () = {
             #(#consts)*
@@ -88,16 +90,58 @@ pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
     }
 }
 
-fn implementation(generics: &Generics, consumer: &Type, body: &TokenStream) -> TokenStream {
+/// Whose events the handlers take: a WebSocket's or an HTTP exchange's.
+enum Side {
+    /// Either's: nothing but relays, which see no context.
+    Any,
+    Http,
+    WebSocket,
+}
+
+impl Side {
+    /// A macro reads words, so it goes by the last one of the first context.
+    fn of(handlers: &[Handler]) -> Self {
+        match handlers.iter().find_map(|handler| handler.context.as_ref()) {
+            None => Self::Any,
+            Some(context) if names_http(context) => Self::Http,
+            Some(_) => Self::WebSocket,
+        }
+    }
+
+    fn context(&self) -> TokenStream {
+        match self {
+            Self::Any => quote!(__Context),
+            Self::Http => quote!(::greenroom::HttpContext),
+            Self::WebSocket => quote!(::greenroom::Context),
+        }
+    }
+}
+
+/// Whether a handler's context is `&mut HttpContext`.
+fn names_http(context: &Type) -> bool {
+    match context {
+        Type::Group(group) => names_http(&group.elem),
+        Type::Paren(paren) => names_http(&paren.elem),
+        Type::Reference(reference) => names_http(&reference.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "HttpContext"),
+        _ => false,
+    }
+}
+
+fn implementation(generics: &Generics, consumer: &Type, side: &Side, body: &TokenStream) -> TokenStream {
     let mut generics = generics.clone();
     if !generics.params.is_empty() {
         generics.make_where_clause().predicates.push(syn::parse_quote!(Self: 'static));
     }
+    if matches!(side, Side::Any) {
+        generics.params.push(syn::parse_quote!(__Context: ::greenroom::consumer::EventContext));
+    }
+    let context = side.context();
     let (parameters, _, conditions) = generics.split_for_impl();
     quote! {
         #[automatically_derived]
         #[allow(unused_variables, clippy::match_single_binding)]
-        impl #parameters ::greenroom::EventHandlers for #consumer #conditions {
+        impl #parameters ::greenroom::EventHandlers<#context> for #consumer #conditions {
             #body
         }
     }
@@ -204,7 +248,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn call(&self) -> TokenStream {
+    fn call(&self, side: &TokenStream) -> TokenStream {
         let Self {
             handler: Handler { cfgs, method, event, output, taken, context, .. },
             index,
@@ -216,9 +260,9 @@ impl<'a> Part<'a> {
                 #(#cfgs)*
                 #index => {
                     if let ::core::option::Option::Some(__frame) =
-                        <Self as ::greenroom::EventHandlers>::relay(__envelope)
+                        <Self as ::greenroom::EventHandlers<#side>>::relay(__envelope)
                     {
-                        ::greenroom::Context::send(__context, __frame?)?;
+                        ::greenroom::consumer::EventContext::pass_on(__context, __frame?)?;
                     }
                     ::greenroom::Handled::Yes
                 }

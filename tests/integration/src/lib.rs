@@ -1,5 +1,7 @@
 //! What the tests share: clients, the log, and waits that end.
 
+pub mod clients;
+pub mod http;
 pub mod log;
 pub mod program;
 pub mod raw;

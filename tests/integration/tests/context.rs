@@ -187,28 +187,6 @@ async fn two_sends_at_once_compile_and_arrive() {
     assert_eq!(client.receive_text().await.unwrap(), "2");
 }
 
-#[actix_web::test]
-async fn bytes_and_empty_messages_arrive() {
-    #[derive(NoEvents)]
-    struct Echo;
-    impl Consumer for Echo {
-        async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-            match message {
-                Message::Text(text) => ctx.send_text(text),
-                Message::Binary(bytes) => ctx.send_bytes(bytes),
-            }
-        }
-    }
-    let mut client = WebsocketCommunicator::of(|_: &Scope| Ok(Echo));
-    client.connect().await.unwrap();
-    client.send_text("");
-    assert_eq!(client.receive_text().await.unwrap(), "");
-    client.send_bytes([]);
-    assert_eq!(client.receive_bytes().await.unwrap(), "");
-    client.send_bytes([0, 159, 146, 150]);
-    assert_eq!(client.receive_bytes().await.unwrap()[..], [0, 159, 146, 150]);
-}
-
 /// A consumer of another layer.
 struct Other;
 
@@ -241,35 +219,4 @@ async fn a_consumer_uses_the_layer_that_it_names() {
     assert_eq!(connected.headers, [("x-foo".to_owned(), "bar".to_owned())]);
     layer.send(&client.channel_name().unwrap(), &Tick { name: "here".to_owned() }).await.unwrap();
     assert_eq!(client.receive_text().await.unwrap(), "here");
-}
-
-#[derive(Deserialize)]
-struct Question {
-    number: u32,
-}
-
-/// Takes typed input.
-#[derive(NoEvents)]
-struct Doubler;
-
-impl JsonConsumer for Doubler {
-    type Input = Question;
-
-    async fn receive_json(&mut self, input: Question, ctx: &mut Context) -> Result<()> {
-        ctx.send_json(&(input.number * 2))
-    }
-}
-
-#[actix_web::test]
-async fn typed_input_that_does_not_parse_is_answered_and_the_connection_lives() {
-    let mut client = WebsocketCommunicator::of(|_: &Scope| Ok(Doubler));
-    client.connect().await.unwrap();
-    client.send_text(r#"{"number": "x"}"#);
-    let answer: serde_json::Value = client.receive_json().await.unwrap();
-    assert_eq!(answer["type"], "error");
-    assert!(answer["reason"].as_str().unwrap().contains("invalid type"), "{answer}");
-    client.send_bytes([1]);
-    assert_eq!(client.receive_json::<serde_json::Value>().await.unwrap()["type"], "error");
-    client.send_json(&serde_json::json!({"number": 21}));
-    assert_eq!(client.receive_json::<u32>().await.unwrap(), 42);
 }

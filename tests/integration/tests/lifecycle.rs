@@ -87,62 +87,6 @@ fn nobody_is_left(mount: &Mount) -> bool {
 }
 
 #[actix_web::test]
-async fn rules_13_15_and_16_cleanup_runs_exactly_once_on_every_way_out() {
-    let cases: [(&str, u16, &str); 6] = [
-        ("close", 1000, "1000 Consumer \"\""),
-        ("close 4001", 4001, "4001 Consumer \"as asked\""),
-        ("error", 1011, "1011 Error \"\""),
-        ("panic", 1011, "1011 Error \"\""),
-        ("stop", 1000, "1000 Consumer \"\""),
-        ("send after close", 1000, "1000 Consumer \"\""),
-    ];
-    for by_event in [false, true] {
-        for (what, code, expected) in cases {
-            let subject = Subject::default();
-            let mount = mount(&subject, Limits::new());
-            let mut client = connected(&mount).await;
-            if by_event {
-                let told = Told { what: what.to_owned() };
-                mount.default_layer().group_send(&GroupName::new("subjects").unwrap(), &told).await.unwrap();
-            } else {
-                client.send_text(what);
-            }
-            let closed = client.receive().await.unwrap_err();
-            assert!(
-                matches!(closed, CommunicatorError::Closed { code: got, .. } if got == CloseCode(code)),
-                "{what}"
-            );
-            client.disconnect().await;
-            assert_eq!(subject.log.lines(), [expected], "{what}");
-            assert!(nobody_is_left(&mount), "{what}");
-        }
-    }
-}
-
-#[actix_web::test]
-async fn rule_13_the_clients_own_ways_out() {
-    for (code, expected) in
-        [(1000, "1000 Client \"bye\""), (4002, "4002 Client \"bye\""), (1001, "1001 Client \"bye\"")]
-    {
-        let subject = Subject::default();
-        let client = connected(&mount(&subject, Limits::new())).await;
-        assert_eq!(client.disconnect_with(code, "bye").await, CloseCode(code));
-        assert_eq!(subject.log.lines(), [expected]);
-    }
-    // No code in the frame is 1005, as RFC 6455 says; Daphne says None.
-    let subject = Subject::default();
-    let client = connected(&mount(&subject, Limits::new())).await;
-    assert_eq!(client.disconnect_with(CloseCode::NO_STATUS, "").await, CloseCode::NO_STATUS);
-    assert_eq!(subject.log.lines(), ["1005 Client \"\""]);
-
-    let subject = Subject::default();
-    let mount = mount(&subject, Limits::new());
-    connected(&mount).await.abort().await;
-    assert_eq!(subject.log.lines(), ["1006 Gone \"\""]);
-    assert!(nobody_is_left(&mount));
-}
-
-#[actix_web::test]
 async fn what_a_client_said_before_it_left_is_heard() {
     let subject = Subject::default();
     let mut client = connected(&mount(&subject, Limits::new())).await;
@@ -424,27 +368,6 @@ async fn the_hooks_that_are_left_share_one_grace() {
     client.disconnect().await;
     let grace = before.elapsed();
     assert!(grace >= Duration::from_secs(10) && grace < Duration::from_secs(11), "{grace:?}");
-}
-
-#[actix_web::test]
-async fn rule_22_each_connection_has_a_consumer_of_its_own() {
-    /// Counts its own messages.
-    #[derive(NoEvents)]
-    struct Counter(u32);
-    impl Consumer for Counter {
-        async fn receive(&mut self, _: Message, ctx: &mut Context) -> Result<()> {
-            self.0 += 1;
-            ctx.send_text(self.0.to_string())
-        }
-    }
-    let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Counter(0)))).unwrap();
-    let (mut first, mut second) = (connected(&mount).await, connected(&mount).await);
-    for expected in ["1", "2", "3"] {
-        first.send_text("");
-        assert_eq!(first.receive_text().await.unwrap(), expected);
-    }
-    second.send_text("");
-    assert_eq!(second.receive_text().await.unwrap(), "1");
 }
 
 #[actix_web::test]

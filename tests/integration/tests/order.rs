@@ -110,26 +110,6 @@ async fn a_relayed_event_does_not_overtake_one_that_a_suspended_hook_handles() {
 }
 
 #[actix_web::test]
-async fn a_relayed_event_does_not_come_before_the_accept() {
-    let gate = Gate::default();
-    let mount = mount(&gate, true);
-    let mut member = WebsocketCommunicator::new(&mount, "/");
-    let connecting = async {
-        member.connect().await.unwrap();
-        texts(&mut member, 2).await
-    };
-    let sending = async {
-        gate.visited().await;
-        let delivery = mount.default_layer().group_send_counted(&group("a"), &relayed("1")).await.unwrap();
-        assert_eq!(delivery.delivered, 1, "the member has joined already");
-        mount.default_layer().group_send(&group("b"), &relayed("2")).await.unwrap();
-        gate.open();
-    };
-    let (texts, ()) = tokio::join!(connecting, sending);
-    assert_eq!(texts, ["1", "2"]);
-}
-
-#[actix_web::test]
 async fn frames_of_two_groups_and_direct_sends_interleave_as_they_were_called() {
     let mount = mount(&Gate::default(), false);
     let mut member = connected(&mount).await;

@@ -28,6 +28,11 @@ impl Connection {
         self.ending.get().is_some()
     }
 
+    /// Whether the client left without a word.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.ending.get().is_some_and(|ending| ending.how.cause == Cause::Gone)
+    }
+
     /// How long hooks may still run: all that are left share one grace period.
     pub(crate) fn grace_left(&self) -> Option<Duration> {
         Some(self.limits.disconnect_grace.saturating_sub(self.ending.get()?.at.elapsed()))
@@ -123,9 +128,9 @@ impl Connection {
     /// Drops what waits, which nobody reads, and the socket.
     pub(super) fn abandon(&self) {
         self.outbox.borrow_mut().clear();
-        self.cut();
         self.finished.set(true);
         self.wake_writer();
+        self.cut();
         self.wake_driver();
     }
 

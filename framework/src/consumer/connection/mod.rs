@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::{
     ChannelName, Envelope, Frame, GroupName, Message,
     close::{Cause, CloseCode},
+    consumer::http::Head,
     error::Closed,
     groups::{
         budget::{Budget, Ledger},
@@ -50,11 +51,13 @@ enum Phase {
     Closing,
 }
 
-/// The answer to a handshake.
+/// The answer to a handshake, or to an HTTP request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Accept(Accepted),
     Reject(Rejection),
+    /// The headers of an HTTP response.
+    Respond(Head),
 }
 
 /// How a handshake is accepted.
@@ -205,7 +208,8 @@ impl Connection {
     /// How the client is reached.
     pub(crate) fn transport(&self) -> Transport {
         match self.class.wire() {
-            Wire::WebSocket(_) => Transport::WebSocket,
+            // An exchange has a context without this question.
+            Wire::Body | Wire::WebSocket(_) => Transport::WebSocket,
             // Until it has asked for anything, as in `connect`, it is what most will do.
             Wire::Fallback => self.rare().transport.get().unwrap_or(Transport::LongPolling),
         }
@@ -242,7 +246,7 @@ impl Connection {
     pub(crate) fn answer(&self, answer: Answer) -> bool {
         let Some(sender) = self.answer.take() else { return false };
         let phase = match &answer {
-            Answer::Accept(_) => Phase::Open,
+            Answer::Accept(_) | Answer::Respond(_) => Phase::Open,
             Answer::Reject(_) => Phase::Closing,
         };
         self.phase.set(phase);
@@ -319,6 +323,12 @@ impl Connection {
         }
         self.mark_dirty();
         Ok(true)
+    }
+
+    /// Whether so many bytes more fit into the outbox.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let outbox = self.outbox.borrow();
+        outbox.is_empty() || outbox.bytes() + bytes <= self.limits.outbox_size
     }
 
     /// Has the process make room, which may cost this connection.

@@ -41,7 +41,7 @@ pub(crate) enum Sink {
     /// A socket on which all is written and shut. It is read until the client closes too: closed before,
     /// with bytes unread, TCP would reset it and could take the close frame with it.
     Lingering(Socket),
-    /// There was a socket.
+    /// There was a socket, or a body.
     Closed,
 }
 
@@ -215,12 +215,14 @@ impl Connection {
         })
     }
 
-    /// Drops the socket, whatever waits for it.
+    /// Drops the socket, whatever waits for it. A body was woken before: it finds nothing more.
     pub(crate) fn cut(&self) {
-        let mut sink = self.sink.borrow_mut();
-        if !matches!(*sink, Sink::Body(_)) {
-            *sink = Sink::Closed;
-        }
+        *self.sink.borrow_mut() = Sink::Closed;
+    }
+
+    /// Whether what waited was thrown away.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(*self.sink.borrow(), Sink::Closed)
     }
 
     /// Whether there is a socket of the connection's own.

@@ -63,7 +63,7 @@ impl World {
         let live = self.drain.enter(&self.hub).unwrap();
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
-        let class = Class::of::<C>(Wire::WebSocket(None));
+        let class = Class::of::<C, crate::Context>(Wire::WebSocket(None));
         let connection = Connection::new(&self.hub, class, limits, &self.budget, live, sender, None);
         connection.answer(Answer::Accept(Accepted::default()));
         drop(answer);

@@ -1,0 +1,42 @@
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::error::InputError;
+
+/// The whole body of a request; empty where there was none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Body(Bytes);
+
+impl Body {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The body as text.
+    ///
+    /// # Errors
+    /// [`InputError::NotUtf8`] where it is none; returned from `handle` it is answered 400.
+    pub fn text(&self) -> Result<&str, InputError> {
+        std::str::from_utf8(&self.0).map_err(InputError::NotUtf8)
+    }
+
+    /// Reads the body as JSON, whatever content type the request names.
+    ///
+    /// # Errors
+    /// [`InputError::Json`] where it is not a `T`; returned from `handle` it is answered 400.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
+        serde_json::from_slice(&self.0).map_err(InputError::Json)
+    }
+
+    /// The bytes, without the body around them.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}

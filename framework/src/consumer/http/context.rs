@@ -1,0 +1,245 @@
+//! A hook's view of its exchange.
+
+use std::{future::Future, rc::Rc, time::Duration};
+
+use actix::Addr;
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{exchange::Exchange, handle::HttpHandle};
+use crate::{
+    ChannelName, Delivery, Event, Frame, GroupName, Layer, Result, Scope,
+    consumer::{ConsumerActor, Context, EventContext, Timer, connection::Connection},
+    middleware::Rejection,
+};
+
+/// What a hook can do with its exchange.
+///
+/// As with [`Context`](crate::Context), it is lent to each hook and cannot be kept; [`handle`](Self::handle) gives something that can.
+#[derive(Debug)]
+pub struct HttpContext {
+    /// What an exchange has in common with a WebSocket; its sends are not for users here.
+    inner: Context,
+    exchange: Rc<Exchange>,
+}
+
+impl HttpContext {
+    pub(crate) fn new(inner: Context, exchange: Rc<Exchange>) -> Self {
+        Self { inner, exchange }
+    }
+
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        self.inner.connection()
+    }
+
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Answers instead of the consumer; without effect after the headers.
+    pub(super) fn reject(&self, rejection: Rejection) {
+        // Answered in between: by the end of the server.
+        let _ = self.inner.reject(rejection);
+    }
+
+    // --- the response ---
+
+    /// Sends the status and the headers, with those that were added to the [scope](Self::scope). The client has them at
+    /// once, before any body; names may repeat.
+    ///
+    /// Without a `content-length` the body is sent in chunks. With one, what goes beyond it is cut off, and where less
+    /// is sent the connection is cut.
+    ///
+    /// # Errors
+    /// [`MisuseError::AlreadyAnswered`](crate::error::MisuseError::AlreadyAnswered) the second time,
+    /// [`MisuseError::BadResponseStatus`](crate::error::MisuseError::BadResponseStatus) for a status that is not from
+    /// 200 to 599, [`MisuseError::BadHeader`](crate::error::MisuseError::BadHeader) for what
+    /// [`Scope::add_response_header`] refuses, [`Closed`](crate::error::Closed) once the exchange has ended.
+    pub fn send_headers(&self, status: u16, headers: &[(&str, &str)]) -> Result<()> {
+        self.exchange.respond(self.scope(), status, headers, None)
+    }
+
+    /// Sends a part of the body, at the end of the worker's turn.
+    ///
+    /// Where the client reads more slowly than this is called, it waits: as long as the part does not fit into
+    /// [`Limits::outbox_size`](crate::Limits::outbox_size), up to
+    /// [`Limits::write_timeout`](crate::Limits::write_timeout) without any progress. Events wait meanwhile, as behind
+    /// any hook. An empty part is none. The parts of a HEAD, a 204, a 205 or a 304 go nowhere.
+    ///
+    /// # Errors
+    /// [`MisuseError::NoHeaders`](crate::error::MisuseError::NoHeaders) before
+    /// [`send_headers`](Self::send_headers), [`Closed`](crate::error::Closed) once the exchange has ended: the client
+    /// left, reads too slowly, or the response was finished.
+    pub async fn send_body(&self, bytes: impl Into<Bytes>) -> Result<()> {
+        self.exchange.send(bytes.into()).await
+    }
+
+    /// Ends the response. What was sent before still goes out; no further hook but `disconnect` runs.
+    ///
+    /// A second call does nothing. Where `handle` returns without [`keep_open`](Self::keep_open), this is done for it.
+    ///
+    /// # Errors
+    /// [`MisuseError::NoHeaders`](crate::error::MisuseError::NoHeaders) before [`send_headers`](Self::send_headers).
+    pub fn finish(&self) -> Result<()> {
+        Ok(self.exchange.finish()?)
+    }
+
+    /// Sends a whole response, with its `content-length`, and ends it. It does not wait for the client.
+    ///
+    /// # Errors
+    /// As [`send_headers`](Self::send_headers).
+    pub fn send_response(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Result<()> {
+        let body = body.into();
+        self.exchange.respond(self.scope(), status, headers, Some(body.len() as u64))?;
+        self.exchange.push(body)?;
+        self.finish()
+    }
+
+    /// Sends `value` as JSON, as a whole response.
+    ///
+    /// # Errors
+    /// As [`send_headers`](Self::send_headers), and where `value` cannot be written as JSON.
+    pub fn send_json<T: Serialize + ?Sized>(&self, status: u16, value: &T) -> Result<()> {
+        let body = serde_json::to_vec(value)?;
+        self.send_response(status, &[("content-type", "application/json")], body)
+    }
+
+    /// Keeps the exchange open when `handle` returns, for event handlers, timers and tasks to go on with it.
+    ///
+    /// It then ends when one of them calls [`finish`](Self::finish) or [`send_response`](Self::send_response), or when
+    /// the client leaves. Before the headers it may stay open too, as for a long poll, up to
+    /// [`Limits::response_timeout`](crate::Limits::response_timeout).
+    pub fn keep_open(&self) {
+        self.exchange.keep_open();
+    }
+
+    /// Whether the exchange has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    /// What is known of the request: its method, path, headers and what middleware found out.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        self.inner.scope()
+    }
+
+    // --- groups and layers ---
+
+    /// Joins a group: [`Context::group_add`].
+    ///
+    /// What a `#[relay]` makes of its events goes into the body as it is, once headers were sent; before, it is dropped.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn group_add(&self, group: &GroupName) -> Result<()> {
+        self.inner.group_add(group).await
+    }
+
+    /// Leaves a group: [`Context::group_discard`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn group_discard(&self, group: &GroupName) -> Result<()> {
+        self.inner.group_discard(group).await
+    }
+
+    /// Sends an event to every member of a group: [`Context::group_send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<()> {
+        self.inner.group_send(group, event).await
+    }
+
+    /// As [`group_send`](Self::group_send), and says how far the event got.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery> {
+        self.inner.group_send_counted(group, event).await
+    }
+
+    /// The name that [`Layer::send`] reaches this consumer by.
+    #[must_use]
+    pub fn channel_name(&self) -> ChannelName {
+        self.inner.channel_name()
+    }
+
+    /// The layer of this consumer: the one under its [`LAYER`](super::HttpConsumer::LAYER) alias.
+    #[must_use]
+    pub fn layer(&self) -> &Layer {
+        self.inner.layer()
+    }
+
+    /// The layer under another alias: [`Context::layer_as`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn layer_as(&self, alias: &str) -> Result<&Layer> {
+        self.inner.layer_as(alias)
+    }
+
+    // --- beside the hooks ---
+
+    /// The address of the actor that this consumer is: [`Context::address`].
+    #[must_use]
+    pub fn address(&self) -> Addr<ConsumerActor> {
+        self.inner.address()
+    }
+
+    /// A sender for this exchange that tasks can keep.
+    #[must_use]
+    pub fn handle(&self) -> HttpHandle {
+        HttpHandle::new(&self.exchange)
+    }
+
+    /// Runs a task beside the hooks, on this worker: [`Context::spawn`]. It is cancelled once `disconnect` has run.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Result<()> {
+        self.inner.spawn(task)
+    }
+
+    /// Runs blocking work on a thread of a pool, and waits for it: [`Context::run_blocking`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        self.inner.run_blocking(work).await
+    }
+
+    /// Hands an event to this consumer after `delay`: [`Context::notify_later`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn notify_later<E: Event>(&self, event: E, delay: Duration) -> Result<Timer> {
+        self.inner.notify_later(event, delay)
+    }
+
+    /// Hands an event to this consumer every `period`, first after one: [`Context::notify_every`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// Where `period` is zero.
+    pub fn notify_every<E: Event>(&self, event: E, period: Duration) -> Result<Timer> {
+        self.inner.notify_every(event, period)
+    }
+}
+
+impl EventContext for HttpContext {
+    fn pass_on(&self, frame: Frame) -> Result<()> {
+        if self.connection().is_connecting() {
+            tracing::debug!("a relayed event came before the headers of its response, and is dropped");
+            return Ok(());
+        }
+        Ok(self.exchange.push(frame.message().payload())?)
+    }
+}

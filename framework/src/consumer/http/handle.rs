@@ -1,0 +1,46 @@
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+
+use super::exchange::Exchange;
+use crate::{Envelope, Event, Result, error::Closed};
+
+/// A sender for one exchange, for tasks of the same worker. Cheap to clone; it does not keep the exchange alive.
+#[derive(Debug, Clone)]
+pub struct HttpHandle(Weak<Exchange>);
+
+impl HttpHandle {
+    pub(super) fn new(exchange: &Rc<Exchange>) -> Self {
+        Self(Rc::downgrade(exchange))
+    }
+
+    /// Sends a part of the body: [`HttpContext::send_body`](super::HttpContext::send_body).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_body(&self, bytes: impl Into<Bytes>) -> Result<()> {
+        let exchange = self.0.upgrade().ok_or(Closed)?;
+        exchange.send(bytes.into()).await
+    }
+
+    /// Ends the response: [`HttpContext::finish`](super::HttpContext::finish).
+    ///
+    /// # Errors
+    /// As there, and [`Closed`] where it has ended.
+    pub fn finish(&self) -> Result<()> {
+        Ok(self.0.upgrade().ok_or(Closed)?.finish()?)
+    }
+
+    /// Hands an event to the consumer, in sequence with all others.
+    ///
+    /// False where its inbox is full or the exchange has ended.
+    pub fn notify<E: Event>(&self, event: E) -> bool {
+        self.0.upgrade().is_some_and(|exchange| exchange.connection().push_event(Envelope::new(event)))
+    }
+
+    /// Whether the exchange has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.upgrade().is_none_or(|exchange| exchange.connection().has_ended())
+    }
+}

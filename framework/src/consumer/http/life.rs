@@ -1,0 +1,219 @@
+//! An HTTP consumer's life: the body, `handle`, then one event at a time, then `disconnect`, whatever happens.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+
+use actix_web::web::Payload;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Body, HttpConsumer, HttpContext};
+use crate::{
+    Result, Scope,
+    close::{Cause, CloseCode},
+    consumer::{
+        connection::{Connection, Next},
+        life::{
+            Attached, Limit, Outcome, drop_consumer, guard, handle_event, log_cancelled, log_end, poll_next,
+            run, run_disconnect,
+        },
+    },
+    error::{Closed, DenyConnection, Error, InputError, StopConsumer},
+    groups::inbox::Mail,
+    middleware::Rejection,
+};
+
+/// How many bytes a second a body may take to come, beyond [`Limits::frame_timeout`](crate::Limits::frame_timeout).
+const FAIR_RATE: usize = 4 << 10;
+
+/// An HTTP consumer's whole life: one hook at a time, and `disconnect` exactly once at the end.
+pub(in crate::consumer) async fn live<C: HttpConsumer>(
+    make: impl FnOnce(&Scope) -> Result<C>,
+    mut ctx: HttpContext,
+    payload: Payload,
+) {
+    let attached = Attached::new(ctx.connection());
+    let Some(body) = read_all(&ctx, payload).await else { return };
+    let mut consumer = match guard(|| make(ctx.scope())) {
+        Ok(consumer) => consumer,
+        Err(error) => return fail(&ctx, &error),
+    };
+    let overdue = ctx.connection().limits.response_timeout.map(|limit| Instant::now() + limit);
+    match Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await {
+        Ok(()) if ctx.exchange().is_kept_open() => go_on(&mut consumer, &mut ctx, overdue).await,
+        Ok(()) => complete(&ctx),
+        Err(error) => fail(&ctx, &error),
+    }
+    Box::pin(end(consumer, ctx, attached)).await;
+}
+
+/// Reads the whole body; `None` where the exchange is over without it.
+async fn read_all(ctx: &HttpContext, payload: Payload) -> Option<Body> {
+    let connection = ctx.connection();
+    let mut reading = pin!(read(ctx.scope(), connection, payload));
+    // The end of the connection wakes its driver, which polls this.
+    let read =
+        poll_fn(
+            |cx| {
+                if connection.has_ended() { Poll::Ready(None) } else { reading.as_mut().poll(cx).map(Some) }
+            },
+        );
+    match read.await? {
+        Ok(bytes) => Some(Body::new(bytes)),
+        Err(rejection) => {
+            tracing::info!(
+                status = rejection.status(),
+                path = ctx.scope().path(),
+                "the body of a request is refused"
+            );
+            ctx.reject(rejection);
+            None
+        }
+    }
+}
+
+async fn read(scope: &Scope, connection: &Connection, mut payload: Payload) -> Result<Bytes, Rejection> {
+    let limit = connection.limits.message_size;
+    let announced = scope.header("content-length").and_then(|length| length.parse().ok());
+    if announced.is_some_and(|length: u64| length > limit as u64) {
+        return Err(Rejection::too_large());
+    }
+    let start = Instant::now();
+    let mut body = BytesMut::new();
+    loop {
+        let next = payload.next();
+        let next = match connection.limits.body_timeout() {
+            None => next.await,
+            Some(timeout) => {
+                let fair = Duration::from_secs((body.len() / FAIR_RATE) as u64);
+                timeout_at(start + timeout + fair, next).await.map_err(|_| Rejection::timed_out())?
+            }
+        };
+        match next {
+            None => return Ok(body.freeze()),
+            Some(Ok(bytes)) if body.len() + bytes.len() > limit => return Err(Rejection::too_large()),
+            Some(Ok(bytes)) => body.extend_from_slice(&bytes),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the body of a request cannot be read");
+                return Err(Rejection::bad_request());
+            }
+        }
+    }
+}
+
+/// Joins the consumer's own groups and runs `handle`.
+async fn handle<C: HttpConsumer>(
+    consumer: &mut C,
+    body: Body,
+    ctx: &mut HttpContext,
+    overdue: Option<Instant>,
+) -> Result<()> {
+    for group in guard(|| Ok(consumer.groups()))? {
+        ctx.group_add(&group).await?;
+    }
+    let connection = Rc::clone(ctx.connection());
+    let outcome =
+        run(&connection, Limit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
+    settle::<C>(ctx, outcome);
+    Ok(())
+}
+
+/// Handles events until the exchange ends.
+async fn go_on<C: HttpConsumer>(consumer: &mut C, ctx: &mut HttpContext, overdue: Option<Instant>) {
+    loop {
+        let connection = Rc::clone(ctx.connection());
+        let next = poll_fn(|cx| poll_next(&connection, cx));
+        let next = match overdue.filter(|_| connection.is_connecting()) {
+            None => next.await,
+            Some(overdue) => match timeout_at(overdue, next).await {
+                Ok(next) => next,
+                Err(_) => {
+                    connection.set_busy(true);
+                    return no_response::<C>(ctx);
+                }
+            },
+        };
+        let Next::Mail(Mail::Event(envelope)) = next else { return };
+        let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
+        let outcome = Box::pin(run(&connection, Limit::Responding(overdue), hook)).await;
+        if !settle::<C>(ctx, outcome) {
+            return;
+        }
+    }
+}
+
+/// Takes the outcome of a hook; false where no other may follow.
+fn settle<C>(ctx: &HttpContext, outcome: Outcome) -> bool {
+    let connection = ctx.connection();
+    match outcome {
+        Outcome::Done(Ok(())) => return true,
+        Outcome::Done(Err(error)) => {
+            fail(ctx, &error);
+            return true;
+        }
+        Outcome::Cancelled if connection.is_connecting() => no_response::<C>(ctx),
+        Outcome::Cancelled if connection.is_gone() => {}
+        Outcome::Cancelled => log_cancelled::<C>(connection),
+    }
+    false
+}
+
+fn no_response<C>(ctx: &HttpContext) {
+    let limit = ctx.connection().limits.response_timeout;
+    tracing::warn!(?limit, consumer = std::any::type_name::<C>(), "a response took too long: answered 503");
+    ctx.reject(Rejection::unavailable("the server is busy, try again later"));
+}
+
+/// `handle` has returned, and nothing is to follow it.
+fn complete(ctx: &HttpContext) {
+    if ctx.connection().is_connecting() {
+        tracing::error!(
+            "handle returned without a response, answered 500: send one, or keep_open for a later one"
+        );
+        return ctx.reject(Rejection::internal());
+    }
+    // It has headers.
+    let _ = ctx.exchange().finish();
+}
+
+/// Ends an exchange after a failed hook: with a status where there is none yet, else by a cut.
+fn fail(ctx: &HttpContext, error: &Error) {
+    let connection = ctx.connection();
+    let channel = connection.channel_name();
+    if !connection.is_connecting() {
+        if error.is::<StopConsumer>() {
+            connection.end(Cause::Consumer, CloseCode::NORMAL, "");
+        } else if error.is::<Closed>() && connection.has_ended() {
+            tracing::debug!(%channel, "a hook sent to an exchange that had ended");
+        } else {
+            tracing::error!(%channel, %error, "a hook failed, its response is cut");
+            connection.end(Cause::Error, CloseCode::INTERNAL, "");
+        }
+        return;
+    }
+    ctx.reject(if error.is::<DenyConnection>() || error.is::<StopConsumer>() {
+        Rejection::forbidden()
+    } else if let Some(input) = error.downcast_ref::<InputError>() {
+        tracing::info!(%channel, %error, "the client sent what the consumer cannot read: answered 400");
+        Rejection::bad_input(input)
+    } else {
+        tracing::error!(%channel, %error, "a hook failed: answered 500");
+        Rejection::internal()
+    });
+}
+
+/// Leaves the groups and runs `disconnect`.
+async fn end<C: HttpConsumer>(mut consumer: C, mut ctx: HttpContext, attached: Attached) {
+    let connection = Rc::clone(ctx.connection());
+    log_end(&connection);
+    let reason = attached.leave();
+    run_disconnect::<C>(&connection, async { consumer.disconnect(reason, &mut ctx).await }).await;
+    drop(ctx);
+    drop_consumer(consumer);
+}

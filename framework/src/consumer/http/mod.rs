@@ -1,0 +1,114 @@
+//! The [`HttpConsumer`] trait: what a program does with one HTTP exchange.
+
+mod body;
+mod context;
+mod exchange;
+mod handle;
+mod life;
+
+pub(crate) use self::exchange::{Exchange, Head};
+pub(super) use self::life::live;
+pub use self::{body::Body, context::HttpContext, handle::HttpHandle};
+
+use super::EventHandlers;
+use crate::{GroupName, Result, close::Disconnect};
+
+/// One HTTP exchange's behaviour: Channels' `AsyncHttpConsumer`.
+///
+/// It is a [`Consumer`](crate::Consumer) whose client sends one body and gets one response. It has the same groups,
+/// layers, timers and event handlers, and like it runs one hook at a time: what streams for longer than
+/// one hook calls [`keep_open`](HttpContext::keep_open), and its event handlers send the rest. While `handle` itself runs, no
+/// event is handled, as in any consumer; in Channels none ever is.
+///
+/// A feed of a room's messages, as server-sent events:
+///
+/// ```
+/// use greenroom::{Body, HttpConsumer, HttpContext, prelude::*};
+///
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// struct ChatMessage {
+///     text: String,
+/// }
+///
+/// struct Feed {
+///     room: GroupName,
+/// }
+///
+/// impl HttpConsumer for Feed {
+///     async fn handle(&mut self, _body: Body, ctx: &mut HttpContext) -> Result<()> {
+///         ctx.group_add(&self.room).await?;
+///         ctx.send_headers(200, &[("content-type", "text/event-stream"), ("cache-control", "no-store")])?;
+///         ctx.keep_open();
+///         Ok(())
+///     }
+/// }
+///
+/// #[event_handlers]
+/// impl Feed {
+///     async fn chat_message(&mut self, event: &ChatMessage, ctx: &mut HttpContext) -> Result<()> {
+///         ctx.send_body(format!("data: {}\n\n", event.text)).await
+///     }
+/// }
+///
+/// let routes = UrlRouter::new().http("/rooms/{room}/feed", |scope: &Scope| Ok(Feed { room: scope.param("room")? }));
+/// # routes.build().unwrap();
+/// ```
+///
+/// # How it ends
+/// | What happens | The client gets | [`disconnect`](Self::disconnect) gets |
+/// |---|---|---|
+/// | `handle` returns without [`keep_open`](HttpContext::keep_open), or [`finish`](HttpContext::finish) is called | the end of the body | 1000, [`Cause::Consumer`](crate::close::Cause::Consumer) |
+/// | the client leaves | | 1006, [`Cause::Gone`](crate::close::Cause::Gone), at once: the hook that runs is cancelled, as actix-web does it |
+/// | a hook fails or panics | 500 (400 for an [`InputError`](crate::error::InputError)), or where headers were sent a connection that is cut | 1006 [`Cause::Rejected`](crate::close::Cause::Rejected), or 1011 [`Cause::Error`](crate::close::Cause::Error) |
+/// | `handle` returns without a response and without [`keep_open`](HttpContext::keep_open) | 500; the log says so | 1006 `Rejected` |
+/// | no headers within [`Limits::response_timeout`](crate::Limits::response_timeout) | 503; the hook is cancelled | 1006 `Rejected` |
+/// | the client reads too slowly for what is relayed, or nothing for [`Limits::write_timeout`](crate::Limits::write_timeout) | a connection that is cut | 1013 [`Cause::TooSlow`](crate::close::Cause::TooSlow) |
+/// | the server shuts down | 503 with `Retry-After`, or where headers were sent a connection that is cut | 1006 `Rejected`, or 1012 [`Cause::Shutdown`](crate::close::Cause::Shutdown) |
+///
+/// A cut connection is how HTTP/1.1 says that a body is not whole: browsers' `fetch` fails, an `EventSource` connects again.
+///
+/// # Limits
+/// A body over [`Limits::message_size`](crate::Limits::message_size) is answered 413, one that comes too slowly for
+/// [`Limits::frame_timeout`](crate::Limits::frame_timeout) 408; neither reaches the consumer. Responses count against
+/// the same `outbox_size`, budget and number of connections as WebSockets.
+///
+/// # In an App of your own
+/// actix-web sees that a client has left a request that waits only where the server is told to look:
+/// [`HttpServer::h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed). [`Server`](crate::Server) and
+/// [`run`](crate::run) do so; in a plain `HttpServer::run` it is yours to set. Without it a consumer that has nothing to
+/// send notices nothing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP consumer",
+    note = "write `impl HttpConsumer for {Self} {{ async fn handle(…) }}`"
+)]
+#[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
+pub trait HttpConsumer: EventHandlers<HttpContext> {
+    /// As [`Consumer::LAYER`](crate::Consumer::LAYER).
+    const LAYER: &'static str = "default";
+
+    /// As [`Consumer::STRICT`](crate::Consumer::STRICT).
+    const STRICT: bool = false;
+
+    /// The groups that this consumer joins before `handle`. Default none.
+    fn groups(&self) -> Vec<GroupName> {
+        Vec::new()
+    }
+
+    /// Runs once, with the whole body of the request. The method is [`Scope::method`](crate::Scope::method).
+    ///
+    /// When it returns, the response ends, unless it has called [`keep_open`](HttpContext::keep_open).
+    ///
+    /// # Errors
+    /// Before the headers an error is answered 500 and logged; an [`InputError`](crate::error::InputError) is 400, a
+    /// [`DenyConnection`](crate::error::DenyConnection) or [`StopConsumer`](crate::error::StopConsumer) 403. After them
+    /// the connection is cut and the error logged; a `StopConsumer` ends the response. So do those of event handlers.
+    async fn handle(&mut self, body: Body, ctx: &mut HttpContext) -> Result<()>;
+
+    /// Runs exactly once, however the exchange ended. The default does nothing.
+    ///
+    /// Nothing can be sent to the client any more, and the groups are left. It is cancelled after
+    /// [`Limits::disconnect_grace`](crate::Limits::disconnect_grace).
+    async fn disconnect(&mut self, reason: Disconnect, ctx: &mut HttpContext) {
+        let _ = (reason, ctx);
+    }
+}

@@ -1,0 +1,151 @@
+//! How an HTTP request of an App becomes an exchange of a consumer.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
+    http::Method,
+    web::{self, Bytes, ServiceConfig},
+};
+
+use super::application::Application;
+use crate::{
+    Scope,
+    consumer::http::{Exchange, Head},
+};
+
+/// What actix-web's router calls the path of a consumer.
+const PATH: &str = "greenroom";
+
+/// Adds the routes of the HTTP consumers to an App.
+pub(super) fn configure(application: &Arc<Application>, config: &mut ServiceConfig) {
+    let patterns = application.routes.http_patterns(PATH);
+    if patterns.is_empty() {
+        return;
+    }
+    let application = Arc::clone(application);
+    let handler = move |request: HttpRequest, payload: web::Payload| {
+        let application = Arc::clone(&application);
+        async move { exchange(&application, request, payload).await }
+    };
+    config.service(web::resource(patterns).to(handler));
+}
+
+/// Answers one request; the consumer and the body that it leaves behind are the exchange.
+async fn exchange(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let mut scope = Scope::from_matched(&request, request.match_info().get(PATH).unwrap_or_default());
+    scope.set_method(request.method().clone());
+    let Some(endpoint) = application.routes.route_http(&mut scope) else {
+        return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such page");
+    };
+    let is_head = request.method() == Method::HEAD;
+    // Nothing of actix's request is kept: its headers pin the read buffer.
+    drop(request);
+    match application.exchange(&endpoint, scope, payload).await {
+        Ok((exchange, Head { status, headers, length })) => {
+            let mut response = HttpResponse::build(status);
+            for header in headers {
+                response.append_header(header);
+            }
+            let size = match length {
+                Some(length) => BodySize::Sized(length),
+                // The head would promise chunks otherwise.
+                None if exchange.is_bodyless() && !is_head => BodySize::None,
+                None => BodySize::Stream,
+            };
+            response.body(ExchangeBody { exchange, size, given: 0, ending: Ending::Ahead })
+        }
+        Err(rejection) => rejection.into(),
+    }
+}
+
+/// Drains the outbox into the response, and says whether that is all of it.
+struct ExchangeBody {
+    exchange: Rc<Exchange>,
+    size: BodySize,
+    /// How many bytes were given to actix.
+    given: u64,
+    ending: Ending,
+}
+
+/// How far the end of a body has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is still to come.
+    Ahead,
+    /// It will be a cut, once what was given so far is flushed: actix drops what it holds with an error.
+    Flushing,
+    /// It was given to actix.
+    Given,
+}
+
+/// The response is not whole: actix cuts the connection.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the response of a consumer ended early")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl ExchangeBody {
+    fn is_whole(&self) -> bool {
+        let promised = if let BodySize::Sized(length) = self.size { length } else { 0 };
+        self.exchange.is_whole() && (self.given >= promised || self.exchange.is_bodyless())
+    }
+}
+
+impl MessageBody for ExchangeBody {
+    type Error = Cut;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        let exchange = Rc::clone(&self.exchange);
+        let connection = exchange.connection();
+        loop {
+            match connection.poll_outbox(cx) {
+                // An empty chunk would end the body.
+                Poll::Ready(Some(part)) if part.is_empty() => {}
+                Poll::Ready(Some(part)) => {
+                    self.given += part.len() as u64;
+                    exchange.note_room();
+                    return Poll::Ready(Some(Ok(part)));
+                }
+                Poll::Pending if !connection.has_ended() => return Poll::Pending,
+                // Not behind `disconnect`: nothing more can be sent.
+                Poll::Pending | Poll::Ready(None) => {
+                    let whole = self.is_whole();
+                    if !whole && self.ending == Ending::Ahead {
+                        self.ending = Ending::Flushing;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    self.ending = Ending::Given;
+                    return Poll::Ready((!whole).then_some(Err(Cut)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ExchangeBody {
+    fn drop(&mut self) {
+        if self.ending != Ending::Given {
+            // The client left, or gets no body: then it has ended before, and stays so.
+            self.exchange.connection().gone();
+        }
+        self.exchange.note_room();
+    }
+}

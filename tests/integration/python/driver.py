@@ -1,0 +1,44 @@
+"""Drives one connection for a test: reads commands from standard input, one JSON object a line, and says what came of it."""
+
+import base64
+import json
+import sys
+
+from greenroom import Closed, Connection, Refused
+
+
+def main():
+    connection = None
+    for line in sys.stdin:
+        command = json.loads(line)
+        do = command["do"]
+        if do == "open":
+            try:
+                connection = Connection(command["url"], command["protocols"], command["transport"])
+                outcome = {"opened": connection.protocol}
+            except Refused as refused:
+                outcome = {"refused": {"status": refused.status, "body": refused.body}}
+        elif do == "send":
+            try:
+                connection.send(base64.b64decode(command["binary"]) if "binary" in command else command["text"])
+                outcome = {"sent": True}
+            except Closed:
+                outcome = {"sent": False}
+        elif do == "receive":
+            try:
+                message = connection.receive()
+                if isinstance(message, bytes):
+                    outcome = {"binary": base64.b64encode(message).decode()}
+                else:
+                    outcome = {"text": message}
+            except Closed as closed:
+                outcome = {"closed": {"code": closed.code, "reason": closed.reason}}
+        elif do == "close":
+            connection.close(command["code"], command["reason"])
+            outcome = {"closed": True}
+        else:
+            sys.exit(f"there is no {do!r}")
+        print(json.dumps(outcome), flush=True)
+
+
+main()

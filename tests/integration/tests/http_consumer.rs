@@ -1,0 +1,563 @@
+//! HTTP consumers over real sockets: what a client gets, and what a consumer sees of it.
+
+use std::time::Duration;
+
+use greenroom::{
+    Body, HttpConsumer, HttpContext, Limits, Mount,
+    error::{DenyConnection, StopConsumer},
+    middleware::{AllowedHostsOriginValidator, Rejection, from_fn},
+    prelude::*,
+    testing::LiveServer,
+};
+use integration_tests::{
+    Client, Gate, Log, PATIENCE, eventually,
+    http::{End, Http},
+};
+use tokio::time::timeout;
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Told {
+    what: String,
+}
+
+#[derive(Clone, Serialize, Deserialize, Event)]
+struct Relayed {
+    text: String,
+}
+
+/// Does what the query says, then what it is told, and notes how it ended.
+#[derive(Clone, Default)]
+struct Subject {
+    log: Log,
+    gate: Gate,
+}
+
+impl Subject {
+    async fn act(&self, what: &str, ctx: &HttpContext) -> Result<()> {
+        match what {
+            "headers" => ctx.send_headers(200, &[("content-type", "text/plain"), ("x-it", "1")])?,
+            "keep" => ctx.keep_open(),
+            "finish" => ctx.finish()?,
+            "respond" => ctx.send_response(201, &[], "whole")?,
+            "error" => Err(std::io::Error::other("as asked"))?,
+            "stop" => Err(StopConsumer)?,
+            "deny" => Err(DenyConnection)?,
+            "panic" => panic!("as asked"),
+            "hang" => self.gate.pass().await,
+            "empty" => ctx.send_body("").await?,
+            "short" => ctx.send_headers(200, &[("Content-Length", "100")])?,
+            "no content" => ctx.send_headers(204, &[])?,
+            "continue" => ctx.send_headers(100, &[])?,
+            "chunked" => ctx.send_headers(200, &[("transfer-encoding", "chunked")])?,
+            "much" => {
+                for _ in 0..64 {
+                    ctx.send_body(vec![b'x'; 1 << 20]).await?;
+                    self.log.note("sent");
+                }
+            }
+            "" => {}
+            part => ctx.send_body(part.to_owned()).await?,
+        }
+        Ok(())
+    }
+}
+
+impl HttpConsumer for Subject {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![subjects()]
+    }
+
+    async fn handle(&mut self, body: Body, ctx: &mut HttpContext) -> Result<()> {
+        self.log.note(format!("{} {} {}", ctx.scope().method(), ctx.scope().path(), body.bytes().len()));
+        let todo = ctx.scope().query_param("do").unwrap_or_default().into_owned();
+        for what in todo.split(',') {
+            self.act(what, ctx).await?;
+        }
+        Ok(())
+    }
+
+    async fn disconnect(&mut self, reason: Disconnect, _: &mut HttpContext) {
+        self.log.note(format!("{} {:?}", u16::from(reason.code), reason.cause));
+    }
+}
+
+#[event_handlers]
+impl Subject {
+    async fn told(&mut self, event: &Told, ctx: &mut HttpContext) -> Result<()> {
+        self.act(&event.what, ctx).await
+    }
+
+    #[relay]
+    fn relayed(event: &Relayed) -> Frame {
+        Frame::text(event.text.clone())
+    }
+}
+
+fn subjects() -> GroupName {
+    GroupName::new("subjects").unwrap()
+}
+
+struct Fixture {
+    mount: Mount,
+    server: LiveServer,
+    log: Log,
+    gate: Gate,
+}
+
+impl Fixture {
+    fn new(limits: Limits) -> Self {
+        let subject = Subject::default();
+        let (log, gate) = (subject.log.clone(), subject.gate.clone());
+        let routes = UrlRouter::new().http("/s/{rest:path}", move |_: &Scope| Ok(subject.clone()));
+        let mount = Mount::new(routes).unwrap().limits(limits);
+        let server = LiveServer::start(&mount, 1).unwrap();
+        Self { mount, server, log, gate }
+    }
+
+    async fn open(&self) -> Http {
+        Http::open(self.server.address()).await
+    }
+
+    async fn tell(&self, what: &str) {
+        let told = Told { what: what.to_owned() };
+        self.mount.default_layer().group_send(&subjects(), &told).await.unwrap();
+    }
+
+    /// Waits for the note of how the exchange ended, and says it.
+    async fn ended(&self) -> String {
+        timeout(PATIENCE, self.server.wait_until_empty()).await.expect("an end in time");
+        let groups = self.mount.default_layer().backend().groups().group_count();
+        assert_eq!(groups, 0, "its groups are left");
+        self.log.lines().last().cloned().unwrap_or_default()
+    }
+}
+
+#[actix_web::test]
+async fn the_whole_body_comes_in_and_one_response_goes_out() {
+    let it = Fixture::new(Limits::new());
+    let mut http = it.open().await;
+    let body = vec![b'b'; 300_000];
+    let (head, text) = http.ask("POST", "/s/a?do=respond", &[], &body).await;
+    assert_eq!((head.status, text.as_str(), head.header("content-length")), (201, "whole", Some("5")));
+    let (head, _) = http.ask("GET", "/s/b?do=respond", &[], b"").await;
+    assert_eq!(head.status, 201, "the next one on the same socket");
+    let chunks = b"PUT /s/c?do=respond HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    http.send(chunks).await;
+    assert_eq!(http.head().await.status, 201);
+    assert_eq!(it.ended().await, "1000 Consumer");
+    let lines = it.log.lines();
+    assert_eq!(lines[0], "POST /s/a 300000");
+    assert!(
+        lines.contains(&"GET /s/b 0".to_owned()) && lines.contains(&"PUT /s/c 5".to_owned()),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 6, "one end each: {lines:?}");
+}
+
+#[actix_web::test]
+async fn a_body_over_the_limit_is_413_and_reaches_nobody() {
+    let it = Fixture::new(Limits::new().message_size(1000));
+    let exactly = vec![0; 1000];
+    let (head, _) = it.open().await.ask("POST", "/s/x?do=respond", &[], &exactly).await;
+    assert_eq!(head.status, 201);
+    assert_eq!(it.ended().await, "1000 Consumer");
+    let mut announced = it.open().await;
+    announced.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n").await;
+    assert_eq!(announced.head().await.status, 413, "without a byte of it");
+    let mut chunked = it.open().await;
+    chunked.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    for _ in 0..2 {
+        chunked.send(format!("1f4\r\n{}\r\n", "x".repeat(500)).as_bytes()).await;
+    }
+    assert!(chunked.is_silent().await, "1,000 bytes are within it");
+    chunked.send(b"1\r\nx\r\n").await;
+    assert_eq!(chunked.head().await.status, 413);
+    it.ended().await;
+    assert_eq!(it.log.lines().len(), 2, "{:?}", it.log.lines());
+}
+
+#[actix_web::test]
+async fn a_body_that_never_ends_is_408_and_one_that_breaks_off_is_dropped() {
+    let it = Fixture::new(Limits::new().frame_timeout(Duration::from_millis(250)));
+    let mut slow = it.open().await;
+    slow.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    assert_eq!(slow.head().await.status, 408);
+    let mut gone = it.open().await;
+    gone.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    drop(gone);
+    it.ended().await;
+    assert_eq!(it.log.lines(), [""; 0], "no consumer was made");
+}
+
+#[actix_web::test]
+async fn headers_go_out_before_any_body_and_events_are_handled_while_it_streams() {
+    let it = Fixture::new(Limits::new());
+    let mut http = it.open().await;
+    let head = http.get("/s/x?do=headers,one,empty,keep").await;
+    assert_eq!((head.status, head.header("x-it")), (200, Some("1")));
+    assert_eq!(head.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(http.chunk().await.unwrap(), "one");
+    for round in 0..5 {
+        it.tell(&format!("event {round};")).await;
+        let relayed = Relayed { text: format!("relay {round};") };
+        it.mount.default_layer().group_send(&subjects(), &relayed).await.unwrap();
+    }
+    let mut text = String::new();
+    while text.len() < 5 * (8 + 8) {
+        text += &http.chunk().await.unwrap();
+    }
+    let expected: String = (0..5).map(|round| format!("event {round};relay {round};")).collect();
+    assert_eq!(text, expected, "in the order in which they were sent");
+    it.tell("finish").await;
+    assert_eq!(http.chunk().await, Err(End::Whole));
+    assert_eq!(it.ended().await, "1000 Consumer");
+    let (head, _) = http.ask("GET", "/s/y?do=respond", &[], b"").await;
+    assert_eq!(head.status, 201, "the socket serves the next request");
+}
+
+#[actix_web::test]
+async fn headers_are_there_while_handle_still_runs() {
+    let it = Fixture::new(Limits::new());
+    let mut http = it.open().await;
+    assert_eq!(http.get("/s/x?do=headers,hang,late").await.status, 200);
+    it.gate.visited().await;
+    assert!(http.is_silent().await);
+    it.gate.open();
+    assert_eq!(http.chunk().await.unwrap(), "late");
+    assert_eq!(http.chunk().await, Err(End::Whole), "it returned without keep_open");
+    assert_eq!(it.ended().await, "1000 Consumer");
+}
+
+/// Channels' own example of a long poll hangs (its issue 1249): the consumer ends with `handle`.
+#[actix_web::test]
+async fn a_long_poll_is_answered_by_an_event() {
+    let it = Fixture::new(Limits::new());
+    let mut http = it.open().await;
+    http.request("GET", "/s/x?do=keep", &[], b"").await;
+    eventually("it waits", || !it.log.lines().is_empty()).await;
+    assert!(http.is_silent().await);
+    let early = Relayed { text: "a relay has no headers to go behind".to_owned() };
+    it.mount.default_layer().group_send(&subjects(), &early).await.unwrap();
+    it.tell("respond").await;
+    let head = http.head().await;
+    assert_eq!(http.body(&head).await, ("whole".to_owned(), End::Whole));
+    assert_eq!(it.ended().await, "1000 Consumer");
+}
+
+#[actix_web::test]
+async fn a_client_that_leaves_is_seen_at_once() {
+    // Longer than the test may take: nothing here waits for these.
+    let limits = Limits::new().disconnect_grace(Duration::from_secs(3600)).response_timeout(None);
+    let it = Fixture::new(limits);
+    for (number, todo) in ["hang", "headers,hang", "keep", "headers,part,keep"].into_iter().enumerate() {
+        let mut http = it.open().await;
+        http.request("GET", &format!("/s/x?do={todo}"), &[], b"").await;
+        eventually("the request is there", || it.log.lines().len() == 2 * number + 1).await;
+        if todo.contains("hang") {
+            it.gate.visited().await;
+        }
+        if todo.contains("headers") {
+            http.head().await;
+        }
+        drop(http);
+        assert_eq!(it.ended().await, "1006 Gone", "{todo}");
+    }
+}
+
+#[actix_web::test]
+async fn failures_before_the_headers_have_a_status() {
+    let it = Fixture::new(Limits::new());
+    let cases = [
+        ("error", 500),
+        ("panic", 500),
+        ("deny", 403),
+        ("stop", 403),
+        ("", 500),
+        ("a part", 500),
+        ("finish", 500),
+        ("continue", 500),
+        ("chunked", 500),
+        ("empty", 500),
+    ];
+    for (todo, status) in cases {
+        let path = format!("/s/x?do={}", todo.replace(' ', "+"));
+        let (head, body) = it.open().await.ask("GET", &path, &[], b"").await;
+        assert_eq!(head.status, status, "{todo}");
+        assert!(!body.contains("as asked"), "what went wrong is in the log: {body}");
+        assert_eq!(it.ended().await, "1006 Rejected", "{todo}");
+    }
+}
+
+#[actix_web::test]
+async fn failures_behind_the_headers_cut_the_connection() {
+    let it = Fixture::new(Limits::new());
+    for (todo, expected) in [("error", "1011 Error"), ("panic", "1011 Error"), ("headers", "1011 Error")] {
+        for by_event in [false, true] {
+            let mut http = it.open().await;
+            let now = if by_event { "keep" } else { todo };
+            let head = http.get(&format!("/s/x?do=headers,part,{now}")).await;
+            if by_event {
+                assert_eq!(http.chunk().await.unwrap(), "part");
+                it.tell(todo).await;
+                assert_eq!(http.body(&head).await, (String::new(), End::Cut), "{todo}");
+            } else {
+                assert_eq!(http.body(&head).await, ("part".to_owned(), End::Cut), "{todo}");
+            }
+            assert_eq!(it.ended().await, expected, "{todo}");
+        }
+    }
+    let mut http = it.open().await;
+    let head = http.get("/s/x?do=headers,part,stop").await;
+    assert_eq!(http.body(&head).await, ("part".to_owned(), End::Whole), "StopConsumer is no failure");
+    let mut http = it.open().await;
+    let head = http.get("/s/x?do=short,part").await;
+    assert_eq!(http.body(&head).await, ("part".to_owned(), End::Cut), "100 bytes were promised");
+}
+
+#[actix_web::test]
+async fn nothing_follows_the_end() {
+    let it = Fixture::new(Limits::new());
+    for todo in ["respond,more", "respond,finish,headers", "headers,part,finish,more"] {
+        let mut http = it.open().await;
+        let head = http.get(&format!("/s/x?do={todo}")).await;
+        let (body, end) = http.body(&head).await;
+        assert!(end == End::Whole && !body.contains("more"), "{todo}: {body}");
+        assert_eq!(it.ended().await, "1000 Consumer", "{todo}");
+    }
+}
+
+#[actix_web::test]
+async fn a_head_and_a_204_have_no_body() {
+    let it = Fixture::new(Limits::new());
+    let mut http = it.open().await;
+    for (method, todo, status, length) in [
+        ("HEAD", "respond", 201, Some("5")),
+        ("HEAD", "headers,part,keep", 200, None),
+        ("GET", "no content,part", 204, None),
+    ] {
+        let path = format!("/s/x?do={}", todo.replace(' ', "+"));
+        let (head, body) = http.ask(method, &path, &[], b"").await;
+        assert_eq!(
+            (head.status, head.header("content-length"), body.as_str()),
+            (status, length, ""),
+            "{todo}"
+        );
+        assert_eq!(it.ended().await, "1000 Consumer", "{todo}");
+        assert!(http.is_silent().await, "{todo}");
+    }
+}
+
+#[actix_web::test]
+async fn a_response_that_takes_too_long_is_503() {
+    let it = Fixture::new(Limits::new().response_timeout(Duration::from_millis(100)));
+    for todo in ["hang", "keep"] {
+        let (head, _) = it.open().await.ask("GET", &format!("/s/x?do={todo}"), &[], b"").await;
+        assert_eq!(head.status, 503, "{todo}");
+        assert_eq!(it.ended().await, "1006 Rejected", "{todo}");
+    }
+    let mut http = it.open().await;
+    let head = http.get("/s/x?do=headers,hang,late").await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    it.gate.open();
+    it.gate.open();
+    assert_eq!(http.body(&head).await.1, End::Whole, "a response that has begun may take longer");
+}
+
+#[actix_web::test]
+async fn a_consumer_waits_for_a_client_that_reads_slowly() {
+    let it = Fixture::new(Limits::new());
+    let mut http = Http::open_narrow(it.server.address(), 4096).await;
+    let head = http.get("/s/x?do=headers,much").await;
+    let mut sent = 0;
+    // It goes on until all buffers on the way are full, and there it stays.
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = it.log.lines().iter().filter(|line| *line == "sent").count();
+        if now == sent {
+            break;
+        }
+        sent = now;
+    }
+    assert!(sent < 32, "{sent} MiB are on their way");
+    let (body, end) = http.body(&head).await;
+    assert_eq!((body.len(), end), (64 << 20, End::Whole), "and nothing of it is lost");
+    assert_eq!(it.ended().await, "1000 Consumer");
+}
+
+#[actix_web::test]
+async fn a_client_that_reads_nothing_is_given_up() {
+    let it = Fixture::new(Limits::new().write_timeout(Duration::from_millis(250)));
+    let mut http = Http::open_narrow(it.server.address(), 4096).await;
+    http.get("/s/x?do=headers,much").await;
+    eventually("the consumer is told", || it.log.lines().last().is_some_and(|line| line == "1013 TooSlow"))
+        .await;
+    drop(http);
+    assert_eq!(it.ended().await, "1013 TooSlow");
+}
+
+#[actix_web::test]
+async fn a_shutdown_ends_every_exchange() {
+    let it = Fixture::new(Limits::new());
+    let mut streaming = it.open().await;
+    let head = streaming.get("/s/x?do=headers,part,keep").await;
+    assert_eq!(streaming.chunk().await.unwrap(), "part");
+    let mut waiting = it.open().await;
+    waiting.request("GET", "/s/x?do=keep", &[], b"").await;
+    let mut uploading = it.open().await;
+    uploading.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    eventually("all are there", || it.server.connections() == 3).await;
+    assert_eq!(it.server.drain(PATIENCE).await, 0);
+    assert_eq!(streaming.body(&head).await, (String::new(), End::Cut));
+    for mut one in [waiting, uploading] {
+        let head = one.head().await;
+        assert_eq!(head.status, 503);
+        assert!(head.header("retry-after").is_some(), "{head:?}");
+    }
+    let lines = it.log.lines();
+    for expected in ["1012 Shutdown", "1006 Rejected"] {
+        assert_eq!(lines.iter().filter(|line| *line == expected).count(), 1, "{lines:?}");
+    }
+}
+
+#[actix_web::test]
+async fn tasks_and_timers_go_on_with_a_response() {
+    #[derive(Clone, Serialize, Deserialize, Event)]
+    struct Tick;
+    struct Clock(u32);
+    impl HttpConsumer for Clock {
+        async fn handle(&mut self, _: Body, ctx: &mut HttpContext) -> Result<()> {
+            ctx.send_headers(200, &[])?;
+            ctx.keep_open();
+            ctx.notify_every(Tick, Duration::from_millis(5))?;
+            let handle = ctx.handle();
+            ctx.spawn(async move {
+                handle.send_body("task;").await.unwrap();
+            })
+        }
+    }
+    #[event_handlers]
+    impl Clock {
+        async fn tick(&mut self, _: &Tick, ctx: &mut HttpContext) -> Result<()> {
+            self.0 += 1;
+            ctx.send_body(format!("tick {};", self.0)).await?;
+            if self.0 == 3 { ctx.finish() } else { Ok(()) }
+        }
+    }
+    let mount = Mount::new(UrlRouter::new().http("/", |_: &Scope| Ok(Clock(0)))).unwrap();
+    let server = LiveServer::start(&mount, 1).unwrap();
+    let (_, body) = Http::open(server.address()).await.ask("GET", "/", &[], b"").await;
+    assert_eq!(body, "task;tick 1;tick 2;tick 3;");
+}
+
+#[derive(NoEvents)]
+struct Plain(&'static str);
+
+impl HttpConsumer for Plain {
+    async fn handle(&mut self, body: Body, ctx: &mut HttpContext) -> Result<()> {
+        let number: Option<u32> = if body.bytes().is_empty() { None } else { Some(body.json()?) };
+        ctx.scope().add_response_header("x-by", "greenroom")?;
+        let param = ctx.scope().param_str("p").unwrap_or("-").to_owned();
+        ctx.send_json(200, &(self.0, param, ctx.scope().root_path(), number))
+    }
+}
+
+#[derive(NoEvents)]
+struct Socket;
+
+impl Consumer for Socket {}
+
+/// The paths of consumers, of WebSockets and of the App's own pages stand side by side.
+#[actix_web::test]
+async fn requests_find_their_routes() {
+    use actix_web::{HttpResponse, web};
+    let routes = || {
+        UrlRouter::new()
+            .route("/both", |_: &Scope| Ok(Socket))
+            .http("/both", |_: &Scope| Ok(Plain("both")))
+            .nest("/in", UrlRouter::new().http("/{p:int}", |_: &Scope| Ok(Plain("int"))))
+            .http("/tail/{p:path}", |_: &Scope| Ok(Plain("tail")))
+            .http("/caf\u{e9}", |_: &Scope| Ok(Plain("cafe")))
+    };
+    let application = greenroom::ProtocolTypeRouter::new().websocket(routes()).http(move |config| {
+        let below = Mount::new(routes()).unwrap();
+        config
+            .service(web::scope("/below").configure(below.configure()))
+            .route("/page", web::get().to(|| async { HttpResponse::Ok().body("page") }));
+    });
+    let server = LiveServer::start(&Mount::new(application).unwrap(), 1).unwrap();
+    let mut http = Http::open(server.address()).await;
+    for (path, status, body) in [
+        ("/both", 200, r#"["both","-","",null]"#),
+        ("/in/7", 200, r#"["int","7","",null]"#),
+        ("/in/x", 404, "no such page"),
+        ("/tail/a/b%20c", 200, r#"["tail","a/b c","",null]"#),
+        ("/caf%C3%A9", 200, r#"["cafe","-","",null]"#),
+        ("/caf", 404, ""),
+        ("/below/in/8", 200, r#"["int","8","/below",null]"#),
+        ("/below/tail/x/y", 200, r#"["tail","x/y","/below",null]"#),
+        ("/page", 200, "page"),
+        ("/nowhere/at/all", 404, ""),
+    ] {
+        let (head, text) = http.ask("GET", path, &[], b"").await;
+        assert_eq!((head.status, text.as_str()), (status, body), "{path}");
+        assert_eq!(head.header("x-by").is_some(), status == 200 && path != "/page", "{path}");
+    }
+    let (head, text) = http.ask("POST", "/both", &[], b"12").await;
+    assert_eq!((head.status, text.as_str()), (200, r#"["both","-","",12]"#));
+    let (head, text) = http.ask("POST", "/both", &[], b"{").await;
+    assert_eq!((head.status, text.as_str()), (400, "the message is not the expected JSON"));
+    assert!(Client::try_connect(&server, "/both", &[]).await.is_ok());
+}
+
+#[actix_web::test]
+async fn middleware_and_origins_hold_as_for_websockets() {
+    let listed = UrlRouter::new()
+        .http("/", |_: &Scope| Ok(Plain("listed")))
+        .wrap(AllowedHostsOriginValidator::new(["example.com"]));
+    let gated = UrlRouter::new().http("/", |_: &Scope| Ok(Plain("gated"))).wrap(from_fn(
+        async |scope: &mut Scope| {
+            if scope.query_string() == "in" { Ok(()) } else { Err(Rejection::unauthorized()) }
+        },
+    ));
+    let routes = UrlRouter::new()
+        .http("/open", |_: &Scope| Ok(Plain("open")))
+        .nest("/listed", listed)
+        .nest("/gated", gated);
+    let server = LiveServer::start(&Mount::new(routes).unwrap(), 1).unwrap();
+    let own = format!("http://{}", server.address());
+    let mut http = Http::open(server.address()).await;
+    let foreign = "https://evil.example";
+    for (method, path, origin, status) in [
+        ("GET", "/open", None, 200),
+        ("GET", "/open", Some(foreign), 200),
+        ("POST", "/open", None, 200),
+        ("POST", "/open", Some(&*own), 200),
+        ("POST", "/open", Some(foreign), 403),
+        ("GET", "/listed/", None, 200),
+        ("GET", "/listed/", Some(foreign), 403),
+        ("POST", "/listed/", None, 403),
+        ("POST", "/listed/", Some("https://example.com"), 200),
+        ("GET", "/gated/", None, 401),
+        ("GET", "/gated/?in", None, 200),
+    ] {
+        let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+        let (head, _) = http.ask(method, path, &headers, b"").await;
+        assert_eq!(head.status, status, "{method} {path} {origin:?}");
+    }
+}
+
+#[actix_web::test]
+async fn exchanges_count_as_connections() {
+    let subject = Subject::default();
+    let routes = UrlRouter::new().http("/", move |_: &Scope| Ok(subject.clone()));
+    let mount = Mount::new(routes).unwrap().max_connections(2).connections_per_peer(1);
+    let server = LiveServer::start(&mount, 1).unwrap();
+    let mut first = Http::open(server.address()).await;
+    assert_eq!(first.get("/?do=headers,part,keep").await.status, 200);
+    let (head, _) = Http::open(server.address()).await.ask("GET", "/?do=respond", &[], b"").await;
+    assert_eq!(head.status, 429);
+    drop(first);
+    server.wait_until_empty().await;
+    let (head, _) = Http::open(server.address()).await.ask("GET", "/?do=respond", &[], b"").await;
+    assert_eq!(head.status, 201);
+}
