@@ -64,17 +64,25 @@ counters! {
     pong_timeout,
     /// Messages that a full queue refused.
     queue_full,
+    /// Times that a layer lost its server and found it again, once a server.
+    reconnected,
     /// Events whose `#[relay]` handler panicked or failed.
     relay_failed,
     /// Batches of a fallback transport that were sent again, because their client had not acknowledged them.
     resent,
+    /// Messages of a server for a channel or group that nobody here has, or has any more.
+    stray,
     /// Connections closed with 1013, because their outbox was full.
     too_slow,
     /// Handshakes refused with 429, because their peer has too many connections
     /// ([`Mount::connections_per_peer`](crate::Mount::connections_per_peer)).
     too_many_of_peer,
+    /// Messages of a server that could not be read: damaged, of another serializer, or written with another key.
+    undecodable,
     /// Events for which a consumer has no handler, or whose fields did not fit it.
     unhandled,
+    /// Events that members in other processes missed, because a layer's server was away or refused them.
+    unpublished,
     /// Deliveries that a worker could not take before the deadline, its queue being full.
     worker_behind,
     /// Connections closed with 1013, because the client read nothing for too long

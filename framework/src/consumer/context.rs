@@ -195,7 +195,11 @@ impl Context {
         if self.connection.has_ended() {
             return Err(Closed.into());
         }
-        Ok(self.connection.hub().join(&self.connection, group)?)
+        self.connection.hub().join(&self.connection, group)?;
+        if let Some(known) = self.layer.backend().joined(group) {
+            known.await;
+        }
+        Ok(())
     }
 
     /// Leaves a group: nothing that is sent to it after this arrives. Leaving a group that was not joined does nothing.

@@ -1,7 +1,7 @@
 //! The process-wide part of a layer's groups: which workers have members, and of which classes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, PoisonError, Weak,
@@ -11,8 +11,10 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use super::{
     Delivery,
@@ -46,6 +48,23 @@ pub(crate) struct Directory {
     pub(crate) config: LayerConfig,
     pub(crate) counters: Counters,
     pub(crate) queues: Queues,
+    changes: Option<Arc<Changes>>,
+}
+
+/// The groups whose first member in this process has come, or whose last one has left, for a layer that tells its server.
+///
+/// Each is in it once, however often that happened: who reads it looks how the group is then. Its lock is the last that is taken.
+#[derive(Debug, Default)]
+struct Changes {
+    groups: Mutex<HashSet<GroupName>>,
+    noted: Notify,
+}
+
+impl Changes {
+    fn note(&self, group: &GroupName) {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone());
+        self.noted.notify_one();
+    }
 }
 
 /// A part of the groups.
@@ -56,6 +75,7 @@ struct Shard {
     joined: usize,
     /// How many queues it left.
     kept: usize,
+    changes: Option<Arc<Changes>>,
 }
 
 /// Who is concerned by a send to one group. Read as a snapshot; changed by copy.
@@ -75,17 +95,47 @@ struct Target {
 
 impl Directory {
     pub(crate) fn new(config: LayerConfig) -> Arc<Self> {
+        Self::make(config, None)
+    }
+
+    /// One that notes for [`changed`](Self::changed) which groups have members.
+    pub(crate) fn watched(config: LayerConfig) -> Arc<Self> {
+        Self::make(config, Some(Arc::default()))
+    }
+
+    fn make(config: LayerConfig, changes: Option<Arc<Changes>>) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let shard = |_| Mutex::new(Shard { changes: changes.clone(), ..Shard::default() });
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
             process: random_text(),
             hasher: RandomState::new(),
-            shards: Default::default(),
+            shards: std::array::from_fn(shard),
             hubs: Mutex::default(),
             queues: Queues::new(&config),
             counters: Counters::default(),
             config,
+            changes,
         })
+    }
+
+    /// Waits until the first member of a group has come or the last one has left, and says of which groups that is so.
+    ///
+    /// For one task; the directory must be [`watched`](Self::watched), or it waits for ever.
+    pub(crate) async fn changed(&self) -> Vec<GroupName> {
+        let Some(changes) = &self.changes else { return std::future::pending().await };
+        loop {
+            let groups = std::mem::take(&mut *changes.groups.lock().unwrap_or_else(PoisonError::into_inner));
+            if !groups.is_empty() {
+                return groups.into_iter().collect();
+            }
+            changes.noted.notified().await;
+        }
+    }
+
+    /// Whether a group has a member in this process.
+    pub(crate) fn has_members(&self, group: &GroupName) -> bool {
+        self.shard(group).groups.contains_key(group)
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -180,10 +230,11 @@ impl Directory {
     pub(crate) fn flush(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.groups.retain(|_, entry| {
+            let Shard { groups, changes, .. } = &mut *shard;
+            groups.retain(|group, entry| {
                 let entry = Arc::make_mut(entry);
                 entry.queues.clear();
-                !entry.targets.is_empty()
+                keep(group, entry, changes.as_deref())
             });
         }
         self.queues.clear();
@@ -281,9 +332,16 @@ impl Shard {
     /// Changes a group's entry in place, and forgets it where nobody is left in it.
     fn edit(&mut self, group: &GroupName, change: impl FnOnce(&mut Entry)) {
         let entry = self.groups.entry(group.clone()).or_default();
+        let was_empty = entry.is_empty();
         change(Arc::make_mut(entry));
-        if entry.targets.is_empty() && entry.queues.is_empty() {
+        let is_empty = entry.is_empty();
+        if is_empty {
             self.groups.remove(group);
+        }
+        if was_empty != is_empty
+            && let Some(changes) = &self.changes
+        {
+            changes.note(group);
         }
     }
 
@@ -299,17 +357,32 @@ impl Shard {
     fn sweep(&mut self, now: Instant, expiry: Duration) {
         self.joined = 0;
         self.kept = 0;
-        self.groups.retain(|_, entry| {
+        let changes = self.changes.as_deref();
+        self.groups.retain(|group, entry| {
             if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
                 Arc::make_mut(entry).expire(now, expiry);
             }
             self.kept += entry.queues.len();
-            !(entry.targets.is_empty() && entry.queues.is_empty())
+            keep(group, entry, changes)
         });
     }
 }
 
+/// Whether a group has members still; notes where it has none.
+fn keep(group: &GroupName, entry: &Entry, changes: Option<&Changes>) -> bool {
+    if entry.is_empty()
+        && let Some(changes) = changes
+    {
+        changes.note(group);
+    }
+    !entry.is_empty()
+}
+
 impl Entry {
+    fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.queues.is_empty()
+    }
+
     /// Takes out the queues whose time is over (rule 27).
     fn expire(&mut self, now: Instant, expiry: Duration) {
         self.queues.retain(|(_, added)| !is_over(*added, now, expiry));
@@ -339,6 +412,37 @@ mod tests {
     /// How many groups are held, those included whose queues are over.
     fn held(directory: &Directory) -> usize {
         directory.shards.iter().map(|shard| shard.lock().unwrap().groups.len()).sum()
+    }
+
+    #[actix_web::test]
+    async fn the_first_member_and_the_last_are_noted() {
+        use futures_util::FutureExt;
+        tokio::time::pause();
+        let directory = Directory::watched(LayerConfig::new().group_expiry(Duration::from_secs(10)));
+        let (room, hall) = (GroupName::new("room").unwrap(), GroupName::new("hall").unwrap());
+        directory.add_queue(&room, &queue(1)).unwrap();
+        assert_eq!(directory.changed().await, [room.clone()]);
+        assert!(directory.has_members(&room));
+        directory.add_queue(&room, &queue(2)).unwrap();
+        directory.remove_queue(&room, &queue(1));
+        directory.remove_queue(&hall, &queue(1));
+        assert!(directory.changed().now_or_never().is_none(), "it has a member as before");
+        directory.remove_queue(&room, &queue(2));
+        assert_eq!(directory.changed().await, [room.clone()]);
+        assert!(!directory.has_members(&room));
+
+        // However it ends, and once for all that happened.
+        directory.add_queue(&room, &queue(1)).unwrap();
+        directory.add_queue(&hall, &queue(1)).unwrap();
+        directory.flush();
+        let mut changed = directory.changed().await;
+        changed.sort();
+        assert_eq!(changed, [hall, room.clone()]);
+        directory.add_queue(&room, &queue(1)).unwrap();
+        directory.changed().await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(directory.group_count(), 0);
+        assert_eq!(directory.changed().await, [room]);
     }
 
     #[actix_web::test]

@@ -34,6 +34,28 @@ impl Groups {
         Self(Directory::new(config))
     }
 
+    /// As [`new`](Self::new), for a backend that tells its server which groups have members here: see
+    /// [`changed`](Self::changed).
+    #[must_use]
+    pub fn watched(config: LayerConfig) -> Self {
+        Self(Directory::watched(config))
+    }
+
+    /// Waits until the first member of a group has come, or the last one has left, and says of which groups that is so.
+    ///
+    /// For one task of a backend, which then looks with [`has_members`](Self::has_members) how each group is, and tells
+    /// its server where that differs from what it told before: however often members come and go meanwhile, a group is in
+    /// it once. Only groups made by [`watched`](Self::watched) note it.
+    pub async fn changed(&self) -> Vec<GroupName> {
+        self.0.changed().await
+    }
+
+    /// Whether a group has a member in this process.
+    #[must_use]
+    pub fn has_members(&self, group: &GroupName) -> bool {
+        self.0.has_members(group)
+    }
+
     pub(crate) fn directory(&self) -> &Arc<Directory> {
         &self.0
     }

@@ -6,6 +6,9 @@ mod config;
 mod local;
 mod memory;
 pub(crate) mod queues;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 
 use std::{
     collections::HashMap,
@@ -16,10 +19,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 pub(crate) use self::local::{consumer_channel, random_text};
 pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
-use crate::{ChannelName, Delivery, Envelope, Event, GroupName, NameError, groups::worker, metrics::Metrics};
+use crate::{
+    ChannelName, Delivery, Envelope, Event, EventError, GroupName, NameError, groups::worker,
+    metrics::Metrics,
+};
 
 /// Why a layer did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +40,8 @@ pub enum LayerError {
     Name(NameError),
     /// The consumer of this channel has gone.
     NoReceiver,
+    /// The server did not do what it was asked, or did not answer in time: it says why.
+    Refused(String),
     /// At most this many queues may hold messages.
     TooManyChannels {
         /// [`LayerConfig::channels`].
@@ -48,6 +57,10 @@ pub enum LayerError {
         /// [`LayerConfig::group_queues`].
         limit: usize,
     },
+    /// The server cannot be reached: it says where, and why.
+    Unavailable(String),
+    /// The event has no form in which it can leave this process.
+    Unwritable(EventError),
     /// A blocking call on a thread that runs consumers would stop them all.
     WouldBlock,
     /// The channel belongs to another process: only that one can receive from it (rule 30).
@@ -73,6 +86,7 @@ impl fmt::Display for LayerError {
             }
             Self::Name(_) => f.write_str("no channel name can be made"),
             Self::NoReceiver => f.write_str("the consumer of this channel has gone"),
+            Self::Refused(reason) => write!(f, "the layer's server refused: {reason}"),
             Self::TooManyChannels { limit } => {
                 write!(
                     f,
@@ -88,6 +102,8 @@ impl fmt::Display for LayerError {
                     "the group has {limit} queues already: discard some, or raise LayerConfig::group_queues"
                 )
             }
+            Self::Unavailable(reason) => write!(f, "the layer's server is away: {reason}"),
+            Self::Unwritable(_) => f.write_str("the event cannot be sent to another process"),
             Self::WouldBlock => {
                 f.write_str("a blocking call on a worker's thread: await the call without `_blocking`")
             }
@@ -102,6 +118,7 @@ impl std::error::Error for LayerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Name(error) => Some(error),
+            Self::Unwritable(error) => Some(error),
             _ => None,
         }
     }
@@ -136,6 +153,16 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`LayerError::Name`] where `prefix` holds what a name may not, or is too long.
     async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError>;
+
+    /// What a consumer that has joined a group must still wait for, so that every send which starts after that reaches it.
+    ///
+    /// A consumer joins in its own process, without the backend; one that tells a server of the first member of a group
+    /// says here when the server knows. It is called at every join: where there is nothing to wait for it must cost
+    /// nothing. It must end, whatever the server does. The default is `None`.
+    fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
+        let _ = group;
+        None
+    }
 
     /// Adds a channel to a group, or renews its membership (rule 26).
     ///

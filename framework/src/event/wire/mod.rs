@@ -7,6 +7,8 @@
 //! Both formats are written as for people: a value with two forms, such as an IP address, is a text in
 //! MessagePack too, which is what the other side of a JSON text, or Python, expects.
 
+#[cfg(feature = "redis")]
+pub(crate) mod addressed;
 mod de;
 mod ser;
 #[cfg(test)]

@@ -1,0 +1,200 @@
+//! The key that says which channels a message is for: Channels adds it to a message, and takes it out again.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{read_json, read_msgpack, unwritable, value::Value, write_msgpack};
+use crate::event::{EventError, Format};
+
+/// The key of the map. Channels writes it last; it is read wherever it stands.
+const KEY: &str = "__asgi_channel__";
+/// The key in MessagePack, with the byte that says it is a text of 16.
+const PACKED_KEY: &[u8] = b"\xb0__asgi_channel__";
+
+/// Whom a message is for.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Address<'a> {
+    /// One channel, as `send` writes it.
+    One(&'a str),
+    /// Several behind one queue, as `group_send` writes it.
+    Many(&'a [&'a str]),
+}
+
+/// Adds whom the message is for as the last key of the map in `bytes`.
+pub(crate) fn address(format: Format, bytes: &[u8], to: Address<'_>) -> Result<Vec<u8>, EventError> {
+    let refused = |error: &dyn std::error::Error| unwritable(KEY, error);
+    match format {
+        Format::Json => {
+            let to = serde_json::to_string(&to).map_err(|error| refused(&error))?;
+            let rest = bytes.trim_ascii_end().strip_suffix(b"}").ok_or_else(not_a_map)?;
+            // An event has at least its `type`, so a comma is right.
+            Ok([rest, b", \"", KEY.as_bytes(), b"\": ", to.as_bytes(), b"}"].concat())
+        }
+        Format::MsgPack => {
+            let (entries, header) = map_header(bytes).ok_or_else(not_a_map)?;
+            let to = write_msgpack(&to).map_err(|error| refused(&error))?;
+            let mut written = Vec::with_capacity(bytes.len() + PACKED_KEY.len() + to.len() + 2);
+            write_map_header(entries.checked_add(1).ok_or_else(not_a_map)?, &mut written);
+            for part in [&bytes[header..], PACKED_KEY, &to] {
+                written.extend_from_slice(part);
+            }
+            Ok(written)
+        }
+    }
+}
+
+/// Takes out whom a message is for. What is left has the bytes that it had before, where the key was the last one.
+///
+/// It does not look whether the rest is an event: who reads that does.
+pub(crate) fn take_address(format: Format, bytes: Bytes) -> Result<(Bytes, Vec<String>), EventError> {
+    if !contains(&bytes, KEY.as_bytes()) {
+        return Ok((bytes, Vec::new()));
+    }
+    if format == Format::MsgPack
+        && let Some(taken) = take_last(&bytes)
+    {
+        return Ok(taken);
+    }
+    let value = match format {
+        Format::Json => read_json(&bytes)?,
+        Format::MsgPack => read_msgpack(&bytes)?,
+    };
+    let Value::Map(mut entries) = value else { return Err(not_a_map()) };
+    let mut to = Vec::new();
+    entries.retain(|(key, value)| {
+        let found = matches!(key, Value::Text(key) if key == KEY);
+        if found {
+            to = channels(value);
+        }
+        !found
+    });
+    let value = Value::Map(entries);
+    let refused = |error: &dyn std::error::Error| unwritable(KEY, error);
+    let rest = match format {
+        Format::Json => serde_json::to_vec(&value).map_err(|error| refused(&error))?,
+        Format::MsgPack => write_msgpack(&value).map_err(|error| refused(&error))?,
+    };
+    Ok((rest.into(), to))
+}
+
+/// The same where the key is the last of a map in MessagePack: what both sides write.
+fn take_last(bytes: &Bytes) -> Option<(Bytes, Vec<String>)> {
+    let (entries, header) = map_header(bytes)?;
+    let at = bytes.windows(PACKED_KEY.len()).rposition(|part| part == PACKED_KEY)?;
+    let value: Value = read_msgpack(&bytes[at + PACKED_KEY.len()..]).ok()?;
+    let mut rest = Vec::with_capacity(at);
+    write_map_header(entries.checked_sub(1)?, &mut rest);
+    rest.extend_from_slice(bytes.get(header..at)?);
+    // The bytes may stand inside another value; then what is before them is no map of its own.
+    super::read_type(Format::MsgPack, &rest).ok()?;
+    Some((rest.into(), channels(&value)))
+}
+
+fn channels(value: &Value) -> Vec<String> {
+    let text = |value: &Value| match value {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    match value {
+        Value::List(values) => values.iter().filter_map(text).collect(),
+        other => text(other).into_iter().collect(),
+    }
+}
+
+/// How many entries a map in MessagePack says it has, and how long that takes.
+fn map_header(bytes: &[u8]) -> Option<(u32, usize)> {
+    match *bytes {
+        [first @ 0x80..=0x8f, ..] => Some((u32::from(first & 0x0f), 1)),
+        [0xde, high, low, ..] => Some((u32::from(u16::from_be_bytes([high, low])), 3)),
+        [0xdf, a, b, c, d, ..] => Some((u32::from_be_bytes([a, b, c, d]), 5)),
+        _ => None,
+    }
+}
+
+fn write_map_header(entries: u32, to: &mut Vec<u8>) {
+    match (u8::try_from(entries), u16::try_from(entries)) {
+        (Ok(few @ 0..=15), _) => to.push(0x80 | few),
+        (_, Ok(more)) => {
+            to.push(0xde);
+            to.extend(more.to_be_bytes());
+        }
+        _ => {
+            to.push(0xdf);
+            to.extend(entries.to_be_bytes());
+        }
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+fn not_a_map() -> EventError {
+    EventError::NotAMap("its bytes are none".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &[u8] = b"\x82\xa4type\xa1x\xa1a\xc3";
+
+    #[test]
+    fn one_channel_and_several_are_written_as_python_does() {
+        let one = address(Format::MsgPack, PLAIN, Address::One("plain-chan")).unwrap();
+        assert_eq!(one, b"\x83\xa4type\xa1x\xa1a\xc3\xb0__asgi_channel__\xaaplain-chan");
+        let several = address(Format::MsgPack, PLAIN, Address::Many(&["a", "b"])).unwrap();
+        assert_eq!(several, b"\x83\xa4type\xa1x\xa1a\xc3\xb0__asgi_channel__\x92\xa1a\xa1b");
+        let json = address(Format::Json, br#"{"type":"x"}"#, Address::Many(&["a"])).unwrap();
+        assert_eq!(json, br#"{"type":"x", "__asgi_channel__": ["a"]}"#);
+        for bad in [&b""[..], b"\x90", b"[]", b"\xde\x00"] {
+            assert!(address(Format::MsgPack, bad, Address::One("a")).is_err());
+            assert!(address(Format::Json, bad, Address::One("a")).is_err());
+        }
+    }
+
+    #[test]
+    fn what_was_added_is_taken_out_again() {
+        for (format, plain) in [(Format::MsgPack, PLAIN), (Format::Json, br#"{"type":"x"}"#)] {
+            let bytes: Bytes = address(format, plain, Address::Many(&["a!b", "c"])).unwrap().into();
+            let (rest, to) = take_address(format, bytes).unwrap();
+            assert_eq!((&rest[..], to), (plain, vec!["a!b".to_owned(), "c".to_owned()]));
+            let (rest, to) = take_address(format, Bytes::from_static(plain)).unwrap();
+            assert_eq!((&rest[..], to.len()), (plain, 0));
+        }
+    }
+
+    #[test]
+    fn the_key_may_stand_anywhere() {
+        let first = Bytes::from_static(b"\x83\xb0__asgi_channel__\xa1c\xa4type\xa1x\xa1a\xc3");
+        assert_eq!(take_address(Format::MsgPack, first).unwrap(), (PLAIN.into(), vec!["c".to_owned()]));
+        let json = Bytes::from_static(br#"{"__asgi_channel__": "c", "type": "x"}"#);
+        let (rest, to) = take_address(Format::Json, json).unwrap();
+        assert_eq!((&rest[..], to), (&br#"{"type":"x"}"#[..], vec!["c".to_owned()]));
+    }
+
+    #[test]
+    fn the_same_bytes_inside_a_value_are_no_key() {
+        let inside = b"\x82\xa4type\xa1x\xa1a\xc4\x13\xb0__asgi_channel__\xa1c";
+        let (rest, to) = take_address(Format::MsgPack, Bytes::from_static(inside)).unwrap();
+        assert_eq!((&rest[..], to.len()), (&inside[..], 0));
+        assert!(take_address(Format::MsgPack, Bytes::from_static(b"\x91\xb0__asgi_channel__")).is_err());
+    }
+
+    #[test]
+    fn a_map_may_have_any_number_of_entries() {
+        for entries in [14_u32, 15, 16, 65_534, 65_535, 65_536] {
+            let mut bytes = Vec::new();
+            write_map_header(entries, &mut bytes);
+            bytes.extend(b"\xa4type\xa1x");
+            for number in 1..entries {
+                bytes.extend(write_msgpack(&number.to_string()).unwrap());
+                bytes.push(0xc0);
+            }
+            let addressed = address(Format::MsgPack, &bytes, Address::One("c")).unwrap();
+            let (rest, to) = take_address(Format::MsgPack, addressed.into()).unwrap();
+            assert!(rest == bytes && to == ["c"], "{entries}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The bytes of a message: random prefix, encryption, serializer, and whom it is for.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use base64::Engine;
+use bytes::Bytes;
+use fernet::Fernet;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Envelope, EventError,
+    event::{
+        Format,
+        wire::addressed::{Address, address, take_address},
+    },
+};
+
+/// How much longer than its expiry channels_redis lets an encrypted message live.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a message of the server was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Undecodable {
+    /// No key of ours opens it, or it was written longer ago than it lives.
+    Encryption,
+    /// It is no event.
+    Event(EventError),
+    /// It is shorter than the random prefix.
+    Short,
+}
+
+impl std::fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Encryption => f.write_str(
+                "no key opens it, or its time is over: are symmetric_encryption_keys the same on both sides, and the clocks?",
+            ),
+            Self::Event(error) => {
+                write!(f, "{error}: are serializer_format and random_prefix_length the same on both sides?")
+            }
+            Self::Short => {
+                f.write_str("it is shorter than the random prefix: is random_prefix_length the same on both sides?")
+            }
+        }
+    }
+}
+
+/// Writes and reads messages as one configuration says. All who share a server must agree on it.
+pub(super) struct Codec {
+    format: Format,
+    prefix: usize,
+    keys: Vec<Fernet>,
+    ttl: Option<Duration>,
+    hasher: RandomState,
+    count: AtomicU64,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Codec")
+            .field("format", &self.format)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Codec {
+    /// Of the core layer: with a random prefix, and an age at which what is encrypted is refused.
+    pub(super) fn new(format: Format, prefix: usize, keys: &[Vec<u8>], ttl: Option<Duration>) -> Self {
+        let key = |secret: &Vec<u8>| {
+            let key = base64::engine::general_purpose::URL_SAFE.encode(Sha256::digest(secret));
+            Fernet::new(&key).expect("a SHA-256 has the 32 bytes of a key")
+        };
+        Self {
+            format,
+            prefix,
+            keys: keys.iter().map(key).collect(),
+            ttl: ttl.map(|ttl| ttl.saturating_add(GRACE)),
+            hasher: RandomState::new(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// The event's bytes, without what makes it a message. They are written once, however many it goes to.
+    pub(super) fn write(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
+        envelope.to_wire(self.format)
+    }
+
+    /// A message of these bytes.
+    pub(super) fn frame(&self, event: &[u8], to: Option<Address<'_>>) -> Result<Vec<u8>, EventError> {
+        let addressed;
+        let event = match to {
+            Some(to) => {
+                addressed = address(self.format, event, to)?;
+                &addressed
+            }
+            None => event,
+        };
+        let mut message = self.random_prefix(event.len());
+        match self.keys.first() {
+            Some(key) => message.extend(key.encrypt(event).into_bytes()),
+            None => message.extend_from_slice(event),
+        }
+        Ok(message)
+    }
+
+    /// The event of a message, and whom it is for.
+    pub(super) fn read(&self, message: Bytes) -> Result<(Envelope, Vec<String>), Undecodable> {
+        if message.len() < self.prefix {
+            return Err(Undecodable::Short);
+        }
+        let mut event = message.slice(self.prefix..);
+        if !self.keys.is_empty() {
+            event = self.decrypt(&event).ok_or(Undecodable::Encryption)?.into();
+        }
+        let (event, to) = take_address(self.format, event).map_err(Undecodable::Event)?;
+        let envelope = Envelope::from_wire(self.format, event).map_err(Undecodable::Event)?;
+        Ok((envelope, to))
+    }
+
+    fn decrypt(&self, token: &[u8]) -> Option<Vec<u8>> {
+        let token = std::str::from_utf8(token).ok()?;
+        self.keys.iter().find_map(|key| match self.ttl {
+            Some(ttl) => key.decrypt_with_ttl(token, ttl.as_secs()).ok(),
+            None => key.decrypt(token).ok(),
+        })
+    }
+
+    /// Bytes that no other message has. They need not be secret: they only make equal messages different members.
+    fn random_prefix(&self, room: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.prefix + room);
+        while bytes.len() < self.prefix {
+            let random = self.hasher.hash_one(self.count.fetch_add(1, Relaxed)).to_be_bytes();
+            bytes.extend(&random[..random.len().min(self.prefix - bytes.len())]);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+
+    /// The message of all vectors, in MessagePack as Python writes it.
+    const MESSAGE: &str = "87a474797065ac636861742e6d657373616765a474657874a668c3a96c6c6fa16e01a162c40200ffa166cb3ff8000000000000a36e696cc0a46c697374920102";
+    const JSON: &str = "7b2274797065223a2022636861742e6d657373616765222c202274657874223a2022685c75303065396c6c6f222c20226e223a20312c202266223a20312e352c20226e696c223a206e756c6c2c20226c697374223a205b312c20325d7d";
+
+    #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, Event)]
+    #[event("chat.message")]
+    struct Message {
+        text: String,
+        n: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        b: Option<Blob>,
+        f: f64,
+        nil: Option<()>,
+        list: Vec<i64>,
+    }
+
+    #[derive(Debug, Clone, PartialEq)]
+    struct Blob(Vec<u8>);
+
+    impl serde::Serialize for Blob {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+
+    impl<'de> serde::Deserialize<'de> for Blob {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl serde::de::Visitor<'_> for Visitor {
+                type Value = Blob;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("bytes")
+                }
+                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
+                    Ok(Blob(bytes.to_vec()))
+                }
+            }
+            deserializer.deserialize_bytes(Visitor)
+        }
+    }
+
+    fn message() -> Message {
+        let b = Some(Blob(vec![0, 0xff]));
+        Message { text: "héllo".into(), n: 1, b, f: 1.5, nil: None, list: vec![1, 2] }
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(byte).collect()
+    }
+
+    fn core(format: Format) -> Codec {
+        Codec::new(format, 12, &[], Some(Duration::from_secs(60)))
+    }
+
+    fn encrypted(keys: &[&str], ttl: Option<Duration>) -> Codec {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        Codec::new(Format::MsgPack, 12, &keys, ttl)
+    }
+
+    #[test]
+    fn msgpack_is_written_as_python_writes_it() {
+        let written = core(Format::MsgPack).write(&Envelope::new(message())).unwrap();
+        assert_eq!(&written[..], unhex(MESSAGE));
+        // The whole payload of the pub/sub layer.
+        let codec = Codec::new(Format::MsgPack, 0, &[], None);
+        assert_eq!(codec.frame(&written, None).unwrap(), unhex(MESSAGE));
+    }
+
+    #[test]
+    fn a_message_to_a_consumer_is_written_as_python_writes_it() {
+        let codec = core(Format::MsgPack);
+        let event = codec.write(&Envelope::new(message())).unwrap();
+        let process = "specific.0123456789abcdef0123456789abcdef!";
+        let (a, b) = (format!("{process}{}", "a".repeat(32)), format!("{process}{}", "b".repeat(32)));
+        let entries = &MESSAGE[2..];
+        let key = "b05f5f617367695f6368616e6e656c5f5f";
+        let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+
+        let direct = codec.frame(&event, Some(Address::One(&a))).unwrap();
+        assert_eq!(direct.len(), 169);
+        assert_eq!(direct[12..], unhex(&format!("88{entries}{key}d94a{}", hex(&a))));
+        let group = codec.frame(&event, Some(Address::Many(&[&a, &b]))).unwrap();
+        assert_eq!(group.len(), 246);
+        assert_eq!(group[12..], unhex(&format!("88{entries}{key}92d94a{}d94a{}", hex(&a), hex(&b))));
+        let plain = codec.frame(&event, Some(Address::Many(&["plain-chan"]))).unwrap();
+        assert_eq!(plain.len(), 105);
+        assert_eq!(plain[12..], unhex(&format!("88{entries}{key}91aa706c61696e2d6368616e")));
+    }
+
+    #[test]
+    fn what_python_wrote_is_read() {
+        let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(MESSAGE)].concat();
+        let (envelope, to) = core(Format::MsgPack).read(member.into()).unwrap();
+        assert_eq!((&*envelope.event::<Message>().unwrap(), to.len()), (&message(), 0));
+        let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(JSON)].concat();
+        let (envelope, _) = core(Format::Json).read(member.into()).unwrap();
+        assert_eq!(*envelope.event::<Message>().unwrap(), Message { b: None, ..message() });
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_only_the_prefix_differs() {
+        for codec in
+            [core(Format::MsgPack), core(Format::Json), encrypted(&["a"], Some(Duration::from_secs(60)))]
+        {
+            let sent = Message { b: None, ..message() };
+            let event = codec.write(&Envelope::new(sent.clone())).unwrap();
+            let (one, two) = (codec.frame(&event, None).unwrap(), codec.frame(&event, None).unwrap());
+            assert_ne!(one[..12], two[..12]);
+            let (envelope, to) = codec.read(one.into()).unwrap();
+            assert_eq!((&*envelope.event::<Message>().unwrap(), to.len()), (&sent, 0));
+        }
+    }
+
+    /// `test_serialize`, `test_deserialize` with their prefixes.
+    #[test]
+    fn the_prefix_has_the_length_that_was_asked_for() {
+        let pack = unhex("83a161c3a162c0a16381a16490");
+        for length in [0, 8, 12, 20] {
+            let codec = Codec::new(Format::MsgPack, length, &[], None);
+            let framed = codec.frame(&pack, None).unwrap();
+            assert_eq!((framed.len(), &framed[length..]), (length + pack.len(), &pack[..]));
+        }
+    }
+
+    #[test]
+    fn a_token_of_python_is_opened_by_any_of_the_keys() {
+        const TOKEN: &str = "gAAAAABlU_EAAAECAwQFBgcICQoLDA0OD4ip2D3dGWpsh9K3N3f_EWoMms-eOkTMDGlG08j4l0QBIZvW-R3y3HfrKhWLlI2Fy-Cmtk_BoY7046XowXBhABgLcX7lGaV5cbtfMPTbcq0dLQJ98H_VH1S57CGadNc1JbhL4A_4aAmWePHpVbJpm8U=";
+        let member: Bytes = [&[7; 12][..], TOKEN.as_bytes()].concat().into();
+        // The pub/sub layer looks at no age.
+        for keys in [&["a-test-key"][..], &["newer", "a-test-key"]] {
+            let (envelope, _) = encrypted(keys, None).read(member.clone()).unwrap();
+            assert_eq!(*envelope.event::<Message>().unwrap(), message());
+        }
+        // The core layer does: the token is of 2023.
+        for codec in
+            [encrypted(&["a-test-key"], Some(Duration::from_secs(60))), encrypted(&["another"], None)]
+        {
+            assert_eq!(codec.read(member.clone()).unwrap_err(), Undecodable::Encryption);
+        }
+    }
+
+    /// `test_serialization_encrypted`.
+    #[test]
+    fn what_is_encrypted_is_not_clear() {
+        let codec = encrypted(&["a-test-key"], Some(Duration::from_secs(60)));
+        let event = codec.write(&Envelope::new(message())).unwrap();
+        let framed = codec.frame(&event, None).unwrap();
+        assert_eq!(framed.len(), 12 + 184, "the length of Python's token");
+        assert!(!framed.windows(4).any(|part| part == b"chat"));
+        // Written with the first key, so that who has not got the second yet reads it.
+        let (newer, both) = (encrypted(&["newer"], None), encrypted(&["newer", "a-test-key"], None));
+        let framed = both.frame(&event, None).unwrap();
+        assert!(newer.read(framed.into()).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let codec = core(Format::MsgPack);
+        for length in 0..12 {
+            assert_eq!(codec.read(vec![0; length].into()).unwrap_err(), Undecodable::Short);
+        }
+        for bad in [&b""[..], b"\xc1", b"\x80", b"\x81\x01\x02", b"{\"type\":\"x\"}"] {
+            let member = [&[0; 12][..], bad].concat();
+            assert!(matches!(codec.read(member.into()), Err(Undecodable::Event(_))), "{bad:?}");
+        }
+        let framed = codec.frame(&unhex(MESSAGE), None).unwrap();
+        assert_eq!(encrypted(&["a"], None).read(framed.into()).unwrap_err(), Undecodable::Encryption);
+    }
+}

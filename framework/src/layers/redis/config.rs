@@ -1,0 +1,312 @@
+//! What a layer on Redis is configured by.
+
+use std::{fmt, time::Duration};
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+
+use super::codec::Codec;
+use crate::{event::Format, layers::LayerConfig};
+
+/// What happens to a `group_send` while Redis is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Away {
+    /// It fails at once with [`LayerError::Unavailable`](crate::LayerError::Unavailable), and nobody gets the event.
+    ///
+    /// While Redis is there, a `group_send` then waits until Redis has the event.
+    Error,
+    /// The members in this process get the event, those in others do not; it is counted in
+    /// [`Metrics::unpublished`](crate::Metrics::unpublished), and consumers learn of the gap by a [`LayerGap`](crate::layers::redis::LayerGap).
+    #[default]
+    Local,
+}
+
+/// The settings of [`RedisLayer`](super::RedisLayer) and [`RedisPubSubLayer`](super::RedisPubSubLayer).
+///
+/// Those marked below must be the same in every process that shares the server, Django's `CHANNEL_LAYERS` included.
+///
+/// | Setting | Default | Shared | `CONFIG` of channels_redis |
+/// |---|---|---|---|
+/// | the hosts, in their order | | yes | `hosts` |
+/// | [`prefix`](Self::prefix) | `asgi` | yes | `prefix` |
+/// | [`serializer`](Self::serializer) | MessagePack | yes | `serializer_format` |
+/// | [`random_prefix_length`](Self::random_prefix_length) | 12 | yes | `random_prefix_length` |
+/// | [`encryption_keys`](Self::encryption_keys) | none | yes | `symmetric_encryption_keys` |
+/// | [`layer`](Self::layer) | [`LayerConfig`]'s | no | `expiry`, `group_expiry`, `capacity`, `channel_capacity` |
+/// | [`away`](Self::away) | [`Away::Local`] | no | |
+/// | [`timeout`](Self::timeout) | 5 s | no | |
+/// | [`renew_every`](Self::renew_every) | 10 min | no | |
+/// | [`queue_bytes`](Self::queue_bytes) | 16 MiB | no | |
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct RedisConfig {
+    pub(super) hosts: Vec<Host>,
+    pub(super) prefix: String,
+    pub(super) random_prefix_length: usize,
+    pub(super) format: Format,
+    keys: Keys,
+    pub(super) layer: LayerConfig,
+    pub(super) away: Away,
+    pub(super) timeout: Duration,
+    renew_every: Duration,
+    pub(super) queue_bytes: usize,
+}
+
+/// Secrets: not for logs.
+#[derive(Clone, Default)]
+struct Keys(Vec<Vec<u8>>);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
+}
+
+/// Where one shard is.
+#[derive(Clone)]
+pub(super) enum Host {
+    Server(String),
+    Sentinel { master: String, sentinels: Vec<String>, server: Option<String> },
+}
+
+impl Host {
+    /// The address, for texts: without a password.
+    pub(super) fn address(&self) -> String {
+        let one = |url: &str| match url.into_connection_info() {
+            Ok(info) => match info.addr() {
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                    format!("{host}:{port}")
+                }
+                ConnectionAddr::Unix(path) => path.display().to_string(),
+                _ => "a server".to_owned(),
+            },
+            Err(_) => "a malformed URL".to_owned(),
+        };
+        match self {
+            Self::Server(url) => one(url),
+            Self::Sentinel { master, sentinels, .. } => {
+                let all: Vec<_> = sentinels.iter().map(|url| one(url)).collect();
+                format!("{master} of the sentinels {}", all.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address())
+    }
+}
+
+/// A setting with which no layer can be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RedisConfigError {
+    /// The thread of the layer could not be started.
+    Thread(std::io::Error),
+    /// A URL is none that can be used.
+    Url {
+        /// The URL's place in the list, from 0: the URL itself may hold a password.
+        host: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for RedisConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(_) => f.write_str("the thread of the Redis layer could not be started"),
+            Self::Url { host, reason } => {
+                write!(
+                    f,
+                    "the URL of Redis host {host} cannot be used: {reason}; write redis://[user:password@]host[:port][/database], rediss://… (feature `rustls`) or unix:///path"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RedisConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) => Some(error),
+            Self::Url { .. } => None,
+        }
+    }
+}
+
+impl RedisConfig {
+    /// One server: `redis://[user:password@]host[:port][/database]`, `rediss://…` with TLS (feature `rustls`), or `unix:///path`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self::of(Host::Server(url.into()))
+    }
+
+    /// The master that sentinels name; `sentinels` are URLs.
+    ///
+    /// The master is asked for anew at every connection. Its user, password and database are those of `server`, where that is given:
+    /// a URL whose host and port do not count.
+    pub fn sentinel(
+        master: impl Into<String>,
+        sentinels: impl IntoIterator<Item = impl Into<String>>,
+        server: Option<&str>,
+    ) -> Self {
+        Self::of(Host::Sentinel {
+            master: master.into(),
+            sentinels: sentinels.into_iter().map(Into::into).collect(),
+            server: server.map(str::to_owned),
+        })
+    }
+
+    fn of(host: Host) -> Self {
+        Self {
+            hosts: vec![host],
+            prefix: "asgi".to_owned(),
+            random_prefix_length: 12,
+            format: Format::MsgPack,
+            keys: Keys::default(),
+            layer: LayerConfig::new(),
+            away: Away::default(),
+            timeout: Duration::from_secs(5),
+            renew_every: Duration::from_secs(600),
+            queue_bytes: 16 << 20,
+        }
+    }
+
+    /// One more server: names are spread over all, as channels_redis does. All processes must name the same ones in the same order.
+    pub fn and_host(mut self, other: Self) -> Self {
+        self.hosts.extend(other.hosts);
+        self
+    }
+
+    /// What all keys start with. Default `asgi`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How messages are written. Default MessagePack.
+    pub fn serializer(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// How many random bytes stand before each message. Default 12. The pub/sub layer has none.
+    ///
+    /// They make equal messages of one moment two: with fewer than 8, one of them may be lost.
+    pub fn random_prefix_length(mut self, bytes: usize) -> Self {
+        self.random_prefix_length = bytes.min(1024);
+        self
+    }
+
+    /// Encrypts messages with the first of these keys, and opens those that were written with any of them.
+    ///
+    /// The keys of `symmetric_encryption_keys`, as they stand there. Names are not encrypted.
+    pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        self.keys = Keys(keys.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Capacities and lifetimes. `channels` and `group_queues` hold for the queues of this process: what is in Redis they do not bound.
+    pub fn layer(mut self, config: LayerConfig) -> Self {
+        self.layer = config;
+        self
+    }
+
+    /// What happens to a `group_send` while Redis is away. Default [`Away::Local`].
+    pub fn away(mut self, away: Away) -> Self {
+        self.away = away;
+        self
+    }
+
+    /// How long Redis may take to answer, or to connect to, before it counts as away. Default 5 s, at least 100 ms.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
+        self
+    }
+
+    /// How often the memberships of this process are written anew. Default 10 minutes, and at most a third of `group_expiry`.
+    ///
+    /// It repairs what another program deleted, as by Django's `flush`. It costs one command a group.
+    pub fn renew_every(mut self, time: Duration) -> Self {
+        self.renew_every = time.max(Duration::from_secs(1));
+        self
+    }
+
+    /// How many bytes of messages may wait to be written to Redis, and how many that came from it to be delivered. Default 16 MiB each.
+    ///
+    /// At the first bound a sender waits, at most for as long as Redis may take to answer. At the second nothing more is taken from Redis,
+    /// where the senders' capacity then counts.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes.clamp(64 << 10, 1 << 30);
+        self
+    }
+
+    pub(super) fn renewal(&self) -> Duration {
+        self.renew_every.min(self.layer.group_expiry / 3).max(Duration::from_millis(100))
+    }
+
+    pub(super) fn core_codec(&self) -> Codec {
+        Codec::new(self.format, self.random_prefix_length, &self.keys.0, Some(self.layer.expiry))
+    }
+
+    pub(super) fn pubsub_codec(&self) -> Codec {
+        Codec::new(self.format, 0, &self.keys.0, None)
+    }
+
+    /// Says which URL cannot be used.
+    pub(super) fn check(&self) -> Result<(), RedisConfigError> {
+        for (at, host) in self.hosts.iter().enumerate() {
+            let urls: Vec<&String> = match host {
+                Host::Server(url) => vec![url],
+                Host::Sentinel { sentinels, server, .. } => sentinels.iter().chain(server).collect(),
+            };
+            if urls.is_empty() {
+                return Err(RedisConfigError::Url { host: at, reason: "there is no sentinel".into() });
+            }
+            for url in urls {
+                let info: Result<ConnectionInfo, _> = url.as_str().into_connection_info();
+                let wrong = match info {
+                    Err(error) => Some(error.to_string()),
+                    Ok(info) if !info.addr().is_supported() => {
+                        Some("TLS needs the feature `rustls`".to_owned())
+                    }
+                    Ok(_) => None,
+                };
+                if let Some(reason) = wrong {
+                    return Err(RedisConfigError::Url { host: at, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_named_by_its_place_and_not_shown() {
+        let config = RedisConfig::new("redis://localhost").and_host(RedisConfig::new("http://secret@host"));
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("host 1") && !error.contains("secret"), "{error}");
+        for good in ["redis://127.0.0.1:6379/1", "redis://:password@host", "unix:///run/redis.sock"] {
+            RedisConfig::new(good).check().unwrap();
+        }
+        for bad in ["", "localhost:6379", "redis://", "redis://host:port", "redis://host/x"] {
+            assert!(RedisConfig::new(bad).check().is_err(), "{bad}");
+        }
+        assert!(RedisConfig::sentinel("master", [""; 0], None).check().is_err());
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = RedisConfig::new("redis://:password@host:1/2").encryption_keys(["a-key"]);
+        let shown = format!("{config:?}");
+        assert!(
+            shown.contains("host:1") && !shown.contains("password") && !shown.contains("a-key"),
+            "{shown}"
+        );
+    }
+}

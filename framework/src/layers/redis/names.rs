@@ -1,0 +1,63 @@
+//! Keys and shards: where channels_redis looks for what.
+
+use crate::GroupName;
+
+/// The key of a channel's queue: prefix and the name up to its `!`, with nothing between them.
+pub(super) fn channel_key(prefix: &str, non_local: &str) -> String {
+    format!("{prefix}{non_local}")
+}
+
+/// The key of a group's members.
+pub(super) fn group_key(prefix: &str, group: &GroupName) -> String {
+    format!("{prefix}:group:{group}")
+}
+
+/// What a group is published to by the pub/sub layer.
+pub(super) fn group_topic(prefix: &str, group: &str) -> String {
+    format!("{prefix}__group__{group}")
+}
+
+/// Which of `count` shards a name is on.
+pub(super) fn shard_of(name: &str, count: usize) -> usize {
+    let slot = crc32fast::hash(name.as_bytes()) as usize & 0xFFF;
+    // Python divides by the float 4096 / count; `slot * count / 4096` is the same number wherever that is exact, and
+    // differs by the rounding of the division where it is not.
+    ((slot as f64 / (4096.0 / count.max(1) as f64)) as usize).min(count.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_channels_redis() {
+        let group = GroupName::new("chat_lobby").unwrap();
+        assert_eq!(channel_key("asgi", "specific.0123!"), "asgispecific.0123!");
+        assert_eq!(channel_key("asgi", "thumbnails-generate"), "asgithumbnails-generate");
+        // `test_default_group_key_format`, `test_custom_group_key_format`.
+        assert_eq!(group_key("asgi", &group), "asgi:group:chat_lobby");
+        assert_eq!(group_key("test_prefix", &group), "test_prefix:group:chat_lobby");
+        assert_eq!(group_topic("asgi", "chat_lobby"), "asgi__group__chat_lobby");
+    }
+
+    /// `test_consistent_hash_result`, and what Python says for more names.
+    #[test]
+    fn shards_are_those_of_channels_redis() {
+        let process = "specific.0123456789abcdef0123456789abcdef!";
+        let full = format!("{process}{}", "a".repeat(32));
+        let vectors: [(&str, [usize; 6]); 7] = [
+            ("chat_lobby", [0, 1, 1, 2, 2, 5]),
+            ("asgi__group__chat_lobby", [0, 0, 0, 0, 0, 0]),
+            (process, [0, 0, 1, 1, 1, 3]),
+            (&full, [0, 1, 2, 3, 3, 7]),
+            ("key_one", [0, 1, 2, 2, 3, 6]),
+            ("key_two", [0, 0, 1, 1, 2, 4]),
+            ("é", [0, 1, 2, 3, 4, 8]),
+        ];
+        for (name, shards) in vectors {
+            let found = [1, 2, 3, 4, 5, 10].map(|count| shard_of(name, count));
+            assert_eq!(found, shards, "{name}");
+        }
+        assert_eq!(shard_of("anything", 0), 0);
+    }
+}
