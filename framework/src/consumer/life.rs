@@ -22,6 +22,7 @@ use crate::{
     close::{Cause, CloseCode, Disconnect},
     error::{AcceptConnection, Closed, DenyConnection, Error, InputError, StopConsumer},
     groups::inbox::Mail,
+    layers::LayerGap,
     middleware::Rejection,
 };
 
@@ -281,7 +282,7 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
             _ => return Err(error),
         },
     };
-    if handled {
+    if handled || LayerGap::is(envelope.name()) {
         return Ok(());
     }
     connection.hub().directory().counters.unhandled.one();

@@ -3,6 +3,7 @@
 //! Programs hold a [`Layer`]; backends implement [`ChannelLayer`] around the in-process [`Groups`].
 
 mod config;
+mod gap;
 mod local;
 mod memory;
 pub(crate) mod queues;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 pub(crate) use self::local::{consumer_channel, random_text};
-pub use self::{config::LayerConfig, local::Groups, memory::MemoryLayer};
+pub use self::{config::LayerConfig, gap::LayerGap, local::Groups, memory::MemoryLayer};
 use crate::{
     ChannelName, Delivery, Envelope, Event, EventError, GroupName, NameError, groups::worker,
     metrics::Metrics,

@@ -16,7 +16,7 @@ pub enum Away {
     /// While Redis is there, a `group_send` then waits until Redis has the event.
     Error,
     /// The members in this process get the event, those in others do not; it is counted in
-    /// [`Metrics::unpublished`](crate::Metrics::unpublished), and consumers learn of the gap by a [`LayerGap`](crate::layers::redis::LayerGap).
+    /// [`Metrics::unpublished`](crate::Metrics::unpublished), and consumers learn of the gap by a [`LayerGap`](crate::layers::LayerGap).
     #[default]
     Local,
 }

@@ -1,7 +1,22 @@
 //! Layers on Redis, for more than one process, and for Django (feature `redis`).
+//!
+//! [Redis](crate::docs::redis) says which to take, what must be the same on both sides, and what is promised.
 
 mod codec;
 mod config;
+mod core;
+mod demand;
+mod inbound;
+mod link;
+mod members;
 mod names;
+mod reader;
+mod shared;
+mod status;
+mod thread;
+mod writer;
 
-pub use self::config::{Away, RedisConfig, RedisConfigError};
+pub use self::{
+    config::{Away, RedisConfig, RedisConfigError},
+    core::RedisLayer,
+};

@@ -1,0 +1,162 @@
+//! The connections to one server.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, Value,
+    aio::MultiplexedConnection,
+    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
+};
+use tokio::{sync::Notify, time::timeout};
+
+use super::config::Host;
+
+/// How long the blocking command of a reader lasts. It shows that the connection lives.
+pub(super) const BLOCK: Duration = Duration::from_secs(5);
+
+/// The connections to one server, on the layer's thread.
+#[derive(Debug)]
+pub(super) struct Link {
+    host: Host,
+    patience: Duration,
+    /// All commands but the one that blocks.
+    writer: RefCell<Option<MultiplexedConnection>>,
+    /// Why the writer failed.
+    failure: RefCell<Option<String>>,
+    failed: Notify,
+    /// Told from the connection before, whose late errors are not this one's.
+    generation: Cell<u64>,
+}
+
+impl Link {
+    pub(super) fn new(host: Host, patience: Duration) -> Self {
+        Self {
+            host,
+            patience,
+            writer: RefCell::default(),
+            failure: RefCell::default(),
+            failed: Notify::new(),
+            generation: Cell::new(0),
+        }
+    }
+
+    /// Connects the writer, and gives the client with which to connect what else there is.
+    pub(super) async fn connect(&self) -> Result<Client, String> {
+        let client = within(self.patience, client(&self.host)).await?;
+        let writer = self.open(&client, self.patience).await?;
+        self.generation.set(self.generation.get() + 1);
+        self.failure.take();
+        self.writer.replace(Some(writer));
+        Ok(client)
+    }
+
+    /// One more connection, whose commands may take as long as this.
+    pub(super) async fn open(
+        &self,
+        client: &Client,
+        answer: Duration,
+    ) -> Result<MultiplexedConnection, String> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.patience))
+            .set_response_timeout(Some(answer));
+        within(self.patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
+    }
+
+    pub(super) fn disconnect(&self) {
+        self.writer.take();
+    }
+
+    /// Runs commands, and gives their replies, errors of single ones among them.
+    ///
+    /// # Errors
+    /// Why the connection is gone; it is told to [`failed`](Self::failed) too.
+    pub(super) async fn run(&self, commands: &Pipeline) -> Result<Vec<Value>, String> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let generation = self.generation.get();
+        let writer = self.writer.borrow().clone();
+        let Some(mut writer) = writer else { return Err("there is no connection".into()) };
+        match writer.send_packed_commands(commands, 0, commands.len()).await {
+            Ok(replies) => Ok(replies),
+            Err(error) => {
+                let error = error.to_string();
+                if self.generation.get() == generation {
+                    self.failure.replace(Some(error.clone()));
+                    self.failed.notify_one();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the writer has failed, and says why. Asks the server now and then whether it is there.
+    pub(super) async fn failed(&self) -> String {
+        let mut ping = redis::pipe();
+        ping.cmd("PING");
+        loop {
+            let failure = self.failure.take();
+            if let Some(failure) = failure {
+                return failure;
+            }
+            if timeout(self.patience.min(Duration::from_secs(2)), self.failed.notified()).await.is_err() {
+                // Its failure is told as any other.
+                let _ = self.run(&ping).await;
+            }
+        }
+    }
+}
+
+async fn client(host: &Host) -> redis::RedisResult<Client> {
+    match host {
+        Host::Server(url) => Client::open(url.as_str()),
+        Host::Sentinel { master, sentinels, server } => {
+            let mut node = SentinelNodeConnectionInfo::default();
+            if let Some(server) = server {
+                node = node
+                    .set_redis_connection_info(server.as_str().into_connection_info()?.redis_settings().clone());
+            }
+            let urls: Vec<&str> = sentinels.iter().map(String::as_str).collect();
+            let mut sentinel =
+                SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master)?;
+            sentinel.async_get_client().await
+        }
+    }
+}
+
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = redis::RedisResult<T>>,
+) -> Result<T, String> {
+    match timeout(patience, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer in {patience:?}")),
+    }
+}
+
+/// The texts and numbers of a reply as bytes, lists in it included, in their order.
+pub(super) fn flat(reply: Value) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    flatten(reply, &mut all);
+    all
+}
+
+fn flatten(reply: Value, to: &mut Vec<Vec<u8>>) {
+    match reply {
+        Value::BulkString(bytes) => to.push(bytes),
+        Value::SimpleString(text) => to.push(text.into_bytes()),
+        Value::Int(number) => to.push(number.to_string().into_bytes()),
+        Value::Double(number) => to.push(number.to_string().into_bytes()),
+        Value::Array(values) | Value::Set(values) => values.into_iter().for_each(|value| flatten(value, to)),
+        _ => {}
+    }
+}
+
+/// A score as Redis writes it.
+pub(super) fn score(bytes: &[u8]) -> f64 {
+    std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,132 @@
+//! Reads the queue of this process, and the channels that somebody waits for: one blocking command at a time, on a
+//! connection that nobody else uses and nobody cancels.
+
+use redis::{Cmd, Value, aio::MultiplexedConnection};
+
+use super::{
+    inbound::Source,
+    link::{BLOCK, flat, score},
+    names::channel_key,
+    writer::{Io, WAKE},
+};
+use crate::ChannelName;
+
+/// How many messages are taken at once from a queue that had one: another process stops sending at its capacity, 100 by
+/// default, so it is to be empty soon.
+const DRAIN: usize = 100;
+
+/// Reads from one shard until its connection fails, and says why.
+pub(super) async fn read(io: &Io, shard: usize, mut connection: MultiplexedConnection) -> String {
+    let mut turn = 0_usize;
+    loop {
+        turn += 1;
+        if let Err(error) = read_one(io, shard, &mut connection, turn).await {
+            io.listening[shard].borrow_mut().clear();
+            return error.to_string();
+        }
+    }
+}
+
+async fn read_one(
+    io: &Io,
+    shard: usize,
+    connection: &mut MultiplexedConnection,
+    turn: usize,
+) -> redis::RedisResult<()> {
+    let shared = &io.shared;
+    let own = shared.queue_key();
+    let channels = shared.demand.channels();
+    let mut keys: Vec<String> =
+        channels.iter().map(|channel| channel_key(&shared.config.prefix, channel)).collect();
+    // The first key with a message is served: in turns, so that neither side waits for the other to be empty.
+    keys.insert(if turn.is_multiple_of(2) { keys.len() } else { 0 }, own.clone());
+    let mut block = redis::cmd("BZPOPMIN");
+    block.arg(&keys).arg(BLOCK.as_secs());
+    io.listening[shard].borrow_mut().extend(channels.iter().cloned());
+    let reply = ask(io, shard, connection, &block).await;
+    io.listening[shard].borrow_mut().clear();
+    let mut fields = flat(reply?).into_iter();
+    let (Some(key), Some(member), Some(at)) = (fields.next(), fields.next(), fields.next()) else {
+        return Ok(());
+    };
+    if key == own.as_bytes() {
+        take(io, member, &at).await;
+        return drain(io, shard, connection, &own).await;
+    }
+    let channel = channels.into_iter().find(|channel| {
+        key.strip_prefix(shared.config.prefix.as_bytes()).is_some_and(|name| name == channel.as_bytes())
+    });
+    if let Some(channel) = channel {
+        shared.popped(channel.clone(), member.into(), score(&at), shard);
+        take_for_others(io, shard, connection, channel).await?;
+    }
+    Ok(())
+}
+
+/// Takes all that is in the queue of this process.
+async fn drain(
+    io: &Io,
+    shard: usize,
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> redis::RedisResult<()> {
+    loop {
+        let mut pop = redis::cmd("ZPOPMIN");
+        pop.arg(key).arg(DRAIN);
+        let fields = flat(ask(io, shard, connection, &pop).await?);
+        let count = fields.len() / 2;
+        let mut fields = fields.into_iter();
+        while let (Some(member), Some(at)) = (fields.next(), fields.next()) {
+            take(io, member, &at).await;
+        }
+        if count < DRAIN {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes as many messages more of a channel as there are others who wait.
+async fn take_for_others(
+    io: &Io,
+    shard: usize,
+    connection: &mut MultiplexedConnection,
+    channel: ChannelName,
+) -> redis::RedisResult<()> {
+    let waiting = io.shared.demand.count(&channel);
+    if waiting == 0 {
+        return Ok(());
+    }
+    let mut pop = redis::cmd("ZPOPMIN");
+    pop.arg(channel_key(&io.shared.config.prefix, &channel)).arg(waiting);
+    let mut fields = flat(ask(io, shard, connection, &pop).await?).into_iter();
+    while let (Some(member), Some(at)) = (fields.next(), fields.next()) {
+        io.shared.popped(channel.clone(), member.into(), score(&at), shard);
+    }
+    Ok(())
+}
+
+async fn take(io: &Io, member: Vec<u8>, at: &[u8]) {
+    if member != WAKE {
+        io.inbox.message(member.into(), Source::Queue { sent: score(at) }).await;
+    }
+}
+
+/// Runs a command. One that the server refuses is as one without an answer, said now and then, after a pause.
+async fn ask(
+    io: &Io,
+    shard: usize,
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+) -> redis::RedisResult<Value> {
+    match connection.send_packed_command(command).await {
+        Ok(Value::ServerError(error)) => {
+            let address = io.shared.status.address(shard);
+            if let Some(more) = io.shared.status.logs("unread") {
+                tracing::warn!(address, %error, more, "Redis does not let its messages be read");
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            Ok(Value::Nil)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,122 @@
+//! Which servers are there, for all threads.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::config::Host;
+use crate::layers::LayerError;
+
+/// How often the same kind of trouble is logged.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// The state of every shard.
+#[derive(Debug)]
+pub(super) struct Status {
+    shards: Vec<Shard>,
+    pub(super) changed: Notify,
+    /// When each kind of trouble was logged last, and how often it was not since.
+    logged: Mutex<Vec<(&'static str, Instant, u64)>>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    address: String,
+    up: AtomicBool,
+    /// Why it is away; `None` until that is known. Held for a copy.
+    reason: Mutex<Option<String>>,
+}
+
+impl Status {
+    pub(super) fn new(hosts: &[Host]) -> Self {
+        let shard = |host: &Host| Shard {
+            address: host.address(),
+            up: AtomicBool::new(false),
+            reason: Mutex::default(),
+        };
+        Self { shards: hosts.iter().map(shard).collect(), changed: Notify::new(), logged: Mutex::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn is_up(&self, shard: usize) -> bool {
+        self.shards[shard].up.load(Relaxed)
+    }
+
+    pub(super) fn all_up(&self) -> bool {
+        self.shards.iter().all(|shard| shard.up.load(Relaxed))
+    }
+
+    pub(super) fn address(&self, shard: usize) -> &str {
+        &self.shards[shard].address
+    }
+
+    pub(super) fn set_up(&self, shard: usize) {
+        *self.reason(shard) = None;
+        self.shards[shard].up.store(true, Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes why a shard is away; false where that was known.
+    pub(super) fn set_away(&self, shard: usize, reason: String) -> bool {
+        let was_up = self.shards[shard].up.swap(false, Relaxed);
+        let known = self.reason(shard).replace(reason.clone());
+        self.changed.notify_waiters();
+        was_up || known.is_none_or(|known| known != reason)
+    }
+
+    fn reason(&self, shard: usize) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.shards[shard].reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing can be sent to a shard.
+    pub(super) fn away(&self, shard: usize) -> LayerError {
+        let reason = self.reason(shard).clone();
+        let reason = reason.unwrap_or_else(|| "it has not answered yet".to_owned());
+        LayerError::Unavailable(format!("{}: {reason}", self.address(shard)))
+    }
+
+    /// Waits until every shard is there.
+    pub(super) async fn ready(&self) -> Result<(), LayerError> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.all_up() {
+                return Ok(());
+            }
+            let failed = (0..self.len()).find(|&shard| !self.is_up(shard) && self.reason(shard).is_some());
+            if let Some(shard) = failed {
+                return Err(self.away(shard));
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether trouble of this kind is to be logged now, and how often it was not since the last time.
+    pub(super) fn logs(&self, kind: &'static str) -> Option<u64> {
+        let now = Instant::now();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        match logged.iter_mut().find(|(known, ..)| *known == kind) {
+            None => {
+                logged.push((kind, now, 0));
+                Some(0)
+            }
+            Some((_, last, suppressed)) if now.duration_since(*last) >= LOG_EVERY => {
+                *last = now;
+                Some(std::mem::take(suppressed))
+            }
+            Some((_, _, suppressed)) => {
+                *suppressed += 1;
+                None
+            }
+        }
+    }
+}
