@@ -49,6 +49,17 @@ pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
         .expect("the queue can be received from")
 }
 
+/// Checks that a channel of another layer is not reached. A layer on a server cannot know who is behind it.
+pub(crate) async fn assert_out_of_reach<S: Server>(layer: &Layer, channel: &ChannelName) {
+    let expected = if S::ALONE { Err(LayerError::NoReceiver) } else { Ok(()) };
+    assert_eq!(layer.send(channel, &note(0)).await, expected);
+}
+
+/// Waits until what was sent before has arrived where it goes, or was refused there, and is counted.
+pub(crate) async fn settled(layer: &Layer) {
+    layer.group_send_counted(&group("nobody"), &note(0)).await.expect("the layer works");
+}
+
 /// Why a queue cannot be received from.
 pub(crate) async fn refusal(layer: &Layer, channel: &ChannelName) -> LayerError {
     let received = timeout(PATIENCE, layer.receive(channel)).await;

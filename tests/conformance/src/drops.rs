@@ -61,7 +61,7 @@ async fn with_farewells(what: &str, layer: &Layer, scene: impl Future<Output = (
 /// Wherever an event ends, its drop may use the layer: received, refused, flushed, unhandled, without a member.
 pub async fn an_event_may_use_the_layer_when_it_is_dropped<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(1)).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), layer.new_channel().await.unwrap());
     with_farewells("received", &layer, async {
         layer.send(&jobs, &Farewell).await.unwrap();
         drop(next(&layer, &jobs).await);

@@ -43,6 +43,9 @@ use greenroom::{Layer, LayerConfig};
 /// Where the layers of a case meet: Redis, or nothing at all.
 #[expect(async_fn_in_trait, reason = "a case runs on one thread")]
 pub trait Server: Sized {
+    /// Whether a layer is all there is, so that it knows that a channel of another one has no receiver.
+    const ALONE: bool = false;
+
     /// Starts one with nothing on it; each case has one of its own.
     async fn start() -> Self;
 

@@ -4,13 +4,17 @@ use greenroom::{LayerConfig, LayerError};
 
 use crate::{
     Server,
-    common::{assert_holds, assert_nothing_left, channel, group, note, one, refusal},
+    common::{assert_holds, assert_nothing_left, group, note, one, refusal},
 };
 
-/// At most so many queues hold messages at once; one that is drained makes room.
+/// At most so many queues of a process hold messages at once; one that is drained makes room.
 pub async fn queues_are_limited<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().channels(2)).await;
-    let (first, second, third) = (channel("first"), channel("second"), channel("third"));
+    let (first, second, third) = (
+        layer.new_channel().await.unwrap(),
+        layer.new_channel().await.unwrap(),
+        layer.new_channel().await.unwrap(),
+    );
     layer.send(&first, &note(1)).await.unwrap();
     layer.send(&second, &note(1)).await.unwrap();
     let full = LayerError::TooManyChannels { limit: 2 };
@@ -25,11 +29,15 @@ pub async fn queues_are_limited<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// A group has at most so many queues; those in it can be renewed, and one that leaves makes room.
+/// A group has at most so many queues of a process; those in it can be renewed, and one that leaves makes room.
 pub async fn queues_of_a_group_are_limited<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().group_queues(2)).await;
     let (room, hall) = (group("room"), group("hall"));
-    let (first, second, third) = (channel("first"), channel("second"), channel("third"));
+    let (first, second, third) = (
+        layer.new_channel().await.unwrap(),
+        layer.new_channel().await.unwrap(),
+        layer.new_channel().await.unwrap(),
+    );
     layer.group_add(&room, &first).await.unwrap();
     layer.group_add(&room, &second).await.unwrap();
     assert_eq!(layer.group_add(&room, &third).await, Err(LayerError::TooManyQueues { limit: 2 }));

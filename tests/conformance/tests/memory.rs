@@ -7,6 +7,8 @@ use greenroom::{Layer, LayerConfig, MemoryLayer};
 struct Memory;
 
 impl Server for Memory {
+    const ALONE: bool = true;
+
     async fn start() -> Self {
         Self
     }

@@ -10,6 +10,7 @@ use super::{
     config::{Away, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
     members::Members,
+    names::shard_of,
     shared::{Operation, Shared},
     status::Status,
     thread::{self, FAREWELL},
@@ -184,9 +185,14 @@ impl ChannelLayer for RedisLayer {
             return shared.groups.send(channel, envelope).await;
         }
         let event = shared.codec.write(&envelope).map_err(LayerError::Unwritable)?;
-        let away = (0..shared.status.len()).find(|&shard| !shared.status.is_up(shard));
-        if let Some(shard) = away {
-            return Err(shared.status.away(shard));
+        // What is another process' own has one shard; what is anyone's may go to any.
+        let shard = channel.local().map(|_| shard_of(channel.non_local(), shared.status.len()));
+        let there = match shard {
+            Some(shard) => shared.status.is_up(shard),
+            None => (0..shared.status.len()).any(|shard| shared.status.is_up(shard)),
+        };
+        if !there {
+            return Err(shared.status.away(shard.unwrap_or_default()));
         }
         let room = shared.room_for(&event).await?;
         let (reply, answer) = oneshot::channel();

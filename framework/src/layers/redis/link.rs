@@ -116,8 +116,9 @@ async fn client(host: &Host) -> redis::RedisResult<Client> {
         Host::Sentinel { master, sentinels, server } => {
             let mut node = SentinelNodeConnectionInfo::default();
             if let Some(server) = server {
-                node = node
-                    .set_redis_connection_info(server.as_str().into_connection_info()?.redis_settings().clone());
+                node = node.set_redis_connection_info(
+                    server.as_str().into_connection_info()?.redis_settings().clone(),
+                );
             }
             let urls: Vec<&str> = sentinels.iter().map(String::as_str).collect();
             let mut sentinel =

@@ -7,7 +7,7 @@ use super::{
     inbound::Source,
     link::{BLOCK, flat, score},
     names::channel_key,
-    writer::{Io, WAKE},
+    writer::{Io, Taking, WAKE},
 };
 use crate::ChannelName;
 
@@ -21,7 +21,6 @@ pub(super) async fn read(io: &Io, shard: usize, mut connection: MultiplexedConne
     loop {
         turn += 1;
         if let Err(error) = read_one(io, shard, &mut connection, turn).await {
-            io.listening[shard].borrow_mut().clear();
             return error.to_string();
         }
     }
@@ -35,27 +34,29 @@ async fn read_one(
 ) -> redis::RedisResult<()> {
     let shared = &io.shared;
     let own = shared.queue_key();
-    let channels = shared.demand.channels();
+    let taking = &io.taking[shard];
+    let listening = Listening { taking, channels: taking.listen(&shared.demand) };
+    let channels = &listening.channels;
     let mut keys: Vec<String> =
         channels.iter().map(|channel| channel_key(&shared.config.prefix, channel)).collect();
     // The first key with a message is served: in turns, so that neither side waits for the other to be empty.
     keys.insert(if turn.is_multiple_of(2) { keys.len() } else { 0 }, own.clone());
     let mut block = redis::cmd("BZPOPMIN");
     block.arg(&keys).arg(BLOCK.as_secs());
-    io.listening[shard].borrow_mut().extend(channels.iter().cloned());
-    let reply = ask(io, shard, connection, &block).await;
-    io.listening[shard].borrow_mut().clear();
-    let mut fields = flat(reply?).into_iter();
+    let mut fields = flat(ask(io, shard, connection, &block).await?).into_iter();
     let (Some(key), Some(member), Some(at)) = (fields.next(), fields.next(), fields.next()) else {
         return Ok(());
     };
     if key == own.as_bytes() {
+        drop(listening);
         take(io, member, &at).await;
         return drain(io, shard, connection, &own).await;
     }
-    let channel = channels.into_iter().find(|channel| {
+    let channel = channels.iter().find(|channel| {
         key.strip_prefix(shared.config.prefix.as_bytes()).is_some_and(|name| name == channel.as_bytes())
     });
+    let channel = channel.cloned();
+    drop(listening);
     if let Some(channel) = channel {
         shared.popped(channel.clone(), member.into(), score(&at), shard);
         take_for_others(io, shard, connection, channel).await?;
@@ -92,17 +93,32 @@ async fn take_for_others(
     connection: &mut MultiplexedConnection,
     channel: ChannelName,
 ) -> redis::RedisResult<()> {
-    let waiting = io.shared.demand.count(&channel);
-    if waiting == 0 {
+    let taking = &io.taking[shard];
+    let count = taking.claim(&io.shared.demand, &channel, usize::MAX);
+    if count == 0 {
         return Ok(());
     }
     let mut pop = redis::cmd("ZPOPMIN");
-    pop.arg(channel_key(&io.shared.config.prefix, &channel)).arg(waiting);
-    let mut fields = flat(ask(io, shard, connection, &pop).await?).into_iter();
+    pop.arg(channel_key(&io.shared.config.prefix, &channel)).arg(count);
+    let reply = ask(io, shard, connection, &pop).await;
+    taking.release(&channel, count);
+    let mut fields = flat(reply?).into_iter();
     while let (Some(member), Some(at)) = (fields.next(), fields.next()) {
         io.shared.popped(channel.clone(), member.into(), score(&at), shard);
     }
     Ok(())
+}
+
+/// What the reader waits for, given up also where its connection fails, or it is dropped.
+struct Listening<'a> {
+    taking: &'a Taking,
+    channels: Vec<ChannelName>,
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.taking.heard(&self.channels);
+    }
 }
 
 async fn take(io: &Io, member: Vec<u8>, at: &[u8]) {

@@ -15,13 +15,16 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedReceiver, oneshot};
 
 use super::{
+    demand::Demand,
     inbound::{Inbox, unix_time},
     link::{Link, flat, score},
     members,
     names::{channel_key, group_key, shard_of},
     shared::{Operation, Shared},
 };
-use crate::{ChannelName, Delivery, Envelope, GroupName, event::wire::addressed::Address, layers::LayerError};
+use crate::{
+    ChannelName, Delivery, Envelope, GroupName, event::wire::addressed::Address, layers::LayerError,
+};
 
 /// How many operations make a batch at most.
 const BATCH: usize = 512;
@@ -57,11 +60,68 @@ pub(super) struct Io {
     pub(super) shared: Arc<Shared>,
     pub(super) links: Vec<Link>,
     pub(super) inbox: Inbox,
-    /// What the blocked reader of each shard waits for.
-    pub(super) listening: Vec<RefCell<HashSet<ChannelName>>>,
+    /// Who takes messages of which channel from each shard just now.
+    pub(super) taking: Vec<Taking>,
     last_score: Cell<f64>,
     /// The shard that the next message to a channel of any process goes to, as in channels_redis.
     next_shard: Cell<usize>,
+}
+
+/// Which messages of a shard are under way to those who wait for them.
+///
+/// No more are taken than there are who wait: one that had to be put back would come after its successors.
+#[derive(Default)]
+pub(super) struct Taking {
+    /// What the blocked reader waits for.
+    listening: RefCell<HashSet<ChannelName>>,
+    /// How many messages of each channel may be coming.
+    claims: RefCell<HashMap<ChannelName, usize>>,
+}
+
+impl Taking {
+    /// Claims as many messages as there are who wait, and none claimed for; at most so many.
+    pub(super) fn claim(&self, demand: &Demand, channel: &ChannelName, most: usize) -> usize {
+        let mut claims = self.claims.borrow_mut();
+        let claimed = claims.get(channel).copied().unwrap_or_default();
+        let count = demand.count(channel).saturating_sub(claimed).min(most);
+        if count > 0 {
+            *claims.entry(channel.clone()).or_default() += count;
+        }
+        count
+    }
+
+    /// They have come, or will not.
+    pub(super) fn release(&self, channel: &ChannelName, count: usize) {
+        let mut claims = self.claims.borrow_mut();
+        if let Some(claimed) = claims.get_mut(channel) {
+            *claimed = claimed.saturating_sub(count);
+            if *claimed == 0 {
+                claims.remove(channel);
+            }
+        }
+    }
+
+    /// The channels for which a reader is to wait: it claims one message of each.
+    pub(super) fn listen(&self, demand: &Demand) -> Vec<ChannelName> {
+        let mut channels = demand.channels();
+        channels.retain(|channel| self.claim(demand, channel, 1) == 1);
+        self.listening.borrow_mut().extend(channels.iter().cloned());
+        channels
+    }
+
+    /// The reader waits no more.
+    pub(super) fn heard(&self, channels: &[ChannelName]) {
+        self.listening.borrow_mut().clear();
+        for channel in channels {
+            self.release(channel, 1);
+        }
+    }
+
+    /// Whether the reader must be woken for a channel.
+    fn misses(&self, demand: &Demand, channel: &ChannelName) -> bool {
+        let claimed = self.claims.borrow().get(channel).copied().unwrap_or_default();
+        demand.count(channel) > claimed && !self.listening.borrow().contains(channel)
+    }
 }
 
 /// What becomes of a reply.
@@ -78,7 +138,10 @@ enum Then {
         reply: oneshot::Sender<Result<(), LayerError>>,
     },
     Settle(GroupName),
-    Take(ChannelName),
+    Take {
+        channel: ChannelName,
+        count: usize,
+    },
 }
 
 #[derive(Default)]
@@ -116,15 +179,8 @@ impl Io {
     pub(super) fn new(shared: Arc<Shared>, inbox: Inbox) -> Self {
         let link = |host: &super::config::Host| Link::new(host.clone(), shared.config.timeout);
         let links: Vec<_> = shared.config.hosts.iter().map(link).collect();
-        let listening = links.iter().map(|_| RefCell::default()).collect();
-        Self {
-            shared,
-            links,
-            inbox,
-            listening,
-            last_score: Cell::new(0.0),
-            next_shard: Cell::new(0),
-        }
+        let taking = links.iter().map(|_| Taking::default()).collect();
+        Self { shared, links, inbox, taking, last_score: Cell::new(0.0), next_shard: Cell::new(0) }
     }
 
     /// A time after that of every message before: of equal ones the random prefix would decide.
@@ -256,9 +312,8 @@ impl Io {
         }
         let mut adds: Vec<Vec<Queue>> = batches.iter().map(|_| Vec::new()).collect();
         for (non_local, names) in queues {
-            let capacity = ChannelName::new(names[0]).map_or(shared.config.layer.capacity, |first| {
-                shared.config.layer.capacity_of(&first)
-            });
+            let capacity = ChannelName::new(names[0])
+                .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
             match shared.codec.frame(event, Some(Address::Many(&names))) {
                 Ok(message) => adds[shard_of(non_local, batches.len())].push(Queue {
                     key: channel_key(&shared.config.prefix, non_local),
@@ -297,12 +352,14 @@ impl Io {
     ) {
         let shared = &self.shared;
         let (to, shard) = match channel.local() {
-            Some(_) => {
-                (Some(Address::One(channel.as_str())), shard_of(channel.non_local(), batches.len()))
-            }
+            Some(_) => (Some(Address::One(channel.as_str())), shard_of(channel.non_local(), batches.len())),
             None => {
-                let shard = self.next_shard.get();
-                self.next_shard.set((shard + 1) % batches.len());
+                // In turns, past those that are away.
+                let count = batches.len();
+                let first = self.next_shard.get();
+                let there = (0..count).map(|by| (first + by) % count).find(|&at| shared.status.is_up(at));
+                let shard = there.unwrap_or(first);
+                self.next_shard.set((shard + 1) % count);
                 (None, shard)
             }
         };
@@ -359,14 +416,12 @@ impl Io {
                 batches[self.shared.group_shard(&group)].push(command, Then::Nothing);
             }
             Operation::Want(channel) => {
-                let waiting = self.shared.demand.count(&channel);
-                if waiting > 0 {
-                    // Any shard may hold some: where this one does not, the readers wait at all.
-                    let shard = self.next_shard.get() % batches.len();
-                    let mut command = redis::cmd("ZPOPMIN");
-                    command.arg(channel_key(prefix, &channel)).arg(waiting);
-                    batches[shard].push(command, Then::Take(channel));
-                }
+                // Any shard may hold some: where this one does not, the readers wait at all.
+                let shard = self.next_shard.get() % batches.len();
+                let count = self.taking[shard].claim(&self.shared.demand, &channel, usize::MAX);
+                let mut command = redis::cmd("ZPOPMIN");
+                command.arg(channel_key(prefix, &channel)).arg(count);
+                batches[shard].push(command, Then::Take { channel, count });
             }
             Operation::Back(popped) => {
                 let Err(popped) = self.shared.demand.offer(popped) else { return };
@@ -425,7 +480,8 @@ impl Io {
                         self.shared.members.settle([&group]);
                     }
                 }
-                Then::Take(channel) => {
+                Then::Take { channel, count } => {
+                    self.taking[shard].release(&channel, count);
                     let found = reply.map(flat).unwrap_or_default();
                     let mut found = found.into_iter();
                     while let (Some(member), Some(at)) = (found.next(), found.next()) {
@@ -495,13 +551,8 @@ impl Io {
     /// Has the readers wait for these channels too, where somebody still does.
     async fn wake_readers(&self, wanted: &HashSet<ChannelName>) {
         let wakes = (0..self.links.len()).map(|shard| async move {
-            let missing = {
-                let listening = self.listening[shard].borrow();
-                wanted.iter().any(|channel| {
-                    self.shared.demand.count(channel) > 0 && !listening.contains(channel)
-                })
-            };
-            if missing {
+            let misses = |channel| self.taking[shard].misses(&self.shared.demand, channel);
+            if wanted.iter().any(misses) {
                 let key = self.shared.queue_key();
                 let mut commands = redis::pipe();
                 commands.cmd("ZADD").arg(&key).arg(unix_time().to_string()).arg(WAKE);

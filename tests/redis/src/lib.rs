@@ -1,0 +1,6 @@
+//! Redis servers of the tests' own.
+
+pub mod python;
+mod server;
+
+pub use self::server::RedisServer;

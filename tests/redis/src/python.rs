@@ -1,0 +1,1 @@
+//! Real Python processes with channels_redis.
