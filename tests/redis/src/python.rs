@@ -1,1 +1,112 @@
 //! Real Python processes with channels_redis.
+
+use std::{env, path::PathBuf, process::Stdio};
+
+use integration_tests::PATIENCE;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::timeout,
+};
+
+/// A process with a layer of channels_redis, which ends with its test.
+#[derive(Debug)]
+pub struct Python {
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    _process: Child,
+}
+
+/// The Python that has the packages of `python/requirements.txt`.
+fn interpreter() -> PathBuf {
+    let python = env::var_os("GREENROOM_PYTHON").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(env::var_os("HOME").unwrap_or_default())
+            .join(".cache/greenroom/channels_redis/bin/python")
+    });
+    assert!(
+        python.exists(),
+        "there is no {}: `tests/run redis` makes it, or set GREENROOM_PYTHON to one with the packages of tests/redis/python/requirements.txt",
+        python.display()
+    );
+    python
+}
+
+impl Python {
+    /// Starts one: `core` or `pubsub`, with the `CONFIG` of `CHANNEL_LAYERS`.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn start(kind: &str, config: &Value) -> Self {
+        let mut process = Command::new(interpreter())
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/peer.py"))
+            .args([kind, &config.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("Python starts");
+        let input = process.stdin.take().expect("a pipe");
+        let output = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let mut python = Self { input, output, _process: process };
+        assert_eq!(python.answer().await, Ok(json!("ready")));
+        python
+    }
+
+    /// Calls a method of its layer.
+    ///
+    /// # Errors
+    /// The exception.
+    ///
+    /// # Panics
+    /// Where it does not answer in time.
+    pub async fn call(&mut self, name: &str, arguments: &[Value]) -> Result<Value, String> {
+        self.begin(name, arguments).await;
+        self.answer().await
+    }
+
+    /// Calls a method without waiting for what comes of it, which [`answer`](Self::answer) does.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub async fn begin(&mut self, name: &str, arguments: &[Value]) {
+        let mut command = vec![json!(name)];
+        command.extend_from_slice(arguments);
+        let line = format!("{}\n", Value::Array(command));
+        self.input.write_all(line.as_bytes()).await.expect("it runs");
+    }
+
+    /// What comes of the call before.
+    ///
+    /// # Errors
+    /// The exception.
+    ///
+    /// # Panics
+    /// Where it does not answer in time.
+    pub async fn answer(&mut self) -> Result<Value, String> {
+        let line = timeout(PATIENCE, self.output.next_line()).await.expect("it answers in time");
+        let line = line.expect("it runs").expect("it runs");
+        let mut answer: Value = serde_json::from_str(&line).expect("JSON");
+        match answer.get("error") {
+            Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
+            None => Ok(answer["ok"].take()),
+        }
+    }
+
+    /// Calls a method that must not fail.
+    ///
+    /// # Panics
+    /// Where it does.
+    pub async fn must(&mut self, name: &str, arguments: &[Value]) -> Value {
+        self.call(name, arguments).await.unwrap_or_else(|error| panic!("{name}{arguments:?}: {error}"))
+    }
+
+    /// The next message of a channel, as Python shows it.
+    ///
+    /// # Panics
+    /// Where none comes in 4 s: with redis-py 8 a `receive` fails after 5.
+    pub async fn receive(&mut self, channel: &Value) -> String {
+        let message = self.must("receive", &[channel.clone(), json!(4)]).await;
+        message.as_str().unwrap_or_default().to_owned()
+    }
+}

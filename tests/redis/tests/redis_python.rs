@@ -1,0 +1,287 @@
+//! Real processes of channels_redis and ours on the same servers, in both directions.
+
+use greenroom::{
+    ChannelName, Layer,
+    event::Format,
+    layers::redis::{RedisConfig, RedisLayer},
+    prelude::*,
+};
+use redis_tests::{Member, Python, RedisServer, eventually, group, note};
+use serde_json::{Value, json};
+
+/// Every type of value that both serializers have, and bytes, which only MessagePack has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event("every.value")]
+struct EveryValue {
+    text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<Bytes>,
+    least: i64,
+    greatest: u64,
+    float: f64,
+    list: Vec<Option<i64>>,
+    map: std::collections::BTreeMap<String, Vec<bool>>,
+    pair: (i64, String),
+    nothing: Option<String>,
+}
+
+/// Bytes that are written as such.
+#[derive(Debug, Clone, PartialEq)]
+struct Bytes(Vec<u8>);
+
+impl serde::Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+/// The event, and the same as Python shows it.
+fn every_value(format: Format) -> (EveryValue, String) {
+    let packed = format == Format::MsgPack;
+    let event = EveryValue {
+        text: "héllo \u{1F3AD} \n'".into(),
+        bytes: packed.then(|| Bytes(vec![0, 127, 255])),
+        least: i64::MIN,
+        greatest: u64::MAX,
+        float: 0.1,
+        list: vec![Some(-1), None, Some(128), Some(65_536)],
+        map: [("key".to_owned(), vec![true, false]), (String::new(), Vec::new())].into(),
+        pair: (7, "seven".into()),
+        nothing: None,
+    };
+    let bytes = if packed { r"'bytes': b'\x00\x7f\xff', " } else { "" };
+    let shown = format!(
+        "{{'type': 'every.value', 'text': \"héllo \u{1F3AD} \\n'\", {bytes}'least': -9223372036854775808, 'greatest': 18446744073709551615, 'float': 0.1, 'list': [-1, None, 128, 65536], 'map': {{'': [], 'key': [True, False]}}, 'pair': [7, 'seven'], 'nothing': None}}"
+    );
+    (event, shown)
+}
+
+/// How both sides are configured.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    format: Format,
+    keys: &'static [&'static str],
+    shards: usize,
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape { format: Format::MsgPack, keys: &[], shards: 1 },
+    Shape { format: Format::Json, keys: &["new-key", "old-key"], shards: 1 },
+    Shape { format: Format::MsgPack, keys: &["a-key"], shards: 3 },
+    Shape { format: Format::Json, keys: &[], shards: 3 },
+];
+
+impl Shape {
+    fn servers(self) -> Vec<RedisServer> {
+        (0..self.shards).map(|_| RedisServer::start()).collect()
+    }
+
+    fn config(self, servers: &[RedisServer]) -> RedisConfig {
+        let mut hosts = servers.iter().map(|server| RedisConfig::new(server.url()));
+        let first = hosts.next().expect("there is one");
+        let config = hosts.fold(first, RedisConfig::and_host);
+        config.serializer(self.format).encryption_keys(self.keys.iter().copied())
+    }
+
+    fn python(self, servers: &[RedisServer]) -> Value {
+        let serializer = if self.format == Format::Json { "json" } else { "msgpack" };
+        let hosts: Vec<String> = servers.iter().map(RedisServer::url).collect();
+        json!({"hosts": hosts, "serializer_format": serializer, "symmetric_encryption_keys": self.keys})
+    }
+}
+
+async fn core(config: RedisConfig) -> Layer {
+    let layer = RedisLayer::new(config).unwrap();
+    layer.ready().await.unwrap();
+    layer.into()
+}
+
+fn channel(name: &Value) -> ChannelName {
+    ChannelName::new(name.as_str().expect("a text")).expect("a name that we know too")
+}
+
+/// What Python sends to a group, to a consumer's channel and to a plain one arrives, every value as it was.
+#[actix_web::test]
+async fn what_python_sends_arrives() {
+    for shape in SHAPES {
+        let servers = shape.servers();
+        let layer = core(shape.config(&servers)).await;
+        let mut python = Python::start("core", &shape.python(&servers)).await;
+        let (event, shown) = every_value(shape.format);
+        let own = layer.new_channel().await.unwrap();
+        layer.group_add(&group("room"), &own).await.unwrap();
+
+        python.must("group_send", &[json!("room"), json!(shown)]).await;
+        assert_eq!(*layer.receive(&own).await.unwrap().event::<EveryValue>().unwrap(), event, "{shape:?}");
+        // Upstream sends these to any shard, whoever reads which.
+        for number in 0..10 {
+            python
+                .must(
+                    "send",
+                    &[json!(own.as_str()), json!(format!("{{'type': 'note', 'number': {number}}}"))],
+                )
+                .await;
+        }
+        let mut numbers = Vec::new();
+        for _ in 0..10 {
+            numbers.push(layer.receive(&own).await.unwrap().event::<redis_tests::Note>().unwrap().number);
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>(), "{shape:?}");
+        for _ in 0..6 {
+            python.must("send", &[json!("jobs"), json!(shown)]).await;
+        }
+        for _ in 0..6 {
+            let job = layer.receive(&ChannelName::new("jobs").unwrap()).await.unwrap();
+            assert_eq!(*job.event::<EveryValue>().unwrap(), event, "{shape:?}");
+        }
+
+        let mut member = Member::of(&layer, &["room"]).await;
+        python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
+        let name = json!(member.channel().as_str());
+        python.must("send", &[name.clone(), json!("{'type': 'note', 'number': 2}")]).await;
+        let mut heard = [member.hears().await, member.hears().await];
+        heard.sort_unstable();
+        assert_eq!(heard, ["1", "2"], "{shape:?}");
+        // Put into a group by the other side, by its own name.
+        python.must("group_add", &[json!("hall"), name.clone()]).await;
+        python.must("group_send", &[json!("hall"), json!("{'type': 'note', 'number': 3}")]).await;
+        assert_eq!(member.hears().await, "3");
+        layer.group_send(&group("hall"), &note(4)).await.unwrap();
+        assert_eq!(member.hears().await, "4");
+        member.leave().await;
+        let metrics = layer.metrics();
+        assert_eq!((metrics.undecodable, metrics.stray, metrics.expired), (0, 0, 0), "{shape:?}");
+    }
+}
+
+/// What we send to a group, to a channel of a Python process and to a plain one arrives there.
+#[actix_web::test]
+async fn what_we_send_arrives_in_python() {
+    for shape in SHAPES {
+        let servers = shape.servers();
+        let layer = core(shape.config(&servers)).await;
+        let mut python = Python::start("core", &shape.python(&servers)).await;
+        let (event, shown) = every_value(shape.format);
+        let (one, two) = (python.must("new_channel", &[]).await, python.must("new_channel", &[]).await);
+        for name in [&one, &two] {
+            python.must("group_add", &[json!("room"), name.clone()]).await;
+        }
+        layer.group_send(&group("room"), &event).await.unwrap();
+        for name in [&one, &two] {
+            assert_eq!(python.receive(name).await, shown, "{shape:?}");
+        }
+        let counted = layer.group_send_counted(&group("room"), &event).await.unwrap();
+        assert_eq!((counted.delivered, counted.dropped), (1, 0), "one message for both");
+        for name in [&one, &two] {
+            assert_eq!(python.receive(name).await, shown);
+        }
+        layer.send(&channel(&one), &event).await.unwrap();
+        assert_eq!(python.receive(&one).await, shown);
+        let jobs = ChannelName::new("jobs").unwrap();
+        for _ in 0..3 {
+            // In turns, from the first server, as the other side reads.
+            layer.send(&jobs, &event).await.unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(python.receive(&json!("jobs")).await, shown, "{shape:?}");
+        }
+        python.must("group_discard", &[json!("room"), one.clone()]).await;
+        python.must("group_discard", &[json!("room"), two.clone()]).await;
+        assert_eq!(layer.group_send_counted(&group("room"), &event).await.unwrap().delivered, 0);
+    }
+}
+
+/// A consumer lives on while its process hears nothing for longer than 5 s: with redis-py 8 one of channels_redis does not.
+#[actix_web::test]
+async fn an_idle_consumer_lives() {
+    let servers = [RedisServer::start()];
+    let layer = core(RedisConfig::new(servers[0].url())).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    let mut python = Python::start("core", &SHAPES[0].python(&servers)).await;
+    let theirs = python.must("new_channel", &[]).await;
+    let idle = python.call("receive", &[theirs, json!(7)]).await;
+    assert!(idle.is_err_and(|error| error.starts_with("TimeoutError")), "after 5 s, where 7 were asked for");
+    python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
+    assert_eq!(member.hears().await, "1");
+    assert_eq!(layer.metrics().reconnected, 0);
+}
+
+/// What the other side encrypted with another key, or wrote in another way, is counted, and ends nobody.
+#[actix_web::test]
+async fn what_cannot_be_read_is_counted_and_ends_nobody() {
+    let servers = [RedisServer::start()];
+    let layer = core(RedisConfig::new(servers[0].url()).encryption_keys(["ours"])).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    let others = [
+        json!({"hosts": [servers[0].url()], "symmetric_encryption_keys": ["theirs"]}),
+        json!({"hosts": [servers[0].url()]}),
+        json!({"hosts": [servers[0].url()], "serializer_format": "json", "symmetric_encryption_keys": ["ours"]}),
+    ];
+    for (before, config) in others.iter().enumerate() {
+        let mut python = Python::start("core", config).await;
+        python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
+        eventually("it is counted", || layer.metrics().undecodable == before as u64 + 1).await;
+    }
+    let right = json!({"hosts": [servers[0].url()], "symmetric_encryption_keys": ["ours"]});
+    let mut python = Python::start("core", &right).await;
+    python.must("group_send", &[json!("room"), json!("{1: 2}")]).await;
+    eventually("it is counted", || layer.metrics().undecodable == 4).await;
+    python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 2}")]).await;
+    assert_eq!(member.hears().await, "2");
+}
+
+/// Jobs on a plain channel run once, however many processes of both kinds read it; nobody is left with one.
+#[actix_web::test]
+async fn jobs_run_once() {
+    const JOBS: u64 = 300;
+    let servers = [RedisServer::start()];
+    let mut python = Python::start("core", &json!({"hosts": [servers[0].url()], "capacity": 1000})).await;
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let layer = core(RedisConfig::new(servers[0].url())).await;
+        readers.push(actix_web::rt::spawn(async move {
+            let mut read = Vec::new();
+            loop {
+                let job = layer.receive(&ChannelName::new("jobs").unwrap()).await.unwrap();
+                match job.event::<redis_tests::Note>().unwrap().number {
+                    u64::MAX => return read,
+                    number => read.push(number),
+                }
+            }
+        }));
+    }
+    for number in 0..JOBS {
+        python.must("send", &[json!("jobs"), json!(format!("{{'type': 'note', 'number': {number}}}"))]).await;
+    }
+    for _ in 0..3 {
+        python
+            .must("send", &[json!("jobs"), json!(format!("{{'type': 'note', 'number': {}}}", u64::MAX))])
+            .await;
+    }
+    let mut all = Vec::new();
+    for reader in readers {
+        all.extend(
+            tokio::time::timeout(integration_tests::PATIENCE, reader).await.expect("it ends").unwrap(),
+        );
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..JOBS).collect::<Vec<_>>());
+    assert_eq!(servers[0].run::<u64>(&["DBSIZE"]), 0, "nothing is left");
+}
