@@ -49,6 +49,8 @@ counters! {
     /// Connections closed with 1000, because no message came for too long
     /// ([`idle_timeout`](crate::Limits::idle_timeout)).
     idle_timeout,
+    /// Messages of a server that were dropped, because too many waited to be delivered here.
+    inbound_full,
     /// Events that a full inbox refused (its consumer was suspended in a hook).
     inbox_full,
     /// Connections closed with 1008, because the client sent too many messages

@@ -37,6 +37,13 @@ pub enum LayerError {
     ChannelFull(ChannelName),
     /// A consumer reads this channel itself: it cannot be received from.
     ConsumerChannel(ChannelName),
+    /// The message is larger than the layer takes.
+    MessageTooLarge {
+        /// How many bytes it has.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The name that was to be made is not one.
     Name(NameError),
     /// The consumer of this channel has gone.
@@ -83,6 +90,12 @@ impl fmt::Display for LayerError {
                     f,
                     "a consumer reads the channel {:?} itself: give it a handler instead",
                     channel.as_str()
+                )
+            }
+            Self::MessageTooLarge { size, limit } => {
+                write!(
+                    f,
+                    "the message has {size} bytes, and the layer takes at most {limit}: send where to find it"
                 )
             }
             Self::Name(_) => f.write_str("no channel name can be made"),

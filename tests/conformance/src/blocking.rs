@@ -5,13 +5,13 @@ use greenroom::{Layer, LayerConfig, LayerError};
 
 use crate::{
     Server,
-    common::{Members, assert_holds, channel, group, note, on_thread, one},
+    common::{Members, assert_holds, group, note, on_thread, one, queue},
 };
 
 /// `test_send_receive_sync`, `test_groups_basic` of pubsub with `async_to_sync`: a plain thread can send.
 pub async fn a_plain_thread_sends<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     let mut member = Members::new(&layer).of("room").await;
     layer.group_add(&room, &jobs).await.unwrap();
     let name = member.channel();

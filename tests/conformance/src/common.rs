@@ -41,6 +41,11 @@ pub(crate) fn group(name: &str) -> GroupName {
     GroupName::new(name).expect("a valid name")
 }
 
+/// A queue of one layer: a channel of any process, where such keep their messages, or else one of this process.
+pub(crate) async fn queue<S: Server>(layer: &Layer, name: &str) -> ChannelName {
+    if S::STORES { channel(name) } else { layer.new_channel().await.expect("a channel of this process") }
+}
+
 /// Waits for the next message of a queue.
 pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
     let received = timeout(PATIENCE, layer.receive(channel)).await;

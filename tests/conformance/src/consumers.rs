@@ -5,8 +5,8 @@ use greenroom::{LayerConfig, LayerError, Mount, prelude::*, testing::WebsocketCo
 use crate::{
     Server,
     common::{
-        Members, Note, assert_holds, assert_nothing_left, assert_out_of_reach, channel, group, note,
-        on_thread, one,
+        Members, Note, assert_holds, assert_nothing_left, assert_out_of_reach, group, note, on_thread, one,
+        queue,
     },
 };
 
@@ -148,7 +148,7 @@ pub async fn rule_28_membership_from_outside<S: Server>() {
 /// Queues and consumers are members of one group alike.
 pub async fn queues_and_consumers_share_a_group<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     let mut member = Members::new(&layer).of("room").await;
     layer.group_add(&room, &jobs).await.unwrap();
     let delivery = layer.group_send_counted(&room, &note(1)).await.unwrap();
@@ -224,7 +224,7 @@ impl Relay {
 /// Consumers of several types, with handlers or relays, and queues are members of one group; a relay runs once.
 pub async fn members_of_all_types_share_a_group<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     layer.group_add(&room, &jobs).await.unwrap();
     let mut handler = Members::new(&layer).of("room").await;
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Relay))).unwrap().layer(layer.clone());

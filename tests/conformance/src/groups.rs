@@ -4,7 +4,9 @@ use greenroom::LayerConfig;
 
 use crate::{
     Server,
-    common::{assert_holds, assert_nothing_left, assert_out_of_reach, channel, group, note, one, settled},
+    common::{
+        assert_holds, assert_nothing_left, assert_out_of_reach, channel, group, note, one, queue, settled,
+    },
 };
 
 /// `test_groups_basic`: three join, one leaves, two receive.
@@ -12,7 +14,7 @@ pub async fn those_in_a_group_receive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let room = group("room");
     let (first, second) = (layer.new_channel().await.unwrap(), layer.new_channel().await.unwrap());
-    let third = channel("third");
+    let third = queue::<S>(&layer, "third").await;
     for member in [&first, &second, &third] {
         layer.group_add(&room, member).await.unwrap();
     }
@@ -50,7 +52,7 @@ pub async fn queues_of_one_process_each_receive<S: Server>() {
 pub async fn groups_are_apart<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, hall) = (group("room"), group("hall"));
-    let (one, both) = (channel("one"), channel("both"));
+    let (one, both) = (queue::<S>(&layer, "one").await, queue::<S>(&layer, "both").await);
     for (group, member) in [(&room, &one), (&room, &both), (&hall, &both)] {
         layer.group_add(group, member).await.unwrap();
     }
@@ -66,7 +68,7 @@ pub async fn groups_are_apart<S: Server>() {
 /// Rule 23; `test_groups_channel_full`, `test_group_send_capacity`: a group send never fails; what is lost is counted.
 pub async fn rule_23_group_send_never_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
-    let (room, full) = (group("room"), channel("full"));
+    let (room, full) = (group("room"), queue::<S>(&layer, "full").await);
     layer.group_add(&room, &full).await.unwrap();
     for number in 1..=5 {
         layer.group_send(&room, &note(number)).await.unwrap();
@@ -79,7 +81,8 @@ pub async fn rule_23_group_send_never_fails<S: Server>() {
 /// Rule 23; `test_group_send_capacity_multiple_channels`: only the member that is full misses the event.
 pub async fn rule_23_only_the_full_member_misses<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
-    let (room, full, free) = (group("room"), channel("full"), channel("free"));
+    let (room, full, free) =
+        (group("room"), queue::<S>(&layer, "full").await, queue::<S>(&layer, "free").await);
     for member in [&full, &free] {
         layer.group_add(&room, member).await.unwrap();
     }
@@ -98,7 +101,7 @@ pub async fn rule_23_only_the_full_member_misses<S: Server>() {
 /// Rule 26: who joins twice gets each event once, and leaves at once.
 pub async fn rule_26_joining_twice_is_joining<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, member) = (group("room"), channel("member"));
+    let (room, member) = (group("room"), queue::<S>(&layer, "member").await);
     layer.group_add(&room, &member).await.unwrap();
     layer.group_add(&room, &member).await.unwrap();
     layer.group_send(&room, &note(1)).await.unwrap();
@@ -111,7 +114,8 @@ pub async fn rule_26_joining_twice_is_joining<S: Server>() {
 /// Rule 26; `test_discard_before_add`: leaving a group that one is not in, or that is not there, does nothing.
 pub async fn rule_26_leaving_without_joining_is_nothing<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, member, other) = (group("room"), channel("member"), channel("other"));
+    let (room, member, other) =
+        (group("room"), queue::<S>(&layer, "member").await, queue::<S>(&layer, "other").await);
     layer.group_discard(&room, &member).await.unwrap();
     layer.group_add(&room, &other).await.unwrap();
     layer.group_discard(&room, &member).await.unwrap();

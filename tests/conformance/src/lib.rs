@@ -16,7 +16,9 @@
 //! |---|---|
 //! | [`every_layer!`] | nothing further |
 //! | [`moved_clock!`] | that its messages and groups expire by tokio's clock, which tests move |
+//! | [`stored!`] | that a channel of any process keeps a message until someone receives it |
 //! | [`processes!`] | that the layers of one server are as layers of several processes |
+//! | [`shared!`] | both, and that the server knows who is in a group |
 //!
 //! A suite that a layer cannot run is given the reason, which stands beside every test that is ignored for it.
 
@@ -45,6 +47,9 @@ use greenroom::{Layer, LayerConfig};
 pub trait Server: Sized {
     /// Whether a layer is all there is, so that it knows that a channel of another one has no receiver.
     const ALONE: bool = false;
+
+    /// Whether a message waits in a channel of any process until someone receives it.
+    const STORES: bool = true;
 
     /// Starts one with nothing on it; each case has one of its own.
     async fn start() -> Self;

@@ -6,7 +6,6 @@ macro_rules! every_layer {
     ($server:ty $(, $reason:literal)?) => {
         $crate::tests! {
             $server, [$(#[ignore = $reason])?]
-            names::rule_1_every_valid_name_works,
             names::rule_1_bad_names_are_refused,
             names::rule_3_new_channels_have_names_of_their_own,
             names::rule_3_a_prefix_stands_in_front,
@@ -16,7 +15,6 @@ macro_rules! every_layer {
             queues::messages_keep_their_order,
             queues::rule_3_process_local_send_receive,
             queues::rule_23_send_capacity,
-            queues::rule_23_channel_capacity_takes_patterns,
             queues::flush_forgets_queues_and_keeps_consumers,
             receive::a_waiting_receive_survives_its_empty_queue,
             receive::a_receive_that_gives_up_leaves_nothing,
@@ -34,7 +32,6 @@ macro_rules! every_layer {
             groups::rule_26_joining_twice_is_joining,
             groups::rule_26_leaving_without_joining_is_nothing,
             groups::a_group_may_be_empty,
-            groups::layers_are_apart,
             consumers::a_send_reaches_the_handler,
             consumers::rule_23_a_full_consumer_refuses,
             consumers::rule_23_only_the_held_consumer_misses,
@@ -101,9 +98,33 @@ macro_rules! processes {
     ($server:ty $(, $reason:literal)?) => {
         $crate::tests! {
             $server, [$(#[ignore = $reason])?]
-            processes::a_plain_channel_is_everyones,
             processes::a_process_channel_is_sent_to_from_anywhere,
             processes::a_group_spans_processes,
+        }
+    };
+}
+
+/// The cases whose channels keep messages for whoever receives them.
+#[macro_export]
+macro_rules! stored {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            names::rule_1_every_valid_name_works,
+            queues::rule_23_channel_capacity_takes_patterns,
+            groups::layers_are_apart,
+        }
+    };
+}
+
+/// The same with several layers on one server, which knows who is in a group.
+#[macro_export]
+macro_rules! shared {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            processes::a_plain_channel_is_everyones,
+            processes::a_plain_channel_in_a_group_is_everyones,
             processes::rule_31_the_senders_capacity_counts,
             processes::rule_28_a_consumer_is_reached_from_another_process,
         }

@@ -35,7 +35,7 @@ pub async fn a_process_channel_is_sent_to_from_anywhere<S: Server>() {
 /// `test_groups_basic`: a group has members in several processes, and each hears an event once.
 pub async fn a_group_spans_processes<S: Server>() {
     let (_server, first, second) = two::<S>().await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), first.new_channel().await.unwrap());
     let mut here = Members::new(&first).of("room").await;
     let mut there = Members::new(&second).of("room").await;
     first.group_add(&room, &jobs).await.unwrap();
@@ -45,9 +45,20 @@ pub async fn a_group_spans_processes<S: Server>() {
         here.assert_hears(&[number]).await;
         there.assert_hears(&[number]).await;
     }
-    assert_holds(&second, &jobs, &[1, 2]).await;
+    assert_holds(&first, &jobs, &[1, 2]).await;
     here.leave().await;
     there.leave().await;
+}
+
+/// A plain channel in a group gets each event once, whoever sends it, and any process receives it.
+pub async fn a_plain_channel_in_a_group_is_everyones<S: Server>() {
+    let (_server, first, second) = two::<S>().await;
+    let (room, jobs) = (group("room"), channel("jobs"));
+    first.group_add(&room, &jobs).await.unwrap();
+    for (number, layer) in [(1, &first), (2, &second)] {
+        assert_eq!(layer.group_send_counted(&room, &note(number)).await.unwrap().delivered, 1);
+    }
+    assert_holds(&second, &jobs, &[1, 2]).await;
 }
 
 /// Rule 31: how many messages a channel takes is for the sender's configuration to say, not the receiver's.

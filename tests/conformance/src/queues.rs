@@ -4,13 +4,13 @@ use greenroom::{LayerConfig, LayerError};
 
 use crate::{
     Server,
-    common::{Members, assert_holds, assert_nothing_left, channel, group, next_note, note, one},
+    common::{Members, assert_holds, assert_nothing_left, channel, group, next_note, note, one, queue},
 };
 
 /// `test_send_receive` of all layers: the queue is there while it holds a message, and goes when drained.
 pub async fn send_receive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     layer.send(&jobs, &note(1)).await.unwrap();
     assert_eq!(next_note(&layer, &jobs).await, 1);
     assert_nothing_left(&layer);
@@ -19,7 +19,7 @@ pub async fn send_receive<S: Server>() {
 /// `test_multi_send_receive`: first in, first out, in each channel.
 pub async fn messages_keep_their_order<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (one, two) = (channel("one"), channel("two"));
+    let (one, two) = (queue::<S>(&layer, "one").await, queue::<S>(&layer, "two").await);
     for number in 1..=3 {
         layer.send(&one, &note(number)).await.unwrap();
         layer.send(&two, &note(number + 10)).await.unwrap();
@@ -43,7 +43,7 @@ pub async fn rule_3_process_local_send_receive<S: Server>() {
 /// Rule 23; `test_send_capacity`: the fourth of three fails, by name, and is counted; one received makes room for one.
 pub async fn rule_23_send_capacity<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     for number in 1..=3 {
         layer.send(&jobs, &note(number)).await.unwrap();
     }
@@ -81,7 +81,8 @@ pub async fn rule_23_channel_capacity_takes_patterns<S: Server>() {
 pub async fn flush_forgets_queues_and_keeps_consumers<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
-    let (room, jobs, local) = (group("room"), channel("jobs"), layer.new_channel().await.unwrap());
+    let (room, jobs, local) =
+        (group("room"), queue::<S>(&layer, "jobs").await, layer.new_channel().await.unwrap());
     layer.group_add(&room, &jobs).await.unwrap();
     for channel in [&jobs, &local] {
         layer.send(channel, &note(1)).await.unwrap();

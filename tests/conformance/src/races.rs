@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     Server,
-    common::{Note, assert_nothing_left, channel, group, next, on_thread, one},
+    common::{Note, assert_nothing_left, group, next, on_thread, one, queue},
     recorder::{Recorder, assert_in_order},
 };
 
@@ -87,7 +87,7 @@ pub async fn consumers_join_and_leave_while_others_send<S: Server>() {
 /// The same for queues.
 pub async fn queues_join_and_leave_while_others_send<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10_000)).await;
-    let (restless, steady) = (channel("restless"), channel("steady"));
+    let (restless, steady) = (queue::<S>(&layer, "restless").await, queue::<S>(&layer, "steady").await);
     layer.group_add(&group("room"), &steady).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let toggled = toggle(layer.clone(), vec![restless.clone()], Arc::clone(&stop));

@@ -10,7 +10,7 @@ use tokio::{task::yield_now, time::timeout};
 
 use crate::{
     Server,
-    common::{assert_holds, assert_nothing_left, channel, next_note, note, on_thread, one},
+    common::{assert_holds, assert_nothing_left, channel, next_note, note, on_thread, one, queue},
 };
 
 /// Starts a reader of one note, and lets it run until it waits.
@@ -24,7 +24,7 @@ async fn waiting_reader(layer: &Layer, name: &str) -> rt::task::JoinHandle<u64> 
 /// `test_race_empty`: a reader waits on while its queue is drained and flushed under it.
 pub async fn a_waiting_receive_survives_its_empty_queue<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     let reader = waiting_reader(&layer, "jobs").await;
     // This reader comes later and is faster, for it runs at once: it takes the message of the other.
     layer.send(&jobs, &note(1)).await.unwrap();
@@ -53,7 +53,7 @@ pub async fn a_receive_that_gives_up_leaves_nothing<S: Server>() {
 /// Rule 8 (mended); `test_receive_cancel`: a receive dropped at any of 100 points loses nothing and blocks nobody.
 pub async fn rule_8_a_dropped_receive_loses_nothing<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     for point in 0..100_u64 {
         let (sent_after, dropped_after) = (point / 10, point % 10);
         let sender = rt::spawn({
@@ -91,7 +91,7 @@ pub async fn rule_8_a_dropped_reader_hands_its_turn_on<S: Server>() {
     for number in 0..10 {
         let first = waiting_reader(&layer, "jobs").await;
         let second = waiting_reader(&layer, "jobs").await;
-        layer.send(&channel("jobs"), &note(number)).await.unwrap();
+        layer.send(&queue::<S>(&layer, "jobs").await, &note(number)).await.unwrap();
         first.abort();
         let received = match first.await {
             // It had the message already.
@@ -108,7 +108,7 @@ pub async fn rule_8_a_dropped_reader_hands_its_turn_on<S: Server>() {
 /// Rule 24: four readers of one queue get each message once, and none waits while there is one.
 pub async fn rule_24_readers_share_a_queue<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     let read = |_| {
         let (layer, jobs) = (layer.clone(), jobs.clone());
         async move {
@@ -150,6 +150,6 @@ pub async fn two_runtimes_receive_at_once<S: Server>() {
     };
     let both = tokio::join!(read(layer.clone(), 1), read(layer.clone(), 2));
     assert_eq!(both, (1, 2));
-    assert_holds(&layer, &channel("jobs"), &[]).await;
+    assert_holds(&layer, &queue::<S>(&layer, "jobs").await, &[]).await;
     assert_nothing_left(&layer);
 }

@@ -8,7 +8,7 @@ use tokio::{sync::Barrier, time::timeout};
 
 use crate::{
     Server,
-    common::{Note, assert_nothing_left, channel, group, next, note, on_thread, one},
+    common::{Note, assert_nothing_left, group, next, note, on_thread, one, queue},
     recorder::{Recorder, assert_in_order},
 };
 
@@ -58,7 +58,7 @@ pub async fn four_threads_lose_nothing<S: Server>() {
 pub async fn every_kind_of_thread_at_once<S: Server>() {
     const COUNT: u64 = 200;
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10_000)).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     layer.group_add(&group("room"), &jobs).await.unwrap();
     let tasks = on_thread({
         let (layer, jobs) = (layer.clone(), jobs.clone());
@@ -102,7 +102,7 @@ pub async fn every_kind_of_thread_at_once<S: Server>() {
 pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
     const ROUNDS: u64 = 2_000;
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     // Each round two readers look at an empty queue while two messages come.
     let start = Arc::new(Barrier::new(3));
     let read = || {
@@ -136,7 +136,7 @@ pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
 /// Rule 23: a channel takes as many messages as its capacity, also where threads race for the last place.
 pub async fn rule_23_capacity_is_exact<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(50)).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     let send = |sender| {
         let (layer, jobs) = (layer.clone(), jobs.clone());
         on_thread(move || {

@@ -7,7 +7,7 @@ use greenroom::{Envelope, LayerConfig, Mount, event::Format, prelude::*, testing
 
 use crate::{
     Server,
-    common::{Note, channel, group, next, next_note, note, one},
+    common::{Note, group, next, next_note, note, one, queue},
 };
 
 /// Every type of rule 35.
@@ -52,7 +52,7 @@ fn every_value() -> EveryValue {
 /// Rule 35: every type of value arrives as it was sent, through a channel and through a group.
 pub async fn rule_35_every_value_arrives<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     layer.group_add(&room, &jobs).await.unwrap();
     layer.send(&jobs, &every_value()).await.unwrap();
     layer.group_send(&room, &every_value()).await.unwrap();
@@ -66,7 +66,7 @@ pub async fn rule_35_every_value_arrives<S: Server>() {
 /// Rule 35; `test_serialize`, `test_deserialize`: the same for events that come in their wire form.
 pub async fn rule_35_every_value_arrives_from_the_wire<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     let sent = Envelope::new(every_value());
     let json = Envelope::from_json(sent.to_json().unwrap()).unwrap();
     let msgpack = Envelope::from_wire(Format::MsgPack, sent.to_wire(Format::MsgPack).unwrap()).unwrap();
@@ -84,7 +84,7 @@ pub async fn rule_35_every_value_arrives_from_the_wire<S: Server>() {
 /// An event that no Rust type here describes passes through unchanged.
 pub async fn an_unknown_event_passes<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let jobs = channel("jobs");
+    let jobs = queue::<S>(&layer, "jobs").await;
     let text = r#"{"type":"xx.oo","message":{"text":"hello"}}"#;
     layer.send_envelope(&jobs, Envelope::from_json(text).unwrap()).await.unwrap();
     let received = next(&layer, &jobs).await;
@@ -100,7 +100,7 @@ struct Blob {
 /// Rule 35: a message of more than a megabyte arrives, as it was sent and in its wire form.
 pub async fn rule_35_a_megabyte_arrives<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     layer.group_add(&room, &jobs).await.unwrap();
     let bytes: Vec<u8> = (0..1 << 20).map(|at: u32| (at % 251) as u8).collect();
     let blob = Blob { bytes: bytes.into(), text: "ü".repeat(1 << 19) };
@@ -135,7 +135,7 @@ impl Editor {
 /// Rule 33: what one receiver does to a message no other sees; core hands all the same `dict`.
 pub async fn rule_33_receivers_do_not_share<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
-    let (room, jobs) = (group("room"), channel("jobs"));
+    let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     layer.group_add(&room, &jobs).await.unwrap();
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Editor))).unwrap().layer(layer.clone());
     let mut editors = Vec::new();

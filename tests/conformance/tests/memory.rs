@@ -21,5 +21,7 @@ impl Server for Memory {
 mod memory {
     conformance_tests::every_layer!(super::Memory);
     conformance_tests::moved_clock!(super::Memory);
+    conformance_tests::stored!(super::Memory);
     conformance_tests::processes!(super::Memory, "a memory layer serves one process");
+    conformance_tests::shared!(super::Memory, "a memory layer serves one process");
 }

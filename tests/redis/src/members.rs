@@ -1,6 +1,12 @@
 //! A consumer that tells its client what it hears.
 
-use greenroom::{ChannelName, Layer, Mount, layers::LayerGap, prelude::*, testing::WebsocketCommunicator};
+use greenroom::{
+    ChannelName, Layer, Mount,
+    layers::LayerGap,
+    prelude::*,
+    testing::{CommunicatorError, WebsocketCommunicator},
+};
+use integration_tests::PATIENCE;
 
 /// A small event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
@@ -76,7 +82,15 @@ impl Member {
     /// # Panics
     /// Where it hears nothing in time.
     pub async fn hears(&mut self) -> String {
-        self.0.receive_text().await.unwrap_or_else(|error| panic!("nothing heard: {error}"))
+        // The communicator waits for a second each time.
+        for _ in 0..PATIENCE.as_secs() {
+            match self.0.receive_text().await {
+                Ok(text) => return text,
+                Err(CommunicatorError::Timeout) => {}
+                Err(error) => panic!("nothing heard: {error}"),
+            }
+        }
+        panic!("nothing heard in time")
     }
 
     /// Disconnects it.

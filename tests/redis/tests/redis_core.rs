@@ -24,5 +24,7 @@ impl Server for Core {
 mod core {
     conformance_tests::every_layer!(super::Core);
     conformance_tests::moved_clock!(super::Core, "Redis has a clock of its own");
+    conformance_tests::stored!(super::Core);
     conformance_tests::processes!(super::Core);
+    conformance_tests::shared!(super::Core);
 }

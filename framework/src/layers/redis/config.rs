@@ -236,7 +236,8 @@ impl RedisConfig {
     /// How many bytes of messages may wait to be written to Redis, and how many that came from it to be delivered. Default 16 MiB each.
     ///
     /// At the first bound a sender waits, at most for as long as Redis may take to answer. At the second nothing more is taken from Redis,
-    /// where the senders' capacity then counts.
+    /// where the senders' capacity then counts. A larger message is refused with
+    /// [`LayerError::MessageTooLarge`](crate::LayerError::MessageTooLarge).
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes.clamp(64 << 10, 1 << 30);
         self

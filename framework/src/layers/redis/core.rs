@@ -97,7 +97,7 @@ impl RedisLayer {
             return Err(shared.status.away(shard));
         }
         // Made before anybody gets it: one that cannot be written reaches nobody.
-        let event = shared.codec.write(&envelope).map_err(LayerError::Unwritable)?;
+        let event = shared.write(&envelope)?;
         let mut delivery = if count {
             shared.groups.publish_counted(group, envelope.clone()).await
         } else {
@@ -184,7 +184,7 @@ impl ChannelLayer for RedisLayer {
         if self.is_own(channel) {
             return shared.groups.send(channel, envelope).await;
         }
-        let event = shared.codec.write(&envelope).map_err(LayerError::Unwritable)?;
+        let event = shared.write(&envelope)?;
         // What is another process' own has one shard; what is anyone's may go to any.
         let shard = channel.local().map(|_| shard_of(channel.non_local(), shared.status.len()));
         let there = match shard {

@@ -31,8 +31,8 @@ pub(super) enum Inbound {
 pub(super) enum Source {
     /// The queue of this process: it says itself whom it is for, and has the time at which it was sent.
     Queue { sent: f64 },
-    /// What was published to a topic of the pub/sub layer.
-    Topic(Bytes),
+    /// What was published to this topic of the pub/sub layer.
+    Topic(String),
 }
 
 /// The way in, bounded by bytes.
@@ -56,6 +56,13 @@ impl Inbox {
             // The other end goes with the layer.
             let _ = self.sender.send(Inbound::Message { bytes, source, room });
         }
+    }
+
+    /// Hands a message over; false where there is no room.
+    pub(super) fn offer(&self, bytes: Bytes, source: Source) -> bool {
+        let weight = (bytes.len() + 256).min(self.bytes) as u32;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(weight);
+        room.is_ok_and(|room| self.sender.send(Inbound::Message { bytes, source, room }).is_ok())
     }
 
     /// Hands an event over; false where there is no room.

@@ -7,7 +7,7 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, Value,
-    aio::MultiplexedConnection,
+    aio::{MultiplexedConnection, PubSub},
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 use tokio::{sync::Notify, time::timeout};
@@ -63,6 +63,19 @@ impl Link {
             .set_connection_timeout(Some(self.patience))
             .set_response_timeout(Some(answer));
         within(self.patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
+    }
+
+    /// A connection that hears what is published.
+    pub(super) async fn subscriber(&self, client: &Client) -> Result<PubSub, String> {
+        within(self.patience, client.get_async_pubsub()).await
+    }
+
+    /// Waits for the answer of the server for as long as it may take.
+    pub(super) async fn within<T>(
+        &self,
+        work: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, String> {
+        within(self.patience, work).await
     }
 
     pub(super) fn disconnect(&self) {

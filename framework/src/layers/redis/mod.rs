@@ -6,17 +6,21 @@ mod codec;
 mod config;
 mod core;
 mod demand;
+mod echoes;
 mod inbound;
 mod link;
 mod members;
 mod names;
+mod pubsub;
 mod reader;
 mod shared;
 mod status;
 mod thread;
+mod topics;
 mod writer;
 
 pub use self::{
     config::{Away, RedisConfig, RedisConfigError},
     core::RedisLayer,
+    pubsub::RedisPubSubLayer,
 };

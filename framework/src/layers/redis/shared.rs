@@ -98,6 +98,13 @@ impl Shared {
         shard == self.own_shard() || shard == self.group_shard(group)
     }
 
+    /// The event's bytes, if they are not too many.
+    pub(super) fn write(&self, envelope: &Envelope) -> Result<Bytes, LayerError> {
+        let event = self.codec.write(envelope).map_err(LayerError::Unwritable)?;
+        let (size, limit) = (event.len(), self.config.queue_bytes);
+        if size > limit { Err(LayerError::MessageTooLarge { size, limit }) } else { Ok(event) }
+    }
+
     /// A place in the bound on bytes. What is before it is written, or fails, in the time that Redis may take to answer.
     pub(super) async fn room_for(&self, event: &Bytes) -> Result<OwnedSemaphorePermit, LayerError> {
         let weight = (event.len() + 256).min(self.config.queue_bytes) as u32;

@@ -34,18 +34,19 @@ const FLUSH_AT_ONCE: usize = 1_000;
 /// Adds a message to each queue that has room. Keys: the queues. Arguments: now, up to when messages have expired, their
 /// lifetime; the messages; the capacities. It says how many were full, how many failed, and how the last of these did.
 ///
-/// A queue that is no queue fails alone.
+/// A queue that is no queue fails alone. Nothing is written before the message where nothing has expired: a script that has
+/// written is not refused for want of memory.
 const ADD: &str = r"
 local n, full, failed, why = #KEYS, 0, 0, ''
 for i = 1, n do
-  local done = redis.pcall('ZREMRANGEBYSCORE', KEYS[i], 0, ARGV[2])
-  if type(done) == 'number' then done = redis.pcall('ZCARD', KEYS[i]) end
+  local done = redis.pcall('ZCOUNT', KEYS[i], 0, ARGV[2])
+  if type(done) == 'number' and done > 0 then done = redis.pcall('ZREMRANGEBYSCORE', KEYS[i], 0, ARGV[2]) end
   if type(done) == 'number' then
-    if done >= tonumber(ARGV[3 + n + i]) then
+    if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[3 + n + i]) then
       full = full + 1
     else
       done = redis.pcall('ZADD', KEYS[i], ARGV[1], ARGV[3 + i])
-      redis.pcall('EXPIRE', KEYS[i], ARGV[3])
+      if type(done) == 'number' then redis.call('EXPIRE', KEYS[i], ARGV[3]) end
     end
   end
   if type(done) == 'table' then failed, why = failed + 1, KEYS[i] .. ': ' .. done.err end
