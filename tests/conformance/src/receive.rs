@@ -25,7 +25,7 @@ async fn waiting_reader(layer: &Layer, name: &str) -> rt::task::JoinHandle<u64> 
 pub async fn a_waiting_receive_survives_its_empty_queue<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
-    let reader = waiting_reader(&layer, "jobs").await;
+    let reader = waiting_reader(&layer, &jobs).await;
     // This reader comes later and is faster, for it runs at once: it takes the message of the other.
     layer.send(&jobs, &note(1)).await.unwrap();
     let first = layer.receive(&jobs).now_or_never();
@@ -88,10 +88,11 @@ pub async fn rule_8_a_dropped_receive_loses_nothing<S: Server>() {
 /// Rule 8 (mended): the message that woke a reader goes to the next where the first is dropped before it runs.
 pub async fn rule_8_a_dropped_reader_hands_its_turn_on<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
+    let jobs = queue::<S>(&layer, "jobs").await;
     for number in 0..10 {
-        let first = waiting_reader(&layer, "jobs").await;
-        let second = waiting_reader(&layer, "jobs").await;
-        layer.send(&queue::<S>(&layer, "jobs").await, &note(number)).await.unwrap();
+        let first = waiting_reader(&layer, &jobs).await;
+        let second = waiting_reader(&layer, &jobs).await;
+        layer.send(&jobs, &note(number)).await.unwrap();
         first.abort();
         let received = match first.await {
             // It had the message already.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use greenroom::{
     ChannelName, Layer, LayerConfig, LayerError,
     event::Format,
-    layers::redis::{Away, RedisConfig, RedisLayer},
+    layers::redis::{Away, RedisConfig, RedisLayer, RedisPubSubLayer},
 };
 use redis_tests::{Member, Proxy, Python, RedisServer, eventually, group, note};
 use serde_json::json;
@@ -361,4 +361,73 @@ async fn a_message_that_is_too_large_is_refused() {
     let large = greenroom::Envelope::from_json(text).unwrap();
     let sent = layer.group_send_envelope(&group("room"), large).await;
     assert!(matches!(sent, Err(LayerError::MessageTooLarge { limit: 100_000, .. })), "{sent:?}");
+}
+
+async fn pubsub(config: RedisConfig) -> Layer {
+    let layer = RedisPubSubLayer::new(config).unwrap();
+    layer.ready().await.unwrap();
+    layer.into()
+}
+
+/// Pub/sub: Redis is killed and comes back; nobody's connection ends, all are subscribed again and are told.
+#[actix_web::test]
+async fn pubsub_survives_a_restart() {
+    let mut server = RedisServer::start();
+    let layer = pubsub(config(&server)).await;
+    let mut members = members(&layer, 20).await;
+    layer.group_send(&group("room"), &note(1)).await.unwrap();
+    all_hear(&mut members, "1").await;
+    server.kill();
+    // Whether or not it is noticed yet, who is here gets it, once.
+    layer.group_send(&group("room"), &note(2)).await.unwrap();
+    all_hear(&mut members, "2").await;
+    eventually("it is noticed", || is_away(&layer)).await;
+    layer.group_send(&group("room"), &note(3)).await.unwrap();
+    all_hear(&mut members, "3").await;
+    server.restart();
+    all_hear(&mut members, "gap in room").await;
+    let mut python = Python::start("pubsub", &json!({"hosts": [server.url()]})).await;
+    python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 4}")]).await;
+    layer.group_send(&group("room"), &note(5)).await.unwrap();
+    all_hear(&mut members, "4").await;
+    all_hear(&mut members, "5").await;
+}
+
+/// Pub/sub: a server that freezes is away after its time; what was sent meanwhile is delivered here, once.
+#[actix_web::test]
+async fn pubsub_survives_a_frozen_server() {
+    let server = RedisServer::start();
+    let layer = pubsub(config(&server)).await;
+    let strict = pubsub(config(&server).away(Away::Error)).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    let mut other = Member::of(&strict, &["room"]).await;
+    server.pause();
+    layer.group_send(&group("room"), &note(1)).await.unwrap();
+    assert_eq!(member.hears().await, "1");
+    let sent = strict.group_send(&group("room"), &note(2)).await;
+    assert!(matches!(sent, Err(LayerError::Unavailable(_))), "{sent:?}");
+    server.resume();
+    // What Redis had got before it froze it may publish now, to whom is subscribed by then.
+    assert_eq!(member.hears().await, "gap in room");
+    assert_eq!(other.hears().await, "gap in room");
+    layer.group_send(&group("room"), &note(3)).await.unwrap();
+    assert_eq!((member.hears().await, other.hears().await), ("3".to_owned(), "3".to_owned()));
+}
+
+/// Pub/sub: a connection that is cut in the middle of a message comes back.
+#[actix_web::test]
+async fn pubsub_survives_a_cut_connection() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let layer = pubsub(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    let other = pubsub(config(&server)).await;
+    proxy.cut_after(10_000);
+    let long = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(20_000));
+    other.group_send_envelope(&group("room"), greenroom::Envelope::from_json(long).unwrap()).await.unwrap();
+    eventually("it is cut", || proxy.has_cut()).await;
+    proxy.mend();
+    assert_eq!(member.hears().await, "gap in room");
+    other.group_send(&group("room"), &note(2)).await.unwrap();
+    assert_eq!(member.hears().await, "2");
 }

@@ -3,7 +3,7 @@
 use greenroom::{
     ChannelName, Layer,
     event::Format,
-    layers::redis::{RedisConfig, RedisLayer},
+    layers::redis::{RedisConfig, RedisLayer, RedisPubSubLayer},
     prelude::*,
 };
 use redis_tests::{Member, Python, RedisServer, eventually, group, note};
@@ -205,6 +205,71 @@ async fn what_we_send_arrives_in_python() {
         python.must("group_discard", &[json!("room"), one.clone()]).await;
         python.must("group_discard", &[json!("room"), two.clone()]).await;
         assert_eq!(layer.group_send_counted(&group("room"), &event).await.unwrap().delivered, 0);
+    }
+}
+
+async fn pubsub(config: RedisConfig) -> Layer {
+    let layer = RedisPubSubLayer::new(config).unwrap();
+    layer.ready().await.unwrap();
+    layer.into()
+}
+
+/// What Python publishes to a group, to a consumer's channel and to a plain one is heard, every value as it was.
+#[actix_web::test]
+async fn what_python_publishes_is_heard() {
+    for shape in SHAPES {
+        let servers = shape.servers();
+        let layer = pubsub(shape.config(&servers)).await;
+        let mut python = Python::start("pubsub", &shape.python(&servers)).await;
+        let (event, shown) = every_value(shape.format);
+        let (own, jobs) = (layer.new_channel().await.unwrap(), ChannelName::new("jobs").unwrap());
+        for channel in [&own, &jobs] {
+            layer.group_add(&group("room"), channel).await.unwrap();
+        }
+        python.must("group_send", &[json!("room"), json!(shown)]).await;
+        for name in [own.as_str(), "jobs"] {
+            python.must("send", &[json!(name), json!(shown)]).await;
+        }
+        for channel in [&own, &own, &jobs, &jobs] {
+            assert_eq!(
+                *layer.receive(channel).await.unwrap().event::<EveryValue>().unwrap(),
+                event,
+                "{shape:?}"
+            );
+        }
+        let mut member = Member::of(&layer, &["room"]).await;
+        python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
+        assert_eq!(member.hears().await, "1");
+        python
+            .must("send", &[json!(member.channel().as_str()), json!("{'type': 'note', 'number': 2}")])
+            .await;
+        assert_eq!(member.hears().await, "2");
+        member.leave().await;
+        assert_eq!((layer.metrics().undecodable, layer.metrics().stray), (0, 0), "{shape:?}");
+    }
+}
+
+/// What we publish to a group and to a channel of a Python process is heard there.
+#[actix_web::test]
+async fn what_we_publish_is_heard_in_python() {
+    for shape in SHAPES {
+        let servers = shape.servers();
+        let layer = pubsub(shape.config(&servers)).await;
+        let mut python = Python::start("pubsub", &shape.python(&servers)).await;
+        let (event, shown) = every_value(shape.format);
+        let name = python.must("new_channel", &[]).await;
+        python.must("group_add", &[json!("room"), name.clone()]).await;
+        let counted = layer.group_send_counted(&group("room"), &event).await.unwrap();
+        assert_eq!((counted.delivered, counted.dropped), (1, 0), "{shape:?}");
+        assert_eq!(python.receive(&name).await, shown, "{shape:?}");
+        layer.send(&channel(&name), &event).await.unwrap();
+        assert_eq!(python.receive(&name).await, shown);
+        python.must("group_discard", &[json!("room"), name.clone()]).await;
+        assert_eq!(layer.group_send_counted(&group("room"), &event).await.unwrap().delivered, 0);
+        // Nobody has it: with pub/sub that is known.
+        let nobody = layer.send(&ChannelName::new("nobody").unwrap(), &event).await;
+        assert_eq!(nobody, Err(greenroom::LayerError::NoReceiver));
+        assert!(servers.iter().all(|server| server.run::<u64>(&["DBSIZE"]) == 0), "Redis keeps nothing");
     }
 }
 

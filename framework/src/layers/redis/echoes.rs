@@ -32,7 +32,12 @@ impl Echoes {
     pub(super) fn expect(&self, topic: &str, message: Bytes, count: bool) -> oneshot::Receiver<Delivery> {
         let (heard, receiver) = oneshot::channel();
         let echo = Echo { message, count, heard };
-        self.lock().entry(topic.to_owned()).or_default().push_back(echo);
+        let mut echoes = self.lock();
+        let waiting = echoes.entry(topic.to_owned()).or_default();
+        // Who gave up is not waited for.
+        waiting.retain(|echo| !echo.heard.is_closed());
+        waiting.push_back(echo);
+        drop(echoes);
         receiver
     }
 
@@ -48,8 +53,19 @@ impl Echoes {
         echo
     }
 
-    /// Nothing comes by these topics any more: who waits learns it.
-    pub(super) fn forget(&self, lost: impl Fn(&str) -> bool) {
-        self.lock().retain(|topic, _| !lost(topic));
+    /// The connection is gone that would have brought them: who waits learns it.
+    pub(super) fn lose(&self, lost: impl Fn(&str) -> bool) {
+        let gone: Vec<_> = self.lock().extract_if(|topic, _| lost(topic)).collect();
+        drop(gone);
+    }
+
+    /// The last member of a group has left: who waits for an event to it need not, and nobody got it.
+    pub(super) fn leave(&self, topics: &[String]) {
+        for topic in topics {
+            let waiting = self.lock().remove(topic).unwrap_or_default();
+            for echo in waiting {
+                let _ = echo.heard.send(Delivery::default());
+            }
+        }
     }
 }

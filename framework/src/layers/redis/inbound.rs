@@ -24,6 +24,17 @@ pub(super) enum Inbound {
     Direct { channel: ChannelName, envelope: Envelope, room: OwnedSemaphorePermit },
     /// Members of these groups may have missed something.
     Gap { groups: Vec<GroupName>, seconds: f64 },
+    /// What came before this is all that comes.
+    Over(Over),
+}
+
+/// What nothing comes by any more.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// The connection to this shard.
+    Shard(usize),
+    /// Topics that were left.
+    Topics(Vec<String>),
 }
 
 /// By what a message came.
@@ -72,6 +83,10 @@ impl Inbox {
         room.is_ok_and(|room| self.sender.send(Inbound::Direct { channel, envelope, room }).is_ok())
     }
 
+    pub(super) fn over(&self, over: Over) {
+        let _ = self.sender.send(Inbound::Over(over));
+    }
+
     pub(super) fn gap(&self, groups: Vec<GroupName>, seconds: f64) {
         let _ = self.sender.send(Inbound::Gap { groups, seconds });
     }
@@ -81,6 +96,10 @@ impl Inbox {
 pub(super) trait Deliver: Send + Sync + 'static {
     /// Delivers one message.
     fn message(&self, bytes: Bytes, source: Source) -> impl Future<Output = ()> + Send;
+    /// Hears that all has come that will.
+    fn over(&self, over: Over) {
+        let _ = over;
+    }
     /// Its consumers and groups.
     fn groups(&self) -> &crate::layers::Groups;
 }
@@ -104,6 +123,7 @@ pub(super) fn start<D: Deliver>(
                     }
                     drop(room);
                 }
+                Inbound::Over(over) => layer.over(over),
                 Inbound::Gap { groups, seconds } => {
                     for group in groups {
                         let gap = Envelope::new(LayerGap::new(group.clone(), seconds));

@@ -109,11 +109,14 @@ impl RedisPubSubLayer {
             layer.counters().unpublished.one();
             return Ok(self.here(group, envelope, count).await);
         }
-        let echo = match layer.members.is_settled(group) {
-            Some(true) => Some(layer.echoes.expect(&topic, message.clone(), count)),
-            // Nobody is here.
-            _ => None,
-        };
+        let mut echo = None;
+        if layer.members.is_settled(group) == Some(true) {
+            echo = Some(layer.echoes.expect(&topic, message.clone(), count));
+            if layer.members.is_settled(group) != Some(true) {
+                // The last member left meanwhile, and who waits may have been told already.
+                echo = None;
+            }
+        }
         let (reply, answer) = oneshot::channel();
         self.publish(topic.clone(), message, Some(reply)).await?;
         let published = answer.await.unwrap_or_else(|_| Err(ended()));
@@ -125,7 +128,7 @@ impl RedisPubSubLayer {
                     }
                     Ok(delivery)
                 }
-                // The connection that would have brought it is gone, or the last member here is.
+                // The connection that would have brought it is gone: it does not come twice.
                 Err(_) => Ok(self.here(group, envelope, count).await),
             },
             (Ok(subscribers), None) => {
@@ -143,7 +146,6 @@ impl RedisPubSubLayer {
             }
             (Err(_), _) => {
                 layer.counters().unpublished.one();
-                layer.echoes.take(&topic, &self.write(&envelope)?);
                 Ok(self.here(group, envelope, count).await)
             }
         }

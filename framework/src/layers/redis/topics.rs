@@ -16,7 +16,7 @@ use tokio::{
     select,
     sync::{
         Notify, OwnedSemaphorePermit, Semaphore,
-        mpsc::{UnboundedReceiver, UnboundedSender},
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot,
     },
     task::LocalSet,
@@ -27,7 +27,7 @@ use super::{
     codec::Codec,
     config::RedisConfig,
     echoes::Echoes,
-    inbound::{self, Deliver, Inbox, Source, log_undecodable},
+    inbound::{self, Deliver, Inbox, Over, Source, log_undecodable},
     link::{Link, flat, score},
     members::Members,
     names::{group_topic, shard_of},
@@ -181,6 +181,13 @@ impl Deliver for PubSub {
         }
     }
 
+    fn over(&self, over: Over) {
+        match over {
+            Over::Shard(shard) => self.echoes.lose(|topic| self.shard(topic) == shard),
+            Over::Topics(topics) => self.echoes.leave(&topics),
+        }
+    }
+
     fn groups(&self) -> &Groups {
         &self.groups
     }
@@ -191,6 +198,8 @@ struct Io {
     layer: Arc<PubSub>,
     links: Vec<Link>,
     sinks: Vec<RefCell<Option<PubSubSink>>>,
+    /// The topics that were left, for who hears: they are over when all is heard that came before.
+    left: Vec<UnboundedSender<Vec<String>>>,
     inbox: Inbox,
 }
 
@@ -203,17 +212,22 @@ pub(super) fn start(layer: Arc<PubSub>, operations: UnboundedReceiver<Operation>
         let link = |host: &super::config::Host| Link::new(host.clone(), layer.config.timeout);
         let links: Vec<Link> = layer.config.hosts.iter().map(link).collect();
         let sinks = links.iter().map(|_| RefCell::default()).collect();
-        let io = Rc::new(Io { layer, links, sinks, inbox });
-        LocalSet::new().block_on(&runtime, serve(io, operations));
+        let (left, leaving): (Vec<_>, Vec<_>) = links.iter().map(|_| unbounded_channel()).unzip();
+        let io = Rc::new(Io { layer, links, sinks, left, inbox });
+        LocalSet::new().block_on(&runtime, serve(io, operations, leaving));
     };
     thread::Builder::new().name("greenroom-pubsub".into()).spawn(run)?;
     Ok(())
 }
 
-async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
-    for shard in 0..io.links.len() {
+async fn serve(
+    io: Rc<Io>,
+    operations: UnboundedReceiver<Operation>,
+    leaving: Vec<UnboundedReceiver<Vec<String>>>,
+) {
+    for (shard, leaving) in leaving.into_iter().enumerate() {
         let io = Rc::clone(&io);
-        tokio::task::spawn_local(async move { keep_up(&io, shard).await });
+        tokio::task::spawn_local(async move { keep_up(&io, shard, leaving).await });
     }
     select! {
         () = publish(&io, operations) => {}
@@ -281,7 +295,7 @@ fn answer(io: &Io, shard: usize, results: Result<Vec<Value>, String>, replies: V
 }
 
 /// Keeps a shard connected and subscribed for ever.
-async fn keep_up(io: &Io, shard: usize) {
+async fn keep_up(io: &Io, shard: usize, mut leaving: UnboundedReceiver<Vec<String>>) {
     let layer = &io.layer;
     let address = layer.status.address(shard);
     let on_shard = |topic: &str| layer.shard(topic) == shard;
@@ -301,24 +315,7 @@ async fn keep_up(io: &Io, shard: usize) {
                     let groups = concerned.into_iter().map(|(group, _)| group).collect();
                     io.inbox.gap(groups, away.as_secs_f64());
                 }
-                let hear = async {
-                    while let Some(message) = messages.next().await {
-                        let topic = message.get_channel_name().to_owned();
-                        let bytes = Bytes::copy_from_slice(message.get_payload_bytes());
-                        if !io.inbox.offer(bytes, Source::Topic(topic)) {
-                            // Redis waits for nobody here: it would end the connection instead.
-                            layer.counters().inbound_full.one();
-                            if let Some(more) = layer.status.logs("inbound") {
-                                tracing::warn!(
-                                    address,
-                                    more,
-                                    "messages are dropped: too many wait to be delivered"
-                                );
-                            }
-                        }
-                    }
-                    "the connection has ended".to_owned()
-                };
+                let hear = hear(io, &mut messages, &mut leaving);
                 let reason = select! {
                     reason = hear => reason,
                     reason = io.links[shard].failed() => reason,
@@ -335,9 +332,38 @@ async fn keep_up(io: &Io, shard: usize) {
         }
         layer.members.unsettle(|group| on_shard(&layer.topic(group)));
         layer.heard().retain(|channel| !on_shard(channel));
-        layer.echoes.forget(on_shard);
+        // Behind what has come.
+        io.inbox.over(Over::Shard(shard));
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Takes what is published, until the connection ends.
+async fn hear(
+    io: &Io,
+    messages: &mut redis::aio::PubSubStream,
+    leaving: &mut UnboundedReceiver<Vec<String>>,
+) -> String {
+    loop {
+        select! {
+            // First what has come: a topic is over when Redis has confirmed that, and what came before is taken.
+            biased;
+            message = messages.next() => {
+                let Some(message) = message else { return "the connection has ended".to_owned() };
+                let topic = message.get_channel_name().to_owned();
+                let bytes = Bytes::copy_from_slice(message.get_payload_bytes());
+                if !io.inbox.offer(bytes.clone(), Source::Topic(topic.clone())) {
+                    // Redis waits for nobody here: it would end the connection instead. Who sent it from here does.
+                    drop(io.layer.echoes.take(&topic, &bytes));
+                    io.layer.counters().inbound_full.one();
+                    if let Some(more) = io.layer.status.logs("inbound") {
+                        tracing::warn!(more, "messages of Redis are dropped: too many wait to be delivered");
+                    }
+                }
+            }
+            Some(topics) = leaving.recv() => io.inbox.over(Over::Topics(topics)),
+        }
     }
 }
 
@@ -421,11 +447,14 @@ async fn follow(io: &Io) {
             let _ = subscribe(io, shard, groups).await;
         }
         for (shard, topics) in left.into_iter().enumerate() {
+            if topics.is_empty() {
+                continue;
+            }
             let sink = io.sinks[shard].borrow().clone();
-            if let Some(mut sink) = sink.filter(|_| !topics.is_empty()) {
+            if let Some(mut sink) = sink {
                 let _ = io.links[shard].within(sink.unsubscribe(&topics)).await;
             }
-            layer.echoes.forget(|topic| topics.iter().any(|left| left == topic));
+            let _ = io.left[shard].send(topics);
         }
         layer.members.changed.notify_waiters();
     }
