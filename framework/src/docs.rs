@@ -3,6 +3,8 @@
 
 #[doc = include_str!("../docs/browser.md")]
 pub mod browser {}
+//! Pages longer than an item's documentation: order, limits, the protocol of the fallback transports, rules, design.
+//! Pages longer than an item's documentation: order, limits, rules, design, Redis.
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
@@ -15,6 +17,10 @@ pub mod order {}
 
 #[doc = include_str!("../docs/protocol.md")]
 pub mod protocol {}
+
+#[cfg(feature = "redis")]
+#[doc = include_str!("../docs/redis.md")]
+pub mod redis {}
 
 #[doc = include_str!("../docs/rules.md")]
 pub mod rules {}

@@ -33,6 +33,8 @@
 //!
 //! | Feature | Default | Adds |
 //! |---|---|---|
+//! | `redis` | no | [`layers`]' `redis`: groups shared with other processes and with Django, by way of Redis |
+//! | `rustls` | no | TLS, for `Server` and to Redis |
 //! | `testing` | no | the module `testing`; it switches tokio's `test-util` on |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -7,7 +7,7 @@ mod room;
 
 use std::io::IsTerminal;
 
-use greenroom::{Server, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{Layer, Server, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::room::{Chat, Rooms};
 
@@ -18,6 +18,10 @@ struct Options {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8000")]
     bind: String,
+    /// What the rooms are shared by: memory, for this process; redis://host:port or redis-pubsub://host:port, for all that
+    /// use the same server, Django's included.
+    #[arg(long, default_value = "memory")]
+    layer: String,
     /// How many worker threads to run; by default one a core.
     #[arg(long)]
     workers: Option<std::num::NonZeroUsize>,
@@ -39,7 +43,12 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 
-    let server = Server::new(application())?;
+    let layer =
+        Layer::open(&options.layer).await.map_err(|error| match std::error::Error::source(&error) {
+            Some(cause) => format!("--layer: {error}: {cause}"),
+            None => format!("--layer: {error}"),
+        })?;
+    let server = Server::new(application())?.layer(layer.clone());
     let server = match options.workers {
         Some(workers) => server.workers(workers.get()),
         None => server,
@@ -47,7 +56,9 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let server =
         server.bind(&options.bind).map_err(|error| format!("{error}; choose another with --bind"))?;
     println!("listening on http://{}", server.addresses()[0]);
-    Ok(server.run().await?)
+    let ended = server.run().await;
+    layer.close().await;
+    Ok(ended?)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +20,8 @@ pub(crate) struct ChatMessage {
     at: Option<u64>,
 }
 
-/// Who comes and goes: on a group of its own, for members of this program only.
+/// Who comes and goes: on a group of its own, for members of this process only. Another program would not know the events,
+/// and another process counts its own changes.
 ///
 /// `change` counts the changes of all rooms. A page that was told the members as of one change
 /// passes over that one and those before, which may still arrive after it.
@@ -49,8 +51,18 @@ struct Said {
 }
 
 /// Who is in which room of this process: the name of each connection.
-#[derive(Clone, Default)]
-pub(crate) struct Rooms(Arc<Mutex<Present>>);
+#[derive(Clone)]
+pub(crate) struct Rooms {
+    present: Arc<Mutex<Present>>,
+    /// Tells the groups of this process from those of others.
+    mark: u32,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self { present: Arc::default(), mark: RandomState::new().hash_one(()) as u32 }
+    }
+}
 
 #[derive(Default)]
 struct Present {
@@ -61,7 +73,7 @@ struct Present {
 impl Rooms {
     /// Adds a member, and says who is there now.
     fn join(&self, room: &GroupName, user: &str) -> Members {
-        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.changes += 1;
         let change = present.changes;
         let users = present.users.entry(room.clone()).or_default();
@@ -71,7 +83,7 @@ impl Rooms {
 
     /// Removes a member, and says the number of this change.
     fn leave(&self, room: &GroupName, user: &str) -> u64 {
-        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.changes += 1;
         if let Some(users) = present.users.get_mut(room) {
             if let Some(at) = users.iter().position(|known| known == user) {
@@ -103,7 +115,7 @@ impl Chat {
         let name = name.filter(|name| !name.is_empty());
         Ok(Self {
             room: GroupName::new(format!("chat_{room}"))?,
-            presence: GroupName::new(format!("presence_{room}"))?,
+            presence: GroupName::new(format!("presence_{room}.{:08x}", rooms.mark))?,
             named: name.is_some(),
             user: name.unwrap_or_else(|| "guest".to_owned()),
             rooms: rooms.clone(),

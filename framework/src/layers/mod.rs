@@ -6,6 +6,7 @@ mod config;
 mod gap;
 mod local;
 mod memory;
+mod open;
 pub(crate) mod queues;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
@@ -23,7 +24,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 pub(crate) use self::local::{consumer_channel, random_text};
-pub use self::{config::LayerConfig, gap::LayerGap, local::Groups, memory::MemoryLayer};
+pub use self::{config::LayerConfig, gap::LayerGap, local::Groups, memory::MemoryLayer, open::OpenError};
 use crate::{
     ChannelName, Delivery, Envelope, Event, EventError, GroupName, NameError, groups::worker,
     metrics::Metrics,
@@ -208,6 +209,10 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Where the backend could not be asked.
     async fn flush(&self) -> Result<(), LayerError>;
+
+    /// Takes this process out of its server, at the program's end. Nothing arrives from there any more. The default does
+    /// nothing.
+    async fn close(&self) {}
 }
 
 /// A channel layer, for use from anywhere. Cheap to clone.
@@ -333,6 +338,14 @@ impl Layer {
     /// Where the backend could not be asked.
     pub async fn flush(&self) -> Result<(), LayerError> {
         self.0.flush().await
+    }
+
+    /// Takes this process out of the layer's server: what a program does last, behind [`run`](crate::run).
+    ///
+    /// Without it other processes write to the groups of this one until their members expire. It waits for a second at
+    /// most. A memory layer has no server, and nothing is done.
+    pub async fn close(&self) {
+        self.0.close().await;
     }
 
     /// What this layer lost in this process, and why.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use actix_web::{App, HttpServer};
 use bytestring::ByteString;
 use clap::{Parser, ValueEnum};
-use greenroom::{Deflate, Flush, Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*};
+use greenroom::{
+    Deflate, Flush, Layer, Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*,
+};
 use serde::{Deserializer, Serializer};
 
 /// Measures greenroom: rooms and an echo, without any envelope.
@@ -29,6 +31,9 @@ struct Options {
     /// Write every so many milliseconds while the worker is behind.
     #[arg(long, conflicts_with = "flush")]
     adaptive: Option<u64>,
+    /// What rooms are shared by: memory, redis://…, redis-pubsub://….
+    #[arg(long, default_value = "memory")]
+    layer: String,
     /// How a room's members get an event.
     #[arg(long, value_enum, default_value_t = FanOut::Relay)]
     fan_out: FanOut,
@@ -147,7 +152,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         Deflate::new().server_context_takeover(options.takeover).client_context_takeover(options.takeover);
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20).flush(flush).deflate(deflate);
     let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
-    let mount = Mount::new(routes)?.limits(limits);
+    let mount = Mount::new(routes)?.limits(limits).layer(Layer::open(&options.layer).await?);
     let address = ("127.0.0.1", options.port);
     match options.host {
         Host::Direct => {

@@ -18,18 +18,17 @@ pub struct Python {
     _process: Child,
 }
 
-/// The Python that has the packages of `python/requirements.txt`.
+/// The Python that has the packages of `python/requirements.txt`, made where it is not there yet.
 fn interpreter() -> PathBuf {
-    let python = env::var_os("GREENROOM_PYTHON").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env::var_os("HOME").unwrap_or_default())
-            .join(".cache/greenroom/channels_redis/bin/python")
-    });
-    assert!(
-        python.exists(),
-        "there is no {}: `tests/run redis` makes it, or set GREENROOM_PYTHON to one with the packages of tests/redis/python/requirements.txt",
-        python.display()
-    );
-    python
+    if let Some(python) = env::var_os("GREENROOM_PYTHON") {
+        return python.into();
+    }
+    let setup = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/python/setup"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("there is Python 3");
+    assert!(setup.status.success(), "channels_redis cannot be installed, see above");
+    String::from_utf8(setup.stdout).expect("a path").trim().into()
 }
 
 impl Python {

@@ -43,6 +43,21 @@ impl RedisServer {
         panic!("no redis-server started on a free port");
     }
 
+    /// Starts a sentinel that watches `master` under the name `mymaster`.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn sentinel(master: &Self) -> Self {
+        let folder = std::env::temp_dir().join(format!("greenroom-sentinel-{}", master.port));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("sentinel.conf");
+        // A sentinel keeps its state in the file that it is configured by.
+        std::fs::write(&file, format!("sentinel monitor mymaster 127.0.0.1 {} 1\n", master.port))
+            .expect("a file");
+        Self::with(&["--sentinel", &file.display().to_string()])
+    }
+
     /// The port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -119,9 +134,19 @@ impl Drop for RedisServer {
 
 /// Starts a server, and waits until it serves; `None` where it could not have the port.
 fn launch(port: u16, options: &[String]) -> Option<Child> {
-    let mut process = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .args(["--dir", "/tmp", "--daemonize", "no"])
+    let mut command = Command::new("redis-server");
+    let mut options = options;
+    if let [first, file, others @ ..] = options
+        && first == "--sentinel"
+    {
+        // The file comes first.
+        command.args([file, "--sentinel"]);
+        options = others;
+    } else {
+        command.args(["--save", "", "--appendonly", "no"]);
+    }
+    let mut process = command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "/tmp", "--daemonize", "no"])
         .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -131,7 +156,7 @@ fn launch(port: u16, options: &[String]) -> Option<Child> {
     let mut output = BufReader::new(process.stdout.take()?);
     let mut line = String::new();
     while output.read_line(&mut line).is_ok_and(|read| read > 0) {
-        if line.contains("Ready to accept connections") {
+        if line.to_lowercase().contains("ready to accept connections") || line.contains("Sentinel ID is") {
             // It must not stop for a full pipe.
             thread::spawn(move || drop(output.read_to_end(&mut Vec::new())));
             return Some(process);

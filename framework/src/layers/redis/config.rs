@@ -45,6 +45,8 @@ pub struct RedisConfig {
     pub(super) random_prefix_length: usize,
     pub(super) format: Format,
     keys: Keys,
+    /// Certificates in PEM that a server's may go back to, besides those of the system.
+    pub(super) roots: Option<Vec<u8>>,
     pub(super) layer: LayerConfig,
     pub(super) away: Away,
     pub(super) timeout: Duration,
@@ -165,6 +167,7 @@ impl RedisConfig {
             random_prefix_length: 12,
             format: Format::MsgPack,
             keys: Keys::default(),
+            roots: None,
             layer: LayerConfig::new(),
             away: Away::default(),
             timeout: Duration::from_secs(5),
@@ -204,6 +207,14 @@ impl RedisConfig {
     /// The keys of `symmetric_encryption_keys`, as they stand there. Names are not encrypted.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.keys = Keys(keys.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Trusts a server whose certificate goes back to one of these, in PEM, besides those that the system trusts.
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.roots = Some(pem.into());
         self
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
 
 use super::{
     config::{Away, RedisConfig, RedisConfigError},
@@ -63,6 +63,7 @@ impl RedisLayer {
             room: Arc::new(Semaphore::new(config.queue_bytes)),
             operations,
             stop: Notify::new(),
+            ended: watch::Sender::new(false),
             groups,
             config,
         });
@@ -227,13 +228,15 @@ impl ChannelLayer for RedisLayer {
     }
 
     async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        if self.is_own(channel) {
+        let own = self.is_own(channel);
+        if own {
             self.shared.groups.discard(group, channel).await?;
         }
         // Another program may have put a consumer of this process into the group by its own name.
         let (group, channel) = (group.clone(), channel.clone());
         let shard = self.shared.group_shard(&group);
-        self.command(shard, |reply| Operation::Discard { group, channel, reply }).await
+        let discarded = self.command(shard, |reply| Operation::Discard { group, channel, reply }).await;
+        if own { Ok(()) } else { discarded }
     }
 
     async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
@@ -253,6 +256,13 @@ impl ChannelLayer for RedisLayer {
         let (reply, answer) = oneshot::channel();
         self.shared.ask(Operation::Flush { reply });
         answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    async fn close(&self) {
+        self.shared.stop.notify_one();
+        let mut ended = self.shared.ended.subscribe();
+        // It ends in its time, whatever Redis does.
+        let _ = ended.wait_for(|ended| *ended).await;
     }
 }
 

@@ -12,7 +12,7 @@ use redis::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::config::Host;
+use super::config::{Host, RedisConfig};
 
 /// How long the blocking command of a reader lasts. It shows that the connection lives.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
@@ -21,6 +21,7 @@ pub(super) const BLOCK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Link {
     host: Host,
+    roots: Option<Vec<u8>>,
     patience: Duration,
     /// All commands but the one that blocks.
     writer: RefCell<Option<MultiplexedConnection>>,
@@ -32,10 +33,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(host: Host, patience: Duration) -> Self {
+    pub(super) fn new(host: &Host, config: &RedisConfig) -> Self {
         Self {
-            host,
-            patience,
+            host: host.clone(),
+            roots: config.roots.clone(),
+            patience: config.timeout,
             writer: RefCell::default(),
             failure: RefCell::default(),
             failed: Notify::new(),
@@ -45,7 +47,7 @@ impl Link {
 
     /// Connects the writer, and gives the client with which to connect what else there is.
     pub(super) async fn connect(&self) -> Result<Client, String> {
-        let client = within(self.patience, client(&self.host)).await?;
+        let client = within(self.patience, client(&self.host, self.roots.as_deref())).await?;
         let writer = self.open(&client, self.patience).await?;
         self.generation.set(self.generation.get() + 1);
         self.failure.take();
@@ -123,9 +125,9 @@ impl Link {
     }
 }
 
-async fn client(host: &Host) -> redis::RedisResult<Client> {
+async fn client(host: &Host, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
     match host {
-        Host::Server(url) => Client::open(url.as_str()),
+        Host::Server(url) => open(url, roots),
         Host::Sentinel { master, sentinels, server } => {
             let mut node = SentinelNodeConnectionInfo::default();
             if let Some(server) = server {
@@ -139,6 +141,26 @@ async fn client(host: &Host) -> redis::RedisResult<Client> {
             sentinel.async_get_client().await
         }
     }
+}
+
+#[cfg(feature = "rustls")]
+fn open(url: &str, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
+    if url.starts_with("rediss:") {
+        // Where the program has several, rustls takes none by itself; one that was chosen stays.
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    }
+    match roots {
+        Some(roots) if url.starts_with("rediss:") => {
+            let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) };
+            Client::build_with_tls(url, certificates)
+        }
+        _ => Client::open(url),
+    }
+}
+
+#[cfg(not(feature = "rustls"))]
+fn open(url: &str, _roots: Option<&[u8]>) -> redis::RedisResult<Client> {
+    Client::open(url)
 }
 
 async fn within<T>(

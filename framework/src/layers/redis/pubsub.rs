@@ -252,6 +252,10 @@ impl ChannelLayer for RedisPubSubLayer {
         self.layer.groups.flush();
         Ok(())
     }
+
+    async fn close(&self) {
+        self.layer.stop.notify_one();
+    }
 }
 
 impl Drop for RedisPubSubLayer {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{
     codec::Codec,
@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub(super) room: Arc<Semaphore>,
     pub(super) operations: mpsc::UnboundedSender<Operation>,
     pub(super) stop: Notify,
+    /// Whether the thread has ended that speaks with Redis.
+    pub(super) ended: watch::Sender<bool>,
 }
 
 /// What the writer is asked to do.

@@ -37,8 +37,13 @@ pub(super) fn start(
     inbound::start(Arc::clone(&shared), inbound)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ended, end) = mpsc::sync_channel(1);
+    let last = Arc::clone(&shared);
     let run = move || {
         LocalSet::new().block_on(&runtime, serve(Rc::new(Io::new(shared, inbox)), operations));
+        for shard in 0..last.status.len() {
+            last.status.set_away(shard, "the layer has ended".to_owned());
+        }
+        last.ended.send_replace(true);
         // Who ended the layer may not wait for it.
         let _ = ended.try_send(());
     };

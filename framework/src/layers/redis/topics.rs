@@ -209,8 +209,8 @@ pub(super) fn start(layer: Arc<PubSub>, operations: UnboundedReceiver<Operation>
     inbound::start(Arc::clone(&layer), inbound)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || {
-        let link = |host: &super::config::Host| Link::new(host.clone(), layer.config.timeout);
-        let links: Vec<Link> = layer.config.hosts.iter().map(link).collect();
+        let config = &layer.config;
+        let links: Vec<Link> = config.hosts.iter().map(|host| Link::new(host, config)).collect();
         let sinks = links.iter().map(|_| RefCell::default()).collect();
         let (left, leaving): (Vec<_>, Vec<_>) = links.iter().map(|_| unbounded_channel()).unzip();
         let io = Rc::new(Io { layer, links, sinks, left, inbox });

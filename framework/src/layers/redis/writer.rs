@@ -178,8 +178,8 @@ pub(super) async fn write(io: &Io, mut operations: UnboundedReceiver<Operation>)
 
 impl Io {
     pub(super) fn new(shared: Arc<Shared>, inbox: Inbox) -> Self {
-        let link = |host: &super::config::Host| Link::new(host.clone(), shared.config.timeout);
-        let links: Vec<_> = shared.config.hosts.iter().map(link).collect();
+        let config = &shared.config;
+        let links: Vec<_> = config.hosts.iter().map(|host| Link::new(host, config)).collect();
         let taking = links.iter().map(|_| Taking::default()).collect();
         Self { shared, links, inbox, taking, last_score: Cell::new(0.0), next_shard: Cell::new(0) }
     }
