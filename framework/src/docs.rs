@@ -1,10 +1,8 @@
 //! Pages longer than an item's documentation: the browser's side, order, limits, the protocol of the fallback
-//! transports, rules, design.
+//! transports, Redis, rules, design.
 
 #[doc = include_str!("../docs/browser.md")]
 pub mod browser {}
-//! Pages longer than an item's documentation: order, limits, the protocol of the fallback transports, rules, design.
-//! Pages longer than an item's documentation: order, limits, rules, design, Redis.
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}

@@ -153,7 +153,7 @@ fn launch(port: u16, options: &[String]) -> Option<Child> {
         .stderr(Stdio::null())
         .spawn()
         .expect("there is redis-server, of the Debian package of that name");
-    let mut output = BufReader::new(process.stdout.take()?);
+    let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
     let mut line = String::new();
     while output.read_line(&mut line).is_ok_and(|read| read > 0) {
         if line.to_lowercase().contains("ready to accept connections") || line.contains("Sentinel ID is") {

@@ -269,6 +269,16 @@ async fn an_expired_message_is_not_delivered() {
     }
     assert_eq!(member.hears().await, "2");
     assert_eq!(layer.metrics().expired, 1);
+
+    let jobs = ChannelName::new("jobs").unwrap();
+    for (score, number) in [(now - 61.0, 1_u8), (now - 59.0, 2)] {
+        let mut job = vec![b'0' + number; 12];
+        job.extend(b"\x82\xa4type\xa4note\xa6number");
+        job.push(number);
+        redis::cmd("ZADD").arg("asgijobs").arg(score).arg(&job[..]).exec(&mut connection).unwrap();
+    }
+    assert_eq!(layer.receive(&jobs).await.unwrap().event::<redis_tests::Note>().unwrap().number, 2);
+    assert_eq!(layer.metrics().expired, 2);
 }
 
 /// A server without memory refuses: who asked is told, members here are served, and the connection stays.

@@ -149,10 +149,11 @@ impl Shared {
             Some(Some(group)) => self.groups.publish(&group, envelope).await,
             Some(None) => self.counters().stray.one(),
             // A full inbox has counted itself.
-            None => match self.groups.send(&channel, envelope).await {
-                Err(LayerError::NoReceiver) => self.counters().stray.one(),
-                _ => {}
-            },
+            None => {
+                if let Err(LayerError::NoReceiver) = self.groups.send(&channel, envelope).await {
+                    self.counters().stray.one();
+                }
+            }
         }
     }
 }
