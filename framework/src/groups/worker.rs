@@ -15,6 +15,8 @@ use crate::{host::shutdown::close_all, layers::LayerError, sync::thread_local, t
 
 /// How many writers are woken before what came in is read.
 const FLUSHES_A_TURN: usize = 256;
+/// How many writers are worth reading first what has come in since their flush was due.
+const WORTH_A_LOOK: usize = 32;
 /// How many jobs of other threads run before this thread's connections get a turn.
 const JOBS_A_TURN: u32 = 64;
 
@@ -62,6 +64,10 @@ async fn flush(hub: Rc<Hub>) {
             Poll::Pending
         })
         .await;
+        if hub.dirty.borrow().len() >= WORTH_A_LOOK {
+            // So many writes cost far more than one look at the sockets: what came in meanwhile leaves with them.
+            tokio::task::yield_now().await;
+        }
         // Swapped, so that both lists keep their memory.
         std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
         let began = hub.later.flush_begins();
