@@ -24,7 +24,13 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 pub(crate) use self::local::{consumer_channel, random_text};
-pub use self::{config::LayerConfig, gap::LayerGap, local::Groups, memory::MemoryLayer, open::OpenError};
+pub use self::{
+    config::LayerConfig,
+    gap::LayerGap,
+    local::Groups,
+    memory::MemoryLayer,
+    open::{OpenError, OpenOptions},
+};
 use crate::{
     ChannelName, Delivery, Envelope, Event, EventError, GroupName, NameError, groups::worker,
     metrics::Metrics,

@@ -3,8 +3,9 @@
 use std::fmt;
 
 #[cfg(feature = "redis")]
-use super::redis::{RedisConfig, RedisConfigError, RedisLayer, RedisPubSubLayer};
-use super::{Layer, LayerError, MemoryLayer};
+use super::redis::{Away, RedisConfig, RedisConfigError, RedisLayer, RedisPubSubLayer};
+use super::{Layer, LayerConfig, LayerError, MemoryLayer};
+use crate::event::Format;
 
 /// Why there is no layer for a URL.
 #[derive(Debug)]
@@ -48,6 +49,75 @@ impl std::error::Error for OpenError {
     }
 }
 
+/// Settings of whichever layer a URL names: [`Layer::open_with`]. What a layer has not got does not count there.
+///
+/// A layer's own configuration has more of them.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct OpenOptions {
+    config: LayerConfig,
+    prefix: Option<String>,
+    serializer: Option<Format>,
+    keys: Vec<Vec<u8>>,
+    must: bool,
+}
+
+impl OpenOptions {
+    /// The defaults of each layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Capacities and lifetimes.
+    pub fn layer(mut self, config: LayerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// What all keys, topics or subjects on the server start with.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// How messages are written, where the layer has a choice: Redis.
+    pub fn serializer(mut self, format: Format) -> Self {
+        self.serializer = Some(format);
+        self
+    }
+
+    /// Encrypts messages with the first of these keys, and opens those of any: Redis.
+    pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        self.keys = keys.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Makes a `group_send` that the server does not take an error, as `Away::Error` does.
+    pub fn must_publish(mut self) -> Self {
+        self.must = true;
+        self
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis(self, urls: &str) -> RedisConfig {
+        let mut config = RedisConfig::servers(urls).layer(self.config).encryption_keys(self.keys);
+        if let Some(prefix) = self.prefix {
+            config = config.prefix(prefix);
+        }
+        if let Some(format) = self.serializer {
+            config = config.serializer(format);
+        }
+        if self.must { config.away(Away::Error) } else { config }
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    /// Without the keys, which are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
 impl Layer {
     /// The layer of a URL, with the default settings, when its server is there: for a `--layer` option.
     ///
@@ -62,21 +132,29 @@ impl Layer {
     /// # Errors
     /// [`OpenError`], where there is no such layer, or the first attempt to reach its server fails.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, OpenOptions::new()).await
+    }
+
+    /// As [`open`](Self::open), with some settings.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(url: &str, options: OpenOptions) -> Result<Self, OpenError> {
         if url == "memory" {
-            return Ok(MemoryLayer::new().into());
+            return Ok(MemoryLayer::with_config(options.config).into());
         }
         let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
         match scheme {
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "unix" => {
-                let layer = RedisLayer::new(config(url)).map_err(OpenError::Redis)?;
+                let layer = RedisLayer::new(options.redis(url)).map_err(OpenError::Redis)?;
                 layer.ready().await.map_err(OpenError::Unavailable)?;
                 Ok(layer.into())
             }
             #[cfg(feature = "redis")]
             "redis-pubsub" | "rediss-pubsub" => {
                 let url = url.replace("-pubsub://", "://");
-                let layer = RedisPubSubLayer::new(config(&url)).map_err(OpenError::Redis)?;
+                let layer = RedisPubSubLayer::new(options.redis(&url)).map_err(OpenError::Redis)?;
                 layer.ready().await.map_err(OpenError::Unavailable)?;
                 Ok(layer.into())
             }
@@ -84,13 +162,6 @@ impl Layer {
             other => Err(OpenError::Scheme(other.to_owned())),
         }
     }
-}
-
-#[cfg(feature = "redis")]
-fn config(urls: &str) -> RedisConfig {
-    let mut hosts = urls.split(',').map(RedisConfig::new);
-    let first = hosts.next().unwrap_or_else(|| RedisConfig::new(""));
-    hosts.fold(first, RedisConfig::and_host)
 }
 
 #[cfg(test)]

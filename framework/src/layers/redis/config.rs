@@ -144,6 +144,13 @@ impl RedisConfig {
         Self::of(Host::Server(url.into()))
     }
 
+    /// Servers whose URLs stand in one text, with commas between them, as in an option of a program.
+    pub fn servers(urls: &str) -> Self {
+        let mut hosts = urls.split(',').map(|url| Self::new(url.trim()));
+        let first = hosts.next().unwrap_or_else(|| Self::new(""));
+        hosts.fold(first, Self::and_host)
+    }
+
     /// The master that sentinels name; `sentinels` are URLs.
     ///
     /// The master is asked for anew at every connection. Its user, password and database are those of `server`, where that is given:

@@ -1,0 +1,266 @@
+//! `greenroom send` and `greenroom listen`: events from a terminal or a cron job (feature `cli`).
+
+use std::{
+    io::{self, IsTerminal, Read, Write},
+    pin::pin,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+use greenroom::{
+    ChannelName, Delivery, Envelope, Error, GroupName, Layer, LayerConfig, Result,
+    event::Format,
+    layers::{LayerGap, OpenOptions},
+};
+use serde_json::{Map, Value};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// How many events may wait for the terminal.
+const WAITING: usize = 10_000;
+/// How often the membership of a listener is renewed: it expires after a day.
+const RENEWAL: Duration = Duration::from_secs(3600);
+
+/// Sends events to the groups of a channel layer, and shows what is sent to them.
+#[derive(Parser)]
+#[command(name = "greenroom", version)]
+struct Options {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What must be as in the programs that one talks to.
+#[derive(Args)]
+struct Server {
+    /// The layer: redis://…, redis-pubsub://… and the like; several servers with commas between them.
+    #[arg(
+        long,
+        global = true,
+        env = "GREENROOM_LAYER",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    layer: String,
+    /// What all names on the server start with, where it is not the layer's default.
+    #[arg(long, global = true, env = "GREENROOM_PREFIX")]
+    prefix: Option<String>,
+    /// Messages are written as JSON, as by channels_redis with `"serializer_format": "json"`.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The key of `symmetric_encryption_keys`; of several with commas between them the first encrypts.
+    #[arg(long, global = true, env = "GREENROOM_KEYS", hide_env_values = true, value_delimiter = ',')]
+    keys: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends one event.
+    ///
+    /// The exit code is 1 where the server did not take it. Says on stderr to how many it went: of another process there
+    /// is one, however many members it has.
+    Send(Send),
+    /// Prints the events of a group, one line of JSON each, until Ctrl-C.
+    Listen(Listen),
+}
+
+#[derive(Args)]
+struct Send {
+    /// The group; with --channel the channel.
+    group: String,
+    /// The event's type, as chat.message.
+    r#type: String,
+    /// The event's other fields, as '{"user": "cron", "text": "hi"}'; - reads them from stdin.
+    #[arg(default_value = "{}")]
+    fields: String,
+    /// Sends to a channel instead, as to one that a worker reads.
+    #[arg(long)]
+    channel: bool,
+    /// Says nothing where it went well.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct Listen {
+    /// The group.
+    group: String,
+    /// Ends after so many events.
+    #[arg(long, short = 'n')]
+    count: Option<u64>,
+    /// Ends after so many seconds without an event, with the exit code 1.
+    #[arg(long, short)]
+    timeout: Option<f64>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run(options))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("greenroom: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<ExitCode> {
+    // Before the server is asked: what is wrong with the arguments needs none.
+    match options.command {
+        Command::Send(send) => {
+            let (to, envelope) = (receiver(&send)?, event(&send)?);
+            let layer = open(&options.server).await?;
+            let sent = deliver(&layer, &send, &to, envelope).await;
+            layer.close().await;
+            sent.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Listen(listen) => {
+            let group = GroupName::new(&listen.group)?;
+            let timeout = listen.timeout.map(Duration::try_from_secs_f64).transpose()?;
+            let layer = open(&options.server).await?;
+            let heard = show(&layer, &group, listen.count, timeout).await;
+            layer.close().await;
+            heard
+        }
+    }
+}
+
+async fn open(server: &Server) -> Result<Layer> {
+    if server.layer == "memory" {
+        return Err(Error::msg(
+            "--layer memory is the inside of one process: name a server that others use too",
+        ));
+    }
+    let config = LayerConfig::new().capacity(WAITING);
+    let mut options =
+        OpenOptions::new().layer(config).encryption_keys(server.keys.iter().map(String::as_str));
+    if let Some(prefix) = &server.prefix {
+        options = options.prefix(prefix);
+    }
+    if server.json {
+        options = options.serializer(Format::Json);
+    }
+    let layer = Layer::open_with(&server.layer, options.must_publish()).await?;
+    // Not before: that the server is away at the start is the error already.
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::WARN.into())
+        .from_env_lossy();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(io::stderr).init();
+    Ok(layer)
+}
+
+/// The event that the arguments say.
+fn event(send: &Send) -> Result<Envelope> {
+    let mut text = String::new();
+    if send.fields == "-" {
+        io::stdin().read_to_string(&mut text)?;
+    } else {
+        text.clone_from(&send.fields);
+    }
+    let fields: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        Error::msg(format!("the fields are no JSON object like '{{\"text\": \"hi\"}}': {error}"))
+    })?;
+    if fields.contains_key("type") {
+        return Err(Error::msg("the fields have a `type` of their own: it is the second argument"));
+    }
+    // The text itself: a map would sort its names.
+    let fields = text.trim().trim_start_matches('{').trim_start();
+    let comma = if fields == "}" { "" } else { "," };
+    Ok(Envelope::from_json(format!("{{\"type\":{}{comma}{fields}", Value::String(send.r#type.clone())))?)
+}
+
+/// Whom an event is for.
+enum To {
+    Channel(ChannelName),
+    Group(GroupName),
+}
+
+fn receiver(send: &Send) -> Result<To> {
+    Ok(if send.channel {
+        To::Channel(ChannelName::new(&send.group)?)
+    } else {
+        To::Group(GroupName::new(&send.group)?)
+    })
+}
+
+async fn deliver(layer: &Layer, send: &Send, to: &To, envelope: Envelope) -> Result<()> {
+    let told = match to {
+        To::Channel(channel) => {
+            layer.send_envelope(channel, envelope).await?;
+            "sent to the channel".to_owned()
+        }
+        To::Group(group) => {
+            let Delivery { delivered, dropped, .. } =
+                layer.backend().group_send_counted(group, envelope).await?;
+            match (delivered, dropped) {
+                (0, 0) => "nobody is in the group".to_owned(),
+                (_, 0) => format!("sent to {delivered}"),
+                _ => format!("sent to {delivered}; {dropped} more were full, and missed it"),
+            }
+        }
+    };
+    if !send.quiet {
+        eprintln!("{} {}: {told}", send.r#type, send.group);
+    }
+    Ok(())
+}
+
+/// Prints what comes, up to the end that was asked for.
+async fn show(
+    layer: &Layer,
+    group: &GroupName,
+    count: Option<u64>,
+    timeout: Option<Duration>,
+) -> Result<ExitCode> {
+    let channel = layer.new_channel().await?;
+    let mut renewal = interval(RENEWAL);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    let (mut left, mut lost) = (count, 0);
+    let mut quiet = pin!(sleep(timeout.unwrap_or_default()));
+    let mut joined = false;
+    while left != Some(0) {
+        let event = tokio::select! {
+            _ = renewal.tick() => {
+                layer.group_add(group, &channel).await?;
+                if !joined {
+                    eprintln!("listening to {group}");
+                    joined = true;
+                }
+                continue;
+            }
+            event = layer.receive(&channel), if joined => event?,
+            interrupted = &mut interrupt => {
+                interrupted?;
+                break;
+            }
+            () = &mut quiet, if timeout.is_some() => {
+                eprintln!("nothing came for {:?}", timeout.unwrap_or_default());
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        quiet.set(sleep(timeout.unwrap_or_default()));
+        let full = layer.metrics().queue_full;
+        if full > lost {
+            eprintln!("{} events were lost: they are read too slowly", full - lost);
+            lost = full;
+        }
+        if let Ok(gap) = event.event::<LayerGap>()
+            && event.name() == "layer.gap"
+        {
+            eprintln!("the server was away for {:.1} s: events may be missing", gap.seconds);
+            continue;
+        }
+        match event.to_json() {
+            // Who reads has gone: `| head` has what it wanted.
+            Ok(line) if writeln!(io::stdout(), "{line}").is_err() => break,
+            Ok(_) => left = left.map(|left| left - 1),
+            Err(error) => eprintln!("an event cannot be shown: {error}"),
+        }
+    }
+    layer.group_discard(group, &channel).await?;
+    Ok(ExitCode::SUCCESS)
+}

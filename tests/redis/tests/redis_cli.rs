@@ -1,0 +1,182 @@
+//! The program `greenroom`, at a terminal and in a cron job.
+
+use std::{
+    path::PathBuf,
+    process::{Output, Stdio},
+};
+
+use integration_tests::PATIENCE;
+use redis_tests::{Member, Python, RedisServer, eventually};
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// What `cargo build --workspace --bins` made, beside this test.
+fn program(arguments: &[&str]) -> Command {
+    let this = std::env::current_exe().expect("a path");
+    let found: Option<PathBuf> =
+        this.ancestors().skip(1).take(2).map(|folder| folder.join("greenroom")).find(|path| path.is_file());
+    let found = found.expect("it is not built: `cargo build -p greenroom --features cli`");
+    let mut command = Command::new(found);
+    for name in ["GREENROOM_LAYER", "GREENROOM_PREFIX", "GREENROOM_KEYS", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(arguments: &[&str], input: &str) -> Output {
+    let mut process = program(arguments).spawn().expect("it starts");
+    let mut stdin = process.stdin.take().expect("a pipe");
+    // Who does not read it has ended before.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Starts to listen, and waits until it does.
+async fn listen(arguments: &[&str]) -> Child {
+    let mut process = program(&[&["listen"], arguments].concat()).spawn().expect("it starts");
+    let mut told = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+    let line = timeout(PATIENCE, told.next_line()).await.expect("in time").expect("a line").expect("a line");
+    assert!(line.starts_with("listening to"), "{line}");
+    // It must not stop for a full pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = told.next_line().await {} });
+    process
+}
+
+async fn lines(process: Child) -> Vec<String> {
+    let output = timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[actix_web::test]
+async fn what_is_sent_is_heard() {
+    let server = RedisServer::start();
+    for url in [server.url(), server.url().replace("redis://", "redis-pubsub://")] {
+        let listener = listen(&["room", "--count", "3", "--layer", &url]).await;
+        for (fields, input) in [
+            ("{\"user\": \"cron\", \"text\": \"héllo\"}", ""),
+            ("-", "{\"n\": [1, 2.5, null]}\n"),
+            ("{ }", ""),
+        ] {
+            let sent = run(&["send", "room", "chat.message", fields, "--layer", &url], input).await;
+            assert!(sent.status.success(), "{sent:?}");
+            assert!(text(&sent.stderr).contains("chat.message room: sent to 1"), "{sent:?}");
+        }
+        let heard = lines(listener).await;
+        assert_eq!(
+            heard,
+            [
+                "{\"type\":\"chat.message\",\"user\":\"cron\",\"text\":\"héllo\"}",
+                "{\"type\":\"chat.message\",\"n\":[1,2.5,null]}",
+                "{\"type\":\"chat.message\"}",
+            ]
+        );
+        let quiet = run(&["send", "room", "chat.message", "--layer", &url], "").await;
+        assert!(
+            quiet.status.success() && text(&quiet.stderr).contains("nobody is in the group"),
+            "{quiet:?}"
+        );
+    }
+    assert_eq!(server.run::<Vec<String>>(&["KEYS", "*"]), [""; 0], "nothing stays");
+}
+
+#[actix_web::test]
+async fn members_of_other_programs_and_python_hear_it() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let layer = greenroom::Layer::open(&url).await.unwrap();
+    let mut member = Member::of(&layer, &["room"]).await;
+    let mut python = Python::start("core", &json!({"hosts": [url]})).await;
+    let theirs = python.must("new_channel", &[]).await;
+    python.must("group_add", &[json!("room"), theirs.clone()]).await;
+
+    let sent = run(&["send", "room", "note", "{\"number\": 7}", "--layer", &url], "").await;
+    assert!(text(&sent.stderr).contains("sent to 2"), "{sent:?}");
+    assert_eq!(member.hears().await, "7");
+    assert_eq!(python.receive(&theirs).await, "{'type': 'note', 'number': 7}");
+
+    // And the other way, with a job for a worker.
+    let listener = listen(&["room", "--count", "1", "--layer", &url]).await;
+    python.must("group_send", &[json!("room"), json!("{'type': 'from.python', 'b': b'\\x00'}")]).await;
+    assert_eq!(lines(listener).await, ["{\"type\":\"from.python\",\"b\":[0]}"]);
+    let sent = run(&["send", "--channel", "jobs", "job.run", "--quiet", "--layer", &url], "").await;
+    assert!(sent.status.success() && sent.stderr.is_empty(), "{sent:?}");
+    assert_eq!(python.receive(&json!("jobs")).await, "{'type': 'job.run'}");
+    member.leave().await;
+}
+
+#[actix_web::test]
+async fn prefix_keys_and_serializer_are_those_of_the_others() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let config = json!({
+        "hosts": [url], "prefix": "shop", "serializer_format": "json", "symmetric_encryption_keys": ["old-key"],
+    });
+    let mut python = Python::start("core", &config).await;
+    let theirs = python.must("new_channel", &[]).await;
+    python.must("group_add", &[json!("room"), theirs.clone()]).await;
+    let options = ["--layer", &url, "--prefix", "shop", "--json", "--keys", "old-key,new-key"];
+    let sent = run(&[&["send", "room", "note", "{\"number\": 1}"], &options[..]].concat(), "").await;
+    assert!(sent.status.success(), "{sent:?}");
+    assert_eq!(python.receive(&theirs).await, "{'type': 'note', 'number': 1}");
+}
+
+/// What is wrong is said in one line, with what to write instead; the exit code is not 0.
+#[actix_web::test]
+async fn what_is_wrong_is_said() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = format!("redis://{free}");
+    let cases: [(&[&str], &str); 8] = [
+        (&["send", "room", "note", "[1]"], "no JSON object"),
+        (&["send", "room", "note", "{\"a\": 1"], "no JSON object"),
+        (&["send", "room", "note", "{\"type\": \"other\"}"], "second argument"),
+        (&["send", "room", "_note"], "malformed"),
+        (&["send", "a room", "note"], "use ASCII letters"),
+        (&["listen", "a room"], "use ASCII letters"),
+        (&["send", "room", "note", "--layer", "memory"], "name a server"),
+        (&["listen", "room", "--layer", &away], "refused"),
+    ];
+    for (arguments, says) in cases {
+        let server = if arguments.contains(&"--layer") { &[][..] } else { &["--layer", &away][..] };
+        let output = run(&[arguments, server].concat(), "").await;
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.starts_with("greenroom: ") && told.contains(says), "{arguments:?}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[actix_web::test]
+async fn a_listener_survives_a_restart_and_says_so() {
+    let mut server = RedisServer::start();
+    let url = server.url();
+    let process = program(&["listen", "room", "--count", "1", "--layer", &url]).spawn().expect("it starts");
+    let joined = || server.run::<u64>(&["ZCARD", "asgi:group:room"]) == 1;
+    eventually("it has joined", joined).await;
+    server.restart();
+    eventually("it has joined again", || server.run::<u64>(&["ZCARD", "asgi:group:room"]) == 1).await;
+    let sent = run(&["send", "room", "note", "--layer", &url], "").await;
+    assert!(text(&sent.stderr).contains("sent to 1"), "{sent:?}");
+    let output = timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends");
+    assert_eq!(text(&output.stdout), "{\"type\":\"note\"}\n");
+    assert!(text(&output.stderr).contains("the server was away"), "{output:?}");
+}
+
+#[actix_web::test]
+async fn nothing_in_time_is_a_failure() {
+    let server = RedisServer::start();
+    let output = run(&["listen", "room", "--timeout", "0.05", "--layer", &server.url()], "").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("nothing came for 50ms"), "{output:?}");
+}
