@@ -116,7 +116,10 @@ impl Lg {
             libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&one as *const i32).cast(), 4);
             let mut sa: libc::sockaddr_in = std::mem::zeroed();
             sa.sin_family = libc::AF_INET as u16;
-            sa.sin_port = self.o.port.to_be();
+            // The members of a room, and the first members of all rooms, take the servers in turns.
+            let member = self.conns.len() / self.o.rooms.max(1);
+            let server = (member + room as usize) % self.o.ports.len();
+            sa.sin_port = self.o.ports[server].to_be();
             sa.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
             let r = libc::connect(fd, (&sa as *const libc::sockaddr_in).cast(), 16);
             if r < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EINPROGRESS) {
@@ -138,7 +141,7 @@ impl Lg {
         let path = self.o.path.replace("{}", &format!("r{}", self.conns[id].room));
         let mut s = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n",
-            self.o.port
+            self.o.ports[0]
         );
         for h in &self.o.headers {
             s.push_str(h);

@@ -1,7 +1,7 @@
 //! A WebSocket load generator: one thread on epoll, pinned to one CPU, that checks each message and prints one line of
 //! JSON.
 //!
-//! `loadgen fanout|echo|idle|churn --port P [--path --pid P[,P] --rooms --members --senders --payload --duration --warmup
+//! `loadgen fanout|echo|idle|churn --port P[,P] [--path --pid P[,P] --beside P[,P] --rooms --members --senders --payload --duration --warmup
 //! --rate (0: closed loop) --window --ack all --conns --hold --header H]`
 
 mod connection;

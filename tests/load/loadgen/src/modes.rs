@@ -18,6 +18,7 @@ pub(crate) fn traffic(lg: &mut Lg, sm: &Sampler, j: &mut String) {
     }
     let (r, m, s) = (lg.o.rooms, lg.o.members, lg.o.senders);
     let before = sm.sample();
+    let beside = Sampler::new(lg.o.beside.clone());
     let mut plan = Vec::new();
     // interleave rooms so that members of a room are not adjacent in memory or fd order
     for k in 0..m {
@@ -67,7 +68,7 @@ pub(crate) fn traffic(lg: &mut Lg, sm: &Sampler, j: &mut String) {
     loop {
         let mut now = now_ns();
         if s0.is_none() && now >= wstart {
-            s0 = Some((sm.sample(), now_ns()));
+            s0 = Some((sm.sample(), beside.sample(), now_ns()));
             lg.measuring = true;
             sent0 = lg.sent;
             own_start = procstat::self_cpu();
@@ -105,11 +106,11 @@ pub(crate) fn traffic(lg: &mut Lg, sm: &Sampler, j: &mut String) {
     let t1 = now_ns();
     lg.measuring = false;
     lg.sending = false;
-    let e = sm.sample();
+    let (e, beside) = (sm.sample(), beside.sample());
     let own1 = procstat::self_cpu();
     let cw1 = procstat::wait_ns("self");
     let own0 = own_start;
-    let (b, t0) = s0.unwrap();
+    let (b, beside_before, t0) = s0.unwrap();
     let sent = lg.sent - sent0;
     lg.drain(lg.o.drain);
     let w = (t1 - t0) as f64 / 1e9;
@@ -121,6 +122,8 @@ pub(crate) fn traffic(lg: &mut Lg, sm: &Sampler, j: &mut String) {
     );
     let cpu = (e.run_ns - b.run_ns) as f64 / 1e9;
     let d = lg.deliv;
+    let beside_cpu = (beside.run_ns - beside_before.run_ns) as f64 / 1e3;
+    let _ = write!(j, "\"beside_us_per_delivery\":{:.3},", beside_cpu / d.max(1) as f64);
     let busy0 = (e.cpu0_busy - b.cpu0_busy) as f64 / 100.0 / w;
     let _ = write!(
         j,

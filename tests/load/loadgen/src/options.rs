@@ -4,7 +4,8 @@ use crate::MIN_PAYLOAD;
 
 pub(crate) struct Opt {
     pub(crate) mode: String,
-    pub(crate) port: u16,
+    /// Of several servers, each has its share of every room.
+    pub(crate) ports: Vec<u16>,
     pub(crate) path: String,
     pub(crate) rooms: usize,
     pub(crate) members: usize,
@@ -18,6 +19,8 @@ pub(crate) struct Opt {
     pub(crate) hold: f64,
     pub(crate) cpu: i32,
     pub(crate) pids: Vec<i32>,
+    /// What the servers use, as Redis: its CPU time is told apart.
+    pub(crate) beside: Vec<i32>,
     pub(crate) label: String,
     pub(crate) par: usize,
     pub(crate) settle: f64,
@@ -30,7 +33,7 @@ pub(crate) struct Opt {
 pub(crate) fn parse_opts() -> Opt {
     let mut o = Opt {
         mode: String::new(),
-        port: 0,
+        ports: vec![],
         path: "/room/{}/".into(),
         rooms: 1,
         members: 100,
@@ -44,6 +47,7 @@ pub(crate) fn parse_opts() -> Opt {
         hold: 10.0,
         cpu: 1,
         pids: vec![],
+        beside: vec![],
         label: String::new(),
         par: 32,
         settle: 0.5,
@@ -60,7 +64,7 @@ pub(crate) fn parse_opts() -> Opt {
         let f = || v.parse::<f64>().expect("number");
         let u = || v.parse::<usize>().expect("integer");
         match k.as_str() {
-            "--port" => o.port = u() as u16,
+            "--port" => o.ports = v.split(',').map(|port| port.parse().expect("port")).collect(),
             "--path" => o.path = v,
             "--rooms" => o.rooms = u(),
             "--members" => o.members = u(),
@@ -78,9 +82,8 @@ pub(crate) fn parse_opts() -> Opt {
             "--settle" => o.settle = f(),
             "--drain" => o.drain = f(),
             "--stall-ms" => o.stall_ms = u() as u64,
-            "--pid" => {
-                o.pids.extend(v.split(',').filter(|s| !s.is_empty()).map(|s| s.parse::<i32>().unwrap()))
-            }
+            "--pid" => o.pids.extend(pids(&v)),
+            "--beside" => o.beside.extend(pids(&v)),
             "--header" => o.headers.push(v),
             "--ack" => o.ack_all = v == "all",
             "--close-grace-ms" => o.close_grace_ms = u() as u64,
@@ -88,5 +91,10 @@ pub(crate) fn parse_opts() -> Opt {
         }
     }
     o.payload = o.payload.max(MIN_PAYLOAD);
+    assert!(!o.ports.is_empty(), "--port says where the server is");
     o
+}
+
+fn pids(text: &str) -> impl Iterator<Item = i32> + '_ {
+    text.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().expect("process"))
 }
