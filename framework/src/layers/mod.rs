@@ -11,6 +11,8 @@ pub(crate) mod queues;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis;
+#[cfg(feature = "redis")]
+mod server;
 
 use std::{
     collections::HashMap,
@@ -24,6 +26,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 pub(crate) use self::local::{consumer_channel, random_text};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::server::Away;
 pub use self::{
     config::LayerConfig,
     gap::LayerGap,

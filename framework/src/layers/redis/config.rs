@@ -5,21 +5,10 @@ use std::{fmt, time::Duration};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::codec::Codec;
-use crate::{event::Format, layers::LayerConfig};
-
-/// What happens to a `group_send` while Redis is away.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Away {
-    /// It fails at once with [`LayerError::Unavailable`](crate::LayerError::Unavailable), and nobody gets the event.
-    ///
-    /// While Redis is there, a `group_send` then waits until Redis has the event.
-    Error,
-    /// The members in this process get the event, those in others do not; it is counted in
-    /// [`Metrics::unpublished`](crate::Metrics::unpublished), and consumers learn of the gap by a [`LayerGap`](crate::layers::LayerGap).
-    #[default]
-    Local,
-}
+use crate::{
+    event::Format,
+    layers::{Away, LayerConfig},
+};
 
 /// The settings of [`RedisLayer`](super::RedisLayer) and [`RedisPubSubLayer`](super::RedisPubSubLayer).
 ///

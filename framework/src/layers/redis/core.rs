@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
 
 use super::{
-    config::{Away, RedisConfig, RedisConfigError},
+    config::{Host, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
     members::Members,
     names::shard_of,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
-    layers::{ChannelLayer, Groups, Layer, LayerError},
+    layers::{Away, ChannelLayer, Groups, Layer, LayerError},
 };
 
 /// Groups and queues shared with other processes by Redis, and with Django: what `channels_redis.core.RedisChannelLayer`
@@ -56,7 +56,7 @@ impl RedisLayer {
         let (operations, receiver) = unbounded_channel();
         let shared = Arc::new(Shared {
             codec: config.core_codec(),
-            status: Status::new(&config.hosts),
+            status: Status::new(config.hosts.iter().map(Host::address)),
             members: Members::default(),
             demand: Demand::default(),
             process: format!("specific.{}!", groups.directory().process),

@@ -14,13 +14,14 @@ mod names;
 mod pubsub;
 mod reader;
 mod shared;
-mod status;
 mod thread;
 mod topics;
 mod writer;
 
 pub use self::{
-    config::{Away, RedisConfig, RedisConfigError},
+    config::{RedisConfig, RedisConfigError},
     core::RedisLayer,
     pubsub::RedisPubSubLayer,
 };
+pub use super::Away;
+use super::server::status;

@@ -8,12 +8,12 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc::unbounded_channel, oneshot};
 
 use super::{
-    config::{Away, RedisConfig, RedisConfigError},
+    config::{RedisConfig, RedisConfigError},
     topics::{self, Operation, PubSub},
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
-    layers::{ChannelLayer, Groups, Layer, LayerError},
+    layers::{Away, ChannelLayer, Groups, Layer, LayerError},
 };
 
 /// Groups shared with other processes by Redis' publish and subscribe, and with Django: what

@@ -9,7 +9,7 @@ use super::{
     codec::Codec,
     config::RedisConfig,
     demand::{Demand, Popped},
-    inbound::{Deliver, Source, log_undecodable, unix_time},
+    inbound::{Deliver, Over, Source, log_undecodable, unix_time},
     members::Members,
     names::{channel_key, shard_of},
     status::Status,
@@ -159,7 +159,10 @@ impl Shared {
 }
 
 impl Deliver for Shared {
-    async fn message(&self, bytes: Bytes, source: Source) {
+    type Source = Source;
+    type Over = Over;
+
+    async fn message(&self, bytes: Bytes, source: Source, _room: OwnedSemaphorePermit) {
         let Source::Queue { sent } = source else { return };
         if self.has_expired(sent) {
             return self.counters().expired.one();

@@ -34,7 +34,7 @@ pub(super) fn start(
     operations: UnboundedReceiver<Operation>,
 ) -> std::io::Result<mpsc::Receiver<()>> {
     let (inbox, inbound) = Inbox::new(shared.config.queue_bytes);
-    inbound::start(Arc::clone(&shared), inbound)?;
+    inbound::start("greenroom-redis-in", Arc::clone(&shared), inbound)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ended, end) = mpsc::sync_channel(1);
     let last = Arc::clone(&shared);

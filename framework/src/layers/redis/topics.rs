@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     codec::Codec,
-    config::RedisConfig,
+    config::{Host, RedisConfig},
     echoes::Echoes,
     inbound::{self, Deliver, Inbox, Over, Source, log_undecodable},
     link::{Link, flat, score},
@@ -83,7 +83,7 @@ impl PubSub {
     pub(super) fn new(config: RedisConfig, groups: Groups, operations: UnboundedSender<Operation>) -> Self {
         Self {
             codec: config.pubsub_codec(),
-            status: Status::new(&config.hosts),
+            status: Status::new(config.hosts.iter().map(Host::address)),
             members: Members::default(),
             echoes: Echoes::default(),
             channels: Mutex::default(),
@@ -149,7 +149,10 @@ impl PubSub {
 }
 
 impl Deliver for PubSub {
-    async fn message(&self, bytes: Bytes, source: Source) {
+    type Source = Source;
+    type Over = Over;
+
+    async fn message(&self, bytes: Bytes, source: Source, _room: OwnedSemaphorePermit) {
         let Source::Topic(topic) = source else { return };
         let echo = self.echoes.take(&topic, &bytes);
         let envelope = match self.codec.read(bytes) {
@@ -206,7 +209,7 @@ struct Io {
 /// Starts the threads of a layer.
 pub(super) fn start(layer: Arc<PubSub>, operations: UnboundedReceiver<Operation>) -> std::io::Result<()> {
     let (inbox, inbound) = Inbox::new(layer.config.queue_bytes);
-    inbound::start(Arc::clone(&layer), inbound)?;
+    inbound::start("greenroom-redis-in", Arc::clone(&layer), inbound)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || {
         let config = &layer.config;

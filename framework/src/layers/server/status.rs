@@ -10,17 +10,16 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::config::Host;
 use crate::layers::LayerError;
 
 /// How often the same kind of trouble is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// The state of every shard.
+/// The state of every shard: of one, where a layer does not spread its names over several servers.
 #[derive(Debug)]
-pub(super) struct Status {
+pub(in crate::layers) struct Status {
     shards: Vec<Shard>,
-    pub(super) changed: Notify,
+    pub(in crate::layers) changed: Notify,
     /// When each kind of trouble was logged last, and how often it was not since.
     logged: Mutex<Vec<(&'static str, Instant, u64)>>,
 }
@@ -34,39 +33,36 @@ struct Shard {
 }
 
 impl Status {
-    pub(super) fn new(hosts: &[Host]) -> Self {
-        let shard = |host: &Host| Shard {
-            address: host.address(),
-            up: AtomicBool::new(false),
-            reason: Mutex::default(),
-        };
-        Self { shards: hosts.iter().map(shard).collect(), changed: Notify::new(), logged: Mutex::default() }
+    /// Of servers at these addresses, which are for texts.
+    pub(in crate::layers) fn new(addresses: impl Iterator<Item = String>) -> Self {
+        let shard = |address| Shard { address, up: AtomicBool::new(false), reason: Mutex::default() };
+        Self { shards: addresses.map(shard).collect(), changed: Notify::new(), logged: Mutex::default() }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::layers) fn len(&self) -> usize {
         self.shards.len()
     }
 
-    pub(super) fn is_up(&self, shard: usize) -> bool {
+    pub(in crate::layers) fn is_up(&self, shard: usize) -> bool {
         self.shards[shard].up.load(Relaxed)
     }
 
-    pub(super) fn all_up(&self) -> bool {
+    pub(in crate::layers) fn all_up(&self) -> bool {
         self.shards.iter().all(|shard| shard.up.load(Relaxed))
     }
 
-    pub(super) fn address(&self, shard: usize) -> &str {
+    pub(in crate::layers) fn address(&self, shard: usize) -> &str {
         &self.shards[shard].address
     }
 
-    pub(super) fn set_up(&self, shard: usize) {
+    pub(in crate::layers) fn set_up(&self, shard: usize) {
         *self.reason(shard) = None;
         self.shards[shard].up.store(true, Relaxed);
         self.changed.notify_waiters();
     }
 
     /// Notes why a shard is away; false where that was known.
-    pub(super) fn set_away(&self, shard: usize, reason: String) -> bool {
+    pub(in crate::layers) fn set_away(&self, shard: usize, reason: String) -> bool {
         let was_up = self.shards[shard].up.swap(false, Relaxed);
         let known = self.reason(shard).replace(reason.clone());
         self.changed.notify_waiters();
@@ -78,14 +74,14 @@ impl Status {
     }
 
     /// Why nothing can be sent to a shard.
-    pub(super) fn away(&self, shard: usize) -> LayerError {
+    pub(in crate::layers) fn away(&self, shard: usize) -> LayerError {
         let reason = self.reason(shard).clone();
         let reason = reason.unwrap_or_else(|| "it has not answered yet".to_owned());
         LayerError::Unavailable(format!("{}: {reason}", self.address(shard)))
     }
 
     /// Waits until every shard is there.
-    pub(super) async fn ready(&self) -> Result<(), LayerError> {
+    pub(in crate::layers) async fn ready(&self) -> Result<(), LayerError> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -101,7 +97,7 @@ impl Status {
     }
 
     /// Whether trouble of this kind is to be logged now, and how often it was not since the last time.
-    pub(super) fn logs(&self, kind: &'static str) -> Option<u64> {
+    pub(in crate::layers) fn logs(&self, kind: &'static str) -> Option<u64> {
         let now = Instant::now();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         match logged.iter_mut().find(|(known, ..)| *known == kind) {

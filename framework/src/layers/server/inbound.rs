@@ -1,0 +1,141 @@
+//! What came from a server on its way to the members: on a thread of its own, for relays are user code.
+
+use std::{fmt, sync::Arc, thread};
+
+use bytes::Bytes;
+use tokio::sync::{
+    OwnedSemaphorePermit, Semaphore,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
+
+use super::status::Status;
+use crate::{ChannelName, Envelope, GroupName, layers::LayerGap, metrics::Counters};
+
+/// Something to be delivered, holding its place in the bound on bytes.
+///
+/// `S` says by what a message came, `O` what nothing comes by any more.
+#[derive(Debug)]
+pub(in crate::layers) enum Inbound<S, O> {
+    /// A message as it came.
+    Message { bytes: Bytes, source: S, room: OwnedSemaphorePermit },
+    /// An event for one channel of this process.
+    Direct { channel: ChannelName, envelope: Envelope, room: OwnedSemaphorePermit },
+    /// Members of these groups may have missed something.
+    Gap { groups: Vec<GroupName>, seconds: f64 },
+    /// What came before this is all that comes.
+    Over(O),
+}
+
+/// The way in, bounded by bytes.
+#[derive(Debug)]
+pub(in crate::layers) struct Inbox<S, O> {
+    sender: UnboundedSender<Inbound<S, O>>,
+    room: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl<S, O> Inbox<S, O> {
+    pub(in crate::layers) fn new(bytes: usize) -> (Self, UnboundedReceiver<Inbound<S, O>>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self { sender, room: Arc::new(Semaphore::new(bytes)), bytes }, receiver)
+    }
+
+    fn weight(&self, bytes: usize) -> u32 {
+        (bytes + 256).min(self.bytes) as u32
+    }
+
+    /// Hands a message over, waiting for room.
+    pub(in crate::layers) async fn message(&self, bytes: Bytes, source: S) {
+        let weight = self.weight(bytes.len());
+        if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(weight).await {
+            // The other end goes with the layer.
+            let _ = self.sender.send(Inbound::Message { bytes, source, room });
+        }
+    }
+
+    /// Hands a message over; false where there is no room.
+    pub(in crate::layers) fn offer(&self, bytes: Bytes, source: S) -> bool {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes.len()));
+        room.is_ok_and(|room| self.sender.send(Inbound::Message { bytes, source, room }).is_ok())
+    }
+
+    /// Hands an event over; false where there is no room.
+    pub(in crate::layers) fn direct(&self, channel: ChannelName, envelope: Envelope, bytes: usize) -> bool {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes));
+        room.is_ok_and(|room| self.sender.send(Inbound::Direct { channel, envelope, room }).is_ok())
+    }
+
+    pub(in crate::layers) fn over(&self, over: O) {
+        let _ = self.sender.send(Inbound::Over(over));
+    }
+
+    pub(in crate::layers) fn gap(&self, groups: Vec<GroupName>, seconds: f64) {
+        let _ = self.sender.send(Inbound::Gap { groups, seconds });
+    }
+}
+
+/// What a layer does with what came.
+pub(in crate::layers) trait Deliver: Send + Sync + 'static {
+    /// By what a message came.
+    type Source: Send;
+    /// What nothing comes by any more.
+    type Over: Send;
+
+    /// Delivers one message. It counts in the bound on bytes until `room` is dropped.
+    fn message(
+        &self,
+        bytes: Bytes,
+        source: Self::Source,
+        room: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send;
+    /// Hears that all has come that will.
+    fn over(&self, over: Self::Over) {
+        drop(over);
+    }
+    /// Its consumers and groups.
+    fn groups(&self) -> &crate::layers::Groups;
+}
+
+/// Starts the thread that delivers, one thing after the other. It ends with the last [`Inbox`].
+pub(in crate::layers) fn start<D: Deliver>(
+    name: &str,
+    layer: Arc<D>,
+    mut inbound: UnboundedReceiver<Inbound<D::Source, D::Over>>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = async move {
+        while let Some(next) = inbound.recv().await {
+            match next {
+                Inbound::Message { bytes, source, room } => layer.message(bytes, source, room).await,
+                Inbound::Direct { channel, envelope, room } => {
+                    if layer.groups().send(&channel, envelope).await.is_err() {
+                        layer.groups().directory().counters.stray.one();
+                    }
+                    drop(room);
+                }
+                Inbound::Over(over) => layer.over(over),
+                Inbound::Gap { groups, seconds } => {
+                    for group in groups {
+                        let gap = Envelope::new(LayerGap::new(group.clone(), seconds));
+                        layer.groups().publish(&group, gap).await;
+                    }
+                }
+            }
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(run))?;
+    Ok(())
+}
+
+/// Says, now and then, that a message could not be read.
+pub(in crate::layers) fn log_undecodable(
+    status: &Status,
+    counters: &Counters,
+    from: &str,
+    error: &impl fmt::Display,
+) {
+    counters.undecodable.one();
+    if let Some(more) = status.logs("undecodable") {
+        tracing::warn!(from, %error, more, "a message of the layer's server cannot be read, and is dropped");
+    }
+}
