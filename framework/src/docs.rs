@@ -1,5 +1,5 @@
 //! Pages longer than an item's documentation: the browser's side, order, limits, the protocol of the fallback
-//! transports, Redis, rules, design.
+//! transports, NATS, Redis, rules, design.
 
 #[doc = include_str!("../docs/browser.md")]
 pub mod browser {}
@@ -9,6 +9,10 @@ pub mod design {}
 
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}
+
+#[cfg(feature = "nats")]
+#[doc = include_str!("../docs/nats.md")]
+pub mod nats {}
 
 #[doc = include_str!("../docs/order.md")]
 pub mod order {}

@@ -33,6 +33,7 @@
 //!
 //! | Feature | Default | Adds |
 //! |---|---|---|
+//! | `nats` | no | [`layers`]' `nats`: groups shared with other processes, by way of NATS |
 //! | `redis` | no | [`layers`]' `redis`: groups shared with other processes and with Django, by way of Redis |
 //! | `rustls` | no | TLS, for `Server` and to Redis |
 //! | `testing` | no | the module `testing`; it switches tokio's `test-util` on |

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(feature = "nats")]
+use super::nats::{NatsConfig, NatsConfigError, NatsLayer};
 #[cfg(feature = "redis")]
 use super::redis::{Away, RedisConfig, RedisConfigError, RedisLayer, RedisPubSubLayer};
 use super::{Layer, LayerConfig, LayerError, MemoryLayer};
@@ -11,6 +13,9 @@ use crate::event::Format;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The URL of a NATS server cannot be used.
+    #[cfg(feature = "nats")]
+    Nats(NatsConfigError),
     /// The URL of a Redis server cannot be used.
     #[cfg(feature = "redis")]
     Redis(RedisConfigError),
@@ -23,15 +28,24 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => f.write_str("no layer can be made"),
             #[cfg(feature = "redis")]
             Self::Redis(_) => f.write_str("no layer can be made"),
             Self::Scheme(scheme) => {
-                let redis = if cfg!(feature = "redis") {
-                    ", redis://… or redis-pubsub://…"
-                } else {
-                    "; Redis needs the feature `redis`"
-                };
-                write!(f, "there is no layer {scheme:?}: write memory{redis}")
+                write!(f, "there is no layer {scheme:?}: write memory")?;
+                let nats = (cfg!(feature = "nats"), ", nats://…", "; NATS needs the feature `nats`");
+                let redis = (
+                    cfg!(feature = "redis"),
+                    ", redis://…, redis-pubsub://…",
+                    "; Redis needs the feature `redis`",
+                );
+                let mut servers = [nats, redis];
+                // What there is comes first.
+                servers.sort_by_key(|(there, ..)| !there);
+                servers
+                    .iter()
+                    .try_for_each(|(there, url, feature)| f.write_str(if *there { url } else { feature }))
             }
             Self::Unavailable(_) => f.write_str("the layer does not work"),
         }
@@ -41,6 +55,8 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            #[cfg(feature = "nats")]
+            Self::Nats(error) => Some(error),
             #[cfg(feature = "redis")]
             Self::Redis(error) => Some(error),
             Self::Scheme(_) => None,
@@ -124,6 +140,7 @@ impl Layer {
     /// | URL | Layer |
     /// |---|---|
     /// | `memory` | [`MemoryLayer`] |
+    /// | `nats://…`, `tls://…` | `NatsLayer` (feature `nats`) |
     /// | `redis://…`, `rediss://…`, `unix://…` | `RedisLayer` (feature `redis`) |
     /// | `redis-pubsub://…`, `rediss-pubsub://…` | `RedisPubSubLayer` (feature `redis`) |
     ///
@@ -145,6 +162,15 @@ impl Layer {
         }
         let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
         match scheme {
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => {
+                let mut urls = url.split(',');
+                let first = NatsConfig::new(urls.next().unwrap_or_default());
+                let layer =
+                    NatsLayer::new(urls.fold(first, NatsConfig::and_server)).map_err(OpenError::Nats)?;
+                layer.ready().await.map_err(OpenError::Unavailable)?;
+                Ok(layer.into())
+            }
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "unix" => {
                 let layer = RedisLayer::new(options.redis(url)).map_err(OpenError::Redis)?;

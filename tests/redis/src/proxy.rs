@@ -32,6 +32,12 @@ impl Proxy {
         Self { port, left }
     }
 
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `redis://127.0.0.1:port`.
     #[must_use]
     pub fn url(&self) -> String {

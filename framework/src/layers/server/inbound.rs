@@ -65,6 +65,11 @@ impl<S, O> Inbox<S, O> {
         room.is_ok_and(|room| self.sender.send(Inbound::Direct { channel, envelope, room }).is_ok())
     }
 
+    /// Whether half of the room is free.
+    pub(in crate::layers) fn is_half_empty(&self) -> bool {
+        self.room.available_permits() >= self.bytes / 2
+    }
+
     pub(in crate::layers) fn over(&self, over: O) {
         let _ = self.sender.send(Inbound::Over(over));
     }

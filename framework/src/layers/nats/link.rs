@@ -1,0 +1,427 @@
+//! The two connections to NATS, from when both are there until one of them is lost.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use async_nats::{Client, Event, HeaderMap, Message, ServerAddr, StatusCode};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::{
+    sync::{Notify, oneshot},
+    task::{JoinHandle, spawn_local, unconstrained},
+    time::timeout,
+};
+use tracing::Dispatch;
+
+use super::{
+    answer::Answer,
+    shared::{Inbox, Shared, Source},
+    subjects::READERS,
+};
+use crate::{ChannelName, GroupName, LayerError};
+
+/// In the header: how often a message was passed on.
+const PASSED: &str = "Greenroom-Passed";
+
+/// Longer than any connection that is lost is kept.
+const NEVER: Duration = Duration::from_secs(86_400);
+
+/// Of groups: what is published to them and heard of them, and what others are asked.
+pub(super) const GROUPS: usize = 0;
+/// Of channels: what others ask this process, and what it answers.
+pub(super) const CHANNELS: usize = 1;
+
+/// Two connections, so that each shows when the server has read what was written on the other: a publication on one comes
+/// back on the other, behind all that was written before it. (The client's `flush` ends at the socket.) On its own
+/// connection nothing comes back: members here have the event, and who passes a message on is not asked itself.
+pub(super) struct Link {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inbox: Rc<Inbox>,
+    clients: [Client; 2],
+    pub(super) fate: Arc<Fate>,
+    /// Those who wait for an answer, by its number.
+    waiting: RefCell<HashMap<u64, oneshot::Sender<Message>>>,
+    next: Cell<u64>,
+    pub(super) groups: RefCell<HashMap<GroupName, Subscription>>,
+    pub(super) channels: RefCell<HashMap<ChannelName, Subscription>>,
+    /// What hears tasks and answers.
+    own: RefCell<Vec<Subscription>>,
+    /// The groups that missed something, for there was no room for it, since when.
+    pub(super) missed: RefCell<HashMap<GroupName, Instant>>,
+}
+
+/// What becomes of the connections: the client says it on its own tasks.
+#[derive(Debug)]
+pub(super) struct Fate {
+    shared: Arc<Shared>,
+    /// For texts: the client's own have another.
+    log: Dispatch,
+    lost: Notify,
+    /// What the server has said last. Held for a copy.
+    said: Mutex<Option<String>>,
+    /// Told when a group misses something.
+    pub(super) misses: Notify,
+    /// Whether the client has dropped something itself, of whatever group.
+    pub(super) is_slow: AtomicBool,
+}
+
+impl Fate {
+    pub(super) fn new(shared: &Arc<Shared>, log: Dispatch) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            log,
+            lost: Notify::new(),
+            said: Mutex::default(),
+            misses: Notify::new(),
+            is_slow: AtomicBool::new(false),
+        }
+    }
+
+    /// Logs, as the client on this thread may not.
+    pub(super) fn log(&self, text: impl FnOnce()) {
+        tracing::dispatcher::with_default(&self.log, text);
+    }
+
+    fn note(&self, event: Event) {
+        match event {
+            Event::Disconnected | Event::Closed => self.lost.notify_one(),
+            Event::SlowConsumer(_) => {
+                self.shared.counters().inbound_full.one();
+                self.is_slow.store(true, Relaxed);
+                self.misses.notify_one();
+            }
+            Event::ServerError(error) => {
+                let error = error.to_string();
+                let reason = error.trim_start_matches("nats: ");
+                if reason.to_lowercase().starts_with("permissions violation for publish") {
+                    self.shared.counters().unpublished.one();
+                }
+                if let Some(more) = self.shared.status.logs("refused") {
+                    let address = self.shared.status.address(0);
+                    self.log(|| tracing::warn!(address, reason, more, "NATS refused something"));
+                }
+                *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    /// Why something did not come about: what the server has said, or else this.
+    fn reason(&self, otherwise: &str) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        said.unwrap_or_else(|| otherwise.to_owned())
+    }
+
+    /// Waits until one of the connections is lost, and says why.
+    pub(super) async fn lost(&self) -> String {
+        self.lost.notified().await;
+        self.reason("the connection has ended")
+    }
+}
+
+/// Something that is heard, until it is dropped.
+pub(super) struct Subscription {
+    leave: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Subscription {
+    /// Ends it; behind this the server has been told so before all that it is told next.
+    pub(super) async fn leave(self) {
+        drop(self.leave);
+        // It ends by itself.
+        let _ = self.task.await;
+    }
+}
+
+impl Link {
+    /// Connects, and hears what others ask and answer.
+    pub(super) async fn connect(
+        shared: &Arc<Shared>,
+        inbox: &Rc<Inbox>,
+        fate: &Arc<Fate>,
+        servers: &[ServerAddr],
+    ) -> Result<Rc<Self>, String> {
+        let clients = [
+            client(shared, fate, servers, "groups").await?,
+            client(shared, fate, servers, "channels").await?,
+        ];
+        let max_payload = clients.iter().map(Client::max_payload).min().unwrap_or_default();
+        shared.max_payload.store(max_payload, Relaxed);
+        let link = Rc::new(Self {
+            shared: Arc::clone(shared),
+            inbox: Rc::clone(inbox),
+            clients,
+            fate: Arc::clone(fate),
+            waiting: RefCell::default(),
+            next: Cell::new(0),
+            groups: RefCell::default(),
+            channels: RefCell::default(),
+            own: RefCell::default(),
+            missed: RefCell::default(),
+        });
+        link.hear_own().await?;
+        Ok(link)
+    }
+
+    /// Where else the servers of the cluster are, as they say.
+    pub(super) fn discovered(&self) -> Vec<ServerAddr> {
+        let urls = self.clients[GROUPS].server_info().connect_urls;
+        urls.iter().filter_map(|url| url.parse().ok()).collect()
+    }
+
+    async fn hear_own(self: &Rc<Self>) -> Result<(), String> {
+        for connection in [GROUPS, CHANNELS] {
+            let link = Rc::downgrade(self);
+            let replies = self.shared.subjects.reply(connection, '*');
+            let hear = move |message: Message| {
+                let Some(link) = link.upgrade() else { return };
+                let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+                let waiting = number.and_then(|number| link.waiting.borrow_mut().remove(&number));
+                match waiting {
+                    // Who asked may have given up.
+                    Some(waiting) => drop(waiting.send(message)),
+                    None => link.shared.counters().stray.one(),
+                }
+            };
+            let heard = self.subscribe(connection, replies, None, hear).await?;
+            self.own.borrow_mut().push(heard);
+        }
+        for subject in self.shared.subjects.own_tasks() {
+            let link = Rc::downgrade(self);
+            let hear = move |message: Message| {
+                let Some(link) = link.upgrade() else { return };
+                let to = message.reply.as_ref().map(ToString::to_string);
+                let source = Source::Task { subject: message.subject.to_string(), to };
+                link.arrived(&message, source);
+            };
+            let heard = self.subscribe(CHANNELS, subject, None, hear).await?;
+            self.own.borrow_mut().push(heard);
+        }
+        Ok(())
+    }
+
+    /// Hears a group.
+    pub(super) async fn hear_group(self: &Rc<Self>, group: &GroupName) -> Result<(), String> {
+        let (link, name) = (Rc::downgrade(self), group.clone());
+        let hear = move |message: Message| {
+            let Some(link) = link.upgrade() else { return };
+            // A copy: what is kept for a while is not to keep the client's buffer.
+            let bytes = Bytes::copy_from_slice(&message.payload);
+            if !link.inbox.offer(bytes, Source::Group(name.clone())) {
+                link.miss();
+                link.missed.borrow_mut().entry(name.clone()).or_insert_with(Instant::now);
+                link.fate.misses.notify_one();
+            }
+        };
+        let heard = self.subscribe(GROUPS, self.shared.subjects.group(group), None, hear).await?;
+        self.groups.borrow_mut().insert(group.clone(), heard);
+        Ok(())
+    }
+
+    /// Takes part in a channel of any process.
+    pub(super) async fn hear_channel(self: &Rc<Self>, channel: &ChannelName) -> Result<(), String> {
+        let (link, name) = (Rc::downgrade(self), channel.clone());
+        let hear = move |message: Message| {
+            let Some(link) = link.upgrade() else { return };
+            let passed = message.headers.as_ref().and_then(|headers| headers.get(PASSED));
+            let passed = passed.and_then(|passed| passed.as_str().parse().ok()).unwrap_or_default();
+            let to = message.reply.as_ref().map(ToString::to_string);
+            link.arrived(&message, Source::Channel { channel: name.clone(), passed, to });
+        };
+        let subject = self.shared.subjects.channel(channel);
+        let heard = self.subscribe(CHANNELS, subject, Some(READERS), hear).await?;
+        self.channels.borrow_mut().insert(channel.clone(), heard);
+        Ok(())
+    }
+
+    /// Hands on what this process is asked; where there is no room, who asks is told so.
+    fn arrived(self: &Rc<Self>, message: &Message, source: Source) {
+        if self.inbox.offer(Bytes::copy_from_slice(&message.payload), source) {
+            return;
+        }
+        self.miss();
+        let Some(to) = message.reply.clone() else { return };
+        let link = Rc::clone(self);
+        spawn_local(async move { link.answer(to.to_string(), &Answer::Full).await });
+    }
+
+    fn miss(&self) {
+        self.shared.counters().inbound_full.one();
+        if let Some(more) = self.shared.status.logs("inbound") {
+            self.fate
+                .log(|| tracing::warn!(more, "messages of NATS are dropped: too many wait to be delivered"));
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        connection: usize,
+        subject: String,
+        queue: Option<&str>,
+        hear: impl Fn(Message) + 'static,
+    ) -> Result<Subscription, String> {
+        let client = &self.clients[connection];
+        let subscribed = match queue {
+            Some(queue) => client.queue_subscribe(subject, queue.to_owned()).await,
+            None => client.subscribe(subject).await,
+        };
+        let mut heard = subscribed.map_err(|error| error.to_string())?;
+        let (leave, mut left) = oneshot::channel();
+        // Without tokio's budget: whatever the client has read is to be taken before it reads on, for what it keeps is not
+        // counted in bytes.
+        let task = spawn_local(unconstrained(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    message = heard.next() => match message {
+                        Some(message) => hear(message),
+                        None => return,
+                    },
+                    _ = &mut left => {
+                        // It fails where the connection is gone, and this with it.
+                        let _ = heard.unsubscribe().await;
+                        return;
+                    }
+                }
+            }
+        }));
+        Ok(Subscription { leave, task })
+    }
+
+    /// Publishes to a group.
+    pub(super) async fn publish(&self, group: &GroupName, event: Bytes) -> Result<(), String> {
+        let subject = self.shared.subjects.group(group);
+        self.clients[GROUPS].publish(subject, event).await.map_err(|error| error.to_string())
+    }
+
+    pub(super) async fn answer(&self, to: String, answer: &Answer) {
+        // It fails where the connection is gone; who asked learns of that by the time that it takes.
+        let _ = self.clients[CHANNELS].publish(to, answer.to_text().into()).await;
+    }
+
+    /// Waits until what was written is out of this process.
+    pub(super) async fn flush(&self, connection: usize) -> Result<(), String> {
+        self.clients[connection].flush().await.map_err(|error| error.to_string())
+    }
+
+    /// Asks whoever hears a subject. When this returns it is on its way; what that gives is the answer.
+    pub(super) async fn ask(
+        self: &Rc<Self>,
+        connection: usize,
+        subject: String,
+        payload: Bytes,
+        passed: u8,
+    ) -> impl Future<Output = Result<Answer, LayerError>> + use<> {
+        let answer = self.expect();
+        let reply = self.shared.subjects.reply(connection, answer.number);
+        let client = &self.clients[connection];
+        let asked = if passed == 0 {
+            client.publish_with_reply(subject, reply, payload).await
+        } else {
+            let mut headers = HeaderMap::new();
+            headers.insert(PASSED, passed.to_string());
+            client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+        };
+        let link = Rc::clone(self);
+        async move {
+            if let Err(error) = asked {
+                return Err(LayerError::Refused(error.to_string()));
+            }
+            let message = answer.wait(&link).await?;
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Ok(Answer::None);
+            }
+            Ok(Answer::read(&message.payload))
+        }
+    }
+
+    /// Waits until the server has read all that was written on one of the connections so far.
+    pub(super) async fn synced(self: &Rc<Self>, connection: usize) -> Result<(), String> {
+        let answer = self.expect();
+        let other = if connection == GROUPS { CHANNELS } else { GROUPS };
+        let subject = self.shared.subjects.reply(other, answer.number);
+        let published = self.clients[connection].publish(subject, Bytes::new()).await;
+        published.map_err(|error| error.to_string())?;
+        match answer.wait(self).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.fate.reason(&error.to_string())),
+        }
+    }
+
+    fn expect(self: &Rc<Self>) -> Expected {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let (sender, message) = oneshot::channel();
+        self.waiting.borrow_mut().insert(number, sender);
+        Expected { link: Rc::clone(self), number, message }
+    }
+}
+
+/// An answer that is waited for. It is not expected any more where this is dropped.
+struct Expected {
+    link: Rc<Link>,
+    number: u64,
+    message: oneshot::Receiver<Message>,
+}
+
+impl Expected {
+    async fn wait(mut self, link: &Link) -> Result<Message, LayerError> {
+        let patience = link.shared.config.timeout;
+        match timeout(patience, &mut self.message).await {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(_)) => Err(link.shared.lost()),
+            Err(_) => {
+                let address = link.shared.status.address(0);
+                Err(LayerError::Unavailable(format!("{address}: no answer in {patience:?}")))
+            }
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.link.waiting.borrow_mut().remove(&self.number);
+    }
+}
+
+async fn client(
+    shared: &Arc<Shared>,
+    fate: &Arc<Fate>,
+    servers: &[ServerAddr],
+    what: &str,
+) -> Result<Client, String> {
+    // Where the program has several, rustls takes none by itself; one that was chosen stays. Any server may ask for TLS.
+    let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
+    let options = shared.config.options().map_err(|error| error.to_string())?;
+    let fate = Arc::clone(fate);
+    let connected = Arc::new(AtomicBool::new(false));
+    let was_connected = Arc::clone(&connected);
+    let options = options
+        .name(format!("greenroom {what}"))
+        .event_callback(move |event| {
+            fate.note(event);
+            std::future::ready(())
+        })
+        // The client would connect again by itself, and then write what it had kept: late, and what was counted as lost.
+        // This layer makes new ones instead.
+        .reconnect_delay_callback(move |_| if was_connected.load(Relaxed) { NEVER } else { Duration::ZERO });
+    // The name service has no limit of its own.
+    let patience = shared.config.timeout * (servers.len() as u32 + 1);
+    match timeout(patience, options.connect(servers)).await {
+        Ok(Ok(client)) => {
+            connected.store(true, Relaxed);
+            Ok(client)
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer in {patience:?}")),
+    }
+}

@@ -1,0 +1,128 @@
+//! The channels of any process that are read here.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::{ChannelName, layers::LayerError};
+
+/// Who reads which channel. A process counts as a reader from its first `receive` on, until none has waited for as long as
+/// a message lives: so a worker that is busy is one, and what was taken for readers that do not come back lives still
+/// when it is handed on. The lock is held for an edit of one channel, or a walk over all of them.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    table: Mutex<Table>,
+    /// Told when a channel is new, or was given up.
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    channels: HashMap<ChannelName, Reading>,
+    /// What is new or was given up since the last look.
+    dirty: Vec<ChannelName>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    waiting: usize,
+    last: Instant,
+}
+
+impl Readers {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to read a channel, until what is returned is dropped. At most so many are read.
+    pub(super) fn read<'a>(
+        &'a self,
+        channel: &'a ChannelName,
+        limit: usize,
+    ) -> Result<Reader<'a>, LayerError> {
+        let mut table = self.table();
+        if let Some(reading) = table.channels.get_mut(channel) {
+            reading.waiting += 1;
+        } else if table.channels.len() >= limit {
+            return Err(LayerError::TooManyChannels { limit });
+        } else {
+            table.channels.insert(channel.clone(), Reading { waiting: 1, last: Instant::now() });
+            table.dirty.push(channel.clone());
+            self.changed.notify_one();
+        }
+        Ok(Reader { readers: self, channel })
+    }
+
+    pub(super) fn contains(&self, channel: &ChannelName) -> bool {
+        self.table().channels.contains_key(channel)
+    }
+
+    pub(super) fn all(&self) -> Vec<ChannelName> {
+        self.table().channels.keys().cloned().collect()
+    }
+
+    /// The channels that are new or were given up.
+    pub(super) fn take_dirty(&self) -> Vec<ChannelName> {
+        std::mem::take(&mut self.table().dirty)
+    }
+
+    /// Gives up the channels for which nobody has waited for so long.
+    pub(super) fn give_up(&self, idle: Duration) {
+        let mut table = self.table();
+        let is_idle = |reading: &Reading| reading.waiting == 0 && reading.last.elapsed() >= idle;
+        let gone: Vec<_> =
+            table.channels.extract_if(|_, reading| is_idle(reading)).map(|(name, _)| name).collect();
+        table.dirty.extend(gone);
+    }
+
+    /// Gives up all of them.
+    pub(super) fn close(&self) -> Vec<ChannelName> {
+        let mut table = self.table();
+        table.dirty.clear();
+        std::mem::take(&mut table.channels).into_keys().collect()
+    }
+}
+
+/// One `receive` that waits.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    readers: &'a Readers,
+    channel: &'a ChannelName,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Some(reading) = self.readers.table().channels.get_mut(self.channel) {
+            reading.waiting = reading.waiting.saturating_sub(1);
+            reading.last = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_read_until_nobody_has_waited_for_a_while() {
+        let (readers, jobs) = (Readers::default(), ChannelName::new("jobs").unwrap());
+        let first = readers.read(&jobs, 1).unwrap();
+        let second = readers.read(&jobs, 1).unwrap();
+        assert_eq!(readers.take_dirty(), [jobs.clone()]);
+        let works = ChannelName::new("works").unwrap();
+        assert_eq!(readers.read(&works, 1).unwrap_err(), LayerError::TooManyChannels { limit: 1 });
+        drop(first);
+        readers.give_up(Duration::ZERO);
+        assert!(readers.contains(&jobs), "one waits");
+        drop(second);
+        readers.give_up(Duration::from_secs(60));
+        assert!(readers.contains(&jobs) && readers.take_dirty().is_empty(), "it may come back");
+        readers.give_up(Duration::ZERO);
+        assert!(!readers.contains(&jobs));
+        assert_eq!(readers.take_dirty(), [jobs]);
+    }
+}

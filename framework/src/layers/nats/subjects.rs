@@ -1,0 +1,171 @@
+//! Subjects: where NATS takes what is for a group, a channel or a process.
+//!
+//! A `.` separates the tokens of a subject, and names may hold it: in a subject it is a `:`, which no name holds.
+
+use crate::{ChannelName, GroupName};
+
+/// The queue group in which the processes that read a channel share its messages.
+pub(super) const READERS: &str = "readers";
+/// How many characters tell a process: the last ones before the `!` of its channels.
+const PROCESS_LENGTH: usize = 12;
+
+/// The subjects of one process.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    prefix: String,
+    process: String,
+}
+
+/// What a process is asked to do with a channel of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Hand it a message.
+    Send,
+    /// Put it into a group.
+    Join(GroupName),
+    /// Take it out of a group.
+    Leave(GroupName),
+}
+
+impl Subjects {
+    pub(super) fn new(prefix: &str, process: &str) -> Self {
+        Self { prefix: prefix.to_owned(), process: process.to_owned() }
+    }
+
+    pub(super) fn group(&self, group: &GroupName) -> String {
+        format!("{}.group.{}", self.prefix, token(group))
+    }
+
+    /// Of a channel of any process.
+    pub(super) fn channel(&self, channel: &ChannelName) -> String {
+        format!("{}.channel.{}", self.prefix, token(channel))
+    }
+
+    /// Where the owner of a channel with a `!` is asked to do something with it; `None` where the name has no owner.
+    pub(super) fn task(&self, task: &Task, channel: &ChannelName) -> Option<String> {
+        let name = channel.non_local().strip_suffix('!')?;
+        let process = name.get(name.len().checked_sub(PROCESS_LENGTH)?..)?;
+        if !process.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let (prefix, channel) = (&self.prefix, token(channel));
+        Some(match task {
+            Task::Send => format!("{prefix}.send.{process}.{channel}"),
+            Task::Join(group) => format!("{prefix}.join.{process}.{channel}.{}", token(group)),
+            Task::Leave(group) => format!("{prefix}.leave.{process}.{channel}.{}", token(group)),
+        })
+    }
+
+    /// What this process is to hear of what others ask it.
+    pub(super) fn own_tasks(&self) -> [String; 3] {
+        let (prefix, process) = (&self.prefix, &self.process);
+        [
+            format!("{prefix}.send.{process}.*"),
+            format!("{prefix}.join.{process}.*.*"),
+            format!("{prefix}.leave.{process}.*.*"),
+        ]
+    }
+
+    /// What is asked by a subject of [`own_tasks`](Self::own_tasks); `None` where its tokens are no names.
+    pub(super) fn read_task(&self, subject: &str) -> Option<(Task, ChannelName)> {
+        let mut tokens = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.split('.');
+        let (kind, process, channel) = (tokens.next()?, tokens.next()?, tokens.next()?);
+        let (group, end) = (tokens.next(), tokens.next());
+        if process != self.process || end.is_some() {
+            return None;
+        }
+        let channel = ChannelName::new(channel.replace(':', ".")).ok()?;
+        let group = group.and_then(|group| GroupName::new(group.replace(':', ".")).ok());
+        let task = match (kind, group) {
+            ("send", None) => Task::Send,
+            ("join", Some(group)) => Task::Join(group),
+            ("leave", Some(group)) => Task::Leave(group),
+            _ => return None,
+        };
+        Some((task, channel))
+    }
+
+    /// Where an answer is sent that comes by one of the connections; `*` for all of them.
+    pub(super) fn reply(&self, connection: usize, number: impl std::fmt::Display) -> String {
+        format!("{}.reply.{}.{connection}.{number}", self.prefix, self.process)
+    }
+}
+
+/// Whether every token of a prefix is one.
+pub(super) fn is_prefix(prefix: &str) -> bool {
+    let is_token = |token: &str| {
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte))
+    };
+    prefix.len() <= 256 && prefix.split('.').all(is_token)
+}
+
+fn token(name: &str) -> String {
+    name.replace('.', ":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subjects() -> Subjects {
+        Subjects::new("greenroom", "0123456789Ab")
+    }
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_one_token() {
+        let group = GroupName::new("a.B-c_9..d.").unwrap();
+        assert_eq!(subjects().group(&group), "greenroom.group.a:B-c_9::d:");
+        assert_eq!(subjects().channel(&channel("jobs.fast")), "greenroom.channel.jobs:fast");
+    }
+
+    #[test]
+    fn a_task_goes_to_the_owner_and_is_read_there() {
+        let room = GroupName::new("room.1").unwrap();
+        let others = Subjects::new("greenroom", "another12345");
+        let own = channel("specific.0123456789Ab!1.0.7");
+        let tasks = [
+            (Task::Send, "greenroom.send.0123456789Ab.specific:0123456789Ab!1:0:7"),
+            (Task::Join(room.clone()), "greenroom.join.0123456789Ab.specific:0123456789Ab!1:0:7.room:1"),
+            (Task::Leave(room), "greenroom.leave.0123456789Ab.specific:0123456789Ab!1:0:7.room:1"),
+        ];
+        for (task, subject) in tasks {
+            assert_eq!(others.task(&task, &own).unwrap(), subject);
+            assert_eq!(subjects().read_task(subject), Some((task, own.clone())));
+            assert_eq!(others.read_task(subject), None);
+        }
+        for ownerless in ["jobs", "short!x", "with-dashes-in!x"] {
+            assert_eq!(others.task(&Task::Send, &channel(ownerless)), None, "{ownerless}");
+        }
+    }
+
+    #[test]
+    fn strange_tokens_are_no_task() {
+        for strange in [
+            "greenroom.send.0123456789Ab.é",
+            "greenroom.send.0123456789Ab.a!b!c",
+            "greenroom.send.0123456789Ab",
+            "greenroom.send.0123456789Ab.a.room",
+            "greenroom.join.0123456789Ab.a",
+            "greenroom.join.0123456789Ab.a.b.c",
+            "greenroom.join.0123456789Ab.a.*",
+            "other.send.0123456789Ab.a",
+            "",
+        ] {
+            assert_eq!(subjects().read_task(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_made_of_tokens() {
+        for good in ["greenroom", "prod.greenroom", "a-b_c:1"] {
+            assert!(is_prefix(good), "{good}");
+        }
+        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a\r\nb", "*", "a.>", &"x".repeat(300)] {
+            assert!(!is_prefix(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What is done while both connections are there.
+
+use std::{
+    collections::VecDeque,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use tokio::{
+    select,
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    task::spawn_local,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    link::{CHANNELS, GROUPS, Link},
+    shared::{Operation, Place, Shared},
+};
+use crate::{ChannelName, Envelope, GroupName, LayerError, event::Format, layers::nats::answer::Answer};
+
+/// How many operations make a batch.
+const BATCH: usize = 512;
+
+/// Hears all groups and channels of this process: when this returns, NATS sends what is published to them.
+pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
+    let shared = &link.shared;
+    // Who came and went while there was no connection.
+    note_changes(shared, shared.groups.changed().now_or_never().unwrap_or_default());
+    shared.readers.take_dirty();
+    let groups = shared.joined.all();
+    for group in &groups {
+        link.hear_group(group).await?;
+    }
+    for channel in shared.readers.all() {
+        link.hear_channel(&channel).await?;
+    }
+    link.synced(GROUPS).await?;
+    link.synced(CHANNELS).await?;
+    shared.joined.settle(&groups);
+    Ok(())
+}
+
+/// Takes up the groups that have members now, and forgets those that have none any more: both lists.
+fn note_changes(shared: &Shared, changed: Vec<GroupName>) -> (Vec<GroupName>, Vec<GroupName>) {
+    let (mut joined, mut left) = (Vec::new(), Vec::new());
+    for group in changed {
+        if shared.groups.has_members(&group) {
+            if shared.joined.insert(&group) {
+                joined.push(group);
+            }
+        } else if shared.joined.remove(&group) {
+            left.push(group);
+        }
+    }
+    (joined, left)
+}
+
+/// Hears a group from its first member here to its last. Ends where a connection does not work any more, and says why.
+pub(super) async fn follow(link: &Rc<Link>) -> String {
+    let shared = &link.shared;
+    loop {
+        let (joined, left) = note_changes(shared, shared.groups.changed().await);
+        // Who waits for a group that has no member any more need not.
+        shared.joined.changed.notify_waiters();
+        for group in left {
+            let heard = link.groups.borrow_mut().remove(&group);
+            if let Some(heard) = heard {
+                heard.leave().await;
+            }
+            link.missed.borrow_mut().remove(&group);
+        }
+        for group in &joined {
+            if let Err(reason) = link.hear_group(group).await {
+                return reason;
+            }
+        }
+        if joined.is_empty() {
+            continue;
+        }
+        // Those who join meanwhile share the next round trip.
+        match link.synced(GROUPS).await {
+            Ok(()) => shared.joined.settle(&joined),
+            Err(reason) => return reason,
+        }
+    }
+}
+
+/// Takes part in the channels that are read here. Ends where a connection does not work any more, and says why.
+pub(super) async fn listen(link: &Rc<Link>) -> String {
+    let readers = &link.shared.readers;
+    let expiry = link.shared.config.layer.expiry;
+    let mut look = interval((expiry / 4).clamp(Duration::from_millis(100), Duration::from_secs(5)));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        select! {
+            () = readers.changed.notified() => {}
+            _ = look.tick() => readers.give_up(expiry),
+        }
+        for channel in readers.take_dirty() {
+            let heard = link.channels.borrow_mut().remove(&channel);
+            match (readers.contains(&channel), heard) {
+                (true, Some(heard)) => drop(link.channels.borrow_mut().insert(channel, heard)),
+                (true, None) => {
+                    if let Err(reason) = link.hear_channel(&channel).await {
+                        return reason;
+                    }
+                }
+                (false, Some(heard)) => {
+                    heard.leave().await;
+                    let link = Rc::clone(link);
+                    spawn_local(async move { hand_on(&link, &channel).await });
+                }
+                (false, None) => {}
+            }
+        }
+    }
+}
+
+/// Offers the messages of a channel that nobody reads here any more to its other readers. What they do not take stays.
+async fn hand_on(link: &Rc<Link>, channel: &ChannelName) {
+    // Behind this no more come.
+    if link.synced(CHANNELS).await.is_err() {
+        return;
+    }
+    let shared = &link.shared;
+    let mut kept = Kept { shared, channel, messages: VecDeque::new() };
+    while let Some(Ok(envelope)) = shared.groups.receive(channel).now_or_never() {
+        kept.messages.push_back(envelope);
+    }
+    while let Some(envelope) = kept.messages.front() {
+        if shared.readers.contains(channel) {
+            return;
+        }
+        let Ok(bytes) = envelope.to_wire(Format::MsgPack) else { return };
+        let asked = link.ask(CHANNELS, shared.subjects.channel(channel), bytes, 1).await;
+        match asked.await {
+            Ok(Answer::Ok) => drop(kept.messages.pop_front()),
+            _ => return,
+        }
+    }
+}
+
+/// Messages that were taken out of a queue, and go back into it where they go nowhere else.
+struct Kept<'a> {
+    shared: &'a Shared,
+    channel: &'a ChannelName,
+    messages: VecDeque<Envelope>,
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        for envelope in self.messages.drain(..) {
+            // A queue takes a message at once, or is full, which it counts.
+            let _ = self.shared.groups.send(self.channel, envelope).now_or_never();
+        }
+    }
+}
+
+/// Tells the members of groups that missed something, once there is room again for what comes.
+pub(super) async fn tell_misses(link: &Rc<Link>) {
+    loop {
+        link.fate.misses.notified().await;
+        while !link.inbox.is_half_empty() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let mut missed = std::mem::take(&mut *link.missed.borrow_mut());
+        if link.fate.is_slow.swap(false, Relaxed) {
+            // The client does not say of which group.
+            for group in link.shared.joined.all() {
+                missed.entry(group).or_insert_with(Instant::now);
+            }
+        }
+        for (group, since) in missed {
+            link.inbox.gap(vec![group], since.elapsed().as_secs_f64());
+        }
+    }
+}
+
+/// Writes, batch after batch. Ends where a connection does not work any more, and says why.
+pub(super) async fn write(link: &Rc<Link>, operations: &mut UnboundedReceiver<Operation>) -> String {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        operations.recv_many(&mut batch, BATCH).await;
+        if let Err(reason) = write_batch(link, batch.drain(..)).await {
+            return reason;
+        }
+    }
+}
+
+async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) -> Result<(), String> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut confirmed = Confirmed { shared: &link.shared, replies: Vec::new() };
+    let mut answers = Vec::new();
+    for operation in batch {
+        match operation {
+            Operation::Publish { group, event, reply, place } => {
+                link.publish(&group, event).await?;
+                places.push(place);
+                confirmed.replies.extend(reply);
+            }
+            Operation::Ask { subject, payload, reply, room } => {
+                let answer = link.ask(GROUPS, subject, payload, 0).await;
+                spawn_local(async move {
+                    // Who asked may have gone.
+                    let _ = reply.send(answer.await);
+                    drop(room);
+                });
+            }
+            Operation::Answer { to, answer, joined: None, room } => {
+                link.answer(to, &answer).await;
+                answers.push(room);
+            }
+            Operation::Answer { to, answer, joined: Some(group), room } => {
+                let link = Rc::clone(link);
+                spawn_local(async move {
+                    link.shared.settled(&group).await;
+                    link.answer(to, &answer).await;
+                    drop(room);
+                });
+            }
+            Operation::PassOn { channel, bytes, passed, to, otherwise, room } => {
+                let asked = link.ask(CHANNELS, link.shared.subjects.channel(&channel), bytes, passed).await;
+                let link = Rc::clone(link);
+                spawn_local(async move {
+                    let answer = if asked.await == Ok(Answer::Ok) { Answer::Ok } else { otherwise };
+                    if let Some(to) = to {
+                        link.answer(to, &answer).await;
+                    }
+                    drop(room);
+                });
+            }
+        }
+    }
+    if !places.is_empty() {
+        link.flush(GROUPS).await?;
+        places.into_iter().for_each(Place::written);
+    }
+    if !answers.is_empty() {
+        link.flush(CHANNELS).await?;
+    }
+    let replies = std::mem::take(&mut confirmed.replies);
+    if !replies.is_empty() {
+        let link = Rc::clone(link);
+        spawn_local(async move {
+            let synced = link.synced(GROUPS).await;
+            for reply in replies {
+                let done = synced.clone().map_err(|_| link.shared.lost());
+                // Who asked may have gone.
+                let _ = reply.send(done);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Those who wait until NATS has their events.
+struct Confirmed<'a> {
+    shared: &'a Shared,
+    replies: Vec<oneshot::Sender<Result<(), LayerError>>>,
+}
+
+impl Drop for Confirmed<'_> {
+    fn drop(&mut self) {
+        for reply in self.replies.drain(..) {
+            let _ = reply.send(Err(self.shared.lost()));
+        }
+    }
+}
+
+/// Refuses what is asked for while there is no connection.
+pub(super) async fn refuse(shared: &Arc<Shared>, operations: &mut UnboundedReceiver<Operation>) {
+    while let Some(operation) = operations.recv().await {
+        match operation {
+            Operation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.away()))),
+            Operation::Ask { reply, .. } => drop(reply.send(Err(shared.away()))),
+            // A publication counts itself; who asked learns that there is no answer.
+            Operation::Publish { .. } | Operation::Answer { .. } | Operation::PassOn { .. } => {}
+        }
+    }
+}
+
+/// Writes what is asked for already, and hands on what nobody reads here now.
+pub(super) async fn leave(link: &Rc<Link>, operations: &mut UnboundedReceiver<Operation>) {
+    let mut batch = Vec::new();
+    while let Ok(operation) = operations.try_recv() {
+        batch.push(operation);
+    }
+    // Where the connection does not work any more, there is nothing to leave.
+    if write_batch(link, batch.into_iter()).await.is_err() {
+        return;
+    }
+    for channel in link.shared.readers.close() {
+        let heard = link.channels.borrow_mut().remove(&channel);
+        if let Some(heard) = heard {
+            heard.leave().await;
+        }
+        hand_on(link, &channel).await;
+    }
+    for connection in [GROUPS, CHANNELS] {
+        let _ = link.synced(connection).await;
+    }
+}

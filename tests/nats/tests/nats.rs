@@ -1,0 +1,38 @@
+//! The conformance suite over `NatsLayer`.
+
+use conformance_tests::Server;
+use greenroom::{
+    Layer, LayerConfig,
+    layers::nats::{NatsConfig, NatsLayer},
+};
+use nats_tests::NatsServer;
+
+struct Nats(NatsServer);
+
+impl Server for Nats {
+    const STORES: bool = false;
+
+    async fn start() -> Self {
+        Self(NatsServer::start())
+    }
+
+    async fn make(&self, config: LayerConfig) -> Layer {
+        let layer = NatsLayer::new(NatsConfig::new(self.0.url()).layer(config)).unwrap();
+        layer.ready().await.unwrap();
+        layer.into()
+    }
+}
+
+mod nats {
+    conformance_tests::every_layer!(super::Nats);
+    conformance_tests::moved_clock!(super::Nats, "its connections need NATS' own time");
+    conformance_tests::stored!(super::Nats, "NATS keeps nothing for who does not read");
+    conformance_tests::processes!(super::Nats);
+    conformance_tests::shared!(super::Nats, "NATS keeps nothing, and knows no groups");
+}
+
+/// What of the last suite needs no store: a process asks the other one.
+#[actix_web::test]
+async fn rule_28_a_consumer_is_reached_from_another_process() {
+    conformance_tests::processes::rule_28_a_consumer_is_reached_from_another_process::<Nats>().await;
+}
