@@ -7,11 +7,15 @@ use std::{
     thread,
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 /// A server that nobody is connected to.
 #[derive(Debug)]
 pub struct NatsServer {
     port: u16,
     options: Vec<String>,
+    /// Where it tells of itself, if it does.
+    monitor: Option<u16>,
     process: Option<Child>,
 }
 
@@ -34,10 +38,9 @@ impl NatsServer {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         for _ in 0..20 {
             // Another process may take the port before the server does: then it is another one's turn.
-            let port =
-                TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+            let port = free_port();
             if let Some(process) = launch(port, &options) {
-                return Self { port, options, process: Some(process) };
+                return Self { port, options, monitor: None, process: Some(process) };
             }
         }
         panic!("no nats-server started on a free port");
@@ -55,6 +58,33 @@ impl NatsServer {
         let server = Self::with(&["--config", &file.display().to_string()]);
         let _ = std::fs::remove_file(file);
         server
+    }
+
+    /// Starts one that tells how many subscriptions it has.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[must_use]
+    pub fn watched() -> Self {
+        let monitor = free_port();
+        let mut server = Self::with(&["--http_port", &monitor.to_string()]);
+        server.monitor = Some(monitor);
+        server
+    }
+
+    /// How many subscriptions it has.
+    ///
+    /// # Panics
+    /// Where it is not one that tells.
+    pub async fn subscriptions(&self) -> u64 {
+        let monitor = self.monitor.expect("a watched server");
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", monitor)).await.expect("it is there");
+        stream.write_all(b"GET /varz HTTP/1.0\r\n\r\n").await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let told: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        told["subscriptions"].as_u64().expect("a number")
     }
 
     /// The port on 127.0.0.1.
@@ -118,6 +148,10 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
 }
 
 /// Starts a server, and waits until it serves; `None` where it could not have the port.

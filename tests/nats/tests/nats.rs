@@ -13,7 +13,8 @@ impl Server for Nats {
     const STORES: bool = false;
 
     async fn start() -> Self {
-        Self(NatsServer::start())
+        // One of the cases sends more than a megabyte, which is all that a server takes by default.
+        Self(NatsServer::configured("max_payload: 8MB"))
     }
 
     async fn make(&self, config: LayerConfig) -> Layer {

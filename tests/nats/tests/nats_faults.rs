@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex,
+        Condvar, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -358,7 +358,9 @@ async fn garbage_is_counted() {
     assert_eq!(ask(format!("greenroom.join.{process}.{own}.hall"), Vec::new()).await, "ok");
     stranger.publish("greenroom.group.hall", written(3).into()).await.unwrap();
     assert_eq!(member.hears().await, "3");
-    assert!(ask(format!("greenroom.send.{process}.{own}"), b"garbage".to_vec()).await.starts_with("refused "));
+    assert!(
+        ask(format!("greenroom.send.{process}.{own}"), b"garbage".to_vec()).await.starts_with("refused ")
+    );
     for strange in ["é", "a!b!c", "..."] {
         let strange = strange.replace('.', ":");
         let answer = ask(format!("greenroom.send.{process}.{strange}"), written(4)).await;
@@ -417,6 +419,4 @@ async fn the_end_of_a_layer_writes_what_it_has() {
         let sent = layer.send(&ChannelName::new("jobs").unwrap(), &note(0)).await;
         assert!(matches!(sent, Err(LayerError::Unavailable(_))), "{sent:?}");
     }
-    let shared = Arc::new(ready(config(&server)).await);
-    drop(shared);
 }

@@ -177,7 +177,7 @@ impl NatsConfig {
 
     /// Capacities and lifetimes, which hold for what is in this process: NATS keeps nothing.
     ///
-    /// [`expiry`](LayerConfig::expiry) is also for how long a process counts as a reader of a channel after its last `receive`.
+    /// For half of [`expiry`](LayerConfig::expiry) a process counts as a reader of a channel after its last `receive`.
     pub fn layer(mut self, config: LayerConfig) -> Self {
         self.layer = config;
         self

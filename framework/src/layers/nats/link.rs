@@ -23,7 +23,7 @@ use tracing::Dispatch;
 
 use super::{
     answer::Answer,
-    shared::{Inbox, Shared, Source},
+    shared::{Inbox, LOST, Shared, Source},
     subjects::READERS,
 };
 use crate::{ChannelName, GroupName, LayerError};
@@ -169,6 +169,9 @@ impl Link {
             missed: RefCell::default(),
         });
         link.hear_own().await?;
+        for connection in [GROUPS, CHANNELS] {
+            link.meet(connection).await?;
+        }
         Ok(link)
     }
 
@@ -186,10 +189,9 @@ impl Link {
                 let Some(link) = link.upgrade() else { return };
                 let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
                 let waiting = number.and_then(|number| link.waiting.borrow_mut().remove(&number));
-                match waiting {
-                    // Who asked may have given up.
-                    Some(waiting) => drop(waiting.send(message)),
-                    None => link.shared.counters().stray.one(),
+                // Who asked may have given up.
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(message);
                 }
             };
             let heard = self.subscribe(connection, replies, None, hear).await?;
@@ -336,7 +338,8 @@ impl Link {
             if let Err(error) = asked {
                 return Err(LayerError::Refused(error.to_string()));
             }
-            let message = answer.wait(&link).await?;
+            let answered = answer.wait(&link).await;
+            let message = answered.map_err(|failed| link.shared.unavailable(&failed.reason(&link)))?;
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Ok(Answer::None);
             }
@@ -347,14 +350,39 @@ impl Link {
     /// Waits until the server has read all that was written on one of the connections so far.
     pub(super) async fn synced(self: &Rc<Self>, connection: usize) -> Result<(), String> {
         let answer = self.expect();
-        let other = if connection == GROUPS { CHANNELS } else { GROUPS };
-        let subject = self.shared.subjects.reply(other, answer.number);
-        let published = self.clients[connection].publish(subject, Bytes::new()).await;
-        published.map_err(|error| error.to_string())?;
+        self.call(connection, answer.number).await?;
         match answer.wait(self).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.fate.reason(&error.to_string())),
+            Err(failed) => Err(self.fate.reason(&failed.reason(self))),
         }
+    }
+
+    /// Waits until what is published on one of the connections comes back on the other: the server hears of the two in any
+    /// order, so the first ones may go nowhere.
+    async fn meet(self: &Rc<Self>, connection: usize) -> Result<(), String> {
+        let mut answer = self.expect();
+        let met = async {
+            let mut pause = Duration::from_millis(5);
+            loop {
+                self.call(connection, answer.number).await?;
+                if timeout(pause, &mut answer.message).await.is_ok() {
+                    return Ok(());
+                }
+                pause *= 2;
+            }
+        };
+        let patience = self.shared.config.timeout;
+        match timeout(patience, met).await {
+            Ok(met) => met,
+            Err(_) => Err(self.fate.reason(&Failed::Late.reason(self))),
+        }
+    }
+
+    /// Publishes on one of the connections what the other hears.
+    async fn call(&self, connection: usize, number: u64) -> Result<(), String> {
+        let other = if connection == GROUPS { CHANNELS } else { GROUPS };
+        let subject = self.shared.subjects.reply(other, number);
+        self.clients[connection].publish(subject, Bytes::new()).await.map_err(|error| error.to_string())
     }
 
     fn expect(self: &Rc<Self>) -> Expected {
@@ -374,15 +402,26 @@ struct Expected {
 }
 
 impl Expected {
-    async fn wait(mut self, link: &Link) -> Result<Message, LayerError> {
-        let patience = link.shared.config.timeout;
-        match timeout(patience, &mut self.message).await {
+    async fn wait(mut self, link: &Link) -> Result<Message, Failed> {
+        match timeout(link.shared.config.timeout, &mut self.message).await {
             Ok(Ok(message)) => Ok(message),
-            Ok(Err(_)) => Err(link.shared.lost()),
-            Err(_) => {
-                let address = link.shared.status.address(0);
-                Err(LayerError::Unavailable(format!("{address}: no answer in {patience:?}")))
-            }
+            Ok(Err(_)) => Err(Failed::Lost),
+            Err(_) => Err(Failed::Late),
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Failed {
+    Late,
+    Lost,
+}
+
+impl Failed {
+    fn reason(&self, link: &Link) -> String {
+        match self {
+            Self::Late => format!("no answer in {:?}", link.shared.config.timeout),
+            Self::Lost => LOST.to_owned(),
         }
     }
 }

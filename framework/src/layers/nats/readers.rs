@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use crate::{ChannelName, layers::LayerError};
 
-/// Who reads which channel. A process counts as a reader from its first `receive` on, until none has waited for as long as
-/// a message lives: so a worker that is busy is one, and what was taken for readers that do not come back lives still
+/// Who reads which channel. A process counts as a reader from its first `receive` on, until none has waited for half as long
+/// as a message lives: so a worker that is busy is one, and what was taken for readers that do not come back lives still
 /// when it is handed on. The lock is held for an edit of one channel, or a walk over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Readers {

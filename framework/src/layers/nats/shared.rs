@@ -34,6 +34,9 @@ use crate::{
 /// How often a message is passed on at most: each process that has no room for it, or no reader any more, asks the others.
 const PASSED: u8 = 3;
 
+/// Why there is no answer, where the connection is gone.
+pub(super) const LOST: &str = "the connection was lost before there was an answer";
+
 /// The way in, bounded by bytes.
 pub(super) type Inbox = inbound::Inbox<Source, ()>;
 
@@ -141,8 +144,11 @@ impl Shared {
 
     /// What becomes of what was under way when the connection broke.
     pub(super) fn lost(&self) -> LayerError {
-        let address = self.status.address(0);
-        LayerError::Unavailable(format!("{address}: the connection was lost before there was an answer"))
+        self.unavailable(LOST)
+    }
+
+    pub(super) fn unavailable(&self, reason: &str) -> LayerError {
+        LayerError::Unavailable(format!("{}: {reason}", self.status.address(0)))
     }
 
     /// The event's bytes, if they are not too many.

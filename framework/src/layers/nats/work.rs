@@ -91,13 +91,13 @@ pub(super) async fn follow(link: &Rc<Link>) -> String {
 /// Takes part in the channels that are read here. Ends where a connection does not work any more, and says why.
 pub(super) async fn listen(link: &Rc<Link>) -> String {
     let readers = &link.shared.readers;
-    let expiry = link.shared.config.layer.expiry;
-    let mut look = interval((expiry / 4).clamp(Duration::from_millis(100), Duration::from_secs(5)));
+    let idle = link.shared.config.layer.expiry / 2;
+    let mut look = interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(5)));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         select! {
             () = readers.changed.notified() => {}
-            _ = look.tick() => readers.give_up(expiry),
+            _ = look.tick() => readers.give_up(idle),
         }
         for channel in readers.take_dirty() {
             let heard = link.channels.borrow_mut().remove(&channel);
