@@ -18,8 +18,8 @@ struct Options {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8000")]
     bind: String,
-    /// What the rooms are shared by: memory, for this process; redis://host:port or redis-pubsub://host:port, for all that
-    /// use the same server, Django's included.
+    /// What the rooms are shared by: memory, for this process; nats://host:port, redis://host:port or redis-pubsub://host:port,
+    /// for all that use the same server, Django's included in those of Redis.
     #[arg(long, default_value = "memory")]
     layer: String,
     /// How many worker threads to run; by default one a core.

@@ -31,7 +31,7 @@ struct Options {
     /// Write every so many milliseconds while the worker is behind.
     #[arg(long, conflicts_with = "flush")]
     adaptive: Option<u64>,
-    /// What rooms are shared by: memory, redis://…, redis-pubsub://….
+    /// What rooms are shared by: memory, nats://…, redis://…, redis-pubsub://….
     #[arg(long, default_value = "memory")]
     layer: String,
     /// How a room's members get an event.

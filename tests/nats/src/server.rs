@@ -7,7 +7,12 @@ use std::{
     thread,
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use integration_tests::PATIENCE;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 /// A server that nobody is connected to.
 #[derive(Debug)]
@@ -66,10 +71,33 @@ impl NatsServer {
     /// As [`with`](Self::with).
     #[must_use]
     pub fn watched() -> Self {
+        Self::watched_with(&[])
+    }
+
+    fn watched_with(options: &[&str]) -> Self {
         let monitor = free_port();
-        let mut server = Self::with(&["--http_port", &monitor.to_string()]);
+        let port = monitor.to_string();
+        let monitored = [options, &["--http_port", &port]].concat();
+        let mut server = Self::with(&monitored);
         server.monitor = Some(monitor);
         server
+    }
+
+    /// Starts two that know each other.
+    ///
+    /// # Panics
+    /// Where they do not find each other.
+    pub async fn cluster() -> (Self, Self) {
+        let places: Vec<String> =
+            [free_port(), free_port()].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let start = |own: usize, other: usize| {
+            let options = ["--cluster_name", "tests", "--cluster", &places[own], "--routes", &places[other]];
+            Self::watched_with(&options)
+        };
+        let (first, second) = (start(0, 1), start(1, 0));
+        let known = async { while first.tells("routes").await == 0 || second.tells("routes").await == 0 {} };
+        timeout(PATIENCE, known).await.expect("they find each other");
+        (first, second)
     }
 
     /// How many subscriptions it has.
@@ -77,14 +105,18 @@ impl NatsServer {
     /// # Panics
     /// Where it is not one that tells.
     pub async fn subscriptions(&self) -> u64 {
+        self.tells("subscriptions").await
+    }
+
+    async fn tells(&self, what: &str) -> u64 {
         let monitor = self.monitor.expect("a watched server");
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", monitor)).await.expect("it is there");
+        let mut stream = TcpStream::connect(("127.0.0.1", monitor)).await.expect("it is there");
         stream.write_all(b"GET /varz HTTP/1.0\r\n\r\n").await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("it answers");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
         let told: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        told["subscriptions"].as_u64().expect("a number")
+        told[what].as_u64().expect("a number")
     }
 
     /// The port on 127.0.0.1.

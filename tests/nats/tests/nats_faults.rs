@@ -397,7 +397,9 @@ async fn a_message_that_is_too_large_is_refused() {
 #[actix_web::test]
 async fn what_a_user_may_not_is_said() {
     let server = NatsServer::configured(
-        "authorization: { user: ann, password: secret, permissions: { publish: \"other.>\", subscribe: \"greenroom.>\" } }",
+        r#"authorization: { users: [ {
+            user: ann, password: secret, permissions: { publish: "other.>", subscribe: "greenroom.>" }
+        } ] }"#,
     );
     let url = format!("nats://ann:secret@127.0.0.1:{}", server.port());
     let layer = NatsLayer::new(NatsConfig::new(url).timeout(Duration::from_secs(1))).unwrap();

@@ -1,11 +1,13 @@
 //! Redis servers of the tests' own, Python processes with channels_redis, and what the tests of the layers share.
 
+mod chat;
 mod members;
 mod proxy;
 mod python;
 mod server;
 
 pub use self::{
+    chat::{Chat, Page, chat_binary},
     members::{Member, Note, group, note},
     proxy::Proxy,
     python::Python,

@@ -1,0 +1,137 @@
+//! Where NATS may be: behind TLS, a password, a token, an access list; and a cluster.
+
+use std::{fs, path::Path, time::Duration};
+
+use greenroom::{
+    Layer,
+    layers::nats::{NatsConfig, NatsLayer},
+};
+use nats_tests::NatsServer;
+use redis_tests::{Member, eventually, group, note};
+
+/// Two processes hear each other there, and ask each other.
+async fn works(config: NatsConfig) {
+    let (first, second) = (ready(config.clone()).await, ready(config).await);
+    let mut member = Member::of(&first, &["room"]).await;
+    second.group_send(&group("room"), &note(1)).await.unwrap();
+    assert_eq!(member.hears().await, "1");
+    second.send(&member.channel(), &note(2)).await.unwrap();
+    assert_eq!(member.hears().await, "2");
+    member.leave().await;
+}
+
+async fn ready(config: NatsConfig) -> Layer {
+    let layer = NatsLayer::new(config).unwrap();
+    layer.ready().await.unwrap();
+    layer.into()
+}
+
+#[actix_web::test]
+async fn a_user_and_a_password() {
+    let server = NatsServer::with(&["--user", "ann", "--pass", "p@ss:w/rd"]);
+    let place = format!("127.0.0.1:{}", server.port());
+    works(NatsConfig::new(format!("nats://ann:p%40ss%3Aw%2Frd@{place}"))).await;
+    works(NatsConfig::new(format!("nats://{place}")).user_and_password("ann", "p@ss:w/rd")).await;
+}
+
+#[actix_web::test]
+async fn a_token() {
+    let server = NatsServer::with(&["--auth", "secret"]);
+    let place = format!("127.0.0.1:{}", server.port());
+    works(NatsConfig::new(format!("nats://secret@{place}"))).await;
+    works(NatsConfig::new(format!("nats://{place}")).token("secret")).await;
+}
+
+/// Rights enough for what the layer does: the subjects of its prefix.
+#[actix_web::test]
+async fn a_user_with_few_rights() {
+    let server = NatsServer::configured(
+        r#"authorization: { users: [ {
+            user: ann, password: secret, permissions: { publish: "apps.chat.>", subscribe: "apps.chat.>" }
+        } ] }"#,
+    );
+    works(NatsConfig::new(format!("nats://ann:secret@127.0.0.1:{}", server.port())).prefix("apps.chat"))
+        .await;
+}
+
+/// Two prefixes on one server are as two servers.
+#[actix_web::test]
+async fn prefixes_are_apart() {
+    let server = NatsServer::start();
+    let one = ready(NatsConfig::new(server.url()).prefix("one")).await;
+    let two = ready(NatsConfig::new(server.url()).prefix("two")).await;
+    let mut member = Member::of(&one, &["room"]).await;
+    two.group_send_counted(&group("room"), &note(1)).await.unwrap();
+    one.group_send(&group("room"), &note(2)).await.unwrap();
+    assert_eq!(member.hears().await, "2");
+    assert!(two.send(&member.channel(), &note(3)).await.is_err());
+}
+
+#[actix_web::test]
+async fn tls() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = std::env::temp_dir().join(format!("greenroom-nats-tls-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    fs::write(&certificate, certified.cert.pem()).unwrap();
+    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let text = |path: &Path| path.display().to_string();
+    let server = NatsServer::with(&["--tls", "--tlscert", &text(&certificate), "--tlskey", &text(&key)]);
+    for scheme in ["tls", "nats"] {
+        let config = NatsConfig::new(format!("{scheme}://localhost:{}", server.port()));
+        works(config.clone().root_certificates(&certificate)).await;
+        // Who does not trust it says so.
+        let error = NatsLayer::new(config).unwrap().ready().await.unwrap_err().to_string();
+        assert!(error.contains("ertificate"), "{error}");
+    }
+    // Who insists on it does not do without.
+    let plain = NatsServer::start();
+    let config = NatsConfig::new(format!("tls://localhost:{}", plain.port())).timeout(Duration::from_secs(1));
+    assert!(NatsLayer::new(config).unwrap().ready().await.is_err());
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Processes on different servers of a cluster hear each other; where one server ends, its process goes to the other, which
+/// it knows from the first.
+#[actix_web::test]
+async fn a_cluster() {
+    let (mut first, second) = NatsServer::cluster().await;
+    let config = |server: &NatsServer| NatsConfig::new(server.url()).timeout(Duration::from_secs(1));
+    let (here, there) = (ready(config(&first)).await, ready(config(&second)).await);
+    let mut member = Member::of(&here, &["room"]).await;
+    // A server tells the others of its subscriptions by and by.
+    let mut number = 0;
+    let heard = loop {
+        number += 1;
+        there.group_send(&group("room"), &note(number)).await.unwrap();
+        if let Ok(heard) = tokio::time::timeout(Duration::from_millis(50), member.hears()).await {
+            break heard;
+        }
+    };
+    assert!(heard.parse::<u64>().unwrap() <= number);
+    first.kill();
+    while member.hears().await != "gap in room" {}
+    eventually("it is back", || here.metrics().reconnected == 1).await;
+    there.group_send(&group("room"), &note(1_000)).await.unwrap();
+    assert_eq!(member.hears().await, "1000");
+    assert_eq!(there.metrics().reconnected, 0);
+}
+
+#[actix_web::test]
+async fn a_layer_is_opened_by_its_url() {
+    let server = NatsServer::start();
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let layer = Layer::open(&format!("nats://{away},{}", server.url())).await.unwrap();
+    let mut member = Member::of(&layer, &["room"]).await;
+    let other = Layer::open(&server.url()).await.unwrap();
+    other.group_send(&group("room"), &note(1)).await.unwrap();
+    assert_eq!(member.hears().await, "1");
+    for wrong in ["nats://", "nats://secret@:x", &format!("nats://{away}")] {
+        let error = Layer::open(wrong).await.unwrap_err();
+        let source = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(
+            !source.contains("secret") && (source.contains("URL") || source.contains("refused")),
+            "{source}"
+        );
+    }
+}
