@@ -182,13 +182,19 @@ impl Drop for NatsServer {
     }
 }
 
+/// Debian puts it where only root looks.
+fn binary() -> &'static str {
+    const DEBIAN: &str = "/usr/sbin/nats-server";
+    if std::path::Path::new(DEBIAN).is_file() { DEBIAN } else { "nats-server" }
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
 }
 
 /// Starts a server, and waits until it serves; `None` where it could not have the port.
 fn launch(port: u16, options: &[String]) -> Option<Child> {
-    let mut process = Command::new("nats-server")
+    let mut process = Command::new(binary())
         .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
         .args(options)
         .stdin(Stdio::null())

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use greenroom::{
-    Layer,
+    ChannelName, Layer, LayerError,
     layers::nats::{NatsConfig, NatsLayer},
 };
 use nats_tests::NatsServer;
@@ -115,6 +115,24 @@ async fn a_cluster() {
     there.group_send(&group("room"), &note(1_000)).await.unwrap();
     assert_eq!(member.hears().await, "1000");
     assert_eq!(there.metrics().reconnected, 0);
+}
+
+/// Somebody who listens to everything makes no join slow; to NATS it is a receiver, so a send to nobody has no answer.
+#[actix_web::test]
+async fn one_who_listens_to_everything_disturbs_little() {
+    let server = NatsServer::start();
+    let stranger = server.connect().await;
+    let _everything = stranger.subscribe(">").await.unwrap();
+    stranger.flush().await.unwrap();
+    let config = NatsConfig::new(server.url()).timeout(Duration::from_secs(1));
+    works(config.clone()).await;
+    let layer = ready(config).await;
+    let sent = layer.send(&ChannelName::new("jobs").unwrap(), &note(1)).await;
+    assert!(
+        matches!(&sent, Err(LayerError::Unavailable(why)) if why.contains("no answer in 1s")),
+        "{sent:?}"
+    );
+    assert_eq!(layer.metrics().reconnected, 0);
 }
 
 #[actix_web::test]

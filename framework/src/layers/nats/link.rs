@@ -31,6 +31,10 @@ use crate::{ChannelName, GroupName, LayerError};
 /// In the header: how often a message was passed on.
 const PASSED: &str = "Greenroom-Passed";
 
+/// Why a connection ended, where the server has not said it.
+const ENDED: &str = "the connection has ended";
+/// How many may wait to be told that there is no room for what they ask.
+const REFUSALS: usize = 1_000;
 /// Longer than any connection that is lost is kept.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -54,6 +58,8 @@ pub(super) struct Link {
     pub(super) channels: RefCell<HashMap<ChannelName, Subscription>>,
     /// What hears tasks and answers.
     own: RefCell<Vec<Subscription>>,
+    /// How many wait to be told that there is no room.
+    refusals: Cell<usize>,
     /// The groups that missed something, for there was no room for it, since when.
     pub(super) missed: RefCell<HashMap<GroupName, Instant>>,
 }
@@ -101,7 +107,7 @@ impl Fate {
             Event::ServerError(error) => {
                 let error = error.to_string();
                 let reason = error.trim_start_matches("nats: ");
-                if reason.to_lowercase().starts_with("permissions violation for publish") {
+                if reason.starts_with("Permissions Violation for Publish") && reason.contains(".group.") {
                     self.shared.counters().unpublished.one();
                 }
                 if let Some(more) = self.shared.status.logs("refused") {
@@ -123,7 +129,9 @@ impl Fate {
     /// Waits until one of the connections is lost, and says why.
     pub(super) async fn lost(&self) -> String {
         self.lost.notified().await;
-        self.reason("the connection has ended")
+        let reason = self.reason(ENDED);
+        // That ends no connection.
+        if reason.starts_with("Permissions Violation") { ENDED.to_owned() } else { reason }
     }
 }
 
@@ -166,6 +174,7 @@ impl Link {
             groups: RefCell::default(),
             channels: RefCell::default(),
             own: RefCell::default(),
+            refusals: Cell::new(0),
             missed: RefCell::default(),
         });
         link.hear_own().await?;
@@ -251,9 +260,14 @@ impl Link {
             return;
         }
         self.miss();
-        let Some(to) = message.reply.clone() else { return };
+        let refusals = self.refusals.get();
+        let Some(to) = message.reply.clone().filter(|_| refusals < REFUSALS) else { return };
+        self.refusals.set(refusals + 1);
         let link = Rc::clone(self);
-        spawn_local(async move { link.answer(to.to_string(), &Answer::Full).await });
+        spawn_local(async move {
+            link.answer(to.to_string(), &Answer::Full).await;
+            link.refusals.set(link.refusals.get() - 1);
+        });
     }
 
     fn miss(&self) {
