@@ -32,14 +32,18 @@ def binary(name, profile="release"):
     return os.path.join(TARGET, profile, name)
 
 
-def start(command, log):
-    """Starts a server, whose command is made of its port; returns it and the port once it listens."""
-    for _ in range(3):
+def start(command, log, wanted=0, **options):
+    """Starts a server, whose command is made of its port; returns it and the port once it listens. Port 0 is a free one."""
+    for _ in range(1 if wanted else 3):
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                free.bind(("127.0.0.1", wanted))
+            except OSError as error:
+                raise Failed(f"port {wanted} cannot be had: {error.strerror}; choose another")
             port = free.getsockname()[1]
         with open(log, "w") as output:
-            server = subprocess.Popen(command(port), stdout=output, stderr=output)
+            server = subprocess.Popen(command(port), stdout=output, stderr=output, **options)
         end = time.monotonic() + 20
         while server.poll() is None and time.monotonic() < end:
             try:

@@ -1,0 +1,24 @@
+import os
+from pathlib import Path
+
+# Of both servers: the page, its script and its style.
+PAGES = Path(__file__).resolve().parents[2] / "pages"
+
+SECRET_KEY = "nothing is signed here"
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+INSTALLED_APPS = ["daphne", "channels", "django.contrib.staticfiles"]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware"]
+ROOT_URLCONF = "chat.urls"
+ASGI_APPLICATION = "chat.asgi.application"
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [PAGES]}]
+STATIC_URL = "static/"
+STATICFILES_DIRS = [PAGES]
+
+REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # With redis-py 8 a consumer that hears nothing for 5 s would end: the timeout of the socket is that of the layer's wait.
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
+    },
+}

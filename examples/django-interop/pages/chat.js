@@ -1,0 +1,134 @@
+// The page of a room, the same from both servers. It speaks with the one that it came from.
+
+const byId = (id) => document.getElementById(id);
+const server = document.documentElement.dataset.server;
+const room = decodeURIComponent(location.pathname.split("/")[2]);
+const TIME = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const LINES = 500;
+const RETRY = 1_000;
+// A notice is sent at most so often, and shown for so long.
+const TYPING = { every: 2_000, shown: 4_000 };
+
+byId("room-name").textContent = room;
+document.title = `${room} · ${server}`;
+byId("name").value = ownName();
+
+let socket;
+let connected = false;
+
+function connect() {
+  setState("connecting", "Connecting…");
+  const mine = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/chat/${room}/`);
+  socket = mine;
+  mine.addEventListener("open", () => {
+    connected = true;
+    setState("open", "Connected");
+    line("status", "connected");
+  });
+  mine.addEventListener("message", ({ data }) => show(JSON.parse(data)));
+  // A connection that could not be made ends with an event too; a close before it was open is no news.
+  mine.addEventListener("close", ({ code }) => {
+    if (connected) line("lost", `${server} closed the connection (${code})`);
+    connected = false;
+    setState("waiting", "Trying again…");
+    setTimeout(connect, RETRY);
+  });
+}
+
+function show(event) {
+  switch (event.type) {
+    case "chat.message":
+      message(String(event.user ?? ""), String(event.text ?? ""));
+      break;
+    case "rust.typing":
+      if (event.user !== byId("name").value) typing(event.user);
+      break;
+    case "layer.gap":
+      line("gap", `Redis was away for ${event.seconds.toFixed(1)} s, and this connection lived; something may be missing`);
+      break;
+  }
+}
+
+function setState(state, text) {
+  byId("status").dataset.state = state;
+  byId("status").textContent = text;
+  byId("send").disabled = state !== "open";
+}
+
+/** What is said only ever becomes text: nothing here writes markup. */
+function message(user, text) {
+  const own = user === byId("name").value;
+  const before = byId("log").lastElementChild?.dataset;
+  const box = element("div", "message");
+  box.classList.toggle("own", own);
+  box.classList.toggle("follow", before?.kind === "message" && before.user === user);
+  box.dataset.kind = "message";
+  box.dataset.user = user;
+  const said = element("span", "text", text);
+  said.dir = "auto";
+  const bubble = element("div", "bubble");
+  bubble.append(said, element("time", "", TIME.format(new Date())));
+  box.append(element("bdi", "who", user), bubble);
+  append(box);
+  if (typing.user === user) typing("");
+}
+
+function line(kind, text) {
+  const box = element("p", "quiet", text);
+  box.dataset.kind = kind;
+  append(box);
+}
+
+function append(box) {
+  const log = byId("log");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+  log.append(box);
+  while (log.querySelectorAll("[data-kind]").length > LINES) log.querySelector("[data-kind]").remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+function typing(user) {
+  typing.user = user;
+  clearTimeout(typing.timer);
+  byId("typing").textContent = user ? `${user} is typing…` : "";
+  if (user) typing.timer = setTimeout(typing, TYPING.shown, "");
+}
+
+function element(tag, classes = "", text = "") {
+  const box = document.createElement(tag);
+  box.className = classes;
+  box.textContent = text;
+  return box;
+}
+
+function ownName() {
+  const asked = new URLSearchParams(location.search).get("name")?.trim().slice(0, 32);
+  return asked || `Guest ${1000 + Math.floor(Math.random() * 9000)}`;
+}
+
+byId("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = byId("input").value;
+  if (!connected || text.trim() === "") return;
+  socket.send(JSON.stringify({ user: byId("name").value, text }));
+  byId("input").value = "";
+  told = 0;
+});
+
+// The Rust server's own: Django's consumer would end at a message that it does not expect.
+let told = 0;
+byId("input").addEventListener("input", () => {
+  const now = performance.now();
+  if (server !== "Rust" || !connected || (told && now - told < TYPING.every)) return;
+  told = now;
+  socket.send(JSON.stringify({ user: byId("name").value }));
+});
+
+byId("input").addEventListener("keydown", (event) => {
+  // An Enter that ends an input method's composition picks a word; it does not send.
+  if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
+});
+
+connect();
+// On a phone this would open the keyboard over the page.
+if (!matchMedia("(pointer: coarse)").matches) byId("input").focus();
