@@ -1,5 +1,5 @@
 //! Pages longer than an item's documentation: the browser's side, order, limits, the protocol of the fallback
-//! transports, NATS, Redis, rules, design.
+//! transports, more than one machine, NATS, Redis, moving from Channels, rules, design.
 
 #[doc = include_str!("../docs/browser.md")]
 pub mod browser {}
@@ -9,6 +9,14 @@ pub mod design {}
 
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}
+
+#[cfg(all(feature = "nats", feature = "redis"))]
+#[doc = include_str!("../docs/machines.md")]
+pub mod machines {}
+
+#[cfg(feature = "redis")]
+#[doc = include_str!("../docs/moving.md")]
+pub mod moving {}
 
 #[cfg(feature = "nats")]
 #[doc = include_str!("../docs/nats.md")]

@@ -4,11 +4,13 @@
 //! each change of its document; what a program must print is read from its output.
 
 mod browser;
+mod interop;
 mod page;
 mod program;
 mod proxy;
 
 pub use browser::{Browser, Key};
+pub use interop::Interop;
 pub use page::Page;
 pub use program::Server;
 pub use proxy::Proxy;

@@ -1,7 +1,7 @@
 //! Programs that the test starts, and that end with it.
 
 use std::env;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -66,10 +66,7 @@ impl Server {
 
     /// Asks the server to stop, as an operator does (SIGTERM), and waits until it has.
     pub fn stop(mut self) -> Result<()> {
-        let pid = self.program.child.id().to_string();
-        Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
-        let status = self.program.child.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("the server stopped with {status}").into()) }
+        self.program.stop()
     }
 }
 
@@ -82,6 +79,15 @@ pub(crate) struct Program {
 impl Program {
     /// Starts a program and waits for the first line of its output from which `ready` makes something.
     pub(crate) fn start<T: Send + 'static>(
+        command: Command,
+        ready: impl Fn(&str) -> Option<T> + Send + 'static,
+    ) -> Result<(Self, T)> {
+        Self::start_within(START, command, ready)
+    }
+
+    /// As [`start`](Self::start), for a program that may take longer.
+    pub(crate) fn start_within<T: Send + 'static>(
+        patience: Duration,
         mut command: Command,
         ready: impl Fn(&str) -> Option<T> + Send + 'static,
     ) -> Result<(Self, T)> {
@@ -101,15 +107,29 @@ impl Program {
                 }
             }
         });
-        match answer.recv_timeout(START) {
+        match answer.recv_timeout(patience) {
             Ok(value) => Ok((program, value)),
             Err(RecvTimeoutError::Timeout) => {
-                Err(format!("{name} did not say within {START:?} that it is ready").into())
+                Err(format!("{name} did not say within {patience:?} that it is ready").into())
             }
             Err(RecvTimeoutError::Disconnected) => {
                 Err(format!("{name} ended before it said that it is ready").into())
             }
         }
+    }
+
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the server stopped with {status}").into()) }
+    }
+
+    /// Writes a line to its input, which must be piped.
+    pub(crate) fn enter(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().ok_or("the input is piped")?;
+        Ok(writeln!(input, "{line}")?)
     }
 }
 
@@ -135,7 +155,7 @@ pub(crate) fn installed(names: &[&str]) -> Result<PathBuf> {
 }
 
 /// A built example: the path in `CHAT_BIN`, or as that for others, or what cargo put into the folder that this test runs from.
-fn binary(example: &str) -> Result<PathBuf> {
+pub(crate) fn binary(example: &str) -> Result<PathBuf> {
     let variable = format!("{}_BIN", example.to_uppercase().replace('-', "_"));
     if let Some(path) = env::var_os(&variable) {
         return Ok(path.into());
