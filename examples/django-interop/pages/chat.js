@@ -15,6 +15,11 @@ byId("name").value = ownName();
 
 let socket;
 let connected = false;
+const log = byId("log");
+let pinned = true;
+log.addEventListener("scroll", () => (pinned = log.scrollHeight - log.scrollTop - log.clientHeight < 48));
+// A phone's keyboard shrinks it: what was at the end stays at the end.
+new ResizeObserver(toEnd).observe(log);
 
 function connect() {
   setState("connecting", "Connecting…");
@@ -58,7 +63,7 @@ function setState(state, text) {
 /** What is said only ever becomes text: nothing here writes markup. */
 function message(user, text) {
   const own = user === byId("name").value;
-  const before = byId("log").lastElementChild?.dataset;
+  const before = log.lastElementChild?.dataset;
   const box = element("div", "message");
   box.classList.toggle("own", own);
   box.classList.toggle("follow", before?.kind === "message" && before.user === user);
@@ -80,11 +85,14 @@ function line(kind, text) {
 }
 
 function append(box) {
-  const log = byId("log");
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 48;
   log.append(box);
   while (log.querySelectorAll("[data-kind]").length > LINES) log.querySelector("[data-kind]").remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  toEnd();
+}
+
+/** Shows what came last, unless the reader has scrolled back. */
+function toEnd() {
+  if (pinned) log.scrollTop = log.scrollHeight;
 }
 
 function typing(user) {

@@ -1,8 +1,9 @@
-//! Saves the pictures that the README shows: `screenshot docs/chat.png docs/live-chart.png docs/deploy-log.png`.
+//! Saves the pictures that the README shows: `screenshot docs/chat.png docs/live-chart.png docs/deploy-log.png
+//! docs/django-interop.png`; of the last the Django side stands beside it, as `docs/django-interop-django.png`.
 
 use std::path::{Path, PathBuf};
 
-use browser_tests::{Browser, Result, Server};
+use browser_tests::{Browser, Interop, Result, Server};
 use serde_json::json;
 
 const TALK: [(usize, &str); 7] = [
@@ -32,6 +33,7 @@ async fn main() -> Result<()> {
             Some("chat") => chat(&path).await?,
             Some("live-chart") => live_chart(&path).await?,
             Some("deploy-log") => deploy_log(&path).await?,
+            Some("django-interop") => django_interop(&path).await?,
             _ => return Err(format!("{}: there is no example of this name", path.display()).into()),
         }
     }
@@ -84,4 +86,31 @@ async fn deploy_log(path: &Path) -> Result<()> {
     page.wait("document.querySelector('[data-state=failed]')", json!([])).await?;
     page.run("document.querySelector('[data-id=\"3\"] details').open = false", json!([])).await?;
     page.screenshot(path).await
+}
+
+async fn django_interop(path: &Path) -> Result<()> {
+    const TALK: [(usize, &str); 5] = [
+        (0, "Hello from the Rust server."),
+        (1, "And hello from Django. Do you see this?"),
+        (0, "Yes, at once."),
+        (1, "One Redis is all there is between us."),
+        (0, "And nobody had to move everything in one day: this room is on both, for as long as it takes."),
+    ];
+    let servers = Interop::start()?;
+    let browser = Browser::start("en-US").await?;
+    let pages = [
+        browser.enter_at(&servers.rust("Ann")?).await?,
+        browser.enter_at(&servers.django("Bob")?).await?,
+        browser.enter_at(&servers.rust("Cy")?).await?,
+    ];
+    for (speaker, text) in TALK {
+        pages[speaker].say(text).await?;
+        for page in &pages {
+            page.wait_for_message(["Ann", "Bob"][speaker], text).await?;
+        }
+    }
+    pages[1].screenshot(&path.with_file_name("django-interop-django.png")).await?;
+    pages[2].type_into("input", "So").await?;
+    pages[0].wait("document.getElementById('typing').textContent !== ''", json!([])).await?;
+    pages[0].screenshot(path).await
 }
