@@ -45,12 +45,17 @@ def start(command, log, wanted=0, **options):
         with open(log, "w") as output:
             server = subprocess.Popen(command(port), stdout=output, stderr=output, **options)
         end = time.monotonic() + 20
-        while server.poll() is None and time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return server, port
-            except OSError:
-                time.sleep(0.02)
+        try:
+            while server.poll() is None and time.monotonic() < end:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    return server, port
+                except OSError:
+                    time.sleep(0.02)
+        except BaseException:
+            # Who gives up waiting, as by Ctrl-C, leaves nothing behind.
+            stop(server)
+            raise
         stop(server)
     with open(log) as output:
         raise Failed(f"{' '.join(command(port))}: {output.read().strip()[-500:]}")

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use futures_util::StreamExt;
 use integration_tests::PATIENCE;
 use nats_tests::NatsServer;
-use redis_tests::{Chat, chat_binary};
+use redis_tests::{Chat, program};
 use tokio::time::timeout;
 
 fn said(user: &str, text: &str) -> (String, String) {
@@ -67,7 +67,7 @@ async fn everyone_hears_everyone() {
 async fn a_wrong_layer_is_said() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (layer, says) in [(&*format!("nats://{free}"), "refused"), ("nats://", "URL")] {
-        let chat = Command::new(chat_binary())
+        let chat = Command::new(program("chat"))
             .args(["--bind", "127.0.0.1:0", "--layer", layer])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

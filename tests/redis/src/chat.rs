@@ -28,7 +28,7 @@ impl Chat {
     /// # Panics
     /// Where it does not start.
     pub async fn start(layer: &str) -> Self {
-        let mut process = tokio::process::Command::new(chat_binary())
+        let mut process = tokio::process::Command::new(program("chat"))
             .args(["--bind", "127.0.0.1:0", "--workers", "2", "--layer", layer])
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
@@ -66,16 +66,15 @@ impl Chat {
     }
 }
 
-/// What `cargo build -p chat` made, beside this test.
+/// What `cargo build --workspace --bins` made of a program, beside this test.
 ///
 /// # Panics
 /// Where it was not built.
 #[must_use]
-pub fn chat_binary() -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let this = env::current_exe().expect("a path");
-    let found =
-        this.ancestors().skip(1).take(2).map(|folder| folder.join("chat")).find(|path| path.is_file());
-    found.expect("the chat example is not built: `cargo build -p chat`")
+    let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not built: `cargo build --workspace --bins`"))
 }
 
 /// A page of the chat: its socket.

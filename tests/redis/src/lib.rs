@@ -7,7 +7,7 @@ mod python;
 mod server;
 
 pub use self::{
-    chat::{Chat, Page, chat_binary},
+    chat::{Chat, Page, program},
     members::{Member, Note, group, note},
     proxy::Proxy,
     python::Python,

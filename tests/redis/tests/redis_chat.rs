@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use redis_tests::{Chat, Python, RedisServer, chat_binary, eventually};
+use redis_tests::{Chat, Python, RedisServer, eventually, program};
 use serde_json::json;
 
 fn said(user: &str, text: &str) -> (String, String) {
@@ -60,17 +60,18 @@ async fn everyone_hears_everyone_over_pubsub() {
 #[actix_web::test]
 async fn a_wrong_layer_is_said() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (layer, says) in
-        [("rabbit://x", "rabbit"), (&format!("redis://{free}"), "refused"), ("redis://", "URL")]
-    {
-        let chat: Child = Command::new(chat_binary())
-            .args(["--bind", "127.0.0.1:0", "--layer", layer])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let output = chat.wait_with_output().expect("it ends");
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && text.contains(says), "{layer}: {text}");
+    let away = format!("redis://{free}");
+    for example in ["chat", "django-interop"] {
+        for (layer, says) in [("rabbit://x", "rabbit"), (&away, "refused"), ("redis://", "URL")] {
+            let process: Child = Command::new(program(example))
+                .args(["--bind", "127.0.0.1:0", "--layer", layer])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            let output = process.wait_with_output().expect("it ends");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && text.contains(says), "{example}, {layer}: {text}");
+        }
     }
 }
