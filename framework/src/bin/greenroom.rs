@@ -34,7 +34,7 @@ struct Options {
 /// What must be as in the programs that one talks to.
 #[derive(Args)]
 struct Server {
-    /// The layer: redis://…, redis-pubsub://… and the like; several servers with commas between them.
+    /// The layer: redis://…, redis-pubsub://…, nats://… and the like; several servers with commas between them.
     #[arg(
         long,
         global = true,
@@ -58,8 +58,8 @@ struct Server {
 enum Command {
     /// Sends one event.
     ///
-    /// The exit code is 1 where the server did not take it. Says on stderr to how many it went: of another process there
-    /// is one, however many members it has.
+    /// The exit code is 1 where the server did not take it. Says on stderr to how many it went, where the server tells: of
+    /// another process there is one, however many members it has.
     Send(Send),
     /// Prints the events of a group, one line of JSON each, until Ctrl-C.
     Listen(Listen),
@@ -112,7 +112,10 @@ async fn run(options: Options) -> Result<ExitCode> {
         Command::Send(send) => {
             let (to, envelope) = (receiver(&send)?, event(&send)?);
             let layer = open(&options.server).await?;
-            let sent = deliver(&layer, &send, &to, envelope).await;
+            // NATS does not tell who hears a group.
+            let counts =
+                !options.server.layer.starts_with("nats:") && !options.server.layer.starts_with("tls:");
+            let sent = deliver(&layer, &send, &to, envelope, counts).await;
             layer.close().await;
             sent.map(|()| ExitCode::SUCCESS)
         }
@@ -186,7 +189,7 @@ fn receiver(send: &Send) -> Result<To> {
     })
 }
 
-async fn deliver(layer: &Layer, send: &Send, to: &To, envelope: Envelope) -> Result<()> {
+async fn deliver(layer: &Layer, send: &Send, to: &To, envelope: Envelope, counts: bool) -> Result<()> {
     let told = match to {
         To::Channel(channel) => {
             layer.send_envelope(channel, envelope).await?;
@@ -196,6 +199,7 @@ async fn deliver(layer: &Layer, send: &Send, to: &To, envelope: Envelope) -> Res
             let Delivery { delivered, dropped, .. } =
                 layer.backend().group_send_counted(group, envelope).await?;
             match (delivered, dropped) {
+                _ if !counts => "sent".to_owned(),
                 (0, 0) => "nobody is in the group".to_owned(),
                 (_, 0) => format!("sent to {delivered}"),
                 _ => format!("sent to {delivered}; {dropped} more were full, and missed it"),

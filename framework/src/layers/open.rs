@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+#[cfg(any(feature = "nats", feature = "redis"))]
+use super::Away;
 #[cfg(feature = "nats")]
 use super::nats::{NatsConfig, NatsConfigError, NatsLayer};
 #[cfg(feature = "redis")]
-use super::redis::{Away, RedisConfig, RedisConfigError, RedisLayer, RedisPubSubLayer};
+use super::redis::{RedisConfig, RedisConfigError, RedisLayer, RedisPubSubLayer};
 use super::{Layer, LayerConfig, LayerError, MemoryLayer};
 use crate::event::Format;
 
@@ -21,6 +23,13 @@ pub enum OpenError {
     Redis(RedisConfigError),
     /// No layer has this scheme, or the feature is off that brings it.
     Scheme(String),
+    /// The layer has not got a setting: [`OpenOptions`] says which layer has which.
+    Setting {
+        /// The layer.
+        layer: &'static str,
+        /// The setting.
+        setting: &'static str,
+    },
     /// The server cannot be reached.
     Unavailable(LayerError),
 }
@@ -47,6 +56,7 @@ impl fmt::Display for OpenError {
                     .iter()
                     .try_for_each(|(there, url, feature)| f.write_str(if *there { url } else { feature }))
             }
+            Self::Setting { layer, setting } => write!(f, "{layer} has no {setting}: leave it out"),
             Self::Unavailable(_) => f.write_str("the layer does not work"),
         }
     }
@@ -59,17 +69,22 @@ impl std::error::Error for OpenError {
             Self::Nats(error) => Some(error),
             #[cfg(feature = "redis")]
             Self::Redis(error) => Some(error),
-            Self::Scheme(_) => None,
+            Self::Scheme(_) | Self::Setting { .. } => None,
             Self::Unavailable(error) => Some(error),
         }
     }
 }
 
-/// Settings of whichever layer a URL names: [`Layer::open_with`]. What a layer has not got does not count there.
+/// Settings of whichever layer a URL names: [`Layer::open_with`].
 ///
-/// A layer's own configuration has more of them.
+/// In memory only [`layer`](Self::layer) counts. NATS has no serializer and no keys, and is not opened with one. A layer's own
+/// configuration has more settings.
 #[derive(Clone, Default)]
 #[must_use]
+#[cfg_attr(
+    not(any(feature = "nats", feature = "redis")),
+    expect(dead_code, reason = "the memory layer has no server")
+)]
 pub struct OpenOptions {
     config: LayerConfig,
     prefix: Option<String>,
@@ -112,6 +127,25 @@ impl OpenOptions {
     pub fn must_publish(mut self) -> Self {
         self.must = true;
         self
+    }
+
+    #[cfg(feature = "nats")]
+    fn nats(self, urls: &str) -> Result<NatsConfig, OpenError> {
+        let none = |setting| Err(OpenError::Setting { layer: "NATS", setting });
+        if !self.keys.is_empty() {
+            // Who gave one would take messages for encrypted that are not.
+            return none("encryption key");
+        }
+        if self.serializer.is_some() {
+            return none("serializer");
+        }
+        let mut servers = urls.split(',').map(str::trim);
+        let first = NatsConfig::new(servers.next().unwrap_or_default());
+        let mut config = servers.fold(first, NatsConfig::and_server).layer(self.config);
+        if let Some(prefix) = self.prefix {
+            config = config.prefix(prefix);
+        }
+        Ok(if self.must { config.away(Away::Error) } else { config })
     }
 
     #[cfg(feature = "redis")]
@@ -164,10 +198,7 @@ impl Layer {
         match scheme {
             #[cfg(feature = "nats")]
             "nats" | "tls" => {
-                let mut urls = url.split(',');
-                let first = NatsConfig::new(urls.next().unwrap_or_default());
-                let layer =
-                    NatsLayer::new(urls.fold(first, NatsConfig::and_server)).map_err(OpenError::Nats)?;
+                let layer = NatsLayer::new(options.nats(url)?).map_err(OpenError::Nats)?;
                 layer.ready().await.map_err(OpenError::Unavailable)?;
                 Ok(layer.into())
             }
@@ -193,6 +224,19 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "nats")]
+    #[actix_web::test]
+    async fn a_key_for_a_layer_without_encryption_is_refused() {
+        let options = OpenOptions::new().encryption_keys(["a-key"]);
+        let error = Layer::open_with("nats://127.0.0.1:1", options).await.unwrap_err();
+        assert_eq!(error.to_string(), "NATS has no encryption key: leave it out");
+        let options = OpenOptions::new().serializer(Format::Json);
+        assert!(matches!(
+            Layer::open_with("nats://127.0.0.1:1", options).await,
+            Err(OpenError::Setting { setting: "serializer", .. })
+        ));
+    }
 
     #[actix_web::test]
     async fn what_is_no_layer_is_said_without_its_secrets() {
