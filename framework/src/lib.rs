@@ -22,6 +22,7 @@
 //! | [`routing`] | patterns, routers, paths made from names |
 //! | [`scope`] | what is known of a connection: path, headers, cookies, peer, user |
 //! | [`middleware`] | origins, sessions, users, proxies, one's own |
+//! | [`worker`] | background work: consumers on named channels |
 //! | [`close`] | the one table of close codes; how a connection ended |
 //! | [`error`] | what hooks return |
 //! | `testing` | clients and servers for tests (feature `testing`) |
@@ -68,6 +69,7 @@ mod sync;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod transport;
+pub mod worker;
 
 pub use self::{
     consumer::{
@@ -82,7 +84,7 @@ pub use self::{
     message::{Frame, IntoFrame, Message},
     metrics::Metrics,
     names::{ChannelName, GroupName, NameError},
-    routing::{ProtocolTypeRouter, UrlRouter},
+    routing::{ChannelNameRouter, ProtocolTypeRouter, UrlRouter},
     scope::Scope,
     transport::{
         Transport,
@@ -90,6 +92,7 @@ pub use self::{
         limits::{Flush, Limits, Overflow},
         websocket::deflate::Deflate,
     },
+    worker::{Worker, WorkerContext},
 };
 /// The crate of [`Scope::set_cookie`]'s cookies.
 pub use cookie;

@@ -53,6 +53,14 @@ counters! {
     inbound_full,
     /// Events that a full inbox refused (its consumer was suspended in a hook).
     inbox_full,
+    /// Jobs that consumers of a [`Worker`](crate::Worker) took, however they ended.
+    jobs,
+    /// Jobs that still ran when the grace of their worker's stop was over ([`Worker::grace`](crate::Worker::grace)).
+    jobs_cancelled,
+    /// Jobs whose handler returned an error or panicked.
+    jobs_failed,
+    /// Jobs that took longer than their limit ([`JobLimits::timeout`](crate::worker::JobLimits::timeout)), and were cancelled.
+    jobs_timed_out,
     /// Connections closed with 1008, because the client sent too many messages
     /// ([`message_rate`](crate::Limits::message_rate)).
     message_rate,
@@ -81,7 +89,7 @@ counters! {
     too_many_of_peer,
     /// Messages of a server that could not be read: damaged, of another serializer, or written with another key.
     undecodable,
-    /// Events for which a consumer has no handler, or whose fields did not fit it.
+    /// Events, jobs included, for which a consumer has no handler, or whose fields did not fit it.
     unhandled,
     /// Events that members in other processes missed, because a layer's server was away or refused them.
     unpublished,

@@ -129,11 +129,12 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 ///
 /// # Handlers
 /// `async fn name(&mut self, event: &E, ctx: &mut Context) -> Result<()>`. The event may also be taken as
-/// `E`, which copies it where other receivers share it, or as `Arc<E>`.
+/// `E`, which copies it where other receivers share it, or as `Arc<E>`. In an `HttpConsumer` the context is an
+/// `HttpContext`, for the jobs of a `Worker` a `WorkerContext`: the same in the whole block, and by that name.
 ///
 /// # Relays
 /// `#[relay] fn name(event: &E) -> Frame`, or `-> Result<Frame>`: for what only passes an event on. It has no
-/// `self`, because it runs once for all clients of the process, and no consumer is woken for it.
+/// `self`, because it runs once for all clients of the process, and no consumer is woken for it. A worker has none.
 ///
 /// # Which event
 /// A method is called as its event, with `_` for each `.` and `-`: `xx_oo` handles `xx.oo`. A method that

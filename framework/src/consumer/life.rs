@@ -173,7 +173,7 @@ pub(super) async fn run_disconnect<C>(connection: &Connection, hook: impl Future
 }
 
 /// Drops a consumer, which may panic: its membership and its tasks are gone by then.
-pub(super) fn drop_consumer<C>(consumer: C) {
+pub(crate) fn drop_consumer<C>(consumer: C) {
     let dropped = guard(|| {
         drop(consumer);
         Ok(())
@@ -271,18 +271,7 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     strict: bool,
     connection: Rc<Connection>,
 ) -> Result<()> {
-    let handled = match consumer.handle_event(&envelope, ctx).await {
-        Ok(handled) => handled == Handled::Yes,
-        Err(error) => match error.downcast_ref::<EventError>() {
-            // Another program's event of a known name with other fields must not end the connection.
-            Some(unfit @ EventError::Fields { name, .. }) if !strict && name == envelope.name() => {
-                tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
-                false
-            }
-            _ => return Err(error),
-        },
-    };
-    if handled || LayerGap::is(envelope.name()) {
+    if dispatch(consumer, &envelope, ctx, strict).await? || LayerGap::is(envelope.name()) {
         return Ok(());
     }
     connection.hub().directory().counters.unhandled.one();
@@ -297,13 +286,33 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     Ok(())
 }
 
+/// Hands one event to its handler; false where there is none that it fits.
+pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
+    consumer: &mut C,
+    envelope: &Envelope,
+    ctx: &mut X,
+    strict: bool,
+) -> Result<bool> {
+    match consumer.handle_event(envelope, ctx).await {
+        Ok(handled) => Ok(handled == Handled::Yes),
+        Err(error) => match error.downcast_ref::<EventError>() {
+            // Another program's event of a known name with other fields must not end the connection.
+            Some(unfit @ EventError::Fields { name, .. }) if !strict && name == envelope.name() => {
+                tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
+                Ok(false)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
 /// Calls user code that is not a future, and makes a panic an error.
-pub(super) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
 /// The error of a panic. The panic hook has printed its place already.
-fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

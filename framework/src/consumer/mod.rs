@@ -7,7 +7,7 @@ pub(crate) mod driver;
 mod handle;
 pub(crate) mod http;
 mod json;
-mod life;
+pub(crate) mod life;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},
@@ -16,7 +16,7 @@ pub use self::{
     http::{Body, HttpConsumer, HttpContext, HttpHandle},
     json::JsonConsumer,
 };
-use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect};
+use crate::{Envelope, Frame, GroupName, Message, Result, WorkerContext, close::Disconnect};
 
 /// One connection's behaviour: three hooks, called one at a time, each with the connection's [`Context`].
 ///
@@ -78,10 +78,11 @@ pub trait Consumer: EventHandlers {
 
 /// Which events a consumer handles. `#[event_handlers]` writes it, `#[derive(NoEvents)]` where there are none.
 ///
-/// `X` is the context of its handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`].
+/// `X` is the context of its handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`],
+/// [`WorkerContext`](crate::WorkerContext) for the jobs of a [`Worker`](crate::Worker).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
-    note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers",
+    note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers, which take `&mut {X}`",
     note = "or `#[derive(NoEvents)]` above the type, where it handles none"
 )]
 #[expect(async_fn_in_trait, reason = "handlers run on one worker and need not be Send")]
@@ -99,8 +100,22 @@ pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
     fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
 }
 
-/// What event handlers are called with: [`Context`] or [`HttpContext`]. There are no others.
-pub trait EventContext: sealed::Sealed + 'static {
+/// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`](crate::WorkerContext).
+///
+/// There are no others.
+pub trait EventContext: sealed::Sealed + 'static {}
+
+impl EventContext for Context {}
+impl EventContext for HttpContext {}
+impl EventContext for WorkerContext {}
+
+/// A context with a client: [`Context`] or [`HttpContext`]. Relays and [`NoEvents`](derive@crate::NoEvents) are for these.
+#[diagnostic::on_unimplemented(
+    message = "a worker's jobs have no client, and come as events only",
+    label = "this handles no job",
+    note = "write handlers, `async fn name(&mut self, job: &Job, ctx: &mut WorkerContext) -> Result<()>`, in place of `#[relay]` and `#[derive(NoEvents)]`"
+)]
+pub trait ClientContext: EventContext {
     /// Sends what a relay made of an event that came past the groups.
     ///
     /// # Errors
@@ -109,7 +124,7 @@ pub trait EventContext: sealed::Sealed + 'static {
     fn pass_on(&self, frame: Frame) -> Result<()>;
 }
 
-impl EventContext for Context {
+impl ClientContext for Context {
     fn pass_on(&self, frame: Frame) -> Result<()> {
         self.send(frame)
     }
@@ -119,6 +134,7 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Context {}
     impl Sealed for super::HttpContext {}
+    impl Sealed for super::WorkerContext {}
 }
 
 /// Whether an event found its handler.

@@ -11,6 +11,7 @@ mod running;
 mod script;
 mod server;
 pub(crate) mod shutdown;
+pub(crate) mod signals;
 mod takeover;
 
 pub use self::{

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 #[cfg(doc)]
 use super::Pace;
-use super::{Drain, Running, RunningHandle};
+use super::{Drain, Running, RunningHandle, signals::Signals};
 
 /// How long the connections have to end before the server stops all the same.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -121,44 +121,4 @@ async fn end(
     }
     handle.stop(left == 0).await;
     server.await?
-}
-
-/// The signals that end a server.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    /// Waits for the next one, and names it.
-    #[cfg(unix)]
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> &'static str {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // No signal can come: only the server's own end is left to wait for.
-            std::future::pending::<()>().await;
-        }
-        "Ctrl-C"
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Programs hold a [`Layer`]; backends implement [`ChannelLayer`] around the in-process [`Groups`].
 
-mod config;
+pub(crate) mod config;
 mod gap;
 mod local;
 mod memory;
@@ -41,7 +41,7 @@ pub use self::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, Event, EventError, GroupName, NameError, groups::worker,
-    metrics::Metrics,
+    metrics::Metrics, worker::thread_works,
 };
 
 /// Why a layer did not do what it was asked.
@@ -370,7 +370,7 @@ impl Layer {
 }
 
 fn block_on<F: Future>(future: F) -> Result<F::Output, LayerError> {
-    if worker::thread_is_worker() {
+    if worker::thread_is_worker() || thread_works() {
         return Err(LayerError::WouldBlock);
     }
     Ok(park_until(future))

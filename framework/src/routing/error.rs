@@ -4,6 +4,13 @@ use std::{error::Error as StdError, fmt};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteError {
+    /// A channel cannot be worked on.
+    BadChannel {
+        /// The name that was given.
+        channel: String,
+        /// What is wrong with it, and how to write it.
+        reason: String,
+    },
     /// A middleware's settings are wrong.
     BadMiddleware {
         /// What is wrong with them.
@@ -16,6 +23,11 @@ pub enum RouteError {
         /// What is wrong with it, and how to write it.
         reason: String,
     },
+    /// A channel has two consumers.
+    DuplicateChannel {
+        /// The channel.
+        channel: String,
+    },
     /// Two routes have one name.
     DuplicateName {
         /// The name.
@@ -25,6 +37,8 @@ pub enum RouteError {
         /// The pattern of the later route.
         later: String,
     },
+    /// A [`ChannelNameRouter`](super::ChannelNameRouter) has no channels.
+    NoChannels,
     /// `name` was called before any route was added.
     NothingToName {
         /// The name.
@@ -96,14 +110,22 @@ pub enum ReverseError {
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::BadChannel { channel, reason } => {
+                write!(f, "the channel {channel:?} cannot be worked on: {reason}")
+            }
             Self::BadMiddleware { reason } => f.write_str(reason),
             Self::BadPattern { pattern, reason } => {
                 write!(f, "the pattern {pattern:?} is not valid: {reason}")
             }
+            Self::DuplicateChannel { channel } => write!(
+                f,
+                "the channel {channel:?} is there twice: give one consumer the handlers of both, or rename one; for more at once raise its concurrency"
+            ),
             Self::DuplicateName { name, earlier, later } => write!(
                 f,
                 "{earlier:?} and {later:?} are both named {name:?}: rename one, or name the nested router that it is in"
             ),
+            Self::NoChannels => f.write_str("there is no channel to work on: add one with `channel`"),
             Self::NothingToName { name } => {
                 write!(f, "no route stands before the name {name:?}: call `name` behind the route it is for")
             }
@@ -162,9 +184,12 @@ mod tests {
     fn every_text_is_lower_case_without_a_full_stop() {
         let text = || "x".to_owned();
         let all: Vec<Box<dyn StdError>> = vec![
+            Box::new(RouteError::BadChannel { channel: text(), reason: text() }),
             Box::new(RouteError::BadMiddleware { reason: text() }),
             Box::new(RouteError::BadPattern { pattern: text(), reason: text() }),
+            Box::new(RouteError::DuplicateChannel { channel: text() }),
             Box::new(RouteError::DuplicateName { name: text(), earlier: text(), later: text() }),
+            Box::new(RouteError::NoChannels),
             Box::new(RouteError::NothingToName { name: text() }),
             Box::new(RouteError::SameShape { earlier: text(), later: text() }),
             Box::new(RouteError::Shadowed { earlier: text(), later: text() }),

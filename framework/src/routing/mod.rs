@@ -1,7 +1,8 @@
-//! From paths to consumers.
+//! From paths to consumers, and from channels to those that work in the background.
 //!
 //! A [`UrlRouter`] maps patterns to functions that make consumers; [`UrlRouter::build`] checks it and gives the
-//! [`Routes`]. [`ProtocolTypeRouter`] puts HTTP routes beside them on the same port.
+//! [`Routes`]. [`ProtocolTypeRouter`] puts HTTP routes beside them on the same port. A [`ChannelNameRouter`] maps the
+//! names of channels to the consumers of a [`Worker`](crate::Worker).
 //!
 //! # Patterns
 //!
@@ -31,6 +32,7 @@
 //! names of parameters, or where each segment of the later is, at its place in the earlier, the same, or taken by
 //! `{name}` or `{name:path}`. Regexes are compared as texts, so a route that only a regex shadows is not found.
 
+pub(crate) mod channel_name;
 pub(crate) mod endpoint;
 mod error;
 mod parse;
@@ -43,6 +45,7 @@ mod url;
 #[cfg(test)]
 pub(crate) use self::endpoint::testing;
 pub use self::{
+    channel_name::ChannelNameRouter,
     error::{ReverseError, RouteError, RouteErrors},
     protocol::ProtocolTypeRouter,
     routes::{Match, Routes},

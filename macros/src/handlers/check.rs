@@ -4,7 +4,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{FnArg, GenericParam, Generics, Ident, ImplItem, ItemImpl, ReturnType, Signature, Type};
 
-use super::model::{Taken, argument};
+use super::model::{Handler, Taken, argument};
 use crate::errors::Errors;
 
 /// How a way out ends where the method may be no handler at all.
@@ -108,6 +108,19 @@ pub(super) fn relay<'a>(signature: &'a Signature, errors: &mut Errors) -> Option
         right = false;
     }
     right.then_some(event)
+}
+
+/// Refuses the relays of a worker's block.
+pub(super) fn without_relays(handlers: &[Handler], errors: &mut Errors) {
+    for relay in handlers.iter().filter(|handler| handler.is_relay()) {
+        let (name, event) = (&relay.method, &relay.event_ident);
+        let handler =
+            format!("async fn {name}(&mut self, job: &{event}, ctx: &mut WorkerContext) -> Result<()>");
+        errors.at(
+            name,
+            format_args!("a worker has no clients to relay to: make it a handler, `{handler}`, or move it to a consumer"),
+        );
+    }
 }
 
 /// Refuses an event that would be changed: its other receivers have the same.

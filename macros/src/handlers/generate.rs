@@ -10,8 +10,17 @@ use syn::{Generics, Ident, ItemImpl, Type, spanned::Spanned};
 use super::model::{Handler, Taken};
 use crate::names;
 
-/// An implementation without events: of a consumer that has none, or whose block has mistakes.
+/// The implementation of a consumer that has no events.
 pub(crate) fn no_handlers(generics: &Generics, consumer: &Type) -> TokenStream {
+    empty(generics, consumer, &Side::Clients)
+}
+
+/// An implementation for a block that has mistakes, of which nothing but these is reported.
+pub(super) fn mistaken(block: &ItemImpl) -> TokenStream {
+    empty(&block.generics, &block.self_ty, &Side::Any)
+}
+
+fn empty(generics: &Generics, consumer: &Type, side: &Side) -> TokenStream {
     let body = quote! {
         const EVENTS: &'static [&'static ::core::primitive::str] = &[];
 
@@ -29,7 +38,7 @@ pub(crate) fn no_handlers(generics: &Generics, consumer: &Type) -> TokenStream {
             ::core::option::Option::None
         }
     };
-    implementation(generics, consumer, &Side::Any, &body)
+    implementation(generics, consumer, side, &body)
 }
 
 pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
@@ -90,41 +99,50 @@ pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
     }
 }
 
-/// Whose events the handlers take: a WebSocket's or an HTTP exchange's.
-enum Side {
-    /// Either's: nothing but relays, which see no context.
+/// Whose events the handlers take: a WebSocket's, an HTTP exchange's or a worker's.
+#[derive(PartialEq)]
+pub(super) enum Side {
+    /// Anyone's.
     Any,
+    /// Those of a WebSocket or an HTTP exchange: nothing but relays, which see no context.
+    Clients,
     Http,
     WebSocket,
+    Worker,
 }
 
 impl Side {
     /// A macro reads words, so it goes by the last one of the first context.
-    fn of(handlers: &[Handler]) -> Self {
-        match handlers.iter().find_map(|handler| handler.context.as_ref()) {
-            None => Self::Any,
-            Some(context) if names_http(context) => Self::Http,
-            Some(_) => Self::WebSocket,
+    pub(super) fn of(handlers: &[Handler]) -> Self {
+        let mut contexts = handlers.iter().filter_map(|handler| handler.context.as_ref());
+        match contexts.next() {
+            None => Self::Clients,
+            Some(context) => match last_word(context) {
+                Some(word) if word == "HttpContext" => Self::Http,
+                Some(word) if word == "WorkerContext" => Self::Worker,
+                _ => Self::WebSocket,
+            },
         }
     }
 
     fn context(&self) -> TokenStream {
         match self {
-            Self::Any => quote!(__Context),
+            Self::Any | Self::Clients => quote!(__Context),
             Self::Http => quote!(::greenroom::HttpContext),
             Self::WebSocket => quote!(::greenroom::Context),
+            Self::Worker => quote!(::greenroom::WorkerContext),
         }
     }
 }
 
-/// Whether a handler's context is `&mut HttpContext`.
-fn names_http(context: &Type) -> bool {
+/// The last word of a handler's context, as `HttpContext` of `&mut greenroom::HttpContext`.
+fn last_word(context: &Type) -> Option<&Ident> {
     match context {
-        Type::Group(group) => names_http(&group.elem),
-        Type::Paren(paren) => names_http(&paren.elem),
-        Type::Reference(reference) => names_http(&reference.elem),
-        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "HttpContext"),
-        _ => false,
+        Type::Group(group) => last_word(&group.elem),
+        Type::Paren(paren) => last_word(&paren.elem),
+        Type::Reference(reference) => last_word(&reference.elem),
+        Type::Path(path) => path.path.segments.last().map(|last| &last.ident),
+        _ => None,
     }
 }
 
@@ -133,8 +151,14 @@ fn implementation(generics: &Generics, consumer: &Type, side: &Side, body: &Toke
     if !generics.params.is_empty() {
         generics.make_where_clause().predicates.push(syn::parse_quote!(Self: 'static));
     }
-    if matches!(side, Side::Any) {
-        generics.params.push(syn::parse_quote!(__Context: ::greenroom::consumer::EventContext));
+    match side {
+        Side::Any => {
+            generics.params.push(syn::parse_quote!(__Context: ::greenroom::consumer::EventContext));
+        }
+        Side::Clients => {
+            generics.params.push(syn::parse_quote!(__Context: ::greenroom::consumer::ClientContext));
+        }
+        Side::Http | Side::WebSocket | Side::Worker => {}
     }
     let context = side.context();
     let (parameters, _, conditions) = generics.split_for_impl();
@@ -262,7 +286,7 @@ impl<'a> Part<'a> {
                     if let ::core::option::Option::Some(__frame) =
                         <Self as ::greenroom::EventHandlers<#side>>::relay(__envelope)
                     {
-                        ::greenroom::consumer::EventContext::pass_on(__context, __frame?)?;
+                        ::greenroom::consumer::ClientContext::pass_on(__context, __frame?)?;
                     }
                     ::greenroom::Handled::Yes
                 }

@@ -32,11 +32,11 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     };
     check::block(&block, &mut errors);
     let handlers = model::take_handlers(&mut block, &mut errors);
-    let implementation = if errors.is_empty() {
-        generate::handlers(&block, &handlers)
-    } else {
-        generate::no_handlers(&block.generics, &block.self_ty)
-    };
+    if generate::Side::of(&handlers) == generate::Side::Worker {
+        check::without_relays(&handlers, &mut errors);
+    }
+    let implementation =
+        if errors.is_empty() { generate::handlers(&block, &handlers) } else { generate::mistaken(&block) };
     let errors = errors.to_compile_errors();
     quote!(#block #errors #implementation)
 }

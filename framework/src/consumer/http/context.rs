@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{exchange::Exchange, handle::HttpHandle};
 use crate::{
     ChannelName, Delivery, Event, Frame, GroupName, Layer, Result, Scope,
-    consumer::{ConsumerActor, Context, EventContext, Timer, connection::Connection},
+    consumer::{ClientContext, ConsumerActor, Context, Timer, connection::Connection},
     middleware::Rejection,
 };
 
@@ -234,7 +234,7 @@ impl HttpContext {
     }
 }
 
-impl EventContext for HttpContext {
+impl ClientContext for HttpContext {
     fn pass_on(&self, frame: Frame) -> Result<()> {
         if self.connection().is_connecting() {
             tracing::debug!("a relayed event came before the headers of its response, and is dropped");

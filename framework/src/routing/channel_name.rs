@@ -1,0 +1,210 @@
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use super::{
+    endpoint::{JobStarter, Maker},
+    error::{RouteError, RouteErrors},
+};
+use crate::{
+    ChannelName, EventHandlers, NameError, Result, WorkerContext, names::MAX_NAME_LENGTH, worker::JobLimits,
+};
+
+/// Maps the names of channels to consumers that work in the background: Channels' `ChannelNameRouter`.
+///
+/// A [`Worker`](crate::Worker) runs it. The events that are sent to a channel are the jobs of its consumer, whose
+/// handlers take a [`WorkerContext`].
+///
+/// ```
+/// use greenroom::{ChannelNameRouter, Layer, MemoryLayer, Worker, WorkerContext, prelude::*};
+///
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// #[event("thumbnail.generate")]
+/// struct Generate {
+///     id: u64,
+/// }
+///
+/// struct Thumbnails {
+///     made: u64,
+/// }
+///
+/// #[event_handlers]
+/// impl Thumbnails {
+///     async fn thumbnail_generate(&mut self, job: &Generate, ctx: &mut WorkerContext) -> Result<()> {
+///         let id = job.id;
+///         ctx.run_blocking(move || println!("the thumbnail of {id}")).await?;
+///         self.made += 1;
+///         Ok(())
+///     }
+/// }
+///
+/// let router = ChannelNameRouter::new().channel("thumbnails-generate", |_| Ok(Thumbnails { made: 0 }));
+/// let worker = Worker::new(MemoryLayer::new(), router)?;
+/// # Ok::<(), greenroom::Error>(())
+/// ```
+#[derive(Default)]
+#[must_use]
+pub struct ChannelNameRouter {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    channel: String,
+    limits: Option<JobLimits>,
+    starter: Arc<dyn JobStarter>,
+}
+
+/// A channel of a router that was checked.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) name: ChannelName,
+    /// Where it has its own.
+    pub(crate) limits: Option<JobLimits>,
+    pub(crate) starter: Arc<dyn JobStarter>,
+}
+
+impl ChannelNameRouter {
+    /// A router without channels.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a channel: `make` makes the consumers for its jobs.
+    ///
+    /// It is called for each consumer when the worker starts, and again after a job that failed: the next job finds a
+    /// new instance. Where `make` fails, the error is logged, at most once a minute, no job is taken, and it is called
+    /// again, after a tenth of a second at first, then at longer intervals up to 5 s.
+    pub fn channel<C, F>(self, name: impl Into<String>, make: F) -> Self
+    where
+        C: EventHandlers<WorkerContext>,
+        F: Fn(&WorkerContext) -> Result<C> + Send + Sync + 'static,
+    {
+        self.add(name.into(), None, Arc::new(Maker::new(make)))
+    }
+
+    /// As [`channel`](Self::channel), with limits of its own instead of those of the worker.
+    pub fn channel_with<C, F>(self, name: impl Into<String>, limits: JobLimits, make: F) -> Self
+    where
+        C: EventHandlers<WorkerContext>,
+        F: Fn(&WorkerContext) -> Result<C> + Send + Sync + 'static,
+    {
+        self.add(name.into(), Some(limits), Arc::new(Maker::new(make)))
+    }
+
+    fn add(mut self, channel: String, limits: Option<JobLimits>, starter: Arc<dyn JobStarter>) -> Self {
+        self.entries.push(Entry { channel, limits, starter });
+        self
+    }
+
+    /// Checks everything: [`Worker::new`](crate::Worker::new) calls it.
+    pub(crate) fn build(self) -> Result<Vec<Channel>, RouteErrors> {
+        let mut errors = Vec::new();
+        let mut channels = Vec::new();
+        if self.entries.is_empty() {
+            errors.push(RouteError::NoChannels);
+        }
+        let (mut known, mut twice) = (HashSet::new(), HashSet::new());
+        for Entry { channel, limits, starter } in self.entries {
+            if !known.insert(channel.clone()) {
+                if twice.insert(channel.clone()) {
+                    errors.push(RouteError::DuplicateChannel { channel });
+                }
+                continue;
+            }
+            match check(&channel) {
+                Ok(name) => channels.push(Channel { name, limits, starter }),
+                Err(reason) => errors.push(RouteError::BadChannel { channel, reason }),
+            }
+        }
+        if errors.is_empty() { Ok(channels) } else { Err(RouteErrors(errors)) }
+    }
+}
+
+/// The name, where any process may receive from it.
+fn check(channel: &str) -> Result<ChannelName, String> {
+    if channel.contains('!') {
+        return Err("one with `!` belongs to a single process or consumer: use a name without it".to_owned());
+    }
+    ChannelName::new(channel).map_err(|error| match error {
+        NameError::Empty { .. } => "give it a name".to_owned(),
+        NameError::Forbidden { character, .. } => {
+            format!("it holds {character:?}: use ASCII letters, digits, `-`, `_` and `.`")
+        }
+        NameError::TooLong { length, .. } => {
+            format!("it has {length} bytes: use at most {MAX_NAME_LENGTH}")
+        }
+    })
+}
+
+/// Shows the channels and where they lead.
+impl fmt::Debug for ChannelNameRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.entries.iter().map(|entry| (&entry.channel, entry.starter.describe())))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Envelope, Frame, Handled};
+
+    struct Nothing;
+
+    impl EventHandlers<WorkerContext> for Nothing {
+        const EVENTS: &'static [&'static str] = &[];
+
+        async fn handle_event(&mut self, _: &Envelope, _: &mut WorkerContext) -> Result<Handled> {
+            Ok(Handled::Unknown)
+        }
+
+        fn relay(_: &Envelope) -> Option<Result<Frame>> {
+            None
+        }
+    }
+
+    fn router(channels: &[&str]) -> ChannelNameRouter {
+        channels
+            .iter()
+            .fold(ChannelNameRouter::new(), |router, &channel| router.channel(channel, |_| Ok(Nothing)))
+    }
+
+    /// `test_channel_name_router`, whose wrong channel is an error when a message comes.
+    #[test]
+    fn upstream_channel_name_router() {
+        let built = router(&["test", "other.channel_1"]).build().unwrap();
+        let names: Vec<_> = built.iter().map(|channel| channel.name.as_str()).collect();
+        assert_eq!(names, ["test", "other.channel_1"]);
+    }
+
+    #[test]
+    fn all_errors_are_reported_at_once() {
+        let long = "x".repeat(100);
+        let errors =
+            router(&["fine", "with space", "", "mine!1", "fine", "fine", &long, "é"]).build().unwrap_err();
+        let text = errors.to_string();
+        let expected = [
+            "the channel \"with space\" cannot be worked on: it holds ' ': use ASCII letters, digits, `-`, `_` and `.`"
+                .to_owned(),
+            "the channel \"\" cannot be worked on: give it a name".to_owned(),
+            "the channel \"mine!1\" cannot be worked on: one with `!` belongs to a single process or consumer: use a name without it"
+                .to_owned(),
+            "the channel \"fine\" is there twice: give one consumer the handlers of both, or rename one; for more at once raise its concurrency"
+                .to_owned(),
+            format!("the channel {long:?} cannot be worked on: it has 100 bytes: use at most 99"),
+            "the channel \"é\" cannot be worked on: it holds 'é': use ASCII letters, digits, `-`, `_` and `.`"
+                .to_owned(),
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(errors.iter().count(), 6);
+    }
+
+    #[test]
+    fn a_router_has_channels() {
+        assert_eq!(router(&[]).build().unwrap_err(), RouteErrors(vec![RouteError::NoChannels]));
+    }
+
+    #[test]
+    fn debug_shows_where_channels_lead() {
+        assert!(format!("{:?}", router(&["jobs"])).contains("Nothing"));
+    }
+}

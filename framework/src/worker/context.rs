@@ -1,0 +1,113 @@
+//! A job's view of its worker.
+
+use std::{fmt, future::Future};
+
+use tokio::sync::watch;
+
+use super::ledger::Stop;
+use crate::{ChannelName, Delivery, Event, GroupName, Layer, Result, error::MisuseError, layers::Layers};
+
+/// What a handler of a job can do.
+///
+/// It is lent to each handler, and to the function that makes the consumer, and cannot be kept.
+pub struct WorkerContext {
+    layer: Layer,
+    layers: Layers,
+    channel: ChannelName,
+    stop: watch::Receiver<Stop>,
+}
+
+impl WorkerContext {
+    pub(crate) fn new(
+        layer: Layer,
+        layers: Layers,
+        channel: ChannelName,
+        stop: watch::Receiver<Stop>,
+    ) -> Self {
+        Self { layer, layers, channel, stop }
+    }
+
+    pub(super) fn stop(&self) -> watch::Receiver<Stop> {
+        self.stop.clone()
+    }
+
+    /// The channel that the job came by.
+    ///
+    /// Where it is in a group, by [`Layer::group_add`], what is sent to the group is a job too.
+    #[must_use]
+    pub fn channel_name(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// The layer that the jobs come by.
+    #[must_use]
+    pub fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    /// The layer under another alias: [`Worker::layer_as`](crate::Worker::layer_as).
+    ///
+    /// # Errors
+    /// [`MisuseError::NoLayer`] where there is none under it.
+    pub fn layer_as(&self, alias: &str) -> Result<&Layer> {
+        self.layers.get(alias).ok_or_else(|| MisuseError::NoLayer(alias.to_owned()).into())
+    }
+
+    /// Sends an event to one channel: a consumer's, as to tell who asked for the job, or another job's.
+    ///
+    /// # Errors
+    /// As [`Layer::send`].
+    pub async fn send<E: Event>(&self, channel: &ChannelName, event: &E) -> Result<()> {
+        Ok(self.layer.send(channel, event).await?)
+    }
+
+    /// Sends an event to every member of a group.
+    ///
+    /// # Errors
+    /// As [`Layer::group_send`].
+    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<()> {
+        Ok(self.layer.group_send(group, event).await?)
+    }
+
+    /// As [`group_send`](Self::group_send), and says how far the event got.
+    ///
+    /// # Errors
+    /// As [`Layer::group_send`].
+    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery> {
+        Ok(self.layer.group_send_counted(group, event).await?)
+    }
+
+    /// Runs blocking work on a thread of a pool, and waits for it.
+    ///
+    /// The other consumers of this thread go on meanwhile. Cancelling the job does not stop work that has begun.
+    ///
+    /// # Errors
+    /// Where the work panicked, or the runtime ended.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        Ok(tokio::task::spawn_blocking(work).await?)
+    }
+
+    /// Whether the worker was asked to stop: a long job then has the [grace](crate::Worker::grace) to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow() != Stop::Not
+    }
+
+    /// Waits until the worker is asked to stop, for `tokio::select!` beside a long wait.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stop = self.stop.clone();
+        async move {
+            // Who would ask is gone where it fails: then so is the worker.
+            let _ = stop.wait_for(|stop| *stop != Stop::Not).await;
+        }
+    }
+}
+
+impl fmt::Debug for WorkerContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerContext").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,180 @@
+//! What the consumers of a worker do, and what became of their jobs.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{ChannelName, Layer, metrics::Counters};
+
+/// Whether a worker stops, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    AtOnce,
+    /// Jobs that run have until then.
+    Gracefully(Instant),
+    Not,
+}
+
+/// What a worker has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The jobs that were cancelled by the stop. At most one a consumer.
+    pub cancelled: Vec<CancelledJob>,
+    /// How many jobs failed: their handler returned an error or panicked.
+    pub failed: u64,
+    /// How many jobs were taken, however they ended.
+    pub jobs: u64,
+    /// How many jobs took longer than their limit, and were cancelled.
+    pub timed_out: u64,
+    /// How many jobs had no handler, or fields that do not fit it.
+    pub unhandled: u64,
+}
+
+/// A job that still ran when the grace of a stop was over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CancelledJob {
+    /// The channel that it came by.
+    pub channel: ChannelName,
+    /// The name of its event.
+    pub event: String,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Cancelled,
+    Done,
+    Failed,
+    TimedOut,
+    Unhandled,
+}
+
+/// What the threads of a worker and those who hold it share.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    layer: Layer,
+    grace: Duration,
+    stop: watch::Sender<Stop>,
+    /// Held for an entry, over no value of a user.
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// The jobs that run, by the seat of their consumer.
+    running: HashMap<usize, CancelledJob>,
+    summary: Summary,
+}
+
+impl Ledger {
+    pub(crate) fn new(layer: &Layer, grace: Duration) -> Self {
+        Self { layer: layer.clone(), grace, stop: watch::Sender::new(Stop::Not), entries: Mutex::default() }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.layer.backend().groups().directory().counters
+    }
+
+    pub(super) fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// Asks all consumers to stop, gracefully unless they were asked before to do so at once.
+    pub(super) fn stop(&self) {
+        let until = Instant::now() + self.grace;
+        self.stop.send_if_modified(|stop| {
+            let first = *stop == Stop::Not;
+            if first {
+                *stop = Stop::Gracefully(until);
+            }
+            first
+        });
+    }
+
+    pub(super) fn stop_at_once(&self) {
+        self.stop.send_replace(Stop::AtOnce);
+    }
+
+    pub(crate) fn stopped(&self) -> watch::Receiver<Stop> {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn begin(&self, seat: usize, channel: &ChannelName, event: &str) {
+        self.counters().jobs.one();
+        let job = CancelledJob { channel: channel.clone(), event: event.to_owned() };
+        let mut entries = self.entries();
+        entries.summary.jobs += 1;
+        entries.running.insert(seat, job);
+    }
+
+    /// Notes how a job ended; false where it was given up before.
+    pub(super) fn end(&self, seat: usize, end: End) -> bool {
+        let mut entries = self.entries();
+        let Some(job) = entries.running.remove(&seat) else { return false };
+        let Entries { summary, .. } = &mut *entries;
+        match end {
+            End::Cancelled => summary.cancelled.push(job),
+            End::Done => {}
+            End::Failed => summary.failed += 1,
+            End::TimedOut => summary.timed_out += 1,
+            End::Unhandled => summary.unhandled += 1,
+        }
+        drop(entries);
+        match end {
+            End::Cancelled => self.counters().jobs_cancelled.one(),
+            End::Done => {}
+            End::Failed => self.counters().jobs_failed.one(),
+            End::TimedOut => self.counters().jobs_timed_out.one(),
+            End::Unhandled => self.counters().unhandled.one(),
+        }
+        true
+    }
+
+    /// Gives up the jobs that still run, on threads that do not come back.
+    pub(super) fn give_up(&self) -> Vec<CancelledJob> {
+        let mut entries = self.entries();
+        let left: Vec<_> = entries.running.drain().map(|(_, job)| job).collect();
+        entries.summary.cancelled.extend(left.iter().cloned());
+        drop(entries);
+        self.counters().jobs_cancelled.add(left.len() as u64);
+        left
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        self.entries().summary.clone()
+    }
+}
+
+/// Waits until a stop is asked for.
+pub(super) async fn asked(stop: &mut watch::Receiver<Stop>) {
+    // Where it fails nobody is left who could ask.
+    let _ = stop.wait_for(|stop| *stop != Stop::Not).await;
+}
+
+/// Waits until the jobs that run may run no longer, and then `more`.
+pub(super) async fn over(stop: &mut watch::Receiver<Stop>, more: Duration) {
+    asked(stop).await;
+    let asked = *stop.borrow();
+    if let Stop::Gracefully(until) = asked {
+        tokio::select! {
+            () = sleep_until(until + more) => return,
+            _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
+        }
+    }
+    if !more.is_zero() {
+        sleep(more).await;
+    }
+}

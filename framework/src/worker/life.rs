@@ -1,0 +1,244 @@
+//! A consumer's life in a worker: an instance, then one job after the other, and a new instance after one that failed.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::{
+    WorkerContext,
+    ledger::{End, Ledger, Stop, asked, over},
+};
+use crate::{
+    Envelope, EventHandlers, LayerError, Result,
+    consumer::life::{dispatch, drop_consumer, guard, panicked},
+    error::StopConsumer,
+    layers::LayerGap,
+};
+
+/// How long to wait after what failed without a job, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often one such trouble of a channel is logged.
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// What one consumer works with.
+pub(crate) struct Seat {
+    index: usize,
+    context: WorkerContext,
+    timeout: Option<Duration>,
+    ledger: Arc<Ledger>,
+    notices: Arc<Notices>,
+}
+
+impl Seat {
+    pub(crate) fn new(
+        index: usize,
+        context: WorkerContext,
+        timeout: Option<Duration>,
+        ledger: Arc<Ledger>,
+        notices: Arc<Notices>,
+    ) -> Self {
+        Self { index, context, timeout, ledger, notices }
+    }
+}
+
+/// What the log was told of a channel, whose consumers all have the same troubles.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    trouble: Mutex<Option<Instant>>,
+    unhandled: AtomicBool,
+}
+
+impl Notices {
+    /// Whether a trouble is to be logged now.
+    fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= NOTICE);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
+/// The waits between attempts that fail, longer each time.
+struct Pause(Duration);
+
+impl Pause {
+    fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    /// Waits, not beyond a stop.
+    async fn wait(&mut self, stop: &mut watch::Receiver<Stop>) {
+        let time = self.0;
+        self.0 = (time * 2).min(LONGEST_PAUSE);
+        tokio::select! {
+            () = asked(stop) => {}
+            () = sleep(time) => {}
+        }
+    }
+}
+
+/// A consumer's whole life: it ends with the worker.
+pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
+    make: impl Fn(&WorkerContext) -> Result<C>,
+    mut seat: Seat,
+) {
+    let mut stop = seat.context.stop();
+    let mut instance = None;
+    let (mut making, mut receiving) = (Pause::new(), Pause::new());
+    loop {
+        // Before a job is taken: where there is no instance, the job is left to others, or to later.
+        let consumer = match instance.take() {
+            Some(consumer) => consumer,
+            None if has_stopped(&stop) => return,
+            None => match guard(|| make(&seat.context)) {
+                Ok(consumer) => consumer,
+                Err(error) => {
+                    if seat.notices.is_due() {
+                        let channel = seat.context.channel_name();
+                        tracing::error!(%channel, %error, "no consumer can be made, no job is taken: trying again");
+                    }
+                    making.wait(&mut stop).await;
+                    continue;
+                }
+            },
+        };
+        making = Pause::new();
+        match next(&seat.context, &mut stop).await {
+            None => return drop_consumer(consumer),
+            Some(Ok(envelope)) => {
+                receiving = Pause::new();
+                instance = work(consumer, envelope, &mut seat, &mut stop).await;
+            }
+            Some(Err(error)) => {
+                if seat.notices.is_due() {
+                    let channel = seat.context.channel_name();
+                    tracing::error!(%channel, %error, "no job can be received: trying again");
+                }
+                instance = Some(consumer);
+                receiving.wait(&mut stop).await;
+            }
+        }
+        // The others of this thread have their turn, also where neither layer nor handler ever waits.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn has_stopped(stop: &watch::Receiver<Stop>) -> bool {
+    *stop.borrow() != Stop::Not
+}
+
+/// The next job; `None` at a stop, which loses nothing.
+async fn next(ctx: &WorkerContext, stop: &mut watch::Receiver<Stop>) -> Option<Result<Envelope, LayerError>> {
+    tokio::select! {
+        biased;
+        () = asked(stop) => None,
+        received = ctx.layer().receive(ctx.channel_name()) => Some(received),
+    }
+}
+
+/// How the handler of a job ended, if it did.
+enum Outcome {
+    Cancelled,
+    Done(Result<bool>),
+    TimedOut,
+}
+
+/// Does one job; the consumer comes back where it is fit for the next.
+async fn work<C: EventHandlers<WorkerContext>>(
+    mut consumer: C,
+    envelope: Envelope,
+    seat: &mut Seat,
+    stop: &mut watch::Receiver<Stop>,
+) -> Option<C> {
+    let Seat { index, context, timeout, ledger, notices } = seat;
+    let (channel, event) = (context.channel_name().clone(), envelope.name().to_owned());
+    ledger.begin(*index, &channel, &event);
+    let outcome = perform(&mut consumer, envelope, context, *timeout, stop).await;
+    let fit = matches!(outcome, Outcome::Done(Ok(_)));
+    let end = match &outcome {
+        Outcome::Cancelled => End::Cancelled,
+        Outcome::Done(Ok(true)) => End::Done,
+        Outcome::Done(Ok(false)) if LayerGap::is(&event) => End::Done,
+        Outcome::Done(Ok(false)) => End::Unhandled,
+        Outcome::Done(Err(error)) if error.is::<StopConsumer>() => End::Done,
+        Outcome::Done(Err(_)) => End::Failed,
+        Outcome::TimedOut => End::TimedOut,
+    };
+    if !ledger.end(*index, end) {
+        // Given up, and logged, by who waited for this thread.
+        drop_consumer(consumer);
+        return None;
+    }
+    match (outcome, end) {
+        (_, End::Unhandled) if !notices.unhandled.swap(true, Relaxed) => {
+            let consumer = std::any::type_name::<C>();
+            tracing::warn!(%channel, %event, consumer, "no handler for a job, which is lost; further ones are logged at debug");
+        }
+        (_, End::Unhandled) => tracing::debug!(%channel, %event, "no handler for a job, which is lost"),
+        (Outcome::Done(Err(error)), End::Failed) => tracing::error!(%channel, %event, %error, "a job failed"),
+        (_, End::TimedOut) => {
+            tracing::warn!(%channel, %event, limit = ?timeout, "a job took too long, and was cancelled");
+        }
+        (_, End::Cancelled) => {
+            tracing::warn!(%channel, %event, "a job did not end in the grace of the stop, and was cancelled");
+        }
+        _ => {}
+    }
+    if fit {
+        return Some(consumer);
+    }
+    drop_consumer(consumer);
+    None
+}
+
+/// Runs a handler until it ends or may no longer run, and then drops what is left of it.
+async fn perform<C: EventHandlers<WorkerContext>>(
+    consumer: &mut C,
+    envelope: Envelope,
+    ctx: &mut WorkerContext,
+    timeout: Option<Duration>,
+    stop: &mut watch::Receiver<Stop>,
+) -> Outcome {
+    // The event is dropped in here too: it is a user's value.
+    let job = async move {
+        let done = dispatch(consumer, &envelope, ctx, false).await;
+        drop(envelope);
+        done
+    };
+    let mut job = Box::pin(AssertUnwindSafe(job).catch_unwind());
+    let overdue = async {
+        match timeout {
+            None => std::future::pending().await,
+            Some(timeout) => sleep(timeout).await,
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        done = &mut job => Outcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))),
+        () = overdue => Outcome::TimedOut,
+        () = over(stop, Duration::ZERO) => Outcome::Cancelled,
+    };
+    let dropped = guard(|| {
+        drop(job);
+        Ok(())
+    });
+    if let Err(error) = dropped {
+        tracing::error!(%error, "a job failed when it was cancelled");
+    }
+    outcome
+}

@@ -1,0 +1,149 @@
+//! A worker that was started, and how it ends.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::oneshot;
+
+use super::{
+    Summary,
+    ledger::{Ledger, over},
+};
+use crate::host::signals::Signals;
+
+/// How long a thread may take to cancel its jobs when their time is up.
+const STOP_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A worker that was started by [`Worker::start`](super::Worker::start).
+///
+/// Dropped, it stops at once: jobs that run are cancelled.
+#[must_use = "a worker that is dropped stops at once"]
+pub struct RunningWorker {
+    ledger: Arc<Ledger>,
+    pub(super) threads: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
+    failed: Option<io::Error>,
+}
+
+impl RunningWorker {
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        threads: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
+    ) -> Self {
+        Self { ledger, threads, failed: None }
+    }
+
+    /// What stops the worker from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> WorkerHandle {
+        WorkerHandle(Arc::clone(&self.ledger))
+    }
+
+    /// Stops gracefully, and waits for it: [`WorkerHandle::stop`], then [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn stop(mut self) -> io::Result<Summary> {
+        self.ledger.stop();
+        self.wait().await
+    }
+
+    /// Waits until the worker has ended, as somebody asked for.
+    ///
+    /// A job that blocks its thread cannot be cancelled. One second after its time it is given up, and is among
+    /// [`Summary::cancelled`]; its thread ends with the process. Dropping the future changes nothing.
+    ///
+    /// # Errors
+    /// Where a thread could not work. The others then stop gracefully.
+    pub async fn wait(&mut self) -> io::Result<Summary> {
+        let mut stop = self.ledger.stopped();
+        let mut late = std::pin::pin!(over(&mut stop, STOP_DEADLINE));
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.threads.next() => ended,
+                () = &mut late => {
+                    self.give_up();
+                    None
+                }
+            };
+            let error = match ended {
+                None => break,
+                Some(Ok(Ok(()))) => continue,
+                Some(Ok(Err(error))) => error,
+                Some(Err(_)) => io::Error::other("a thread of the worker panicked"),
+            };
+            tracing::error!(%error, "a thread ended, the worker stops");
+            self.ledger.stop();
+            self.failed.get_or_insert(error);
+        }
+        match self.failed.take() {
+            None => Ok(self.ledger.summary()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Leaves the threads that do not come back.
+    fn give_up(&mut self) {
+        for job in self.ledger.give_up() {
+            let (channel, event) = (job.channel, job.event);
+            tracing::warn!(%channel, %event, "a job blocks its thread, and is given up");
+        }
+        self.threads.clear();
+    }
+
+    /// Works until a signal, then stops gracefully; at once with a second one.
+    pub(super) async fn until(mut self, mut signals: Signals) -> io::Result<Summary> {
+        tokio::select! {
+            ended = self.wait() => return ended,
+            name = signals.next() => {
+                tracing::info!(signal = name, grace = ?self.ledger.grace(), "stopping: no more jobs are taken");
+            }
+        }
+        self.ledger.stop();
+        tokio::select! {
+            ended = self.wait() => {
+                if let Ok(Summary { jobs, failed, cancelled, .. }) = &ended {
+                    tracing::info!(jobs, failed, cancelled = cancelled.len(), "stopped");
+                }
+                ended
+            }
+            name = signals.next() => {
+                tracing::warn!(signal = name, "a second signal: stopping at once");
+                self.ledger.stop_at_once();
+                let cancelled = self.wait().await?.cancelled.len();
+                let text = format!("stopped at once by a second signal, {name}; jobs cancelled: {cancelled}");
+                Err(io::Error::new(io::ErrorKind::Interrupted, text))
+            }
+        }
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        self.ledger.stop_at_once();
+    }
+}
+
+impl fmt::Debug for RunningWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningWorker").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+/// Stops a [`RunningWorker`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle(Arc<Ledger>);
+
+impl WorkerHandle {
+    /// Takes no more jobs from now on; those that run have the [grace](super::Worker::grace), then they are cancelled.
+    ///
+    /// What waits in the layer stays there. [`RunningWorker::wait`] waits for the end.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// As [`stop`](Self::stop), but cancels the jobs that run.
+    pub fn stop_at_once(&self) {
+        self.0.stop_at_once();
+    }
+}

@@ -1,0 +1,85 @@
+//! The threads of a worker: each runs some of the consumers.
+
+use std::{cell::Cell, io, sync::Arc, thread};
+
+use actix_rt::System;
+use futures_util::stream::FuturesUnordered;
+use tokio::{sync::oneshot, task::JoinSet};
+
+use super::{RunningWorker, ledger::Ledger, life::Seat};
+use crate::routing::endpoint::JobStarter;
+
+/// How many threads there may be for blocking work, in all threads together.
+const BLOCKING_THREADS: usize = 512;
+
+thread_local! {
+    /// Whether this thread runs consumers of a worker.
+    static WORKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs consumers of a worker, so that blocking it would block them.
+pub(crate) fn thread_works() -> bool {
+    // From a thread-local's destructor it is gone: nothing runs there any more.
+    WORKS.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Starts at most so many threads, among which the consumers are dealt out.
+pub(super) fn start(
+    work: Vec<(Arc<dyn JobStarter>, Seat)>,
+    threads: usize,
+    ledger: Arc<Ledger>,
+) -> io::Result<RunningWorker> {
+    let threads = threads.min(work.len()).max(1);
+    let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+    for (at, part) in work.into_iter().enumerate() {
+        shares[at % threads].push(part);
+    }
+    let ended = FuturesUnordered::new();
+    // Dropped where a further thread cannot be started, it stops those before.
+    let running = RunningWorker::new(Arc::clone(&ledger), ended);
+    for (index, share) in shares.into_iter().enumerate() {
+        let (done, end) = oneshot::channel();
+        let ledger = Arc::clone(&ledger);
+        thread::Builder::new()
+            .name(format!("greenroom jobs {index}"))
+            .spawn(move || work_on(share, BLOCKING_THREADS.div_ceil(threads), &ledger, done))?;
+        running.threads.push(end);
+    }
+    Ok(running)
+}
+
+/// What one thread does. It says `done` before its runtime ends, which waits for blocking work.
+fn work_on(
+    share: Vec<(Arc<dyn JobStarter>, Seat)>,
+    blocking: usize,
+    ledger: &Ledger,
+    done: oneshot::Sender<io::Result<()>>,
+) {
+    WORKS.set(true);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(blocking).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Nobody waits any more where it fails.
+            let _ = done.send(Err(error));
+            return;
+        }
+    };
+    System::with_tokio_rt(move || runtime).block_on(async move {
+        let mut consumers = JoinSet::new();
+        for (starter, seat) in share {
+            consumers.spawn_local(async move { starter.live(seat).await });
+        }
+        let mut result = Ok(());
+        while let Some(ended) = consumers.join_next().await {
+            if let Err(error) = ended {
+                // User code is guarded, so this is a fault of ours. None may end in silence.
+                tracing::error!(%error, "a consumer ended, the worker stops");
+                ledger.stop();
+                result = Err(io::Error::other(error));
+            }
+        }
+        let _ = done.send(result);
+    });
+}
