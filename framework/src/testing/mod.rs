@@ -3,6 +3,7 @@
 //! | Channels | here |
 //! |---|---|
 //! | `WebsocketCommunicator` | [`WebsocketCommunicator`] |
+//! | `ApplicationCommunicator`, for the consumers of a worker | [`WorkerCommunicator`] |
 //! | `ChannelsLiveServerTestCase` | [`LiveServer`] |
 //! | a timeout that is waited for | [`pause`] and [`advance`]: time that moves when the test says so |
 //!
@@ -35,6 +36,7 @@ mod census;
 mod communicator;
 mod detached;
 mod live_server;
+mod worker;
 
 /// Moves the stopped clock.
 pub use tokio::time::advance;
@@ -48,4 +50,5 @@ pub use self::{
     communicator::{CommunicatorError, Connected, WebsocketCommunicator},
     detached::DetachedContext,
     live_server::{Host, LiveServer},
+    worker::WorkerCommunicator,
 };

@@ -93,7 +93,7 @@ impl Ledger {
     }
 
     /// Asks all consumers to stop, gracefully unless they were asked before to do so at once.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let until = Instant::now() + self.grace;
         self.stop.send_if_modified(|stop| {
             let first = *stop == Stop::Not;

@@ -37,7 +37,7 @@
 //! for long holds up the other consumers of its thread: [`WorkerContext::run_blocking`] does it elsewhere.
 
 mod context;
-mod ledger;
+pub(crate) mod ledger;
 pub(crate) mod life;
 mod running;
 mod thread;

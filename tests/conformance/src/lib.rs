@@ -19,6 +19,7 @@
 //! | [`stored!`] | that a channel of any process keeps a message until someone receives it |
 //! | [`processes!`] | that the layers of one server are as layers of several processes |
 //! | [`shared!`] | both, and that the server knows who is in a group |
+//! | [`workers!`] | that of several processes which receive from a channel one gets a message |
 //!
 //! A suite that a layer cannot run is given the reason, which stands beside every test that is ignored for it.
 
@@ -39,6 +40,7 @@ pub mod races;
 pub mod receive;
 pub mod threads;
 pub mod values;
+pub mod workers;
 
 use greenroom::{Layer, LayerConfig};
 
@@ -77,6 +79,7 @@ mod tests {
             ("receive", include_str!("receive.rs")),
             ("threads", include_str!("threads.rs")),
             ("values", include_str!("values.rs")),
+            ("workers", include_str!("workers.rs")),
         ];
         let list = include_str!("list.rs");
         for (topic, source) in sources {

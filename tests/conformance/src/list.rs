@@ -65,6 +65,12 @@ macro_rules! every_layer {
             races::queues_join_and_leave_while_others_send,
             races::clients_come_and_go_while_others_send,
             drops::an_event_may_use_the_layer_when_it_is_dropped,
+            workers::jobs_are_done_in_order,
+            workers::an_error_in_one_job_loses_no_other,
+            workers::jobs_are_done_at_once,
+            workers::a_stop_lets_a_job_end,
+            workers::a_stop_at_once_names_what_it_cancels,
+            workers::a_job_sends_and_blocks_elsewhere,
         }
     };
 }
@@ -113,6 +119,8 @@ macro_rules! stored {
             names::rule_1_every_valid_name_works,
             queues::rule_23_channel_capacity_takes_patterns,
             groups::layers_are_apart,
+            workers::jobs_wait_for_their_worker,
+            workers::what_is_not_taken_stays,
         }
     };
 }
@@ -127,6 +135,18 @@ macro_rules! shared {
             processes::a_plain_channel_in_a_group_is_everyones,
             processes::rule_31_the_senders_capacity_counts,
             processes::rule_28_a_consumer_is_reached_from_another_process,
+        }
+    };
+}
+
+/// The cases with workers of several processes, of which one does each job.
+#[macro_export]
+macro_rules! workers {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            workers::rule_24_workers_share_the_jobs,
+            workers::workers_come_and_go,
         }
     };
 }

@@ -24,4 +24,5 @@ mod memory {
     conformance_tests::stored!(super::Memory);
     conformance_tests::processes!(super::Memory, "a memory layer serves one process");
     conformance_tests::shared!(super::Memory, "a memory layer serves one process");
+    conformance_tests::workers!(super::Memory, "a memory layer serves one process");
 }

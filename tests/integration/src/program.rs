@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{PATIENCE, eventually};
 
-/// A running server, killed when this is dropped.
+/// A running program, killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -25,7 +25,17 @@ pub struct Program {
 impl Program {
     /// Starts a server, and waits until it says `listening on <address>`.
     pub async fn start(path: &str) -> Self {
+        let mut program = Self::spawn(path, &[]);
+        let first = program.line().await.expect("a first line");
+        let address = first.strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        program.address = address.unwrap_or_else(|| panic!("no address: {first:?}"));
+        program
+    }
+
+    /// Starts a program that listens nowhere.
+    pub fn spawn(path: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(path)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -34,11 +44,7 @@ impl Program {
         let (sender, lines) = mpsc::unbounded_channel();
         // It ends with the program's output.
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut program = Self { child, lines, address: SocketAddr::from(([0; 4], 0)) };
-        let first = program.line().await.expect("a first line");
-        let address = first.strip_prefix("listening on ").and_then(|address| address.parse().ok());
-        program.address = address.unwrap_or_else(|| panic!("no address: {first:?}"));
-        program
+        Self { child, lines, address: SocketAddr::from(([0; 4], 0)) }
     }
 
     /// Where it listens.

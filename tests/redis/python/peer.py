@@ -10,8 +10,35 @@ import asyncio
 import json
 import sys
 
+import django.conf
+from channels.consumer import AsyncConsumer
+from channels.routing import ChannelNameRouter
+from channels.worker import Worker
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
+
+
+# What the worker of this process has done.
+WORKED = []
+TASKS = []
+
+
+class Recorder(AsyncConsumer):
+    async def note(self, message):
+        if message["number"] < 0:
+            raise ValueError("as asked")
+        WORKED.append(message["number"])
+
+
+def work(layer, channel):
+    """What `manage.py runworker` does."""
+    worker = Worker(ChannelNameRouter({channel: Recorder.as_asgi()}), [channel], layer)
+    TASKS.append(asyncio.ensure_future(worker.arun()))
+
+
+async def until(so):
+    while not so():
+        await asyncio.sleep(0.005)
 
 
 async def run(layer, name, *arguments):
@@ -21,12 +48,19 @@ async def run(layer, name, *arguments):
     if name == "receive":
         channel, seconds = arguments
         return repr(await asyncio.wait_for(layer.receive(channel), seconds))
+    if name == "work":
+        return work(layer, *arguments)
+    if name == "worked":
+        count, seconds = arguments
+        await asyncio.wait_for(until(lambda: len(WORKED) >= count), seconds)
+        return WORKED
     if name == "idle":
         return await asyncio.sleep(*arguments)
     return await getattr(layer, name)(*arguments)
 
 
 async def main():
+    django.conf.settings.configure()
     kind, config = sys.argv[1:]
     config = json.loads(config)
     layer = {"core": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}[kind](**config)

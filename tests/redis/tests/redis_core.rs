@@ -27,4 +27,5 @@ mod core {
     conformance_tests::stored!(super::Core);
     conformance_tests::processes!(super::Core);
     conformance_tests::shared!(super::Core);
+    conformance_tests::workers!(super::Core);
 }

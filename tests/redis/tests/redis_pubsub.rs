@@ -29,4 +29,5 @@ mod pubsub {
     conformance_tests::stored!(super::PubSub, "pub/sub keeps nothing for who does not listen");
     conformance_tests::processes!(super::PubSub);
     conformance_tests::shared!(super::PubSub, "pub/sub keeps nothing, and knows no groups");
+    conformance_tests::workers!(super::PubSub, "each process that listens gets each job");
 }
