@@ -44,6 +44,24 @@ pub(crate) fn address(format: Format, bytes: &[u8], to: Address<'_>) -> Result<V
     }
 }
 
+/// Refuses an event in MessagePack with a map whose keys are no texts: it would end the Python process that reads it.
+pub(crate) fn check_keys(name: &str, bytes: &[u8]) -> Result<(), EventError> {
+    fn check(value: &Value) -> Result<(), &'static str> {
+        match value {
+            Value::List(values) => values.iter().try_for_each(check),
+            Value::Map(entries) => entries.iter().try_for_each(|(key, value)| match key {
+                Value::Text(_) => check(value),
+                other => Err(other.kind()),
+            }),
+            _ => Ok(()),
+        }
+    }
+    check(&read_msgpack(bytes)?).map_err(|kind| EventError::Unwritable {
+        name: name.to_owned(),
+        reason: format!("a map has {kind} as its key: Python reads texts only, as of a HashMap<String, …>"),
+    })
+}
+
 /// Takes out whom a message is for. What is left has the bytes that it had before, where the key was the last one.
 ///
 /// It does not look whether the rest is an event: who reads that does.

@@ -15,7 +15,7 @@ use crate::{
     Envelope, EventError,
     event::{
         Format,
-        wire::addressed::{Address, address, take_address},
+        wire::addressed::{Address, address, check_keys, take_address},
     },
 };
 
@@ -87,7 +87,11 @@ impl Codec {
 
     /// The event's bytes, without what makes it a message. They are written once, however many it goes to.
     pub(super) fn write(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
-        envelope.to_wire(self.format)
+        let bytes = envelope.to_wire(self.format)?;
+        if self.format == Format::MsgPack {
+            check_keys(envelope.name(), &bytes)?;
+        }
+        Ok(bytes)
     }
 
     /// A message of these bytes.
@@ -245,6 +249,20 @@ mod tests {
         let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(JSON)].concat();
         let (envelope, _) = core(Format::Json).read(member.into()).unwrap();
         assert_eq!(*envelope.event::<Message>().unwrap(), Message { b: None, ..message() });
+    }
+
+    #[test]
+    fn a_map_that_python_does_not_read_is_not_written() {
+        #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+        struct Scores {
+            rounds: Vec<std::collections::BTreeMap<u32, f64>>,
+        }
+        let scores = Envelope::new(Scores { rounds: vec![[(7, 1.5)].into()] });
+        let error = core(Format::MsgPack).write(&scores).unwrap_err();
+        assert!(matches!(error, EventError::Unwritable { .. }), "{error}");
+        assert!(error.to_string().contains("a map has a number as its key"), "{error}");
+        // JSON has only texts there, and makes them of numbers.
+        assert!(core(Format::Json).write(&scores).is_ok());
     }
 
     #[test]
