@@ -34,9 +34,13 @@
 //!
 //! | Feature | Default | Adds |
 //! |---|---|---|
+//! | `cli` | no | the program `greenroom`, which sends to groups and shows what is sent; all the layers |
+//! | `django` | no | [`middleware`]'s `django`: sessions and users of a Django project, from signed cookies or a store of your own |
+//! | `django-postgres` | no | `django`, and Django's tables in PostgreSQL |
+//! | `django-sqlite` | no | `django`, and Django's tables in SQLite; needs a C compiler |
 //! | `nats` | no | [`layers`]' `nats`: groups shared with other processes, by way of NATS |
 //! | `redis` | no | [`layers`]' `redis`: groups shared with other processes and with Django, by way of Redis |
-//! | `rustls` | no | TLS, for `Server` and to Redis |
+//! | `rustls` | no | TLS, for `Server`, and to Redis and PostgreSQL |
 //! | `testing` | no | the module `testing`; it switches tokio's `test-util` on |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -10,12 +10,15 @@
 //! | `CookieMiddleware` | none needed: [`Scope::cookie`], [`Scope::set_cookie`] |
 //! | `SessionMiddleware` | [`SessionMiddleware`] with a loader, [`Scope::session`] |
 //! | `AuthMiddleware` | [`AuthMiddleware`] with a function, [`Scope::user`] |
-//! | `AuthMiddlewareStack` | [`Stack`] |
+//! | `AuthMiddlewareStack` | [`Stack`]; for the users of a Django project `django::DjangoAuth` (feature `django`) |
 //! | `BaseMiddleware` | [`Middleware`], or [`from_fn`] |
 //! | Daphne's `--proxy-headers` | [`TrustedProxies`], with a list of the proxies |
 //!
 //! Other than in Channels, routing comes first: a path without a route is answered 404 and no middleware runs.
 
+#[cfg(feature = "django")]
+#[cfg_attr(docsrs, doc(cfg(feature = "django")))]
+pub mod django;
 mod forwarded;
 mod origin;
 mod proxy;

@@ -1,0 +1,43 @@
+use crate::Scope;
+
+/// The cookie of this name as Django reads it: of several the last, and not percent-decoded.
+pub(super) fn last<'a>(scope: &'a Scope, name: &str) -> Option<&'a str> {
+    let pairs = scope.header_lines("cookie").flat_map(|line| line.split(';'));
+    let values = pairs.filter_map(|pair| {
+        let (known, value) = pair.split_once('=')?;
+        (known.trim() == name).then(|| value.trim())
+    });
+    let value = values.last()?;
+    Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+/// Whether a text can be a cookie's name: a token (RFC 9110, section 5.6.2).
+pub(super) fn is_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_one_that_django_takes() {
+        for (header, expected) in [
+            ("sessionid=a", Some("a")),
+            ("a=1; sessionid=first; sessionid=last", Some("last")),
+            ("sessionid=\"quoted\"", Some("quoted")),
+            ("sessionid=a%41=b", Some("a%41=b")),
+            ("sessionid=", Some("")),
+            ("xsessionid=a; sessionid", None),
+            ("", None),
+        ] {
+            let scope = Scope::builder("/").header("cookie", header).build();
+            assert_eq!(last(&scope, "sessionid"), expected, "{header}");
+        }
+        let scope =
+            Scope::builder("/").header("cookie", "sessionid=a").header("cookie", "sessionid=b").build();
+        assert_eq!(last(&scope, "sessionid"), Some("b"));
+        assert!(is_name("__Host-session") && !is_name("") && !is_name("a b") && !is_name("a=b"));
+    }
+}

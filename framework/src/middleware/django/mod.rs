@@ -1,0 +1,38 @@
+//! Sessions and users of a Django project, by the cookie of its login.
+//!
+//! [`DjangoAuth`] is the middleware: Channels' `AuthMiddlewareStack` in one. It reads sessions of Django's engine
+//! `signed_cookies` without a database, and those of `db` and `cached_db` from a [`DjangoStore`]: `SqliteStore` (feature
+//! `django-sqlite`), `PostgresStore` (feature `django-postgres`), or one of your own. Consumers find a
+//! [`DjangoSession`] and a [`DjangoUser`] in their scope.
+//!
+//! Nothing is written: consumers cannot log anybody in or out, and a session that they should change is changed
+//! by Django.
+
+mod auth;
+mod cookie;
+mod health;
+#[cfg(feature = "django-postgres")]
+mod postgres;
+#[cfg(any(feature = "django-postgres", feature = "django-sqlite"))]
+mod queue;
+mod session;
+mod signing;
+#[cfg(feature = "django-sqlite")]
+mod sqlite;
+mod store;
+mod tables;
+mod user;
+
+#[cfg(feature = "django-postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "django-postgres")))]
+pub use self::postgres::PostgresStore;
+#[cfg(feature = "django-sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "django-sqlite")))]
+pub use self::sqlite::SqliteStore;
+pub use self::{
+    auth::DjangoAuth,
+    session::DjangoSession,
+    store::{DjangoStore, StoreError, StoredSession, StoredUser},
+    tables::DjangoTables,
+    user::DjangoUser,
+};

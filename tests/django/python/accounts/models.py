@@ -1,0 +1,21 @@
+"""A user model as projects have them: an email for the username, a UUID for the key, and no staff."""
+
+import uuid
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+
+
+class Manager(BaseUserManager):
+    def create_user(self, email, password):
+        user = self.model(email=email)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+
+class User(AbstractBaseUser):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    email = models.EmailField(unique=True)
+    USERNAME_FIELD = "email"
+    objects = Manager()
