@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use actix_web::{HttpRequest, http::header};
 use async_trait::async_trait;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -131,6 +132,8 @@ enum Found {
 
 impl DjangoAuth {
     /// Reads sessions of Django's engine `signed_cookies`, without a database.
+    ///
+    /// The [fallback transports](crate::Fallback) then need [`binding`](Self::binding).
     #[must_use]
     pub fn signed_cookies(secret_key: impl AsRef<[u8]>) -> Self {
         Self::new(secret_key.as_ref(), COOKIE_SALT, None)
@@ -233,6 +236,33 @@ impl DjangoAuth {
         self
     }
 
+    /// Says who the user of a request is, for [`Fallback::bound_to`](crate::Fallback::bound_to).
+    ///
+    /// A signed cookie changes whenever Django saves its session, so a connection on a fallback transport must not be
+    /// bound to the cookie, as it is by default; this binds it to the user in it. With a database it is bound to the
+    /// session's key. No database is asked.
+    ///
+    /// ```
+    /// use greenroom::{Fallback, Mount, UrlRouter, middleware::django::DjangoAuth};
+    ///
+    /// let auth = DjangoAuth::signed_cookies("the secret key");
+    /// let fallback = Fallback::new().bound_to(auth.binding());
+    /// let mount = Mount::new(UrlRouter::new().wrap(auth))?.fallback(fallback);
+    /// # Ok::<(), greenroom::Error>(())
+    /// ```
+    pub fn binding(&self) -> impl Fn(&HttpRequest) -> Option<String> + Send + Sync + 'static + use<> {
+        let (name, age, clock) = (self.cookie_name.clone(), self.cookie_age, self.clock);
+        let keys = self.signed_cookies.then(|| self.keys.clone());
+        move |request| {
+            let lines = request.headers().get_all(header::COOKIE);
+            let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
+            let cookie = cookie::last(lines, &name).filter(|cookie| cookie.len() <= LONGEST_COOKIE)?;
+            let Some(keys) = &keys else { return Some(cookie.to_owned()) };
+            let values = keys.loads(cookie, Some(age), clock()).ok()?;
+            DjangoUser::of(&DjangoSession::new(values)).map(|user| user.id().to_owned())
+        }
+    }
+
     async fn identify(&self, scope: &mut Scope) -> Result<(), Rejection> {
         let loaded = match scope.session::<DjangoSession>() {
             Some(_) => None,
@@ -252,7 +282,9 @@ impl DjangoAuth {
 
     /// The session of the client's cookie.
     async fn session(&self, scope: &Scope) -> Result<Option<DjangoSession>, Rejection> {
-        let Some(cookie) = cookie::last(scope, &self.cookie_name) else { return Ok(None) };
+        let Some(cookie) = cookie::last(scope.header_lines("cookie"), &self.cookie_name) else {
+            return Ok(None);
+        };
         if self.signed_cookies {
             if cookie.len() > LONGEST_COOKIE {
                 return Ok(None);

@@ -190,7 +190,7 @@ impl Reader {
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     let select = connection.prepare(&format!("SELECT * FROM {table} LIMIT 0"))?;
-    Ok(select.column_names().into_iter().map(str::to_owned).collect())
+    Ok(select.column_names().map(str::to_owned).collect())
 }
 
 /// A UUID as Django keeps it in SQLite; the session has it with hyphens. Anything else as it is.
