@@ -45,8 +45,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// use greenroom::{Scope, UrlRouter, middleware::django::{DjangoAuth, DjangoSession, DjangoUser}};
 ///
 /// # fn main() -> greenroom::Result<()> {
-/// let secret_key = std::env::var("DJANGO_SECRET_KEY").unwrap_or_else(|_| "for tests".to_owned());
-/// let router = UrlRouter::new().wrap(DjangoAuth::signed_cookies(secret_key));
+/// # fn secret_key() -> greenroom::Result<String> { Ok("of the documentation".to_owned()) }
+/// // Read from where Django reads it, as the environment or a file.
+/// let router = UrlRouter::new().wrap(DjangoAuth::signed_cookies(secret_key()?));
 /// router.build()?;
 ///
 /// // In a consumer, with `ctx.scope()`:
@@ -71,7 +72,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// | `SECRET_KEY`, `SECRET_KEY_FALLBACKS` | the argument, [`secret_key_fallbacks`](Self::secret_key_fallbacks) | no fallbacks |
 /// | `SESSION_COOKIE_NAME` | [`session_cookie_name`](Self::session_cookie_name) | `sessionid` |
 /// | `SESSION_COOKIE_AGE`, of signed cookies | [`session_cookie_age`](Self::session_cookie_age) | two weeks |
-/// | `AUTH_USER_MODEL` | [`DjangoTables`](super::DjangoTables) | `auth.User` |
+/// | `AUTH_USER_MODEL` | `DjangoTables`, of the stores | `auth.User` |
 /// | | [`lookup_timeout`](Self::lookup_timeout) | 5 s |
 /// | | [`lookups`](Self::lookups) | 1,024 |
 ///
@@ -83,8 +84,8 @@ const RETRY: Duration = Duration::from_secs(2);
 ///   user; here such a session counts as none. Nothing is written: no session is ended, renewed or saved.
 ///
 /// With [`signed_cookies`](Self::signed_cookies) alone no database is asked: until its cookie expires, a session of a
-/// user who has changed the password, been made inactive or been deleted still counts, and so does a cookie that was
-/// copied before its owner logged out. Add [`users`](Self::users) where that matters.
+/// user who has changed the password, been made inactive or been deleted still counts; [`users`](Self::users) looks that
+/// up. A signed cookie that was copied before its owner logged out counts in either case, as in Django.
 ///
 /// A user who is not active counts as nobody, whichever of Django's backends is in use.
 ///

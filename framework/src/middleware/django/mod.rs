@@ -20,6 +20,7 @@ mod signing;
 #[cfg(feature = "django-sqlite")]
 mod sqlite;
 mod store;
+#[cfg(any(feature = "django-postgres", feature = "django-sqlite"))]
 mod tables;
 mod user;
 
@@ -29,10 +30,12 @@ pub use self::postgres::PostgresStore;
 #[cfg(feature = "django-sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "django-sqlite")))]
 pub use self::sqlite::SqliteStore;
+#[cfg(any(feature = "django-postgres", feature = "django-sqlite"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "django-postgres", feature = "django-sqlite"))))]
+pub use self::tables::DjangoTables;
 pub use self::{
     auth::DjangoAuth,
     session::DjangoSession,
     store::{DjangoStore, StoreError, StoredSession, StoredUser},
-    tables::DjangoTables,
     user::DjangoUser,
 };

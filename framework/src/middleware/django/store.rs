@@ -139,7 +139,7 @@ impl fmt::Debug for StoredUser {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A name that is given to [`DjangoTables`](super::DjangoTables) is none.
+    /// A name that is given to `DjangoTables` is none.
     BadName(String),
     /// The address of a database cannot be used.
     BadUrl(Box<dyn StdError + Send + Sync>),
