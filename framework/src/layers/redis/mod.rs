@@ -2,18 +2,24 @@
 //!
 //! [Redis](crate::docs::redis) says which to take, what must be the same on both sides, and what is promised.
 
+mod batch;
 mod codec;
 mod config;
 mod core;
 mod demand;
 mod echoes;
+mod flush;
 mod inbound;
 mod link;
 mod members;
+mod membership;
 mod names;
+mod publication;
 mod pubsub;
+mod queue;
 mod reader;
 mod shared;
+mod taking;
 mod thread;
 mod topics;
 mod writer;

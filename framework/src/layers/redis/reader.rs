@@ -7,7 +7,8 @@ use super::{
     inbound::Source,
     link::{BLOCK, flat, score},
     names::channel_key,
-    writer::{Io, Taking, WAKE},
+    taking::Taking,
+    writer::{Io, WAKE},
 };
 use crate::ChannelName;
 

@@ -1,0 +1,46 @@
+//! Deletes what is in Redis.
+
+use super::{link::flat, writer::Io};
+use crate::layers::LayerError;
+
+/// How many keys `flush` deletes at once.
+const FLUSH_AT_ONCE: usize = 1_000;
+
+impl Io {
+    /// Deletes all keys of the prefix, and makes this process a member again where it is one.
+    pub(super) async fn flush(&self) -> Result<(), LayerError> {
+        for shard in 0..self.links.len() {
+            let mut cursor = b"0".to_vec();
+            loop {
+                let mut scan = redis::pipe();
+                let pattern = format!("{}*", escaped(&self.shared.config.prefix));
+                scan.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(FLUSH_AT_ONCE);
+                let mut found = self.ask(shard, &scan).await?.into_iter().flat_map(flat);
+                cursor = found.next().unwrap_or_else(|| b"0".to_vec());
+                let keys: Vec<Vec<u8>> = found.collect();
+                if !keys.is_empty() {
+                    let mut delete = redis::pipe();
+                    delete.cmd("DEL").arg(&keys);
+                    self.ask(shard, &delete).await?;
+                }
+                if cursor == b"0" {
+                    break;
+                }
+            }
+            self.rejoin(shard).await.map_err(LayerError::Unavailable)?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that a pattern of Redis matches as it is.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
