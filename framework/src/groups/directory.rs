@@ -1,7 +1,7 @@
 //! The process-wide part of a layer's groups: which workers have members, and of which classes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, PoisonError, Weak,
@@ -11,14 +11,13 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Delivery,
+    changes::{MemberChanges, Watch},
     fan_out::{Class, Parcel},
+    hub::Key,
     queue::{Refused, WorkerQueue},
     room::{self, Here, Sending},
 };
@@ -48,23 +47,7 @@ pub(crate) struct Directory {
     pub(crate) config: LayerConfig,
     pub(crate) counters: Counters,
     pub(crate) queues: Queues,
-    changes: Option<Arc<Changes>>,
-}
-
-/// The groups whose first member in this process has come, or whose last one has left, for a layer that tells its server.
-///
-/// Each is in it once, however often that happened: who reads it looks how the group is then. Its lock is the last that is taken.
-#[derive(Debug, Default)]
-struct Changes {
-    groups: Mutex<HashSet<GroupName>>,
-    noted: Notify,
-}
-
-impl Changes {
-    fn note(&self, group: &GroupName) {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone());
-        self.noted.notify_one();
-    }
+    watch: Watch,
 }
 
 /// A part of the groups.
@@ -75,7 +58,7 @@ struct Shard {
     joined: usize,
     /// How many queues it left.
     kept: usize,
-    changes: Option<Arc<Changes>>,
+    watch: Watch,
 }
 
 /// Who is concerned by a send to one group. Read as a snapshot; changed by copy.
@@ -95,17 +78,26 @@ struct Target {
 
 impl Directory {
     pub(crate) fn new(config: LayerConfig) -> Arc<Self> {
-        Self::make(config, None)
+        Self::make(config, Watch::default())
     }
 
     /// One that notes for [`changed`](Self::changed) which groups have members.
     pub(crate) fn watched(config: LayerConfig) -> Arc<Self> {
-        Self::make(config, Some(Arc::default()))
+        Self::make(config, Watch { groups: Some(Arc::default()), ..Watch::default() })
     }
 
-    fn make(config: LayerConfig, changes: Option<Arc<Changes>>) -> Arc<Self> {
+    /// One that notes each member that joins or leaves: see [`members`](Self::members).
+    #[cfg_attr(
+        not(any(feature = "redis", test)),
+        expect(dead_code, reason = "no layer here tells its server of each member")
+    )]
+    pub(crate) fn watched_members(config: LayerConfig) -> Arc<Self> {
+        Self::make(config, Watch { members: Some(Arc::default()), ..Watch::default() })
+    }
+
+    fn make(config: LayerConfig, watch: Watch) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let shard = |_| Mutex::new(Shard { changes: changes.clone(), ..Shard::default() });
+        let shard = |_| Mutex::new(Shard { watch: watch.clone(), ..Shard::default() });
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
             process: random_text(),
@@ -115,7 +107,7 @@ impl Directory {
             queues: Queues::new(&config),
             counters: Counters::default(),
             config,
-            changes,
+            watch,
         })
     }
 
@@ -123,14 +115,24 @@ impl Directory {
     ///
     /// For one task; the directory must be [`watched`](Self::watched), or it waits for ever.
     pub(crate) async fn changed(&self) -> Vec<GroupName> {
-        let Some(changes) = &self.changes else { return std::future::pending().await };
-        loop {
-            let groups = std::mem::take(&mut *changes.groups.lock().unwrap_or_else(PoisonError::into_inner));
-            if !groups.is_empty() {
-                return groups.into_iter().collect();
-            }
-            changes.noted.notified().await;
+        match &self.watch.groups {
+            Some(changes) => changes.next().await,
+            None => std::future::pending().await,
         }
+    }
+
+    /// What is noted of each member, where that is so.
+    #[cfg_attr(
+        not(any(feature = "redis", test)),
+        expect(dead_code, reason = "no layer here tells its server of each member")
+    )]
+    pub(crate) fn members(&self) -> Option<&MemberChanges> {
+        self.watch.members.as_deref()
+    }
+
+    /// Notes that a consumer has joined a group, or left it.
+    pub(super) fn note_consumer(&self, group: &GroupName, hub: u64, key: Key, is_in: bool) {
+        self.watch.note_consumer(group, hub, key, is_in);
     }
 
     /// Whether a group has a member in this process.
@@ -207,12 +209,13 @@ impl Directory {
                 return;
             }
             if entry.queues.len() >= limit {
-                entry.expire(now, expiry);
+                entry.expire(now, expiry, group, &self.watch);
             }
             full = entry.queues.len() >= limit;
             joined = !full;
             if joined {
                 entry.queues.push((channel.clone(), now));
+                self.watch.note_queue(group, channel, true);
             }
         });
         if joined {
@@ -223,18 +226,25 @@ impl Directory {
 
     /// Takes a queue out of a group; nothing happens where it is not in it (rule 26).
     pub(crate) fn remove_queue(&self, group: &GroupName, channel: &ChannelName) {
-        self.edit(group, |entry| entry.queues.retain(|(known, _)| known != channel));
+        self.edit(group, |entry| {
+            if let Some(at) = entry.queues.iter().position(|(known, _)| known == channel) {
+                entry.queues.remove(at);
+                self.watch.note_queue(group, channel, false);
+            }
+        });
     }
 
     /// Forgets every queue of every group. Members stay: they leave when their connection ends.
     pub(crate) fn flush(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let Shard { groups, changes, .. } = &mut *shard;
+            let Shard { groups, watch, .. } = &mut *shard;
             groups.retain(|group, entry| {
                 let entry = Arc::make_mut(entry);
-                entry.queues.clear();
-                keep(group, entry, changes.as_deref())
+                for (channel, _) in entry.queues.drain(..) {
+                    watch.note_queue(group, &channel, false);
+                }
+                keep(group, entry, watch)
             });
         }
         self.queues.clear();
@@ -299,7 +309,7 @@ impl Directory {
         let (now, expiry) = (Instant::now(), self.config.group_expiry);
         if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
             // Of the group as it is now: a queue that was renewed since `entry` was read stays.
-            self.edit(group, |entry| entry.expire(now, expiry));
+            self.edit(group, |entry| entry.expire(now, expiry, group, &self.watch));
         }
         for (channel, added) in &entry.queues {
             if is_over(*added, now, expiry) {
@@ -338,10 +348,8 @@ impl Shard {
         if is_empty {
             self.groups.remove(group);
         }
-        if was_empty != is_empty
-            && let Some(changes) = &self.changes
-        {
-            changes.note(group);
+        if was_empty != is_empty {
+            self.watch.note_group(group);
         }
     }
 
@@ -357,23 +365,21 @@ impl Shard {
     fn sweep(&mut self, now: Instant, expiry: Duration) {
         self.joined = 0;
         self.kept = 0;
-        let changes = self.changes.as_deref();
+        let watch = &self.watch;
         self.groups.retain(|group, entry| {
             if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
-                Arc::make_mut(entry).expire(now, expiry);
+                Arc::make_mut(entry).expire(now, expiry, group, watch);
             }
             self.kept += entry.queues.len();
-            keep(group, entry, changes)
+            keep(group, entry, watch)
         });
     }
 }
 
 /// Whether a group has members still; notes where it has none.
-fn keep(group: &GroupName, entry: &Entry, changes: Option<&Changes>) -> bool {
-    if entry.is_empty()
-        && let Some(changes) = changes
-    {
-        changes.note(group);
+fn keep(group: &GroupName, entry: &Entry, watch: &Watch) -> bool {
+    if entry.is_empty() {
+        watch.note_group(group);
     }
     !entry.is_empty()
 }
@@ -384,8 +390,14 @@ impl Entry {
     }
 
     /// Takes out the queues whose time is over (rule 27).
-    fn expire(&mut self, now: Instant, expiry: Duration) {
-        self.queues.retain(|(_, added)| !is_over(*added, now, expiry));
+    fn expire(&mut self, now: Instant, expiry: Duration, group: &GroupName, watch: &Watch) {
+        self.queues.retain(|(channel, added)| {
+            let over = is_over(*added, now, expiry);
+            if over {
+                watch.note_queue(group, channel, false);
+            }
+            !over
+        });
     }
 }
 
@@ -443,6 +455,50 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(directory.group_count(), 0);
         assert_eq!(directory.changed().await, [room]);
+    }
+
+    /// However a queue leaves its group, a layer that tells its server of each member is told.
+    #[actix_web::test]
+    async fn members_that_come_and_go_are_noted() {
+        tokio::time::pause();
+        let config = LayerConfig::new().group_expiry(Duration::from_secs(10)).group_queues(2);
+        let directory = Directory::watched_members(config);
+        let room = GroupName::new("room").unwrap();
+        let changed = || {
+            let (mut groups, _) = directory.members().unwrap().take();
+            let mut changed: Vec<_> = groups.remove(&room).unwrap_or_default().into_iter().collect();
+            changed.sort_by_key(|(member, _)| format!("{member:?}"));
+            changed
+        };
+        let told = |number, is_in| (super::super::changes::Member::Queue(queue(number)), is_in);
+        directory.add_queue(&room, &queue(1)).unwrap();
+        directory.add_queue(&room, &queue(1)).unwrap();
+        assert_eq!(changed(), [told(1, true)], "once, however often it is renewed");
+        directory.remove_queue(&room, &queue(2));
+        assert_eq!(changed(), []);
+        directory.remove_queue(&room, &queue(1));
+        directory.add_queue(&room, &queue(2)).unwrap();
+        assert_eq!(changed(), [told(1, false), told(2, true)]);
+
+        // By its time, which is seen by a send, at the limit of a group, and by a count.
+        tokio::time::advance(Duration::from_secs(10)).await;
+        directory.publish(&room, Envelope::new(Note), true).await;
+        assert_eq!(changed(), [told(2, false)]);
+        for number in 1..=2 {
+            directory.add_queue(&room, &queue(number)).unwrap();
+        }
+        changed();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        directory.add_queue(&room, &queue(3)).unwrap();
+        assert_eq!(changed(), [told(1, false), told(2, false), told(3, true)]);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        directory.group_count();
+        assert_eq!(changed(), [told(3, false)]);
+        directory.add_queue(&room, &queue(1)).unwrap();
+        changed();
+        directory.flush();
+        assert_eq!(changed(), [told(1, false)]);
+        assert!(directory.changed().now_or_never().is_none(), "groups are not noted too");
     }
 
     #[actix_web::test]

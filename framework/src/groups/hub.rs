@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Where a connection stands in its hub. The serial number tells it from an earlier one in the same slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) slot: u32,
     pub(crate) serial: u64,
@@ -196,6 +196,7 @@ impl Hub {
         };
         let slot = members.connections.insert(Rc::clone(connection));
         connection.add_membership(group.clone(), slot, self.last_job());
+        self.directory.note_consumer(group, self.queue.id(), connection.key(), true);
         Ok(())
     }
 
@@ -217,6 +218,7 @@ impl Hub {
         let members = &mut local.classes[at].connections;
         if members.get(slot).is_some_and(|known| Rc::ptr_eq(known, connection)) {
             members.remove(slot);
+            self.directory.note_consumer(group, self.queue.id(), connection.key(), false);
         }
         if members.is_empty() {
             local.classes.remove(at);

@@ -8,6 +8,7 @@
 //! for [`room`]; a large group is served in [`slices`]. What runs on a worker's thread beside its connections is in [`worker`].
 
 pub(crate) mod budget;
+pub(crate) mod changes;
 pub(crate) mod directory;
 pub(crate) mod fan_out;
 pub(crate) mod hub;

@@ -14,6 +14,7 @@ use super::{LayerConfig, LayerError};
 use crate::{
     ChannelName, Delivery, Envelope, GroupName, NameError,
     groups::{
+        changes::Member,
         directory::Directory,
         hub::Key,
         queue::{Job, WorkerGone, WorkerQueue},
@@ -39,6 +40,21 @@ impl Groups {
     #[must_use]
     pub fn watched(config: LayerConfig) -> Self {
         Self(Directory::watched(config))
+    }
+
+    /// As [`new`](Self::new), for a backend that tells its server of each member by its own name.
+    #[cfg(feature = "redis")]
+    pub(crate) fn watched_members(config: LayerConfig) -> Self {
+        Self(Directory::watched_members(config))
+    }
+
+    /// The channel of a member that was noted.
+    #[cfg(feature = "redis")]
+    pub(crate) fn name_of(&self, member: Member) -> ChannelName {
+        match member {
+            Member::Consumer { hub, key } => consumer_channel(&self.0.process, hub, key),
+            Member::Queue(channel) => channel,
+        }
     }
 
     /// Waits until the first member of a group has come, or the last one has left, and says of which groups that is so.
