@@ -130,7 +130,7 @@ impl Server {
         self.pause = Duration::ZERO;
         shared.status.set_up(0);
         if let Some(lost) = self.lost.take() {
-            come_back(&link, lost.elapsed());
+            come_back(&link, lost.elapsed()).await;
         }
         let reason = select! {
             reason = fate.lost() => reason,
@@ -150,10 +150,10 @@ impl Server {
 }
 
 /// Tells everyone that messages may be missing.
-fn come_back(link: &Link, away: Duration) {
+async fn come_back(link: &Link, away: Duration) {
     let shared = &link.shared;
     let address = shared.status.address(0);
     link.fate.log(|| tracing::info!(address, ?away, "NATS is back"));
     shared.counters().reconnected.one();
-    link.inbox.gap(shared.joined.all(), away.as_secs_f64());
+    link.inbox.gap(shared.joined.all(), away.as_secs_f64()).await;
 }

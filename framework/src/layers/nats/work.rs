@@ -174,7 +174,7 @@ pub(super) async fn tell_misses(link: &Rc<Link>) {
             }
         }
         for (group, since) in missed {
-            link.inbox.gap(vec![group], since.elapsed().as_secs_f64());
+            link.inbox.gap(vec![group], since.elapsed().as_secs_f64()).await;
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
-use redis::{Cmd, Pipeline, Value};
-use tokio::sync::oneshot;
+use redis::{Arg, Cmd, Pipeline, Value};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
+    connections::Piece,
     link::{flat, score},
     publication::Publication,
     writer::Io,
@@ -20,12 +21,17 @@ pub(super) enum Then {
         publication: usize,
         queues: u64,
     },
+    /// These have left, where Redis has done it.
+    Left(Piece),
     Nothing,
+    /// One who waited for it has gone, and it was put back.
+    PutBack,
     Sent {
         channel: ChannelName,
         reply: oneshot::Sender<Result<(), LayerError>>,
+        _room: OwnedSemaphorePermit,
     },
-    Settle(GroupName),
+    Settle(GroupName, u64),
     Take {
         channel: ChannelName,
         count: usize,
@@ -45,21 +51,36 @@ impl Batch {
     }
 }
 
+/// What a command of a pipeline is about: its name and its key, which Redis does not say.
+pub(super) fn subject(commands: &Pipeline, at: usize) -> String {
+    commands.cmd_iter().nth(at).into_iter().flat_map(words).take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a command.
+pub(super) fn words(command: &Cmd) -> impl Iterator<Item = String> {
+    command.args_iter().filter_map(|argument| match argument {
+        Arg::Simple(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    })
+}
+
 impl Io {
     pub(super) fn take_replies(
         &self,
         shard: usize,
-        then: Vec<Then>,
+        batch: Batch,
         replies: Result<Vec<Value>, LayerError>,
         publications: &mut [Publication],
         wanted: &mut HashSet<ChannelName>,
     ) {
         let mut replies = replies.map(Vec::into_iter);
-        for then in then {
+        for (at, then) in batch.then.into_iter().enumerate() {
             let reply = match &mut replies {
                 Err(error) => Err(error.clone()),
                 Ok(replies) => match replies.next() {
-                    Some(Value::ServerError(error)) => Err(self.refused(shard, &error.to_string())),
+                    Some(Value::ServerError(error)) => {
+                        Err(self.refused(shard, &format!("{}: {error}", subject(&batch.commands, at))))
+                    }
                     Some(reply) => Ok(reply),
                     None => Err(LayerError::Refused("an answer is missing".into())),
                 },
@@ -68,9 +89,21 @@ impl Io {
                 Then::Nothing => {}
                 Then::Answer(to) => drop(to.send(reply.map(drop))),
                 // Who is away comes back, and is told anew; who refuses is not waited for.
-                Then::Settle(group) => {
+                Then::Settle(group, number) => {
                     if !matches!(reply, Err(LayerError::Unavailable(_))) {
-                        self.shared.members.settle([&group]);
+                        self.shared.members.settle([&(group, number)]);
+                    }
+                }
+                Then::PutBack => {
+                    if reply.is_err() {
+                        // It is nowhere any more.
+                        self.shared.counters().unpublished.one();
+                    }
+                }
+                // Who is away may have it still: the next connection asks once more.
+                Then::Left(Piece { group, names }) => {
+                    if let Some(connections) = &self.connections {
+                        connections.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
                     }
                 }
                 Then::Take { channel, count } => {
@@ -82,7 +115,7 @@ impl Io {
                     }
                     wanted.insert(channel);
                 }
-                Then::Sent { channel, reply: to } => {
+                Then::Sent { channel, reply: to, _room } => {
                     let sent = reply.and_then(|reply| self.added(shard, reply)).and_then(|added| {
                         if added.full == 0 {
                             return Ok(());

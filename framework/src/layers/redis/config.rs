@@ -10,6 +10,23 @@ use crate::{
     layers::{Away, LayerConfig},
 };
 
+/// What a process calls its members in Redis' groups, with [`RedisLayer`](super::RedisLayer).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Names {
+    /// Each member by the name of its own channel, as channels_redis does: Redis then knows who is in a group.
+    ///
+    /// Another program can count the members, send to each, and take one out: what other processes send then passes it by
+    /// until the names are [written anew](RedisConfig::renew_every), what this process sends does not.
+    ///
+    /// It costs a command for each member that joins or leaves, and each `group_send` of any process reads all names. An
+    /// event from elsewhere is handed to each member by itself, so a `#[relay]` runs once for each.
+    Connection,
+    /// One name for all members that a group has in this process.
+    #[default]
+    Process,
+}
+
 /// The settings of [`RedisLayer`](super::RedisLayer) and [`RedisPubSubLayer`](super::RedisPubSubLayer).
 ///
 /// Those marked below must be the same in every process that shares the server, Django's `CHANNEL_LAYERS` included.
@@ -23,6 +40,7 @@ use crate::{
 /// | [`encryption_keys`](Self::encryption_keys) | none | yes | `symmetric_encryption_keys` |
 /// | [`layer`](Self::layer) | [`LayerConfig`]'s | no | `expiry`, `group_expiry`, `capacity`, `channel_capacity` |
 /// | [`away`](Self::away) | [`Away::Local`] | no | |
+/// | [`names`](Self::names) | [`Names::Process`] | no | |
 /// | [`timeout`](Self::timeout) | 5 s | no | |
 /// | [`renew_every`](Self::renew_every) | 10 min | no | |
 /// | [`queue_bytes`](Self::queue_bytes) | 16 MiB | no | |
@@ -38,6 +56,7 @@ pub struct RedisConfig {
     pub(super) roots: Option<Vec<u8>>,
     pub(super) layer: LayerConfig,
     pub(super) away: Away,
+    pub(super) names: Names,
     pub(super) timeout: Duration,
     renew_every: Duration,
     pub(super) queue_bytes: usize,
@@ -166,6 +185,7 @@ impl RedisConfig {
             roots: None,
             layer: LayerConfig::new(),
             away: Away::default(),
+            names: Names::default(),
             timeout: Duration::from_secs(5),
             renew_every: Duration::from_secs(600),
             queue_bytes: 16 << 20,
@@ -226,6 +246,12 @@ impl RedisConfig {
         self
     }
 
+    /// What the members here are called in Redis' groups. Default [`Names::Process`]. The pub/sub layer has no names there.
+    pub fn names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
     /// How long Redis may take to answer, or to connect to, before it counts as away. Default 5 s, at least 100 ms.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
@@ -234,7 +260,8 @@ impl RedisConfig {
 
     /// How often the memberships of this process are written anew. Default 10 minutes, and at most a third of `group_expiry`.
     ///
-    /// It repairs what another program deleted, as by Django's `flush`. It costs one command a group.
+    /// It repairs what another program deleted, as by Django's `flush`. It costs one command a group, and with
+    /// [`Names::Connection`] one for each 512 of its members.
     pub fn renew_every(mut self, time: Duration) -> Self {
         self.renew_every = time.max(Duration::from_secs(1));
         self

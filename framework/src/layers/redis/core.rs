@@ -1,17 +1,17 @@
 //! The layer that shares groups with `channels_redis.core.RedisChannelLayer`.
 
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, atomic::AtomicU64, mpsc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
 
 use super::{
-    config::{Host, RedisConfig, RedisConfigError},
+    config::{Host, Names, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
     members::Members,
     names::shard_of,
-    shared::{Operation, Shared},
+    shared::{Operation, Shared, ended},
     status::Status,
     thread::{self, FAREWELL},
 };
@@ -24,7 +24,8 @@ use crate::{
 /// of channels_redis 4.3 writes and reads.
 ///
 /// Members in this process get an event at once, without Redis; those elsewhere get it in two round trips. The process has
-/// *one* name in each of its groups in Redis, however many members it has. Where Redis goes and comes back, no connection
+/// *one* name in each of its groups in Redis, however many members it has, unless [`names`](RedisConfig::names) says
+/// otherwise. Where Redis goes and comes back, no connection
 /// ends: memberships are written anew, and consumers are told by a [`LayerGap`](crate::layers::LayerGap).
 ///
 /// [Redis](crate::docs::redis) says what is promised, and what must be the same on both sides.
@@ -52,12 +53,16 @@ impl RedisLayer {
     /// [`RedisConfigError`] for a URL that cannot be used. A server that cannot be reached is none: see [`ready`](Self::ready).
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
         config.check()?;
-        let groups = Groups::watched(config.layer.clone());
+        let groups = match config.names {
+            Names::Process => Groups::watched(config.layer.clone()),
+            Names::Connection => Groups::watched_members(config.layer.clone()),
+        };
         let (operations, receiver) = unbounded_channel();
         let shared = Arc::new(Shared {
             codec: config.core_codec(),
             status: Status::new(config.hosts.iter().map(Host::address)),
             members: Members::default(),
+            told: AtomicU64::new(0),
             demand: Demand::default(),
             process: format!("specific.{}!", groups.directory().process),
             room: Arc::new(Semaphore::new(config.queue_bytes)),
@@ -141,30 +146,6 @@ impl RedisLayer {
     fn is_own(&self, channel: &ChannelName) -> bool {
         channel.local().is_some() && self.shared.groups.owns(channel)
     }
-
-    /// Waits until Redis has this process in a group, where it can have it.
-    async fn settled(&self, group: &GroupName) {
-        let shared = &self.shared;
-        loop {
-            // Both are looked at after the wait for a change of either has begun.
-            let mut members = std::pin::pin!(shared.members.changed.notified());
-            let mut status = std::pin::pin!(shared.status.changed.notified());
-            members.as_mut().enable();
-            status.as_mut().enable();
-            let settled = match shared.members.is_settled(group) {
-                Some(settled) => settled,
-                None => !shared.groups.has_members(group),
-            };
-            if settled || !shared.status.is_up(shared.group_shard(group)) {
-                return;
-            }
-            futures_util::future::select(members, status).await;
-        }
-    }
-}
-
-fn ended() -> LayerError {
-    LayerError::Unavailable("the layer has ended".into())
 }
 
 #[async_trait]
@@ -174,10 +155,10 @@ impl ChannelLayer for RedisLayer {
     }
 
     fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
-        if self.shared.members.is_settled(group) == Some(true) {
+        if self.shared.is_settled(group) {
             return None;
         }
-        Some(Box::pin(self.settled(group)))
+        Some(Box::pin(self.shared.settled(group)))
     }
 
     async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
@@ -219,7 +200,7 @@ impl ChannelLayer for RedisLayer {
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         if self.is_own(channel) {
             self.shared.groups.add(group, channel).await?;
-            self.settled(group).await;
+            self.shared.settled(group).await;
             return Ok(());
         }
         let (group, channel) = (group.clone(), channel.clone());

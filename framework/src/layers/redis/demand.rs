@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::shared::ended;
 use crate::{ChannelName, Envelope, layers::LayerError};
 
 /// A message that was taken out of Redis.
@@ -23,10 +24,17 @@ pub(super) struct Popped {
 
 /// Those who wait, in their order. The lock is held for an edit of one channel.
 #[derive(Debug, Default)]
-pub(super) struct Demand(Mutex<HashMap<ChannelName, VecDeque<oneshot::Sender<Popped>>>>);
+pub(super) struct Demand(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    channels: HashMap<ChannelName, VecDeque<oneshot::Sender<Popped>>>,
+    /// Nothing comes any more.
+    ended: bool,
+}
 
 impl Demand {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, VecDeque<oneshot::Sender<Popped>>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,20 +46,34 @@ impl Demand {
     ) -> Result<oneshot::Receiver<Popped>, LayerError> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.lock();
-        if waiting.len() >= limit && !waiting.contains_key(channel) {
+        if waiting.ended {
+            return Err(ended());
+        }
+        let channels = &mut waiting.channels;
+        if channels.len() >= limit && !channels.contains_key(channel) {
             return Err(LayerError::TooManyChannels { limit });
         }
-        waiting.entry(channel.clone()).or_default().push_back(sender);
+        channels.entry(channel.clone()).or_default().push_back(sender);
         Ok(receiver)
+    }
+
+    /// Tells those who wait, and will, that nothing comes any more.
+    pub(super) fn end(&self) {
+        let mut waiting = self.lock();
+        waiting.ended = true;
+        let gone = std::mem::take(&mut waiting.channels);
+        drop(waiting);
+        // Which wakes them.
+        drop(gone);
     }
 
     /// Forgets those who have gone.
     pub(super) fn tidy(&self, channel: &ChannelName) {
-        let mut waiting = self.lock();
-        if let Some(those) = waiting.get_mut(channel) {
+        let channels = &mut self.lock().channels;
+        if let Some(those) = channels.get_mut(channel) {
             those.retain(|sender| !sender.is_closed());
             if those.is_empty() {
-                waiting.remove(channel);
+                channels.remove(channel);
             }
         }
     }
@@ -69,22 +91,22 @@ impl Demand {
     }
 
     fn take(&self, channel: &ChannelName) -> Option<oneshot::Sender<Popped>> {
-        let mut waiting = self.lock();
-        let those = waiting.get_mut(channel)?;
+        let channels = &mut self.lock().channels;
+        let those = channels.get_mut(channel)?;
         let first = those.pop_front();
         if those.is_empty() {
-            waiting.remove(channel);
+            channels.remove(channel);
         }
         first
     }
 
     /// How many wait.
     pub(super) fn count(&self, channel: &ChannelName) -> usize {
-        self.lock().get(channel).map_or(0, VecDeque::len)
+        self.lock().channels.get(channel).map_or(0, VecDeque::len)
     }
 
     /// The channels that are waited for.
     pub(super) fn channels(&self) -> Vec<ChannelName> {
-        self.lock().keys().cloned().collect()
+        self.lock().channels.keys().cloned().collect()
     }
 }

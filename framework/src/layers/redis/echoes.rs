@@ -18,6 +18,8 @@ pub(super) struct Echoes(Mutex<HashMap<String, VecDeque<Echo>>>);
 #[derive(Debug)]
 pub(super) struct Echo {
     message: Bytes,
+    /// By which subscription to its group it comes.
+    subscription: u64,
     /// Whether to count how far the event gets.
     pub(super) count: bool,
     pub(super) heard: oneshot::Sender<Delivery>,
@@ -29,9 +31,15 @@ impl Echoes {
     }
 
     /// Waits for a message that is about to be published.
-    pub(super) fn expect(&self, topic: &str, message: Bytes, count: bool) -> oneshot::Receiver<Delivery> {
+    pub(super) fn expect(
+        &self,
+        topic: &str,
+        subscription: u64,
+        message: Bytes,
+        count: bool,
+    ) -> oneshot::Receiver<Delivery> {
         let (heard, receiver) = oneshot::channel();
-        let echo = Echo { message, count, heard };
+        let echo = Echo { message, subscription, count, heard };
         let mut echoes = self.lock();
         let waiting = echoes.entry(topic.to_owned()).or_default();
         // Who gave up is not waited for.
@@ -60,12 +68,42 @@ impl Echoes {
     }
 
     /// The last member of a group has left: who waits for an event to it need not, and nobody got it.
-    pub(super) fn leave(&self, topics: &[String]) {
-        for topic in topics {
-            let waiting = self.lock().remove(topic).unwrap_or_default();
-            for echo in waiting {
+    ///
+    /// Members may have come since: what is sent to them comes by another subscription.
+    pub(super) fn leave(&self, topics: &[(String, u64)]) {
+        for (topic, over) in topics {
+            let mut echoes = self.lock();
+            let Some(waiting) = echoes.get_mut(topic) else { continue };
+            let (gone, rest): (VecDeque<_>, _) =
+                waiting.drain(..).partition(|echo| echo.subscription == *over);
+            *waiting = rest;
+            if waiting.is_empty() {
+                echoes.remove(topic);
+            }
+            drop(echoes);
+            for echo in gone {
                 let _ = echo.heard.send(Delivery::default());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That the last member has left is heard of late: somebody has joined and sent meanwhile.
+    #[test]
+    fn a_late_leave_ends_no_later_wait() {
+        let echoes = Echoes::default();
+        let mut before = echoes.expect("topic", 1, Bytes::from_static(b"a"), true);
+        let mut after = echoes.expect("topic", 2, Bytes::from_static(b"b"), true);
+        echoes.leave(&[("topic".to_owned(), 1)]);
+        assert_eq!(before.try_recv(), Ok(Delivery::default()));
+        assert!(after.try_recv().is_err());
+        let echo = echoes.take("topic", b"b").expect("it is waited for");
+        echo.heard.send(Delivery { delivered: 1, ..Delivery::default() }).unwrap();
+        assert_eq!(after.try_recv().unwrap().delivered, 1);
+        assert!(echoes.lock().is_empty());
     }
 }

@@ -13,8 +13,8 @@ pub(super) type Inbox = inbound::Inbox<Source, Over>;
 pub(super) enum Over {
     /// The connection to this shard.
     Shard(usize),
-    /// Topics that were left.
-    Topics(Vec<String>),
+    /// Topics that were left, and which subscriptions to them that were.
+    Topics(Vec<(String, u64)>),
 }
 
 /// By what a message came.

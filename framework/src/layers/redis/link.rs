@@ -80,6 +80,11 @@ impl Link {
         within(self.patience, work).await
     }
 
+    /// Whether what is asked for now is sent.
+    pub(super) fn is_connected(&self) -> bool {
+        self.writer.borrow().is_some()
+    }
+
     pub(super) fn disconnect(&self) {
         self.writer.take();
     }

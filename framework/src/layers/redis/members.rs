@@ -53,18 +53,25 @@ impl Members {
         Some(number)
     }
 
-    /// Forgets a group, and says which number it had.
-    pub(super) fn remove(&self, group: &GroupName) -> Option<u64> {
+    /// Forgets a group, and says which number it had, unless it has members again.
+    ///
+    /// Who joins after that finds it forgotten, and waits until Redis has it anew. So the lock is held over the look at the
+    /// group, whose own is taken in it.
+    pub(super) fn remove(&self, group: &GroupName, has_members: impl FnOnce() -> bool) -> Option<u64> {
         let mut table = self.table();
+        if has_members() {
+            return None;
+        }
         let member = table.groups.remove(group)?;
         table.numbers.remove(&member.number);
         Some(member.number)
     }
 
-    pub(super) fn settle<'a>(&self, groups: impl IntoIterator<Item = &'a GroupName>) {
+    /// Notes that Redis has these, unless they were forgotten meanwhile, and taken up under another number.
+    pub(super) fn settle<'a>(&self, groups: impl IntoIterator<Item = &'a (GroupName, u64)>) {
         let mut table = self.table();
-        for group in groups {
-            if let Some(member) = table.groups.get_mut(group) {
+        for (group, number) in groups {
+            if let Some(member) = table.groups.get_mut(group).filter(|member| member.number == *number) {
                 member.settled = true;
             }
         }
@@ -81,6 +88,11 @@ impl Members {
     /// Whether Redis knows of the group; `None` where it was not taken up yet.
     pub(super) fn is_settled(&self, group: &GroupName) -> Option<bool> {
         self.table().groups.get(group).map(|member| member.settled)
+    }
+
+    /// The number under which Redis has a group, where it does.
+    pub(super) fn settled_as(&self, group: &GroupName) -> Option<u64> {
+        self.table().groups.get(group).filter(|member| member.settled).map(|member| member.number)
     }
 
     /// The group of this process' name with this local part; `None` where it is no such name.
@@ -102,4 +114,31 @@ impl Members {
 /// The name of a process in a group.
 pub(super) fn name(process: &str, number: u64) -> String {
     format!("{process}{MARK}{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_settles_what_was_asked_for_and_nothing_later() {
+        let (members, room) = (Members::default(), GroupName::new("room").unwrap());
+        let first = members.insert(&room).unwrap();
+        assert_eq!(members.remove(&room, || false), Some(first));
+        let second = members.insert(&room).unwrap();
+        members.settle(&[(room.clone(), first)]);
+        assert_eq!(members.is_settled(&room), Some(false), "who joined later waits on");
+        members.settle(&[(room.clone(), second)]);
+        assert_eq!(members.is_settled(&room), Some(true));
+    }
+
+    #[test]
+    fn a_group_that_has_members_again_is_not_forgotten() {
+        let (members, room) = (Members::default(), GroupName::new("room").unwrap());
+        let number = members.insert(&room).unwrap();
+        members.settle(&[(room.clone(), number)]);
+        // Who joined just now saw that it is settled, and does not wait.
+        assert_eq!(members.remove(&room, || true), None);
+        assert_eq!(members.is_settled(&room), Some(true));
+    }
 }

@@ -1,29 +1,40 @@
 //! This process in its groups in Redis.
 
 use futures_util::future::join_all;
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::{
-    batch::{Batch, Then},
+    batch::{Batch, Then, subject},
+    connections::{Connections, Piece, Tell},
     inbound::unix_time,
     members,
     names::group_key,
     writer::{BATCH, Io},
 };
-use crate::GroupName;
+use crate::{ChannelName, GroupName};
 
 impl Io {
-    pub(super) fn push_join(&self, batch: &mut Batch, group: &GroupName, name: &str, then: Then) {
-        let [add, expire] = self.join(group, name);
+    pub(super) fn push_join<T: AsRef<str>>(
+        &self,
+        batch: &mut Batch,
+        group: &GroupName,
+        names: &[T],
+        then: Then,
+    ) {
+        let [add, expire] = self.join(group, names);
         batch.push(add, then);
         batch.push(expire, Then::Nothing);
     }
 
-    /// The commands that make a name a member, or renew it.
-    pub(super) fn join(&self, group: &GroupName, name: &str) -> [Cmd; 2] {
+    /// The commands that make names members, or renew them.
+    fn join<T: AsRef<str>>(&self, group: &GroupName, names: &[T]) -> [Cmd; 2] {
         let key = group_key(&self.shared.config.prefix, group);
+        let now = unix_time().to_string();
         let mut add = redis::cmd("ZADD");
-        add.arg(&key).arg(unix_time().to_string()).arg(name);
+        add.arg(&key);
+        for name in names {
+            add.arg(&now).arg(name.as_ref());
+        }
         let mut expire = redis::cmd("EXPIRE");
         expire.arg(&key).arg(self.shared.config.layer.group_expiry.as_secs().max(1));
         [add, expire]
@@ -31,33 +42,118 @@ impl Io {
 
     /// Makes this process a member of all its groups on a shard again.
     pub(super) async fn rejoin(&self, shard: usize) -> Result<(), String> {
+        if let Some(connections) = &self.connections {
+            return self.rejoin_members(shard, connections).await;
+        }
         let here = self.shared.members.all(|group| self.shared.group_shard(group) == shard);
         for some in here.chunks(BATCH) {
             let mut commands = redis::pipe();
             for (group, number) in some {
-                for command in self.join(group, &members::name(&self.shared.process, *number)) {
+                for command in self.join(group, &[members::name(&self.shared.process, *number)]) {
                     commands.add_command(command);
                 }
             }
-            for reply in self.links[shard].run(&commands).await? {
-                if let Value::ServerError(error) = reply {
-                    self.refused(shard, &error.to_string());
-                }
-            }
-            self.shared.members.settle(some.iter().map(|(group, _)| group));
+            self.told(shard, &commands).await?;
+            self.shared.members.settle(some);
         }
         Ok(())
+    }
+
+    async fn rejoin_members(&self, shard: usize, connections: &Connections) -> Result<(), String> {
+        let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
+        for pieces in in_batches(connections.leaving(BATCH, on_shard)) {
+            let pieces: Vec<Piece> = pieces.into_iter().map(|piece| connections.take_out(piece)).collect();
+            let mut commands = redis::pipe();
+            for piece in pieces.iter().filter(|piece| !piece.names.is_empty()) {
+                commands.add_command(self.take_out(&piece.group, &piece.names));
+            }
+            let done = self.told(shard, &commands).await;
+            for piece in &pieces {
+                connections.left(&piece.group, &piece.names, done.is_ok());
+            }
+            done?;
+        }
+        for pieces in in_batches(connections.members(BATCH, on_shard)) {
+            let mut commands = redis::pipe();
+            for piece in pieces.into_iter().map(|piece| connections.tell(piece)) {
+                if !piece.names.is_empty() {
+                    for command in self.join(&piece.group, &piece.names) {
+                        commands.add_command(command);
+                    }
+                }
+            }
+            self.told(shard, &commands).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs commands; one that is refused is said, and is as one that is done.
+    async fn told(&self, shard: usize, commands: &Pipeline) -> Result<(), String> {
+        for (at, reply) in self.links[shard].run(commands).await?.into_iter().enumerate() {
+            if let Value::ServerError(error) = reply {
+                self.refused(shard, &format!("{}: {error}", subject(commands, at)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of the members that have come and gone, and says up to which of all changes; `None` where they have no names.
+    pub(super) fn tell_members(&self, batches: &mut [Batch]) -> Option<u64> {
+        let connections = self.connections.as_ref()?;
+        self.asked.set(false);
+        let (changed, count) = self.shared.groups.directory().members()?.take();
+        for (group, members) in changed {
+            let shard = self.shared.group_shard(&group);
+            let is_there = self.links[shard].is_connected();
+            let (mut joined, mut left) = (Vec::new(), Vec::new());
+            for (member, is_in) in members {
+                let name = self.shared.groups.name_of(member);
+                match connections.note(&group, &name, is_in, is_there) {
+                    Tell::Join => joined.push(name),
+                    Tell::Leave => left.push(name),
+                    Tell::Nothing => {}
+                }
+            }
+            let batch = &mut batches[shard];
+            for names in left.chunks(BATCH) {
+                let left = Piece { group: group.clone(), names: names.to_vec() };
+                batch.push(self.take_out(&group, names), Then::Left(left));
+            }
+            for names in joined.chunks(BATCH) {
+                self.push_join(batch, &group, names, Then::Nothing);
+            }
+        }
+        Some(count)
+    }
+
+    /// Puts members into their group anew, those that are still here. Where Redis is not there, the next connection does.
+    pub(super) fn renew(&self, piece: Piece, batches: &mut [Batch]) {
+        let shard = self.shared.group_shard(&piece.group);
+        let Some(connections) = self.connections.as_ref().filter(|_| self.links[shard].is_connected()) else {
+            return;
+        };
+        let piece = connections.tell(piece);
+        if !piece.names.is_empty() {
+            self.push_join(&mut batches[shard], &piece.group, &piece.names, Then::Nothing);
+        }
+    }
+
+    fn take_out<T: AsRef<str>>(&self, group: &GroupName, names: &[T]) -> Cmd {
+        let mut command = redis::cmd("ZREM");
+        command.arg(group_key(&self.shared.config.prefix, group));
+        for name in names {
+            command.arg(name.as_ref());
+        }
+        command
     }
 
     /// Takes this process out of Redis, at its end.
     pub(super) async fn leave_all(&self) {
         let leaves = self.links.iter().enumerate().map(|(shard, link)| async move {
-            let here = self.shared.members.all(|group| self.shared.group_shard(group) == shard);
-            for some in here.chunks(BATCH) {
+            for pieces in in_batches(self.told_names(shard)) {
                 let mut commands = redis::pipe();
-                for (group, number) in some {
-                    let key = group_key(&self.shared.config.prefix, group);
-                    commands.cmd("ZREM").arg(key).arg(members::name(&self.shared.process, *number));
+                for piece in &pieces {
+                    commands.add_command(self.take_out(&piece.group, &piece.names));
                 }
                 if link.run(&commands).await.is_err() {
                     return;
@@ -69,4 +165,30 @@ impl Io {
         });
         join_all(leaves).await;
     }
+
+    /// The names of this process that a shard may have.
+    fn told_names(&self, shard: usize) -> Vec<Piece> {
+        let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
+        if let Some(connections) = &self.connections {
+            return connections.told(BATCH, on_shard);
+        }
+        let name = |number| ChannelName::new(members::name(&self.shared.process, number));
+        let all = self.shared.members.all(on_shard).into_iter();
+        all.filter_map(|(group, number)| Some(Piece { group, names: vec![name(number).ok()?] })).collect()
+    }
+}
+
+/// Pieces together, until they have as many names as a batch.
+fn in_batches(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
+    let mut batches: Vec<Vec<Piece>> = Vec::new();
+    let mut names = BATCH;
+    for piece in pieces {
+        if names >= BATCH {
+            batches.push(Vec::new());
+            names = 0;
+        }
+        names += piece.names.len();
+        batches.last_mut().expect("one was pushed").push(piece);
+    }
+    batches
 }

@@ -5,6 +5,7 @@
 mod batch;
 mod codec;
 mod config;
+mod connections;
 mod core;
 mod demand;
 mod echoes;
@@ -14,18 +15,20 @@ mod link;
 mod members;
 mod membership;
 mod names;
+mod outage;
 mod publication;
 mod pubsub;
 mod queue;
 mod reader;
 mod shared;
+mod subscriber;
 mod taking;
 mod thread;
 mod topics;
 mod writer;
 
 pub use self::{
-    config::{RedisConfig, RedisConfigError},
+    config::{Names, RedisConfig, RedisConfigError},
     core::RedisLayer,
     pubsub::RedisPubSubLayer,
 };

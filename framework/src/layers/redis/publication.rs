@@ -61,7 +61,8 @@ impl Io {
                     let mut replies = replies.into_iter();
                     for group in groups {
                         let (_removed, found) = (replies.next(), replies.next());
-                        names.insert(group, self.names(shard, found));
+                        let names_of_group = self.names(shard, &group, found);
+                        names.insert(group, names_of_group);
                     }
                 }
             }
@@ -69,9 +70,12 @@ impl Io {
         names
     }
 
-    fn names(&self, shard: usize, reply: Option<Value>) -> Names {
+    fn names(&self, shard: usize, group: &GroupName, reply: Option<Value>) -> Names {
         match reply {
-            Some(Value::ServerError(error)) => Err(self.refused(shard, &error.to_string())),
+            Some(Value::ServerError(error)) => {
+                let key = group_key(&self.shared.config.prefix, group);
+                Err(self.refused(shard, &format!("ZRANGE {key}: {error}")))
+            }
             Some(reply) => {
                 Ok(flat(reply).into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
             }
@@ -120,13 +124,15 @@ impl Io {
         }
     }
 
-    /// A name of this process: the one for the group was served before; a consumer that another program put in is served now.
+    /// A name of this process: a member was served before; a consumer that another program put in is served now.
     fn deliver_own(&self, group: &GroupName, name: &str, envelope: &Envelope, bytes: usize) {
         let Ok(channel) = ChannelName::new(name) else { return };
         let local = channel.local().unwrap_or_default();
-        if self.shared.members.group_of(local).is_none()
-            && !self.inbox.direct(channel, envelope.clone(), bytes)
-        {
+        let is_served = match &self.connections {
+            Some(connections) => connections.has(group, name),
+            None => self.shared.members.group_of(local).is_some(),
+        };
+        if !is_served && !self.inbox.direct(channel, envelope.clone(), bytes) {
             self.shared.counters().unpublished.one();
             tracing::debug!(%group, name, "no room for an event to a consumer of this process");
         }

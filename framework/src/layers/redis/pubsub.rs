@@ -9,7 +9,9 @@ use tokio::sync::{mpsc::unbounded_channel, oneshot};
 
 use super::{
     config::{RedisConfig, RedisConfigError},
-    topics::{self, Operation, PubSub},
+    shared::ended,
+    subscriber,
+    topics::{Operation, PubSub},
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
@@ -40,7 +42,7 @@ impl RedisPubSubLayer {
         let groups = Groups::watched(config.layer.clone());
         let (operations, receiver) = unbounded_channel();
         let layer = Arc::new(PubSub::new(config, groups, operations));
-        topics::start(Arc::clone(&layer), receiver).map_err(RedisConfigError::Thread)?;
+        subscriber::start(Arc::clone(&layer), receiver).map_err(RedisConfigError::Thread)?;
         Ok(Self { layer })
     }
 
@@ -110,9 +112,9 @@ impl RedisPubSubLayer {
             return Ok(self.here(group, envelope, count).await);
         }
         let mut echo = None;
-        if layer.members.is_settled(group) == Some(true) {
-            echo = Some(layer.echoes.expect(&topic, message.clone(), count));
-            if layer.members.is_settled(group) != Some(true) {
+        if let Some(subscription) = layer.members.settled_as(group) {
+            echo = Some(layer.echoes.expect(&topic, subscription, message.clone(), count));
+            if layer.members.settled_as(group) != Some(subscription) {
                 // The last member left meanwhile, and who waits may have been told already.
                 echo = None;
             }
@@ -175,10 +177,6 @@ impl RedisPubSubLayer {
     fn is_own(&self, channel: &ChannelName) -> bool {
         channel.local().is_some() && self.layer.groups.owns(channel)
     }
-}
-
-fn ended() -> LayerError {
-    LayerError::Unavailable("the layer has ended".into())
 }
 
 #[async_trait]
@@ -255,6 +253,9 @@ impl ChannelLayer for RedisPubSubLayer {
 
     async fn close(&self) {
         self.layer.stop.notify_one();
+        let mut ended = self.layer.ended.subscribe();
+        // It ends at once, whatever Redis does.
+        let _ = ended.wait_for(|ended| *ended).await;
     }
 }
 

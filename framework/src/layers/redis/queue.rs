@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     batch::{Batch, Then},
@@ -51,6 +51,7 @@ impl Io {
         channel: ChannelName,
         event: &Bytes,
         reply: oneshot::Sender<Result<(), LayerError>>,
+        room: OwnedSemaphorePermit,
         batches: &mut [Batch],
     ) {
         let shared = &self.shared;
@@ -72,20 +73,22 @@ impl Io {
                 let key = channel_key(&shared.config.prefix, channel.non_local());
                 let capacity = shared.config.layer.capacity_of(&channel);
                 let command = self.add(&[Queue { key, message, capacity }]);
-                batches[shard].push(command, Then::Sent { channel, reply });
+                batches[shard].push(command, Then::Sent { channel, reply, _room: room });
             }
         }
     }
 
     pub(super) fn add(&self, queues: &[Queue]) -> Cmd {
         let expiry = self.shared.config.layer.expiry.as_secs();
-        let score = self.score();
+        let now = unix_time();
+        let score = next_score(self.last_score.get(), now);
+        self.last_score.set(score);
         let mut command = redis::cmd("EVAL");
         command.arg(ADD).arg(queues.len());
         for queue in queues {
             command.arg(&queue.key);
         }
-        command.arg(score.to_string()).arg((score as u64).saturating_sub(expiry)).arg(expiry.max(1));
+        command.arg(score.to_string()).arg((now as u64).saturating_sub(expiry)).arg(expiry.max(1));
         for queue in queues {
             command.arg(&queue.message);
         }
@@ -108,12 +111,41 @@ impl Io {
         }
         Ok(Added { full: number(0) })
     }
+}
 
-    /// A time after that of every message before: of equal ones the random prefix would decide.
-    fn score(&self) -> f64 {
-        let now = unix_time();
-        let score = if now > self.last_score.get() { now } else { self.last_score.get() + 1e-6 };
-        self.last_score.set(score);
-        score
+/// How far scores may be ahead of the clock, in seconds.
+const AHEAD: f64 = 1.0;
+
+/// A time after that of the message before: of equal ones the random prefix would decide.
+///
+/// Where the clock was set back by more, it is the clock's all the same: messages that seem to come would not expire, and
+/// stand behind those of other processes.
+fn next_score(last: f64, now: f64) -> f64 {
+    if now > last || last > now + AHEAD { now } else { last + 1e-6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_score_is_later_than_the_one_before() {
+        let (now, mut last) = (1_700_000_000.0, 0.0);
+        for _ in 0..10_000 {
+            let score = next_score(last, now);
+            assert!(score > last && score < now + AHEAD, "{score} after {last}");
+            last = score;
+        }
+    }
+
+    /// A clock that was an hour ahead is set right: what is sent from then on is of that time.
+    #[test]
+    fn a_clock_that_is_set_back_is_followed() {
+        let now = 1_700_000_000.0;
+        let wrong = next_score(0.0, now + 3_600.0);
+        let right = next_score(wrong, now);
+        assert!((now..now + AHEAD).contains(&right), "{right}");
+        // A little is only the order of two messages: that is kept.
+        assert!(next_score(right, now - 0.5) > right);
     }
 }

@@ -4,6 +4,7 @@
 use redis::{Cmd, Value, aio::MultiplexedConnection};
 
 use super::{
+    batch::words,
     inbound::Source,
     link::{BLOCK, flat, score},
     names::channel_key,
@@ -139,7 +140,9 @@ async fn ask(
         Ok(Value::ServerError(error)) => {
             let address = io.shared.status.address(shard);
             if let Some(more) = io.shared.status.logs("unread") {
-                tracing::warn!(address, %error, more, "Redis does not let its messages be read");
+                // Redis does not say which of the keys is wrong.
+                let command: Vec<_> = words(command).take(10).collect();
+                tracing::warn!(address, ?command, %error, more, "Redis does not let its messages be read");
             }
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             Ok(Value::Nil)

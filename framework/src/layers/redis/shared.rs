@@ -1,13 +1,18 @@
 //! What the threads of a core layer share: its caller's, the one that speaks with Redis, and the one that delivers.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Acquire},
+};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{
     codec::Codec,
     config::RedisConfig,
+    connections::Piece,
     demand::{Demand, Popped},
     inbound::{Deliver, Over, Source, log_undecodable, unix_time},
     members::Members,
@@ -16,9 +21,13 @@ use super::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
+    groups::changes::MemberChanges,
     layers::{Groups, LayerError},
     metrics::Counters,
 };
+
+/// To how many members an event is handed at once.
+const AT_ONCE: usize = 128;
 
 /// The state of one [`RedisLayer`](super::RedisLayer).
 #[derive(Debug)]
@@ -28,6 +37,8 @@ pub(super) struct Shared {
     pub(super) groups: Groups,
     pub(super) status: Status,
     pub(super) members: Members,
+    /// How many joins and leaves of members Redis was told of, where it is told of each.
+    pub(super) told: AtomicU64,
     pub(super) demand: Demand,
     /// `specific.<process>!`: what the queue of this process is called.
     pub(super) process: String,
@@ -68,6 +79,10 @@ pub(super) enum Operation {
     Join { group: GroupName, number: u64 },
     /// Take it out.
     Leave { group: GroupName, number: u64 },
+    /// Tell of the members that have come and gone.
+    Members,
+    /// Put these members into their group anew.
+    Renew(Piece),
     /// Get messages for those who wait.
     Want(ChannelName),
     /// Put a message back that nobody waits for any more.
@@ -100,6 +115,36 @@ impl Shared {
         shard == self.own_shard() || shard == self.group_shard(group)
     }
 
+    /// Waits until Redis has the members of a group that are here, where it can have them.
+    pub(super) async fn settled(&self, group: &GroupName) {
+        // Each member by itself: then those that have joined so far.
+        let wanted = self.groups.directory().members().map(MemberChanges::count);
+        loop {
+            // Both are looked at after the wait for a change of either has begun.
+            let mut members = std::pin::pin!(self.members.changed.notified());
+            let mut status = std::pin::pin!(self.status.changed.notified());
+            members.as_mut().enable();
+            status.as_mut().enable();
+            let settled = match (wanted, self.members.is_settled(group)) {
+                (Some(wanted), _) => self.told.load(Acquire) >= wanted,
+                (None, Some(settled)) => settled,
+                (None, None) => !self.groups.has_members(group),
+            };
+            if settled || !self.status.is_up(self.group_shard(group)) {
+                return;
+            }
+            futures_util::future::select(members, status).await;
+        }
+    }
+
+    /// Whether that is so already.
+    pub(super) fn is_settled(&self, group: &GroupName) -> bool {
+        match self.groups.directory().members() {
+            Some(changes) => self.told.load(Acquire) >= changes.count(),
+            None => self.members.is_settled(group) == Some(true),
+        }
+    }
+
     /// The event's bytes, if they are not too many.
     pub(super) fn write(&self, envelope: &Envelope) -> Result<Bytes, LayerError> {
         let event = self.codec.write(envelope).map_err(LayerError::Unwritable)?;
@@ -111,7 +156,7 @@ impl Shared {
     pub(super) async fn room_for(&self, event: &Bytes) -> Result<OwnedSemaphorePermit, LayerError> {
         let weight = (event.len() + 256).min(self.config.queue_bytes) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(weight).await;
-        room.map_err(|_closed| LayerError::Unavailable("the layer has ended".into()))
+        room.map_err(|_closed| ended())
     }
 
     pub(super) fn ask(&self, operation: Operation) {
@@ -158,6 +203,11 @@ impl Shared {
     }
 }
 
+/// What is said of a layer that is closed.
+pub(super) fn ended() -> LayerError {
+    LayerError::Unavailable("the layer has ended".into())
+}
+
 impl Deliver for Shared {
     type Source = Source;
     type Over = Over;
@@ -171,8 +221,9 @@ impl Deliver for Shared {
             Err(error) => log_undecodable(&self.status, self.counters(), &self.process, &error),
             Ok((_, to)) if to.is_empty() => self.counters().stray.one(),
             Ok((envelope, to)) => {
-                for name in &to {
-                    self.deliver(name, envelope.clone()).await;
+                // Each has its own place to wait for; the next message comes after all have this one.
+                for some in to.chunks(AT_ONCE) {
+                    join_all(some.iter().map(|name| self.deliver(name, envelope.clone()))).await;
                 }
             }
         }

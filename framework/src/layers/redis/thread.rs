@@ -11,20 +11,19 @@ use tokio::{
     select,
     sync::mpsc::UnboundedReceiver,
     task::LocalSet,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use super::{
     inbound::{self, Inbox},
     link::BLOCK,
+    outage::Outage,
     reader::read,
     shared::{Operation, Shared},
-    writer::{Io, write},
+    writer::{BATCH, Io, write},
 };
+use crate::GroupName;
 
-/// The pauses between attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the end of a layer may take to leave its groups in Redis.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -43,6 +42,7 @@ pub(super) fn start(
         for shard in 0..last.status.len() {
             last.status.set_away(shard, "the layer has ended".to_owned());
         }
+        last.demand.end();
         last.ended.send_replace(true);
         // Who ended the layer may not wait for it.
         let _ = ended.try_send(());
@@ -68,33 +68,28 @@ async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
 /// Keeps a shard connected for ever.
 async fn keep_up(io: &Io, shard: usize) {
     let (shared, link) = (&io.shared, &io.links[shard]);
-    let address = shared.status.address(shard);
-    let mut pause = FIRST_PAUSE;
-    let mut lost: Option<Instant> = None;
+    let mut outage = Outage::new(&shared.status, shard);
     loop {
         let reason = match connect(io, shard).await {
             Err(reason) => reason,
             Ok(reader) => {
-                shared.status.set_up(shard);
-                pause = FIRST_PAUSE;
-                if let Some(lost) = lost {
-                    come_back(io, shard, lost.elapsed());
-                }
-                let reason = select! {
-                    reason = read(io, shard, reader) => reason,
-                    reason = link.failed() => reason,
+                let away = outage.found();
+                let serve = async {
+                    if let Some(away) = away {
+                        come_back(io, shard, away).await;
+                    }
+                    read(io, shard, reader).await
                 };
-                lost = Some(Instant::now());
-                reason
+                select! {
+                    reason = serve => reason,
+                    reason = link.failed() => reason,
+                }
             }
         };
         link.disconnect();
-        if shared.status.set_away(shard, reason.clone()) {
-            tracing::warn!(address, reason, "Redis is away");
-        }
+        outage.lost(reason);
         shared.members.unsettle(|group| shared.group_shard(group) == shard);
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        outage.pause().await;
     }
 }
 
@@ -108,12 +103,15 @@ async fn connect(io: &Io, shard: usize) -> Result<redis::aio::MultiplexedConnect
 }
 
 /// Tells everyone whom it concerns that messages may be missing.
-fn come_back(io: &Io, shard: usize, away: Duration) {
+async fn come_back(io: &Io, shard: usize, away: Duration) {
     let shared = &io.shared;
-    tracing::info!(address = shared.status.address(shard), ?away, "Redis is back");
     shared.counters().reconnected.one();
-    let concerned = shared.members.all(|group| shared.rests_on(group, shard));
-    io.inbox.gap(concerned.into_iter().map(|(group, _)| group).collect(), away.as_secs_f64());
+    let rests_on = |group: &GroupName| shared.rests_on(group, shard);
+    let concerned = match &io.connections {
+        Some(connections) => connections.groups(rests_on),
+        None => shared.members.all(rests_on).into_iter().map(|(group, _)| group).collect(),
+    };
+    io.inbox.gap(concerned, away.as_secs_f64()).await;
 }
 
 /// Tells Redis which groups have members here, when that changes, and again and again.
@@ -126,22 +124,39 @@ async fn follow(io: &Io) {
         select! {
             groups = shared.groups.changed() => {
                 for group in groups {
-                    if shared.groups.has_members(&group) {
-                        if let Some(number) = shared.members.insert(&group) {
-                            shared.ask(Operation::Join { group, number });
-                        }
-                    } else if let Some(number) = shared.members.remove(&group) {
+                    if let Some(number) = shared.members.remove(&group, || shared.groups.has_members(&group)) {
                         shared.ask(Operation::Leave { group, number });
+                    } else if shared.groups.has_members(&group)
+                        && let Some(number) = shared.members.insert(&group)
+                    {
+                        shared.ask(Operation::Join { group, number });
                     }
                 }
                 // Who waits for a group that has no member any more need not.
                 shared.members.changed.notify_waiters();
             }
+            () = members_noted(shared) => {
+                // One is enough for all that are noted before it is done.
+                if !io.asked.replace(true) {
+                    shared.ask(Operation::Members);
+                }
+            }
             _ = renewal.tick() => {
+                for piece in io.connections.iter().flat_map(|connections| connections.members(BATCH, |_| true)) {
+                    shared.ask(Operation::Renew(piece));
+                }
                 for (group, number) in shared.members.all(|_| true) {
                     shared.ask(Operation::Join { group, number });
                 }
             }
         }
+    }
+}
+
+/// Waits until a member has come or gone, where Redis is told of each.
+async fn members_noted(shared: &Shared) {
+    match shared.groups.directory().members() {
+        Some(changes) => changes.noted().await,
+        None => std::future::pending().await,
     }
 }

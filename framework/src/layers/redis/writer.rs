@@ -3,13 +3,19 @@
 //! What one caller asks for after another thing is written after it, also where the second goes to a channel and the first
 //! to a group.
 
-use std::{cell::Cell, collections::HashSet, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering::Release},
+};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     batch::{Batch, Then},
+    config::Names,
+    connections::Connections,
     inbound::{Inbox, unix_time},
     link::Link,
     members,
@@ -31,6 +37,10 @@ pub(super) struct Io {
     pub(super) shared: Arc<Shared>,
     pub(super) links: Vec<Link>,
     pub(super) inbox: Inbox,
+    /// The members by name, where Redis is told of each.
+    pub(super) connections: Option<Connections>,
+    /// Whether the writer was asked to tell what has changed of them, and has not yet.
+    pub(super) asked: Cell<bool>,
     /// Who takes messages of which channel from each shard just now.
     pub(super) taking: Vec<Taking>,
     pub(super) last_score: Cell<f64>,
@@ -51,7 +61,17 @@ impl Io {
         let config = &shared.config;
         let links: Vec<_> = config.hosts.iter().map(|host| Link::new(host, config)).collect();
         let taking = links.iter().map(|_| Taking::default()).collect();
-        Self { shared, links, inbox, taking, last_score: Cell::new(0.0), next_shard: Cell::new(0) }
+        let connections = (config.names == Names::Connection).then(Connections::default);
+        Self {
+            shared,
+            links,
+            inbox,
+            connections,
+            asked: Cell::new(false),
+            taking,
+            last_score: Cell::new(0.0),
+            next_shard: Cell::new(0),
+        }
     }
 
     async fn run(&self, operations: Vec<Operation>) {
@@ -59,6 +79,7 @@ impl Io {
         let mut batches: Vec<Batch> = self.links.iter().map(|_| Batch::default()).collect();
         let mut publications = Vec::new();
         let mut flushes = Vec::new();
+        let told = self.tell_members(&mut batches);
         for operation in operations {
             match operation {
                 Operation::Publish { group, envelope, event, reply, room } => {
@@ -74,8 +95,8 @@ impl Io {
                     }
                     publications.push(publication);
                 }
-                Operation::Send { channel, event, reply, room: _room } => {
-                    self.send(channel, &event, reply, &mut batches);
+                Operation::Send { channel, event, reply, room } => {
+                    self.send(channel, &event, reply, room, &mut batches);
                 }
                 Operation::Flush { reply } => flushes.push(reply),
                 other => self.simple(other, &mut batches),
@@ -83,11 +104,15 @@ impl Io {
         }
         let runs = batches.into_iter().enumerate().map(|(shard, batch)| async move {
             let replies = self.ask(shard, &batch.commands).await;
-            (shard, batch.then, replies)
+            (shard, batch, replies)
         });
         let mut wanted = HashSet::new();
-        for (shard, then, replies) in join_all(runs).await {
-            self.take_replies(shard, then, replies, &mut publications, &mut wanted);
+        for (shard, batch, replies) in join_all(runs).await {
+            self.take_replies(shard, batch, replies, &mut publications, &mut wanted);
+        }
+        if let Some(told) = told {
+            self.shared.told.store(told, Release);
+            self.shared.members.changed.notify_waiters();
         }
         for publication in publications {
             self.finish(publication);
@@ -104,9 +129,13 @@ impl Io {
         match operation {
             Operation::Add { group, channel, reply } => {
                 let batch = &mut batches[self.shared.group_shard(&group)];
-                self.push_join(batch, &group, &channel, Then::Answer(reply));
+                self.push_join(batch, &group, &[channel], Then::Answer(reply));
             }
             Operation::Discard { group, channel, reply } => {
+                if self.connections.as_ref().is_some_and(|here| here.is_in(&group, &channel)) {
+                    // It has joined anew since this was asked for.
+                    return drop(reply.send(Ok(())));
+                }
                 let mut command = redis::cmd("ZREM");
                 command.arg(group_key(prefix, &group)).arg(channel.as_str());
                 batches[self.shared.group_shard(&group)].push(command, Then::Answer(reply));
@@ -114,13 +143,16 @@ impl Io {
             Operation::Join { group, number } => {
                 let name = members::name(&self.shared.process, number);
                 let batch = &mut batches[self.shared.group_shard(&group)];
-                self.push_join(batch, &group, &name, Then::Settle(group.clone()));
+                self.push_join(batch, &group, &[name], Then::Settle(group.clone(), number));
             }
             Operation::Leave { group, number } => {
                 let mut command = redis::cmd("ZREM");
                 command.arg(group_key(prefix, &group)).arg(members::name(&self.shared.process, number));
                 batches[self.shared.group_shard(&group)].push(command, Then::Nothing);
             }
+            // What they ask for was done before, with what has changed.
+            Operation::Members => {}
+            Operation::Renew(piece) => self.renew(piece, batches),
             Operation::Want(channel) => {
                 // Any shard may hold some: where this one does not, the readers wait at all.
                 let shard = self.next_shard.get() % batches.len();
@@ -136,7 +168,7 @@ impl Io {
                 add.arg(&key).arg(popped.score.to_string()).arg(&popped.member[..]);
                 let mut expire = redis::cmd("EXPIRE");
                 expire.arg(&key).arg(self.shared.config.layer.expiry.as_secs().max(1));
-                batches[popped.shard].push(add, Then::Nothing);
+                batches[popped.shard].push(add, Then::PutBack);
                 batches[popped.shard].push(expire, Then::Nothing);
             }
             Operation::Publish { .. } | Operation::Send { .. } | Operation::Flush { .. } => {}

@@ -21,7 +21,7 @@ pub(in crate::layers) enum Inbound<S, O> {
     /// An event for one channel of this process.
     Direct { channel: ChannelName, envelope: Envelope, room: OwnedSemaphorePermit },
     /// Members of these groups may have missed something.
-    Gap { groups: Vec<GroupName>, seconds: f64 },
+    Gap { groups: Vec<GroupName>, seconds: f64, _room: OwnedSemaphorePermit },
     /// What came before this is all that comes.
     Over(O),
 }
@@ -74,8 +74,18 @@ impl<S, O> Inbox<S, O> {
         let _ = self.sender.send(Inbound::Over(over));
     }
 
-    pub(in crate::layers) fn gap(&self, groups: Vec<GroupName>, seconds: f64) {
-        let _ = self.sender.send(Inbound::Gap { groups, seconds });
+    /// Tells members that something may be missing, waiting for room.
+    pub(in crate::layers) async fn gap(&self, groups: Vec<GroupName>, seconds: f64) {
+        let weight = self.weight(64 * groups.len());
+        if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(weight).await {
+            let _ = self.sender.send(Inbound::Gap { groups, seconds, _room: room });
+        }
+    }
+}
+
+impl<S, O> Clone for Inbox<S, O> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), room: Arc::clone(&self.room), bytes: self.bytes }
     }
 }
 
@@ -119,7 +129,7 @@ pub(in crate::layers) fn start<D: Deliver>(
                     drop(room);
                 }
                 Inbound::Over(over) => layer.over(over),
-                Inbound::Gap { groups, seconds } => {
+                Inbound::Gap { groups, seconds, _room } => {
                     for group in groups {
                         let gap = Envelope::new(LayerGap::new(group.clone(), seconds));
                         layer.groups().publish(&group, gap).await;
