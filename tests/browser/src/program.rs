@@ -32,10 +32,19 @@ impl Server {
         Self::start_of("chat", "0.0.0.0:0")
     }
 
+    /// Starts the chat with a layer that it may share with others, as `redis://127.0.0.1:6379`.
+    pub fn start_on(layer: &str) -> Result<Self> {
+        Self::launch("chat", &["--bind", "127.0.0.1:0", "--layer", layer])
+    }
+
     /// Starts an example, at an address whose port may be 0 for a free one.
     pub fn start_of(example: &str, address: &str) -> Result<Self> {
+        Self::launch(example, &["--bind", address])
+    }
+
+    fn launch(example: &str, options: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary(example)?);
-        command.args(["--bind", address]);
+        command.args(options);
         if env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", "warn"); // its ordinary news would drown the tests'
         }

@@ -25,11 +25,14 @@ pub fn capture() {
 
 /// Waits for a line with all of these parts.
 pub async fn logged(parts: &[&str]) {
-    let found = || {
-        let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().any(|line| parts.iter().all(|part| line.contains(part)))
-    };
-    eventually(&format!("a line of the log with {parts:?}"), found).await;
+    eventually(&format!("a line of the log with {parts:?}"), || !lines(parts).is_empty()).await;
+}
+
+/// The lines so far that have all of these parts.
+#[must_use]
+pub fn lines(parts: &[&str]) -> Vec<String> {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
 }
 
 /// Each event of the log comes as one write.

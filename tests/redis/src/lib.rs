@@ -9,7 +9,7 @@ mod server;
 pub use self::{
     chat::{Chat, Page, program},
     members::{Member, Note, group, note},
-    proxy::Proxy,
+    proxy::{Proxy, Slow},
     python::Python,
     server::RedisServer,
 };

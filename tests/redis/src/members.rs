@@ -62,8 +62,15 @@ impl Member {
     pub async fn of(layer: &Layer, groups: &[&str]) -> Self {
         let groups: Vec<_> = groups.iter().map(|name| group(name)).collect();
         let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Listener(groups.clone())));
-        let mount = Mount::new(routes).expect("a route").layer(layer.clone());
-        let mut client = WebsocketCommunicator::new(&mount, "/");
+        Self::connect(&Mount::new(routes).expect("a route").layer(layer.clone())).await
+    }
+
+    /// Connects a consumer of the test's own, at `/`.
+    ///
+    /// # Panics
+    /// Where it is not accepted.
+    pub async fn connect(mount: &Mount) -> Self {
+        let mut client = WebsocketCommunicator::new(mount, "/");
         client.connect().await.expect("it accepts");
         Self(client)
     }

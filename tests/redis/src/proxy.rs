@@ -1,22 +1,48 @@
-//! A way to a server that a test can cut.
+//! A way to a server that a test can cut or slow down.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
     task::JoinSet,
+    time::{Instant, sleep_until},
 };
+
+/// How slow a way is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Slow {
+    /// How long each byte is under way.
+    pub delay: Duration,
+    /// How many bytes pass in a second, in each direction; 0 for any number.
+    pub bytes_a_second: u32,
+}
 
 /// Passes bytes on between clients and a server on 127.0.0.1.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
+    way: Arc<Way>,
+}
+
+#[derive(Debug)]
+struct Way {
+    slow: Slow,
     /// How many bytes more the clients get from the server; negative for all.
-    left: Arc<AtomicI64>,
+    down: AtomicI64,
+    /// How many bytes more the server gets from the clients.
+    up: AtomicI64,
+    flights: AtomicU64,
 }
 
 impl Proxy {
@@ -25,11 +51,20 @@ impl Proxy {
     /// # Panics
     /// Where there is no port for it.
     pub async fn start(server: u16) -> Self {
+        Self::slow(server, Slow::default()).await
+    }
+
+    /// Starts one that is a slow link.
+    ///
+    /// # Panics
+    /// Where there is no port for it.
+    pub async fn slow(server: u16, slow: Slow) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
-        let left = Arc::new(AtomicI64::new(-1));
-        actix_web::rt::spawn(serve(listener, server, Arc::clone(&left)));
-        Self { port, left }
+        let all = || AtomicI64::new(-1);
+        let way = Arc::new(Way { slow, down: all(), up: all(), flights: AtomicU64::new(0) });
+        actix_web::rt::spawn(serve(listener, server, Arc::clone(&way)));
+        Self { port, way }
     }
 
     /// The port on 127.0.0.1.
@@ -46,54 +81,109 @@ impl Proxy {
 
     /// Cuts every connection when the clients have got so many bytes more: in the middle of a message, if that is long enough.
     pub fn cut_after(&self, bytes: i64) {
-        self.left.store(bytes, Relaxed);
+        self.way.down.store(bytes, Relaxed);
+    }
+
+    /// Cuts every connection when the server has got so many bytes more.
+    pub fn cut_up_after(&self, bytes: i64) {
+        self.way.up.store(bytes, Relaxed);
     }
 
     /// Whether it has cut.
     #[must_use]
     pub fn has_cut(&self) -> bool {
-        self.left.load(Relaxed) == 0
+        self.way.down.load(Relaxed) == 0 || self.way.up.load(Relaxed) == 0
     }
 
     /// Lets everything pass again.
     pub fn mend(&self) {
-        self.left.store(-1, Relaxed);
+        self.way.down.store(-1, Relaxed);
+        self.way.up.store(-1, Relaxed);
+    }
+
+    /// How many times a client has said something after it had heard the server: its round trips, where all that it says at
+    /// once passes before it hears the first of the answers.
+    #[must_use]
+    pub fn flights(&self) -> u64 {
+        self.way.flights.load(Relaxed)
     }
 }
 
-async fn serve(listener: TcpListener, server: u16, left: Arc<AtomicI64>) {
+async fn serve(listener: TcpListener, server: u16, way: Arc<Way>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let left = Arc::clone(&left);
+        let way = Arc::clone(&way);
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
-            let (from_client, mut to_client) = client.into_split();
-            let (from_server, mut to_server) = server.into_split();
-            let up = async {
-                let mut from_client = from_client;
-                tokio::io::copy(&mut from_client, &mut to_server).await
+            for socket in [&client, &server] {
+                let _ = socket.set_nodelay(true);
+            }
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            let heard = AtomicBool::new(true);
+            let said = || {
+                if heard.swap(false, Relaxed) {
+                    way.flights.fetch_add(1, Relaxed);
+                }
             };
             // Both sides are dropped with the first that ends.
             tokio::select! {
-                _ = up => {}
-                () = down(from_server, &mut to_client, &left) => {}
+                () = pass(from_client, to_server, &way.up, way.slow, said) => {}
+                () = pass(from_server, to_client, &way.down, way.slow, || heard.store(true, Relaxed)) => {}
             }
         });
     }
 }
 
-async fn down(mut from: OwnedReadHalf, to: &mut tokio::net::tcp::OwnedWriteHalf, left: &AtomicI64) {
-    let mut buffer = [0; 4096];
+/// Passes on what comes, until either end is there no more, or it is cut.
+async fn pass(from: OwnedReadHalf, to: OwnedWriteHalf, left: &AtomicI64, slow: Slow, came: impl Fn()) {
+    // What is under way on the link.
+    let (sender, receiver) = mpsc::channel(1_024);
+    tokio::join!(read(from, sender, slow.delay, came), write(receiver, to, left, slow.bytes_a_second));
+}
+
+async fn read(
+    mut from: OwnedReadHalf,
+    to: mpsc::Sender<(Instant, Vec<u8>)>,
+    delay: Duration,
+    came: impl Fn(),
+) {
+    let mut buffer = vec![0; 4096];
     loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read,
+            () = to.closed() => return,
+        };
+        let Ok(read @ 1..) = read else { return };
+        came();
+        if to.send((Instant::now() + delay, buffer[..read].to_vec())).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write(
+    mut from: mpsc::Receiver<(Instant, Vec<u8>)>,
+    mut to: OwnedWriteHalf,
+    left: &AtomicI64,
+    bytes_a_second: u32,
+) {
+    let mut free = Instant::now();
+    while let Some((due, bytes)) = from.recv().await {
         let allowed = left.load(Relaxed);
-        let pass = if allowed < 0 { read } else { read.min(usize::try_from(allowed).unwrap_or(0)) };
-        if to.write_all(&buffer[..pass]).await.is_err() {
+        let pass =
+            if allowed < 0 { bytes.len() } else { bytes.len().min(usize::try_from(allowed).unwrap_or(0)) };
+        free = free.max(due);
+        sleep_until(free).await;
+        if bytes_a_second > 0 {
+            free += Duration::from_secs_f64(pass as f64 / f64::from(bytes_a_second));
+        }
+        if to.write_all(&bytes[..pass]).await.is_err() {
             return;
         }
         if allowed >= 0 {
             left.store(allowed - pass as i64, Relaxed);
-            if pass < read || allowed == pass as i64 {
+            if pass < bytes.len() || allowed == pass as i64 {
                 left.store(0, Relaxed);
                 return;
             }

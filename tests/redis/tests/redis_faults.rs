@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use greenroom::{
     ChannelName, Layer, LayerConfig, LayerError,
     event::Format,
-    layers::redis::{Away, RedisConfig, RedisLayer, RedisPubSubLayer},
+    layers::{Away, redis::{RedisConfig, RedisLayer, RedisPubSubLayer}},
 };
 use redis_tests::{Member, Proxy, Python, RedisServer, eventually, group, note};
 use serde_json::json;
@@ -69,7 +69,18 @@ async fn a_restart_closes_no_connection() {
     let mut server = RedisServer::start();
     let layer = ready(config(&server)).await;
     let mut members = members(&layer, 20).await;
+    // One of channels_redis ends at once.
+    let mut upstream = Python::start("core", &json!({"hosts": [server.url()]})).await;
+    let theirs = upstream.must("new_channel", &[]).await;
+    upstream.begin("receive", &[theirs, json!(30)]).await;
+    eventually("it waits", || {
+        let clients: String = server.run(&["CLIENT", "LIST"]);
+        clients.lines().filter(|client| client.contains("flags=b")).count() == 2
+    })
+    .await;
     server.kill();
+    let error = upstream.answer().await.unwrap_err();
+    assert!(error.contains("Connection"), "{error}");
     eventually("it is noticed", || layer.metrics().reconnected == 0 && is_away(&layer)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     layer.group_send(&group("room"), &note(1)).await.unwrap();
@@ -175,6 +186,24 @@ async fn a_cut_connection_comes_back() {
     assert_eq!(member.hears().await, "5");
 }
 
+/// A group that has lost its last member while Redis was away: other processes do not go on writing to it for a day.
+#[actix_web::test]
+async fn a_group_that_was_left_during_an_outage_has_no_name() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let layer = ready(RedisConfig::new(proxy.url())).await;
+    let leaves = Member::of(&layer, &["room"]).await;
+    let mut stays = Member::of(&layer, &["hall"]).await;
+    assert_eq!(server.run::<u64>(&["ZCARD", ROOM_KEY]), 1);
+    proxy.cut_after(0);
+    server.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]);
+    eventually("it is noticed", || is_away(&layer)).await;
+    leaves.leave().await;
+    proxy.mend();
+    assert_eq!(stays.hears().await, "gap in hall");
+    eventually("its name is out", || server.run::<u64>(&["EXISTS", ROOM_KEY]) == 0).await;
+}
+
 /// Members that come and go, 1,000 of them, lose nothing for those who stay.
 #[actix_web::test]
 async fn who_comes_and_goes_loses_nothing_for_others() {
@@ -240,9 +269,13 @@ async fn memberships_are_renewed() {
     let mut member = Member::of(&layer, &["room"]).await;
     let expiry = json!({"hosts": [server.url()], "group_expiry": 3});
     let mut python = Python::start("core", &expiry).await;
+    let theirs = python.must("new_channel", &[]).await;
+    python.must("group_add", &[json!("room"), theirs.clone()]).await;
     python.must("idle", &[json!(4)]).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
     assert_eq!(member.hears().await, "1", "older than its group lets anyone be");
+    let upstream = python.call("receive", &[theirs, json!(1)]).await;
+    assert_eq!(upstream, Err("TimeoutError: ".into()), "a member of channels_redis is one no more");
     python.must("flush", &[]).await;
     eventually("it is there again", || server.run::<u64>(&["EXISTS", ROOM_KEY]) == 1).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 2}")]).await;
@@ -279,6 +312,18 @@ async fn an_expired_message_is_not_delivered() {
     }
     assert_eq!(layer.receive(&jobs).await.unwrap().event::<redis_tests::Note>().unwrap().number, 2);
     assert_eq!(layer.metrics().expired, 2);
+
+    // channels_redis gives it to its consumer.
+    let mut upstream = Python::start("core", &json!({"hosts": [server.url()]})).await;
+    let theirs = upstream.must("new_channel", &[]).await;
+    let name = theirs.as_str().unwrap();
+    let mut old = b"0123456789ab".to_vec();
+    old.extend(b"\x82\xa4type\xa4note\xb0__asgi_channel__\xd9");
+    old.push(u8::try_from(name.len()).unwrap());
+    old.extend(name.as_bytes());
+    let key = format!("asgi{}!", name.split_once('!').unwrap().0);
+    redis::cmd("ZADD").arg(key).arg(now - 61.0).arg(&old[..]).exec(&mut connection).unwrap();
+    assert_eq!(upstream.receive(&theirs).await, "{'type': 'note'}");
 }
 
 /// A server without memory refuses: who asked is told, members here are served, and the connection stays.
@@ -309,8 +354,13 @@ async fn a_full_server_refuses() {
     layer.group_send(&group("hall"), &note(4)).await.unwrap();
     assert_eq!(late.hears().await, "4");
     server.run::<()>(&["FLUSHALL"]);
+    // There is room again: who is here is a member as before, and hears others.
     layer.flush().await.unwrap();
-    assert_eq!(layer.metrics().reconnected, 0);
+    for (number, name) in [(5, "room"), (6, "hall")] {
+        strict.group_send(&group(name), &note(number)).await.unwrap();
+    }
+    assert_eq!((member.hears().await, late.hears().await), ("5".to_owned(), "6".to_owned()));
+    assert_eq!((layer.metrics().reconnected, strict.metrics().reconnected), (0, 0));
 }
 
 /// What is not ours under our keys is refused by name, and disturbs nobody else.

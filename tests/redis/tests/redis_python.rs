@@ -281,8 +281,11 @@ async fn an_idle_consumer_lives() {
     let mut member = Member::of(&layer, &["room"]).await;
     let mut python = Python::start("core", &SHAPES[0].python(&servers)).await;
     let theirs = python.must("new_channel", &[]).await;
-    let idle = python.call("receive", &[theirs, json!(7)]).await;
-    assert!(idle.is_err_and(|error| error.starts_with("TimeoutError")), "after 5 s, where 7 were asked for");
+    let idle = python.call("receive", &[theirs, json!(30)]).await.unwrap_err();
+    assert!(
+        idle.starts_with("TimeoutError: Timeout reading"),
+        "of redis-py, after 5 s, where 30 were asked for: {idle}"
+    );
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
     assert_eq!(member.hears().await, "1");
     assert_eq!(layer.metrics().reconnected, 0);
@@ -310,6 +313,38 @@ async fn what_cannot_be_read_is_counted_and_ends_nobody() {
     eventually("it is counted", || layer.metrics().undecodable == 4).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 2}")]).await;
     assert_eq!(member.hears().await, "2");
+    // It ends a consumer of channels_redis.
+    let theirs = python.must("new_channel", &[]).await;
+    let key = format!("asgi{}!", theirs.as_str().unwrap().split_once('!').unwrap().0);
+    servers[0].run::<u64>(&["ZADD", &key, "9999999999", "0123456789ab and no token"]);
+    let upstream = python.call("receive", &[theirs, json!(4)]).await.unwrap_err();
+    assert!(upstream.contains("InvalidToken"), "{upstream}");
+}
+
+/// With three servers we send to where the receiver reads; channels_redis sends some to where nobody does.
+#[actix_web::test]
+async fn direct_sends_with_several_servers_arrive() {
+    let servers = SHAPES[2].servers();
+    let layer = core(SHAPES[2].config(&servers)).await;
+    let mut python = Python::start("core", &SHAPES[2].python(&servers)).await;
+    let mut lost = 0;
+    // Two of three names lead it wrong.
+    for _ in 0..30 {
+        let theirs = python.must("new_channel", &[]).await;
+        python.must("send", &[theirs.clone(), json!("{'type': 'theirs'}")]).await;
+        layer.send(&channel(&theirs), &note(1)).await.unwrap();
+        let first = python.receive(&theirs).await;
+        if first == "{'type': 'theirs'}" {
+            assert_eq!(python.receive(&theirs).await, "{'type': 'note', 'number': 1}");
+        } else {
+            assert_eq!(first, "{'type': 'note', 'number': 1}", "ours arrives");
+            lost += 1;
+            if lost == 2 {
+                return;
+            }
+        }
+    }
+    panic!("channels_redis lost {lost} of 30");
 }
 
 /// Jobs on a plain channel run once, however many processes of both kinds read it; nobody is left with one.

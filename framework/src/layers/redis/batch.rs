@@ -6,9 +6,9 @@ use redis::{Arg, Cmd, Pipeline, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    connections::Piece,
     link::{flat, score},
     publication::Publication,
+    told::Piece,
     writer::Io,
 };
 use crate::{ChannelName, GroupName, layers::LayerError};
@@ -102,9 +102,7 @@ impl Io {
                 }
                 // Who is away may have it still: the next connection asks once more.
                 Then::Left(Piece { group, names }) => {
-                    if let Some(connections) = &self.connections {
-                        connections.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
-                    }
+                    self.told.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
                 }
                 Then::Take { channel, count } => {
                     self.taking[shard].release(&channel, count);

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::GroupName;
+use crate::{ChannelName, GroupName};
 
 /// What the local part of such a name starts with: `specific.<process>!g.<number>`.
 ///
@@ -99,8 +99,7 @@ impl Members {
     ///
     /// `Some(None)` is a group that has no member here any more.
     pub(super) fn group_of(&self, local: &str) -> Option<Option<GroupName>> {
-        let number: u64 = local.strip_prefix(MARK)?.parse().ok()?;
-        Some(self.table().numbers.get(&number).cloned())
+        Some(self.table().numbers.get(&number(local)?).cloned())
     }
 
     /// All groups that are wanted, with their numbers.
@@ -112,8 +111,14 @@ impl Members {
 }
 
 /// The name of a process in a group.
-pub(super) fn name(process: &str, number: u64) -> String {
-    format!("{process}{MARK}{number}")
+pub(super) fn name(process: &str, number: u64) -> ChannelName {
+    ChannelName::new(format!("{process}{MARK}{number}"))
+        .expect("letters, digits, dots and a `!`, at most 60 of them")
+}
+
+/// The number in the local part of such a name; `None` where it is no such name.
+pub(super) fn number(local: &str) -> Option<u64> {
+    local.strip_prefix(MARK)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::{
     batch::{Batch, Then, subject},
-    connections::{Connections, Piece, Tell},
     inbound::unix_time,
     members,
     names::group_key,
+    told::{Piece, Tell},
     writer::{BATCH, Io},
 };
-use crate::{ChannelName, GroupName};
+use crate::GroupName;
 
 impl Io {
     pub(super) fn push_join<T: AsRef<str>>(
@@ -40,55 +40,42 @@ impl Io {
         [add, expire]
     }
 
-    /// Makes this process a member of all its groups on a shard again.
+    /// Makes this process a member of all its groups on a shard again, and of no other.
     pub(super) async fn rejoin(&self, shard: usize) -> Result<(), String> {
-        if let Some(connections) = &self.connections {
-            return self.rejoin_members(shard, connections).await;
-        }
-        let here = self.shared.members.all(|group| self.shared.group_shard(group) == shard);
-        for some in here.chunks(BATCH) {
-            let mut commands = redis::pipe();
-            for (group, number) in some {
-                for command in self.join(group, &[members::name(&self.shared.process, *number)]) {
-                    commands.add_command(command);
-                }
-            }
-            self.told(shard, &commands).await?;
-            self.shared.members.settle(some);
-        }
-        Ok(())
-    }
-
-    async fn rejoin_members(&self, shard: usize, connections: &Connections) -> Result<(), String> {
         let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
-        for pieces in in_batches(connections.leaving(BATCH, on_shard)) {
-            let pieces: Vec<Piece> = pieces.into_iter().map(|piece| connections.take_out(piece)).collect();
+        for pieces in in_batches(self.told.leaving(BATCH, on_shard)) {
+            let pieces: Vec<Piece> = pieces.into_iter().map(|piece| self.told.take_out(piece)).collect();
             let mut commands = redis::pipe();
             for piece in pieces.iter().filter(|piece| !piece.names.is_empty()) {
                 commands.add_command(self.take_out(&piece.group, &piece.names));
             }
-            let done = self.told(shard, &commands).await;
+            let done = self.run_all(shard, &commands).await;
             for piece in &pieces {
-                connections.left(&piece.group, &piece.names, done.is_ok());
+                self.told.left(&piece.group, &piece.names, done.is_ok());
             }
             done?;
         }
-        for pieces in in_batches(connections.members(BATCH, on_shard)) {
+        for pieces in in_batches(self.told.members(BATCH, on_shard)) {
+            let pieces: Vec<Piece> = pieces.into_iter().map(|piece| self.told.tell(piece)).collect();
             let mut commands = redis::pipe();
-            for piece in pieces.into_iter().map(|piece| connections.tell(piece)) {
-                if !piece.names.is_empty() {
-                    for command in self.join(&piece.group, &piece.names) {
-                        commands.add_command(command);
-                    }
+            for piece in pieces.iter().filter(|piece| !piece.names.is_empty()) {
+                for command in self.join(&piece.group, &piece.names) {
+                    commands.add_command(command);
                 }
             }
-            self.told(shard, &commands).await?;
+            self.run_all(shard, &commands).await?;
+            for Piece { group, names } in pieces {
+                let numbers = names.iter().filter_map(|name| members::number(name.local()?));
+                self.shared
+                    .members
+                    .settle(&numbers.map(|number| (group.clone(), number)).collect::<Vec<_>>());
+            }
         }
         Ok(())
     }
 
     /// Runs commands; one that is refused is said, and is as one that is done.
-    async fn told(&self, shard: usize, commands: &Pipeline) -> Result<(), String> {
+    async fn run_all(&self, shard: usize, commands: &Pipeline) -> Result<(), String> {
         for (at, reply) in self.links[shard].run(commands).await?.into_iter().enumerate() {
             if let Value::ServerError(error) = reply {
                 self.refused(shard, &format!("{}: {error}", subject(commands, at)));
@@ -99,16 +86,16 @@ impl Io {
 
     /// Tells of the members that have come and gone, and says up to which of all changes; `None` where they have no names.
     pub(super) fn tell_members(&self, batches: &mut [Batch]) -> Option<u64> {
-        let connections = self.connections.as_ref()?;
+        let changes = self.shared.groups.directory().members()?;
         self.asked.set(false);
-        let (changed, count) = self.shared.groups.directory().members()?.take();
+        let (changed, count) = changes.take();
         for (group, members) in changed {
             let shard = self.shared.group_shard(&group);
             let is_there = self.links[shard].is_connected();
             let (mut joined, mut left) = (Vec::new(), Vec::new());
             for (member, is_in) in members {
                 let name = self.shared.groups.name_of(member);
-                match connections.note(&group, &name, is_in, is_there) {
+                match self.told.note(&group, &name, is_in, is_there) {
                     Tell::Join => joined.push(name),
                     Tell::Leave => left.push(name),
                     Tell::Nothing => {}
@@ -126,19 +113,19 @@ impl Io {
         Some(count)
     }
 
-    /// Puts members into their group anew, those that are still here. Where Redis is not there, the next connection does.
+    /// Puts names into their group anew, those that are still here. Where Redis is not there, the next connection does.
     pub(super) fn renew(&self, piece: Piece, batches: &mut [Batch]) {
         let shard = self.shared.group_shard(&piece.group);
-        let Some(connections) = self.connections.as_ref().filter(|_| self.links[shard].is_connected()) else {
+        if !self.links[shard].is_connected() {
             return;
-        };
-        let piece = connections.tell(piece);
+        }
+        let piece = self.told.tell(piece);
         if !piece.names.is_empty() {
             self.push_join(&mut batches[shard], &piece.group, &piece.names, Then::Nothing);
         }
     }
 
-    fn take_out<T: AsRef<str>>(&self, group: &GroupName, names: &[T]) -> Cmd {
+    pub(super) fn take_out<T: AsRef<str>>(&self, group: &GroupName, names: &[T]) -> Cmd {
         let mut command = redis::cmd("ZREM");
         command.arg(group_key(&self.shared.config.prefix, group));
         for name in names {
@@ -150,7 +137,8 @@ impl Io {
     /// Takes this process out of Redis, at its end.
     pub(super) async fn leave_all(&self) {
         let leaves = self.links.iter().enumerate().map(|(shard, link)| async move {
-            for pieces in in_batches(self.told_names(shard)) {
+            let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
+            for pieces in in_batches(self.told.all_told(BATCH, on_shard)) {
                 let mut commands = redis::pipe();
                 for piece in &pieces {
                     commands.add_command(self.take_out(&piece.group, &piece.names));
@@ -164,17 +152,6 @@ impl Io {
             let _ = link.run(&commands).await;
         });
         join_all(leaves).await;
-    }
-
-    /// The names of this process that a shard may have.
-    fn told_names(&self, shard: usize) -> Vec<Piece> {
-        let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
-        if let Some(connections) = &self.connections {
-            return connections.told(BATCH, on_shard);
-        }
-        let name = |number| ChannelName::new(members::name(&self.shared.process, number));
-        let all = self.shared.members.all(on_shard).into_iter();
-        all.filter_map(|(group, number)| Some(Piece { group, names: vec![name(number).ok()?] })).collect()
     }
 }
 

@@ -5,7 +5,6 @@
 mod batch;
 mod codec;
 mod config;
-mod connections;
 mod core;
 mod demand;
 mod echoes;
@@ -24,6 +23,7 @@ mod shared;
 mod subscriber;
 mod taking;
 mod thread;
+mod told;
 mod topics;
 mod writer;
 

@@ -35,7 +35,11 @@ impl<'a> Outage<'a> {
         self.connected = Some(Instant::now());
         let away = self.lost.map(|lost| lost.elapsed());
         if std::mem::take(&mut self.said) {
-            tracing::info!(address = self.status.address(self.shard), ?away, "Redis is back");
+            let address = self.status.address(self.shard);
+            match away {
+                Some(away) => tracing::info!(address, ?away, "Redis is back"),
+                None => tracing::info!(address, "Redis is there"),
+            }
         }
         away
     }

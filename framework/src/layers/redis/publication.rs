@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     batch::{Batch, Then},
+    config::Names,
     inbound::unix_time,
     link::flat,
     names::{channel_key, group_key, shard_of},
@@ -28,11 +29,11 @@ pub(super) struct Publication {
 }
 
 /// Who is in a group, so far as Redis says.
-pub(super) type Names = Result<Vec<String>, LayerError>;
+pub(super) type Found = Result<Vec<String>, LayerError>;
 
 impl Io {
     /// Who is in the groups that are published to.
-    pub(super) async fn look_up(&self, operations: &[Operation]) -> HashMap<GroupName, Names> {
+    pub(super) async fn look_up(&self, operations: &[Operation]) -> HashMap<GroupName, Found> {
         let mut groups: Vec<Vec<GroupName>> = self.links.iter().map(|_| Vec::new()).collect();
         let mut seen = HashSet::new();
         for operation in operations {
@@ -70,7 +71,7 @@ impl Io {
         names
     }
 
-    fn names(&self, shard: usize, group: &GroupName, reply: Option<Value>) -> Names {
+    fn names(&self, shard: usize, group: &GroupName, reply: Option<Value>) -> Found {
         match reply {
             Some(Value::ServerError(error)) => {
                 let key = group_key(&self.shared.config.prefix, group);
@@ -128,9 +129,9 @@ impl Io {
     fn deliver_own(&self, group: &GroupName, name: &str, envelope: &Envelope, bytes: usize) {
         let Ok(channel) = ChannelName::new(name) else { return };
         let local = channel.local().unwrap_or_default();
-        let is_served = match &self.connections {
-            Some(connections) => connections.has(group, name),
-            None => self.shared.members.group_of(local).is_some(),
+        let is_served = match self.shared.config.names {
+            Names::Connection => self.told.has(group, name),
+            Names::Process => self.shared.members.group_of(local).is_some(),
         };
         if !is_served && !self.inbox.direct(channel, envelope.clone(), bytes) {
             self.shared.counters().unpublished.one();

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 use super::{
     codec::Codec,
     config::RedisConfig,
-    connections::Piece,
     demand::{Demand, Popped},
     inbound::{Deliver, Over, Source, log_undecodable, unix_time},
     members::Members,
     names::{channel_key, shard_of},
     status::Status,
+    told::Piece,
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
@@ -81,7 +81,7 @@ pub(super) enum Operation {
     Leave { group: GroupName, number: u64 },
     /// Tell of the members that have come and gone.
     Members,
-    /// Put these members into their group anew.
+    /// Put these names into their group anew.
     Renew(Piece),
     /// Get messages for those who wait.
     Want(ChannelName),

@@ -107,11 +107,7 @@ async fn come_back(io: &Io, shard: usize, away: Duration) {
     let shared = &io.shared;
     shared.counters().reconnected.one();
     let rests_on = |group: &GroupName| shared.rests_on(group, shard);
-    let concerned = match &io.connections {
-        Some(connections) => connections.groups(rests_on),
-        None => shared.members.all(rests_on).into_iter().map(|(group, _)| group).collect(),
-    };
-    io.inbox.gap(concerned, away.as_secs_f64()).await;
+    io.inbox.gap(io.told.groups(rests_on), away.as_secs_f64()).await;
 }
 
 /// Tells Redis which groups have members here, when that changes, and again and again.
@@ -142,11 +138,8 @@ async fn follow(io: &Io) {
                 }
             }
             _ = renewal.tick() => {
-                for piece in io.connections.iter().flat_map(|connections| connections.members(BATCH, |_| true)) {
+                for piece in io.told.members(BATCH, |_| true) {
                     shared.ask(Operation::Renew(piece));
-                }
-                for (group, number) in shared.members.all(|_| true) {
-                    shared.ask(Operation::Join { group, number });
                 }
             }
         }

@@ -14,8 +14,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     batch::{Batch, Then},
-    config::Names,
-    connections::Connections,
     inbound::{Inbox, unix_time},
     link::Link,
     members,
@@ -23,6 +21,7 @@ use super::{
     publication::Publication,
     shared::{Operation, Shared},
     taking::Taking,
+    told::{Piece, Tell, Told},
 };
 use crate::{ChannelName, Delivery};
 
@@ -37,9 +36,9 @@ pub(super) struct Io {
     pub(super) shared: Arc<Shared>,
     pub(super) links: Vec<Link>,
     pub(super) inbox: Inbox,
-    /// The members by name, where Redis is told of each.
-    pub(super) connections: Option<Connections>,
-    /// Whether the writer was asked to tell what has changed of them, and has not yet.
+    /// The names of this process in its groups.
+    pub(super) told: Told,
+    /// Whether the writer was asked to tell which members have come and gone, and has not yet.
     pub(super) asked: Cell<bool>,
     /// Who takes messages of which channel from each shard just now.
     pub(super) taking: Vec<Taking>,
@@ -61,12 +60,11 @@ impl Io {
         let config = &shared.config;
         let links: Vec<_> = config.hosts.iter().map(|host| Link::new(host, config)).collect();
         let taking = links.iter().map(|_| Taking::default()).collect();
-        let connections = (config.names == Names::Connection).then(Connections::default);
         Self {
             shared,
             links,
             inbox,
-            connections,
+            told: Told::default(),
             asked: Cell::new(false),
             taking,
             last_score: Cell::new(0.0),
@@ -132,7 +130,7 @@ impl Io {
                 self.push_join(batch, &group, &[channel], Then::Answer(reply));
             }
             Operation::Discard { group, channel, reply } => {
-                if self.connections.as_ref().is_some_and(|here| here.is_in(&group, &channel)) {
+                if self.told.is_in(&group, &channel) {
                     // It has joined anew since this was asked for.
                     return drop(reply.send(Ok(())));
                 }
@@ -142,13 +140,18 @@ impl Io {
             }
             Operation::Join { group, number } => {
                 let name = members::name(&self.shared.process, number);
-                let batch = &mut batches[self.shared.group_shard(&group)];
-                self.push_join(batch, &group, &[name], Then::Settle(group.clone(), number));
+                let shard = self.shared.group_shard(&group);
+                if self.told.note(&group, &name, true, self.links[shard].is_connected()) == Tell::Join {
+                    self.push_join(&mut batches[shard], &group, &[name], Then::Settle(group.clone(), number));
+                }
             }
             Operation::Leave { group, number } => {
-                let mut command = redis::cmd("ZREM");
-                command.arg(group_key(prefix, &group)).arg(members::name(&self.shared.process, number));
-                batches[self.shared.group_shard(&group)].push(command, Then::Nothing);
+                let names = [members::name(&self.shared.process, number)];
+                let shard = self.shared.group_shard(&group);
+                if self.told.note(&group, &names[0], false, self.links[shard].is_connected()) == Tell::Leave {
+                    let left = Piece { group: group.clone(), names: names.to_vec() };
+                    batches[shard].push(self.take_out(&group, &names), Then::Left(left));
+                }
             }
             // What they ask for was done before, with what has changed.
             Operation::Members => {}

@@ -1,4 +1,4 @@
-//! The names of this process' members one by one: what Redis was told of, where each connection has a name of its own there.
+//! The names that this process has in its groups, and which of them Redis was told of.
 
 use std::{
     cell::RefCell,
@@ -7,9 +7,9 @@ use std::{
 
 use crate::{ChannelName, GroupName};
 
-/// The members of each group. It belongs to the layer's thread.
+/// The names in each group: one for all members here, or that of each. It belongs to the layer's thread.
 #[derive(Debug, Default)]
-pub(super) struct Connections(RefCell<HashMap<GroupName, HashMap<ChannelName, Membership>>>);
+pub(super) struct Told(RefCell<HashMap<GroupName, HashMap<ChannelName, Membership>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Membership {
@@ -29,7 +29,7 @@ pub(super) enum Tell {
     Nothing,
 }
 
-impl Connections {
+impl Told {
     /// Notes that a member has joined or left. Where Redis is not there, the next connection tells it.
     pub(super) fn note(&self, group: &GroupName, name: &ChannelName, is_in: bool, is_there: bool) -> Tell {
         let mut groups = self.0.borrow_mut();
@@ -95,7 +95,7 @@ impl Connections {
     }
 
     /// Those of whom Redis may have the name, members or not.
-    pub(super) fn told(&self, at_once: usize, wanted: impl Fn(&GroupName) -> bool) -> Vec<Piece> {
+    pub(super) fn all_told(&self, at_once: usize, wanted: impl Fn(&GroupName) -> bool) -> Vec<Piece> {
         self.pieces(at_once, wanted, |member| member.told)
     }
 
@@ -162,42 +162,42 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_until_redis_has_taken_it_out() {
-        let (connections, (room, name)) = (Connections::default(), names());
-        assert_eq!(connections.note(&room, &name, true, true), Tell::Join);
-        assert_eq!(connections.note(&room, &name, false, true), Tell::Leave);
-        assert!(connections.has(&room, &name) && !connections.is_in(&room, &name));
+        let (told, (room, name)) = (Told::default(), names());
+        assert_eq!(told.note(&room, &name, true, true), Tell::Join);
+        assert_eq!(told.note(&room, &name, false, true), Tell::Leave);
+        assert!(told.has(&room, &name) && !told.is_in(&room, &name));
         // It comes and goes once more before the first answer.
-        assert_eq!(connections.note(&room, &name, true, true), Tell::Join);
-        assert_eq!(connections.note(&room, &name, false, true), Tell::Leave);
+        assert_eq!(told.note(&room, &name, true, true), Tell::Join);
+        assert_eq!(told.note(&room, &name, false, true), Tell::Leave);
         let asked = std::slice::from_ref(&name);
-        connections.left(&room, asked, true);
-        assert!(connections.has(&room, &name), "the second is not answered yet");
-        connections.left(&room, asked, true);
-        assert!(connections.0.borrow().is_empty());
+        told.left(&room, asked, true);
+        assert!(told.has(&room, &name), "the second is not answered yet");
+        told.left(&room, asked, true);
+        assert!(told.0.borrow().is_empty());
     }
 
     #[test]
     fn what_redis_was_never_told_is_not_kept() {
-        let (connections, (room, name)) = (Connections::default(), names());
-        assert_eq!(connections.note(&room, &name, true, false), Tell::Nothing);
-        assert_eq!(connections.members(10, |_| true).len(), 1);
-        assert_eq!(connections.told(10, |_| true).len(), 0);
-        assert_eq!(connections.note(&room, &name, false, false), Tell::Nothing);
-        assert!(connections.0.borrow().is_empty());
+        let (told, (room, name)) = (Told::default(), names());
+        assert_eq!(told.note(&room, &name, true, false), Tell::Nothing);
+        assert_eq!(told.members(10, |_| true).len(), 1);
+        assert_eq!(told.all_told(10, |_| true).len(), 0);
+        assert_eq!(told.note(&room, &name, false, false), Tell::Nothing);
+        assert!(told.0.borrow().is_empty());
     }
 
     #[test]
     fn who_leaves_while_redis_is_away_is_taken_out_later() {
-        let (connections, (room, name)) = (Connections::default(), names());
-        connections.note(&room, &name, true, true);
-        assert_eq!(connections.note(&room, &name, false, false), Tell::Nothing);
-        assert!(connections.groups(|_| true).is_empty());
+        let (told, (room, name)) = (Told::default(), names());
+        told.note(&room, &name, true, true);
+        assert_eq!(told.note(&room, &name, false, false), Tell::Nothing);
+        assert!(told.groups(|_| true).is_empty());
         for (done, has) in [(false, true), (true, false)] {
-            let leaving = connections.take_out(connections.leaving(10, |_| true).remove(0));
+            let leaving = told.take_out(told.leaving(10, |_| true).remove(0));
             assert_eq!(leaving.names, std::slice::from_ref(&name));
-            connections.left(&room, &leaving.names, done);
-            assert_eq!(connections.has(&room, &name), has, "as it was answered");
+            told.left(&room, &leaving.names, done);
+            assert_eq!(told.has(&room, &name), has, "as it was answered");
         }
-        assert!(connections.0.borrow().is_empty());
+        assert!(told.0.borrow().is_empty());
     }
 }

@@ -1,0 +1,183 @@
+//! A slow link, and messages that are cut in the middle: nothing is lost or doubled, and nobody else waits.
+
+use std::time::Duration;
+
+use greenroom::{
+    ChannelName, Envelope, Layer, LayerConfig,
+    layers::redis::{RedisConfig, RedisLayer, RedisPubSubLayer},
+};
+use redis_tests::{Member, Proxy, RedisServer, Slow, eventually, group, note};
+
+const FAR: Slow = Slow { delay: Duration::from_millis(50), bytes_a_second: 0 };
+const SLOW: Slow = Slow { delay: Duration::from_millis(50), bytes_a_second: 1_000_000 };
+
+async fn core(config: RedisConfig) -> Layer {
+    let layer = RedisLayer::new(config.layer(LayerConfig::new().capacity(10_000))).unwrap();
+    layer.ready().await.unwrap();
+    layer.into()
+}
+
+async fn pubsub(config: RedisConfig) -> Layer {
+    let layer = RedisPubSubLayer::new(config).unwrap();
+    layer.ready().await.unwrap();
+    layer.into()
+}
+
+fn large(number: u64, bytes: usize) -> Envelope {
+    let text = format!(r#"{{"type":"note","number":{number},"more":"{}"}}"#, "x".repeat(bytes));
+    Envelope::from_json(text).unwrap()
+}
+
+async fn hears_all(member: &mut Member, count: u64) {
+    for number in 0..count {
+        assert_eq!(member.hears().await, number.to_string());
+    }
+}
+
+/// A thousand sends over 50 ms need a few round trips, not a thousand; all arrive.
+#[actix_web::test]
+async fn sends_over_a_long_way_are_pipelined() {
+    const COUNT: u64 = 1_000;
+    let server = RedisServer::start();
+    let proxy = Proxy::slow(server.port(), FAR).await;
+    let (far, near) = (core(RedisConfig::new(proxy.url())).await, core(RedisConfig::new(server.url())).await);
+    let mut there = Member::of(&near, &["room"]).await;
+    let before = proxy.flights();
+    for number in 0..COUNT {
+        far.group_send(&group("room"), &note(number)).await.unwrap();
+    }
+    far.group_send_counted(&group("nobody"), &note(0)).await.unwrap();
+    let flights = proxy.flights() - before;
+    // Two round trips a batch of 512, and what the reader and the watch over the connection need.
+    assert!(flights <= 20, "{flights} round trips for {COUNT} sends");
+    hears_all(&mut there, COUNT).await;
+}
+
+/// Over 50 ms and 1 MB/s nothing is lost or doubled, and the order is kept, both ways.
+#[actix_web::test]
+async fn a_slow_link_loses_nothing() {
+    const COUNT: u64 = 500;
+    let server = RedisServer::start();
+    let proxy = Proxy::slow(server.port(), SLOW).await;
+    let (far, near) = (core(RedisConfig::new(proxy.url())).await, core(RedisConfig::new(server.url())).await);
+    let mut there = Member::of(&near, &["room"]).await;
+    for number in 0..COUNT {
+        far.group_send(&group("room"), &note(number)).await.unwrap();
+    }
+    hears_all(&mut there, COUNT).await;
+    let mut here = Member::of(&far, &["hall"]).await;
+    for number in 0..COUNT {
+        near.group_send(&group("hall"), &note(number)).await.unwrap();
+    }
+    hears_all(&mut here, COUNT).await;
+    for layer in [&far, &near] {
+        layer.group_send(&group("room"), &note(COUNT)).await.unwrap();
+        assert_eq!(there.hears().await, COUNT.to_string(), "and nothing twice");
+        assert_eq!((layer.metrics().unpublished, layer.metrics().reconnected), (0, 0));
+    }
+}
+
+/// Who sends faster than the link carries is held back at the bound on bytes; members here hear others meanwhile.
+#[actix_web::test]
+async fn a_slow_link_holds_the_sender_back() {
+    const COUNT: u64 = 300;
+    const BYTES: u64 = 2_000;
+    let server = RedisServer::start();
+    let proxy = Proxy::slow(server.port(), SLOW).await;
+    let far = core(RedisConfig::new(proxy.url()).queue_bytes(64 << 10)).await;
+    let near = core(RedisConfig::new(server.url())).await;
+    let jobs = ChannelName::new("jobs").unwrap();
+    far.group_add(&group("room"), &jobs).await.unwrap();
+    let mut other = Member::of(&far, &["hall"]).await;
+    let in_redis = || server.run::<u64>(&["ZCARD", "asgijobs"]);
+    // So many are under way at most.
+    let most = (64 << 10) / BYTES;
+    for number in 0..COUNT {
+        far.group_send_envelope(&group("room"), large(number, BYTES as usize)).await.unwrap();
+        if number % 50 == 49 {
+            let written = in_redis();
+            assert!(number < written + most, "{number} were taken, {written} are written");
+            // While they are under way.
+            assert!(written < COUNT);
+            far.group_send(&group("hall"), &note(number)).await.unwrap();
+            assert_eq!(other.hears().await, number.to_string());
+        }
+    }
+    far.group_send_counted(&group("nobody"), &note(0)).await.unwrap();
+    for number in 0..COUNT {
+        let event = near.receive(&jobs).await.unwrap();
+        assert_eq!(event.event::<redis_tests::Note>().unwrap().number, number);
+    }
+    assert_eq!(in_redis(), 0, "each is there once");
+}
+
+/// Pub/sub over a long way: sends of several at once share their round trips, and all arrive in each sender's order.
+#[actix_web::test]
+async fn pubsub_over_a_long_way_is_pipelined() {
+    const SENDERS: u64 = 100;
+    let server = RedisServer::start();
+    let proxy = Proxy::slow(server.port(), FAR).await;
+    let (far, near) =
+        (pubsub(RedisConfig::new(proxy.url())).await, pubsub(RedisConfig::new(server.url())).await);
+    let (mut there, mut here) = (Member::of(&near, &["room"]).await, Member::of(&far, &["room"]).await);
+    let before = proxy.flights();
+    let send = |sender: u64| {
+        let far = &far;
+        async move {
+            for number in 0..3 {
+                far.group_send(&group("room"), &note(10 * sender + number)).await.unwrap();
+            }
+        }
+    };
+    futures_util::future::join_all((0..SENDERS).map(send)).await;
+    let flights = proxy.flights() - before;
+    assert!(flights <= 40, "{flights} round trips for {SENDERS} senders of 3");
+    for member in [&mut there, &mut here] {
+        let mut last = [0; SENDERS as usize];
+        for _ in 0..3 * SENDERS {
+            let number: u64 = member.hears().await.parse().unwrap();
+            let sender = &mut last[(number / 10) as usize];
+            assert_eq!(number % 10, *sender, "each once, in the order it was sent");
+            *sender += 1;
+        }
+    }
+}
+
+/// A connection that is cut inside a request of ours: it is not written in part, the gap is told, and all goes on.
+#[actix_web::test]
+async fn a_request_that_is_cut_is_not_written_in_part() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let near = core(RedisConfig::new(server.url())).await;
+    let far = core(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
+    let (mut here, mut there) = (Member::of(&far, &["room"]).await, Member::of(&near, &["room"]).await);
+    proxy.cut_up_after(50_000);
+    far.group_send_envelope(&group("room"), large(1, 100_000)).await.unwrap();
+    eventually("it is cut", || proxy.has_cut()).await;
+    proxy.mend();
+    assert_eq!((here.hears().await, here.hears().await), ("1".to_owned(), "gap in room".to_owned()));
+    assert_eq!(far.metrics().unpublished, 1);
+    far.group_send(&group("room"), &note(2)).await.unwrap();
+    assert_eq!((here.hears().await, there.hears().await), ("2".to_owned(), "2".to_owned()));
+    near.group_send(&group("room"), &note(3)).await.unwrap();
+    assert_eq!((here.hears().await, there.hears().await), ("3".to_owned(), "3".to_owned()));
+}
+
+/// The same of pub/sub: who is here gets the event once, though it went nowhere else.
+#[actix_web::test]
+async fn a_publication_that_is_cut_is_heard_here() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let near = pubsub(RedisConfig::new(server.url())).await;
+    let far = pubsub(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
+    let (mut here, mut there) = (Member::of(&far, &["room"]).await, Member::of(&near, &["room"]).await);
+    proxy.cut_up_after(50_000);
+    far.group_send_envelope(&group("room"), large(1, 100_000)).await.unwrap();
+    assert!(proxy.has_cut());
+    proxy.mend();
+    assert_eq!((here.hears().await, here.hears().await), ("1".to_owned(), "gap in room".to_owned()));
+    far.group_send(&group("room"), &note(2)).await.unwrap();
+    assert_eq!((here.hears().await, there.hears().await), ("2".to_owned(), "2".to_owned()));
+    near.group_send(&group("room"), &note(3)).await.unwrap();
+    assert_eq!((here.hears().await, there.hears().await), ("3".to_owned(), "3".to_owned()));
+}
