@@ -271,7 +271,8 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     strict: bool,
     connection: Rc<Connection>,
 ) -> Result<()> {
-    if dispatch(consumer, &envelope, ctx, strict).await? || LayerGap::is(envelope.name()) {
+    let dispatched = dispatch(consumer, &envelope, ctx, strict).await?;
+    if dispatched == Dispatched::Handled || LayerGap::is(envelope.name()) {
         return Ok(());
     }
     connection.hub().directory().counters.unhandled.one();
@@ -286,20 +287,31 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     Ok(())
 }
 
-/// Hands one event to its handler; false where there is none that it fits.
+/// What became of an event that no error ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dispatched {
+    Handled,
+    /// Its fields do not fit its handler, which is logged.
+    Misfit,
+    /// It has no handler.
+    Unknown,
+}
+
+/// Hands one event to its handler.
 pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
     consumer: &mut C,
     envelope: &Envelope,
     ctx: &mut X,
     strict: bool,
-) -> Result<bool> {
+) -> Result<Dispatched> {
     match consumer.handle_event(envelope, ctx).await {
-        Ok(handled) => Ok(handled == Handled::Yes),
+        Ok(Handled::Yes) => Ok(Dispatched::Handled),
+        Ok(Handled::Unknown) => Ok(Dispatched::Unknown),
         Err(error) => match error.downcast_ref::<EventError>() {
             // Another program's event of a known name with other fields must not end the connection.
             Some(unfit @ EventError::Fields { name, .. }) if !strict && name == envelope.name() => {
                 tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
-                Ok(false)
+                Ok(Dispatched::Misfit)
             }
             _ => Err(error),
         },

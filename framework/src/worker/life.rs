@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Envelope, EventHandlers, LayerError, Result,
-    consumer::life::{dispatch, drop_consumer, guard, panicked},
+    consumer::life::{Dispatched, dispatch, drop_consumer, guard, panicked},
     error::StopConsumer,
     layers::LayerGap,
 };
@@ -154,7 +154,7 @@ async fn next(ctx: &WorkerContext, stop: &mut watch::Receiver<Stop>) -> Option<R
 /// How the handler of a job ended, if it did.
 enum Outcome {
     Cancelled,
-    Done(Result<bool>),
+    Done(Result<Dispatched>),
     TimedOut,
 }
 
@@ -172,9 +172,9 @@ async fn work<C: EventHandlers<WorkerContext>>(
     let fit = matches!(outcome, Outcome::Done(Ok(_)));
     let end = match &outcome {
         Outcome::Cancelled => End::Cancelled,
-        Outcome::Done(Ok(true)) => End::Done,
-        Outcome::Done(Ok(false)) if LayerGap::is(&event) => End::Done,
-        Outcome::Done(Ok(false)) => End::Unhandled,
+        Outcome::Done(Ok(Dispatched::Handled)) => End::Done,
+        Outcome::Done(Ok(_)) if LayerGap::is(&event) => End::Done,
+        Outcome::Done(Ok(_)) => End::Unhandled,
         Outcome::Done(Err(error)) if error.is::<StopConsumer>() => End::Done,
         Outcome::Done(Err(_)) => End::Failed,
         Outcome::TimedOut => End::TimedOut,
@@ -185,16 +185,19 @@ async fn work<C: EventHandlers<WorkerContext>>(
         return None;
     }
     match (outcome, end) {
-        (_, End::Unhandled) if !notices.unhandled.swap(true, Relaxed) => {
+        (Outcome::Done(Ok(Dispatched::Unknown)), End::Unhandled) => {
             let consumer = std::any::type_name::<C>();
-            tracing::warn!(%channel, %event, consumer, "no handler for a job, which is lost; further ones are logged at debug");
+            if notices.unhandled.swap(true, Relaxed) {
+                tracing::debug!(%channel, %event, consumer, "no handler for a job, which is lost");
+            } else {
+                tracing::warn!(%channel, %event, consumer, "no handler for a job, which is lost; further ones are logged at debug");
+            }
         }
-        (_, End::Unhandled) => tracing::debug!(%channel, %event, "no handler for a job, which is lost"),
         (Outcome::Done(Err(error)), End::Failed) => tracing::error!(%channel, %event, %error, "a job failed"),
-        (_, End::TimedOut) => {
+        (Outcome::TimedOut, _) => {
             tracing::warn!(%channel, %event, limit = ?timeout, "a job took too long, and was cancelled");
         }
-        (_, End::Cancelled) => {
+        (Outcome::Cancelled, _) => {
             tracing::warn!(%channel, %event, "a job did not end in the grace of the stop, and was cancelled");
         }
         _ => {}

@@ -23,10 +23,11 @@
 //! # What is lost
 //! Delivery is at most once (rule 24): a job that was taken is never done again. What fails, is cancelled, or runs when
 //! the process is killed is lost, and is yours to send again; the jobs behind it stay in the layer. How long, and where,
-//! is the layer's: in memory they end with the process; in Redis they stay up to
-//! [`LayerConfig::expiry`](crate::LayerConfig::expiry), which is 60 s unless you raise it, and no more than
-//! [`capacity`](crate::LayerConfig::capacity), which is 100, at a time. Both are the sender's: in Django too, as `expiry` and
-//! `channel_capacity` of the layer's `CONFIG`.
+//! is the layer's: in memory they end with the process, in Redis they do not. In both they stay for up to
+//! [`expiry`](crate::LayerConfig::expiry), which is 60 s unless it is raised, by who sends and by who receives; and a channel
+//! has at most [`capacity`](crate::LayerConfig::capacity) of them, 100, as the sender has it. In Django these are `expiry` and
+//! `channel_capacity` of the layer's `CONFIG`. Stop a worker before its layer is [closed](Layer::close): then what was on
+//! its way to it goes back.
 //!
 //! With `RedisPubSubLayer` each worker *process* gets every job, one of its consumers does it, and what is sent while no
 //! worker runs is refused with [`NoReceiver`](crate::LayerError::NoReceiver). For jobs take another layer.

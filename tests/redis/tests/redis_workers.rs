@@ -70,7 +70,7 @@ fn jobs() -> ChannelName {
 }
 
 fn config(server: &RedisServer) -> RedisConfig {
-    RedisConfig::new(server.url()).layer(LayerConfig::new().capacity(1_000))
+    RedisConfig::new(server.url()).layer(LayerConfig::new().capacity(1_000).expiry(Duration::from_secs(600)))
 }
 
 async fn core(server: &RedisServer) -> Layer {
@@ -166,6 +166,39 @@ async fn what_one_process_leaves_another_does() {
     clerk.has_done(52).await;
     assert_eq!(clerk.done().split_off(2), (100..150).collect::<Vec<_>>());
     assert_eq!(worker.stop().await.unwrap().jobs, 50);
+}
+
+/// Processes that end while jobs come lose none: what was on its way to one goes back.
+#[actix_web::test]
+async fn no_job_is_lost_when_processes_end() {
+    const ROUNDS: u64 = 20;
+    const JOBS: u64 = 20;
+    let server = RedisServer::start();
+    let (sender, clerk) = (core(&server).await, Clerk::default());
+    for round in 0..ROUNDS {
+        let layer = core(&server).await;
+        let worker = clerk.work(&layer, 2);
+        let send = async {
+            for number in 0..JOBS {
+                sender.send(&jobs(), &Generate { id: 100 + round * JOBS + number }).await.unwrap();
+            }
+        };
+        let end = async {
+            // In the midst of the jobs, and sooner or later.
+            clerk.has_done((round * JOBS / 4) as usize).await;
+            worker.stop().await.unwrap();
+            layer.close().await;
+        };
+        tokio::join!(send, end);
+    }
+    let last = core(&server).await;
+    let worker = clerk.work(&last, 1);
+    let all = (ROUNDS * JOBS) as usize;
+    clerk.has_done(all).await;
+    worker.stop().await.unwrap();
+    let mut done = clerk.done();
+    done.sort_unstable();
+    assert_eq!(done, (100..100 + ROUNDS * JOBS).collect::<Vec<_>>());
 }
 
 /// Redis goes and comes back: a worker waits, and does what is sent then.

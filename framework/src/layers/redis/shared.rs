@@ -89,6 +89,8 @@ pub(super) enum Operation {
     Back(Popped),
     /// Delete all keys of the prefix.
     Flush { reply: oneshot::Sender<Result<(), LayerError>> },
+    /// Say when everything that was asked for before is written, or has failed.
+    Written { reply: oneshot::Sender<()> },
 }
 
 impl Shared {

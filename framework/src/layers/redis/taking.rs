@@ -5,6 +5,8 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
+use tokio::sync::Notify;
+
 use super::demand::Demand;
 use crate::ChannelName;
 
@@ -17,6 +19,8 @@ pub(super) struct Taking {
     listening: RefCell<HashSet<ChannelName>>,
     /// How many messages of each channel may be coming.
     claims: RefCell<HashMap<ChannelName, usize>>,
+    /// Told when there are fewer.
+    released: Notify,
 }
 
 impl Taking {
@@ -39,6 +43,19 @@ impl Taking {
             if *claimed == 0 {
                 claims.remove(channel);
             }
+        }
+        self.released.notify_waiters();
+    }
+
+    /// Whether messages may be coming that nobody waits for any more.
+    pub(super) fn is_stale(&self, demand: &Demand) -> bool {
+        self.claims.borrow().keys().any(|channel| demand.count(channel) == 0)
+    }
+
+    /// Waits until no such message can come.
+    pub(super) async fn settled(&self, demand: &Demand) {
+        while self.is_stale(demand) {
+            self.released.notified().await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! The thread that speaks with Redis: a writer, a reader a shard, and who keeps up connections and memberships.
 
 use std::{
+    pin::pin,
     rc::Rc,
     sync::{Arc, mpsc},
     thread,
@@ -56,13 +57,24 @@ async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
         let io = Rc::clone(&io);
         tokio::task::spawn_local(async move { keep_up(&io, shard).await });
     }
+    // It ends with the last who could ask, and that is `io`.
+    let mut writing = pin!(write(&io, operations));
     select! {
-        () = write(&io, operations) => {}
+        () = &mut writing => return,
         () = follow(&io) => {}
         () = io.shared.stop.notified() => {}
     }
-    // Whoever has joined meanwhile goes too.
-    let _ = timeout(FAREWELL, io.leave_all()).await;
+    let farewell = async {
+        // A job that was on its way to a worker that has stopped is another one's; so is one for who still waits.
+        io.shared.demand.end();
+        io.hand_back().await;
+        // Whoever has joined meanwhile goes too.
+        io.leave_all().await;
+    };
+    select! {
+        () = writing => {}
+        _ = timeout(FAREWELL, farewell) => {}
+    }
 }
 
 /// Keeps a shard connected for ever.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use super::{
     batch::{Batch, Then},
@@ -76,7 +76,7 @@ impl Io {
         let names = self.look_up(&operations).await;
         let mut batches: Vec<Batch> = self.links.iter().map(|_| Batch::default()).collect();
         let mut publications = Vec::new();
-        let mut flushes = Vec::new();
+        let (mut flushes, mut written) = (Vec::new(), Vec::new());
         let told = self.tell_members(&mut batches);
         for operation in operations {
             match operation {
@@ -97,6 +97,7 @@ impl Io {
                     self.send(channel, &event, reply, room, &mut batches);
                 }
                 Operation::Flush { reply } => flushes.push(reply),
+                Operation::Written { reply } => written.push(reply),
                 other => self.simple(other, &mut batches),
             }
         }
@@ -118,6 +119,9 @@ impl Io {
         self.wake_readers(&wanted).await;
         for reply in flushes {
             let _ = reply.send(self.flush().await);
+        }
+        for reply in written {
+            let _ = reply.send(());
         }
     }
 
@@ -174,7 +178,10 @@ impl Io {
                 batches[popped.shard].push(add, Then::PutBack);
                 batches[popped.shard].push(expire, Then::Nothing);
             }
-            Operation::Publish { .. } | Operation::Send { .. } | Operation::Flush { .. } => {}
+            Operation::Publish { .. }
+            | Operation::Send { .. }
+            | Operation::Flush { .. }
+            | Operation::Written { .. } => {}
         }
     }
 
@@ -183,14 +190,34 @@ impl Io {
         let wakes = (0..self.links.len()).map(|shard| async move {
             let misses = |channel| self.taking[shard].misses(&self.shared.demand, channel);
             if wanted.iter().any(misses) {
-                let key = self.shared.queue_key();
-                let mut commands = redis::pipe();
-                commands.cmd("ZADD").arg(&key).arg(unix_time().to_string()).arg(WAKE);
-                commands.cmd("EXPIRE").arg(&key).arg(60);
-                // A shard that is away has no reader; the one that comes back looks anew.
-                let _ = self.links[shard].run(&commands).await;
+                self.wake_reader(shard).await;
             }
         });
         join_all(wakes).await;
+    }
+
+    async fn wake_reader(&self, shard: usize) {
+        let key = self.shared.queue_key();
+        let mut commands = redis::pipe();
+        commands.cmd("ZADD").arg(&key).arg(unix_time().to_string()).arg(WAKE);
+        commands.cmd("EXPIRE").arg(&key).arg(60);
+        // A shard that is away has no reader; the one that comes back looks anew.
+        let _ = self.links[shard].run(&commands).await;
+    }
+
+    /// Puts back what was taken, or is about to be, for who waits no more. The writer must run meanwhile.
+    pub(super) async fn hand_back(&self) {
+        let demand = &self.shared.demand;
+        let settle = self.taking.iter().enumerate().map(|(shard, taking)| async move {
+            if taking.is_stale(demand) {
+                self.wake_reader(shard).await;
+                taking.settled(demand).await;
+            }
+        });
+        join_all(settle).await;
+        let (reply, written) = oneshot::channel();
+        self.shared.ask(Operation::Written { reply });
+        // It answers, or everything ends.
+        let _ = written.await;
     }
 }
