@@ -81,10 +81,6 @@ impl std::error::Error for OpenError {
 /// configuration has more settings.
 #[derive(Clone, Default)]
 #[must_use]
-#[cfg_attr(
-    not(any(feature = "nats", feature = "redis")),
-    expect(dead_code, reason = "the memory layer has no server")
-)]
 pub struct OpenOptions {
     config: LayerConfig,
     prefix: Option<String>,
