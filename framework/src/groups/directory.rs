@@ -407,6 +407,8 @@ fn is_over(added: Instant, now: Instant, expiry: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::Event;
 
@@ -428,7 +430,6 @@ mod tests {
 
     #[actix_web::test]
     async fn the_first_member_and_the_last_are_noted() {
-        use futures_util::FutureExt;
         tokio::time::pause();
         let directory = Directory::watched(LayerConfig::new().group_expiry(Duration::from_secs(10)));
         let (room, hall) = (GroupName::new("room").unwrap(), GroupName::new("hall").unwrap());

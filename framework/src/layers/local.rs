@@ -14,7 +14,6 @@ use super::{LayerConfig, LayerError};
 use crate::{
     ChannelName, Delivery, Envelope, GroupName, NameError,
     groups::{
-        changes::Member,
         directory::Directory,
         hub::Key,
         queue::{Job, WorkerGone, WorkerQueue},
@@ -50,7 +49,8 @@ impl Groups {
 
     /// The channel of a member that was noted.
     #[cfg(feature = "redis")]
-    pub(crate) fn name_of(&self, member: Member) -> ChannelName {
+    pub(crate) fn name_of(&self, member: crate::groups::changes::Member) -> ChannelName {
+        use crate::groups::changes::Member;
         match member {
             Member::Consumer { hub, key } => consumer_channel(&self.0.process, hub, key),
             Member::Queue(channel) => channel,
