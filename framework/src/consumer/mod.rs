@@ -79,7 +79,7 @@ pub trait Consumer: EventHandlers {
 /// Which events a consumer handles. `#[event_handlers]` writes it, `#[derive(NoEvents)]` where there are none.
 ///
 /// `X` is the context of its handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`],
-/// [`WorkerContext`](crate::WorkerContext) for the jobs of a [`Worker`](crate::Worker).
+/// [`WorkerContext`] for the jobs of a [`Worker`](crate::Worker).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
     note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers, which take `&mut {X}`",
@@ -100,7 +100,7 @@ pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
     fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
 }
 
-/// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`](crate::WorkerContext).
+/// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`].
 ///
 /// There are no others.
 pub trait EventContext: sealed::Sealed + 'static {}
