@@ -66,6 +66,7 @@ impl<S, O> Inbox<S, O> {
     }
 
     /// Whether half of the room is free.
+    #[cfg(feature = "nats")]
     pub(in crate::layers) fn is_half_empty(&self) -> bool {
         self.room.available_permits() >= self.bytes / 2
     }
