@@ -4,6 +4,7 @@
 
 mod answer;
 mod config;
+mod fate;
 mod joined;
 mod layer;
 mod link;

@@ -18,7 +18,8 @@ use tokio::{
 use tracing::{Dispatch, dispatcher};
 
 use super::{
-    link::{Fate, Link},
+    fate::Fate,
+    link::Link,
     shared::{Inbox, Operation, Shared},
     work::{follow, hear_all, leave, listen, refuse, tell_misses, write},
 };
