@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{Client, HeaderMap, Message, ServerAddr, StatusCode};
+use async_nats::{Client, HeaderMap, Message, ServerAddr, StatusCode, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{
@@ -49,6 +49,8 @@ pub(super) struct Link {
     pub(super) inbox: Rc<Inbox>,
     clients: [Client; 2],
     pub(super) fate: Arc<Fate>,
+    /// What this process is known by in what it publishes to groups.
+    from: Subject,
     /// Those who wait for an answer, by its number.
     waiting: RefCell<HashMap<u64, oneshot::Sender<Message>>>,
     next: Cell<u64>,
@@ -96,6 +98,7 @@ impl Link {
             inbox: Rc::clone(inbox),
             clients,
             fate: Arc::clone(fate),
+            from: shared.subjects.from().into(),
             waiting: RefCell::default(),
             next: Cell::new(0),
             groups: RefCell::default(),
@@ -152,6 +155,10 @@ impl Link {
         let (link, name) = (Rc::downgrade(self), group.clone());
         let hear = move |message: Message| {
             let Some(link) = link.upgrade() else { return };
+            if message.reply.as_ref() == Some(&link.from) {
+                // The server had it still of the connection before: members here have had it.
+                return;
+            }
             // A copy: what is kept for a while is not to keep the client's buffer.
             let bytes = Bytes::copy_from_slice(&message.payload);
             if !link.inbox.offer(bytes, Source::Group(name.clone())) {
@@ -243,7 +250,8 @@ impl Link {
     /// Publishes to a group.
     pub(super) async fn publish(&self, group: &GroupName, event: Bytes) -> Result<(), String> {
         let subject = self.shared.subjects.group(group);
-        self.clients[GROUPS].publish(subject, event).await.map_err(|error| error.to_string())
+        let published = self.clients[GROUPS].publish_with_reply(subject, self.from.clone(), event).await;
+        published.map_err(|error| error.to_string())
     }
 
     pub(super) async fn answer(&self, to: String, answer: &Answer) {

@@ -36,6 +36,12 @@ impl Subjects {
         format!("{}.group.{}", self.prefix, token(group))
     }
 
+    /// What this process names as where answers to its events would go, which nobody hears: by it, it knows its own. The
+    /// server does not give a connection what came by it, but it may give it what came by the one before.
+    pub(super) fn from(&self) -> String {
+        format!("{}.from.{}", self.prefix, self.process)
+    }
+
     /// Of a channel of any process.
     pub(super) fn channel(&self, channel: &ChannelName) -> String {
         format!("{}.channel.{}", self.prefix, token(channel))
