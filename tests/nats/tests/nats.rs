@@ -30,6 +30,7 @@ mod nats {
     conformance_tests::stored!(super::Nats, "NATS keeps nothing for who does not read");
     conformance_tests::processes!(super::Nats);
     conformance_tests::shared!(super::Nats, "NATS keeps nothing, and knows no groups");
+    conformance_tests::workers!(super::Nats);
 }
 
 /// What of the last suite needs no store: a process asks the other one.
