@@ -1,5 +1,5 @@
 """What the scripts beside this share: where things are, and how a server is started on a free port and ended."""
-import os, socket, subprocess, time
+import os, platform, socket, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
@@ -30,6 +30,19 @@ def release(*arguments):
 
 def binary(name, profile="release"):
     return os.path.join(TARGET, profile, name)
+
+
+def python_with(requirements):
+    """The Python that has the packages of such a file, made where it is not there yet."""
+    if sys.version_info < (3, 10):
+        raise Failed(f"Django 5.2 needs Python 3.10 or later, and this is {platform.python_version()}")
+    if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL).returncode:
+        raise Failed("this Python has no venv: run `apt-get install python3-venv`")
+    setup = os.path.join(ROOT, "tests", "redis", "python", "setup")
+    made = subprocess.run([sys.executable, setup, requirements], stdout=subprocess.PIPE, text=True)
+    if made.returncode:
+        raise Failed(f"the packages of {requirements} could not be installed, see above")
+    return made.stdout.strip()
 
 
 def start(command, log, wanted=0, **options):

@@ -175,6 +175,14 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// [`LayerError::ConsumerChannel`], [`LayerError::WrongProcess`] (rule 30), [`LayerError::TooManyChannels`].
     async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError>;
 
+    /// Hears that one who called `receive` in turns, as a worker does, calls it no more.
+    ///
+    /// A backend to which this process counts as a receiver between two calls gives that up where no other waits, and hands
+    /// on what has come for it. The default does nothing.
+    fn received_last(&self, channel: &ChannelName) {
+        let _ = channel;
+    }
+
     /// Makes the name of a queue of this process: `<prefix><process>!<random>`.
     ///
     /// Only this process can receive from it.

@@ -20,7 +20,7 @@ use super::{
     ledger::{End, Ledger, Stop, asked, over},
 };
 use crate::{
-    Envelope, EventHandlers, LayerError, Result,
+    ChannelName, Envelope, EventHandlers, Layer, LayerError, Result,
     consumer::life::{Dispatched, dispatch, drop_consumer, guard, panicked},
     error::StopConsumer,
     layers::LayerGap,
@@ -98,6 +98,7 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
     mut seat: Seat,
 ) {
     let mut stop = seat.context.stop();
+    let _last = Last { layer: seat.context.layer().clone(), channel: seat.context.channel_name().clone() };
     let mut instance = None;
     let (mut making, mut receiving) = (Pause::new(), Pause::new());
     loop {
@@ -135,6 +136,18 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
         }
         // The others of this thread have their turn, also where neither layer nor handler ever waits.
         tokio::task::yield_now().await;
+    }
+}
+
+/// Tells the layer, at the end, that this consumer receives no more.
+struct Last {
+    layer: Layer,
+    channel: ChannelName,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.layer.backend().received_last(&self.channel);
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use greenroom::{
     ChannelName, Layer, LayerConfig, LayerError,
     event::Format,
-    layers::{Away, redis::{RedisConfig, RedisLayer, RedisPubSubLayer}},
+    layers::{
+        Away,
+        redis::{RedisConfig, RedisLayer, RedisPubSubLayer},
+    },
 };
 use redis_tests::{Member, Proxy, Python, RedisServer, eventually, group, note};
 use serde_json::json;

@@ -158,8 +158,7 @@ async fn what_cannot_be_read_is_one_line() {
 async fn a_value_of_another_kind_is_named() {
     capture();
     let server = RedisServer::start();
-    let layer =
-        ready("core", config(&server).prefix("kinds").away(greenroom::layers::Away::Error)).await;
+    let layer = ready("core", config(&server).prefix("kinds").away(greenroom::layers::Away::Error)).await;
     server.run::<()>(&["SET", "kinds:group:hall", "x"]);
     let refused = |sent: Result<(), LayerError>| match sent {
         Err(LayerError::Refused(why)) => {

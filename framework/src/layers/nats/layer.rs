@@ -184,6 +184,10 @@ impl ChannelLayer for NatsLayer {
         shared.groups.receive(channel).await
     }
 
+    fn received_last(&self, channel: &ChannelName) {
+        self.shared.readers.leave(channel);
+    }
+
     async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
         self.shared.groups.new_channel(prefix)
     }

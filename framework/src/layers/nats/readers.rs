@@ -12,7 +12,7 @@ use crate::{ChannelName, layers::LayerError};
 
 /// Who reads which channel. A process counts as a reader from its first `receive` on, until none has waited for half as long
 /// as a message lives: so a worker that is busy is one, and what was taken for readers that do not come back lives still
-/// when it is handed on. The lock is held for an edit of one channel, or a walk over all of them.
+/// when it is handed on. A worker that stops says so. The lock is held for an edit of one channel, or a walk over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     table: Mutex<Table>,
@@ -79,6 +79,16 @@ impl Readers {
         table.dirty.extend(gone);
     }
 
+    /// Gives up a channel for which nobody waits.
+    pub(super) fn leave(&self, channel: &ChannelName) {
+        let mut table = self.table();
+        if table.channels.get(channel).is_some_and(|reading| reading.waiting == 0) {
+            table.channels.remove(channel);
+            table.dirty.push(channel.clone());
+            self.changed.notify_one();
+        }
+    }
+
     /// Gives up all of them.
     pub(super) fn close(&self) -> Vec<ChannelName> {
         let mut table = self.table();
@@ -122,6 +132,15 @@ mod tests {
         readers.give_up(Duration::from_secs(60));
         assert!(readers.contains(&jobs) && readers.take_dirty().is_empty(), "it may come back");
         readers.give_up(Duration::ZERO);
+        assert!(!readers.contains(&jobs));
+        assert_eq!(readers.take_dirty(), [jobs.clone()]);
+        let (first, second) = (readers.read(&jobs, 1).unwrap(), readers.read(&jobs, 1).unwrap());
+        assert_eq!(readers.take_dirty(), [jobs.clone()]);
+        drop(first);
+        readers.leave(&jobs);
+        assert!(readers.contains(&jobs), "one waits");
+        drop(second);
+        readers.leave(&jobs);
         assert!(!readers.contains(&jobs));
         assert_eq!(readers.take_dirty(), [jobs]);
     }
