@@ -12,7 +12,8 @@ use crate::{ChannelName, layers::LayerError};
 
 /// Who reads which channel. A process counts as a reader from its first `receive` on, until none has waited for half as long
 /// as a message lives: so a worker that is busy is one, and what was taken for readers that do not come back lives still
-/// when it is handed on. A worker that stops says so. The lock is held for an edit of one channel, or a walk over all of them.
+/// when it is handed on. Behind the last worker that stops it passes on what comes, and stays subscribed until then: of
+/// what is under way to a subscription that ends, the client says nothing. The lock is held for an edit of one channel, or a walk over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     table: Mutex<Table>,
@@ -31,6 +32,16 @@ struct Table {
 struct Reading {
     waiting: usize,
     last: Instant,
+    /// Whether those who read it have said that they do no more.
+    left: bool,
+}
+
+/// What a channel is to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    Never,
+    NoMore,
+    Yes,
 }
 
 impl Readers {
@@ -47,18 +58,26 @@ impl Readers {
         let mut table = self.table();
         if let Some(reading) = table.channels.get_mut(channel) {
             reading.waiting += 1;
+            if std::mem::take(&mut reading.left) {
+                table.dirty.push(channel.clone());
+                self.changed.notify_one();
+            }
         } else if table.channels.len() >= limit {
             return Err(LayerError::TooManyChannels { limit });
         } else {
-            table.channels.insert(channel.clone(), Reading { waiting: 1, last: Instant::now() });
+            table.channels.insert(channel.clone(), Reading { waiting: 1, last: Instant::now(), left: false });
             table.dirty.push(channel.clone());
             self.changed.notify_one();
         }
         Ok(Reader { readers: self, channel })
     }
 
-    pub(super) fn contains(&self, channel: &ChannelName) -> bool {
-        self.table().channels.contains_key(channel)
+    pub(super) fn reads(&self, channel: &ChannelName) -> Reads {
+        match self.table().channels.get(channel) {
+            None => Reads::Never,
+            Some(reading) if reading.left => Reads::NoMore,
+            Some(_) => Reads::Yes,
+        }
     }
 
     pub(super) fn all(&self) -> Vec<ChannelName> {
@@ -79,11 +98,13 @@ impl Readers {
         table.dirty.extend(gone);
     }
 
-    /// Gives up a channel for which nobody waits.
+    /// Notes that a channel is read no more, where nobody waits for it.
     pub(super) fn leave(&self, channel: &ChannelName) {
         let mut table = self.table();
-        if table.channels.get(channel).is_some_and(|reading| reading.waiting == 0) {
-            table.channels.remove(channel);
+        if let Some(reading) = table.channels.get_mut(channel)
+            && reading.waiting == 0
+        {
+            reading.left = true;
             table.dirty.push(channel.clone());
             self.changed.notify_one();
         }
@@ -127,21 +148,27 @@ mod tests {
         assert_eq!(readers.read(&works, 1).unwrap_err(), LayerError::TooManyChannels { limit: 1 });
         drop(first);
         readers.give_up(Duration::ZERO);
-        assert!(readers.contains(&jobs), "one waits");
+        assert_eq!(readers.reads(&jobs), Reads::Yes, "one waits");
         drop(second);
         readers.give_up(Duration::from_secs(60));
-        assert!(readers.contains(&jobs) && readers.take_dirty().is_empty(), "it may come back");
+        assert_eq!((readers.reads(&jobs), readers.take_dirty().len()), (Reads::Yes, 0), "it may come back");
         readers.give_up(Duration::ZERO);
-        assert!(!readers.contains(&jobs));
+        assert_eq!(readers.reads(&jobs), Reads::Never);
         assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
         let (first, second) = (readers.read(&jobs, 1).unwrap(), readers.read(&jobs, 1).unwrap());
         assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
         drop(first);
         readers.leave(&jobs);
-        assert!(readers.contains(&jobs), "one waits");
+        assert_eq!(readers.reads(&jobs), Reads::Yes, "one waits");
         drop(second);
         readers.leave(&jobs);
-        assert!(!readers.contains(&jobs));
-        assert_eq!(readers.take_dirty(), [jobs]);
+        assert_eq!(readers.reads(&jobs), Reads::NoMore);
+        assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
+        let third = readers.read(&jobs, 1).unwrap();
+        assert_eq!((readers.reads(&jobs), readers.take_dirty()), (Reads::Yes, vec![jobs.clone()]));
+        drop(third);
+        readers.leave(&jobs);
+        readers.give_up(Duration::ZERO);
+        assert_eq!(readers.reads(&jobs), Reads::Never);
     }
 }

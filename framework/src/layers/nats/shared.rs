@@ -15,7 +15,7 @@ use super::{
     answer::Answer,
     config::NatsConfig,
     joined::Joined,
-    readers::Readers,
+    readers::{Readers, Reads},
     subjects::{Subjects, Task},
 };
 use crate::{
@@ -216,7 +216,7 @@ impl Shared {
         let answer = match self.read(&channel, bytes.clone()) {
             Err(answer) => answer,
             // Who reads no more may have something under way still.
-            Ok(_) if !self.readers.contains(&channel) => Answer::None,
+            Ok(_) if self.readers.reads(&channel) != Reads::Yes => Answer::None,
             Ok(envelope) => self.groups.send(&channel, envelope).await.into(),
         };
         match answer {

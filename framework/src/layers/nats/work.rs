@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     link::{CHANNELS, GROUPS, Link},
+    readers::Reads,
     shared::{Operation, Place, Shared},
 };
 use crate::{ChannelName, Envelope, GroupName, LayerError, event::Format, layers::nats::answer::Answer};
@@ -101,19 +102,24 @@ pub(super) async fn listen(link: &Rc<Link>) -> String {
         }
         for channel in readers.take_dirty() {
             let heard = link.channels.borrow_mut().remove(&channel);
-            match (readers.contains(&channel), heard) {
-                (true, Some(heard)) => drop(link.channels.borrow_mut().insert(channel, heard)),
-                (true, None) => {
+            match (readers.reads(&channel), heard) {
+                (Reads::Yes, Some(heard)) => drop(link.channels.borrow_mut().insert(channel, heard)),
+                (Reads::NoMore, Some(heard)) => {
+                    link.channels.borrow_mut().insert(channel.clone(), heard);
+                    let link = Rc::clone(link);
+                    spawn_local(async move { hand_on(&link, &channel).await });
+                }
+                (Reads::Yes, None) => {
                     if let Err(reason) = link.hear_channel(&channel).await {
                         return reason;
                     }
                 }
-                (false, Some(heard)) => {
+                (Reads::Never, Some(heard)) => {
                     heard.leave().await;
                     let link = Rc::clone(link);
                     spawn_local(async move { hand_on(&link, &channel).await });
                 }
-                (false, None) => {}
+                (Reads::Never | Reads::NoMore, None) => {}
             }
         }
     }
@@ -131,7 +137,7 @@ async fn hand_on(link: &Rc<Link>, channel: &ChannelName) {
         kept.messages.push_back(envelope);
     }
     while let Some(envelope) = kept.messages.front() {
-        if shared.readers.contains(channel) {
+        if shared.readers.reads(channel) == Reads::Yes {
             return;
         }
         let Ok(bytes) = envelope.to_wire(Format::MsgPack) else { return };
