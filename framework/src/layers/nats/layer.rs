@@ -9,7 +9,6 @@ use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
 
 use super::{
     config::{NatsConfig, NatsConfigError},
-    joined::Joined,
     readers::Readers,
     shared::{Operation, Place, Shared},
     subjects::{Subjects, Task},
@@ -17,7 +16,10 @@ use super::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
-    layers::{Away, ChannelLayer, Groups, Layer, LayerError, server::status::Status},
+    layers::{
+        Away, ChannelLayer, Groups, Layer, LayerError,
+        server::{members::Members, status::Status},
+    },
 };
 
 /// The largest message that a server takes by default, until this one has said its own.
@@ -60,7 +62,7 @@ impl NatsLayer {
         let shared = Arc::new(Shared {
             subjects: Subjects::new(&config.prefix, &groups.directory().process),
             status: Status::new([config.addresses()].into_iter()),
-            joined: Joined::default(),
+            members: Members::default(),
             readers: Readers::default(),
             max_payload: AtomicUsize::new(MAX_PAYLOAD),
             room: Arc::new(Semaphore::new(config.queue_bytes)),
@@ -157,7 +159,7 @@ impl ChannelLayer for NatsLayer {
     }
 
     fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
-        if self.shared.joined.is_settled(group) == Some(true) {
+        if self.shared.members.is_settled(group) == Some(true) {
             return None;
         }
         Some(Box::pin(self.shared.settled(group)))

@@ -5,7 +5,6 @@
 mod answer;
 mod config;
 mod fate;
-mod joined;
 mod layer;
 mod link;
 mod readers;

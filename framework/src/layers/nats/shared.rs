@@ -1,11 +1,8 @@
 //! What the threads of a layer share: its caller's, the one that speaks with NATS, and the one that delivers.
 
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -14,7 +11,6 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 use super::{
     answer::Answer,
     config::NatsConfig,
-    joined::Joined,
     readers::{Readers, Reads},
     subjects::{Subjects, Task},
 };
@@ -25,6 +21,7 @@ use crate::{
         Groups, LayerError,
         server::{
             inbound::{self, Deliver, log_undecodable},
+            members::Members,
             status::Status,
         },
     },
@@ -47,7 +44,7 @@ pub(super) struct Shared {
     pub(super) subjects: Subjects,
     pub(super) groups: Groups,
     pub(super) status: Status,
-    pub(super) joined: Joined,
+    pub(super) members: Members,
     pub(super) readers: Readers,
     /// The largest message that the server takes, as it said last.
     pub(super) max_payload: AtomicUsize,
@@ -171,18 +168,8 @@ impl Shared {
 
     /// Waits until NATS knows that this process is in a group, where it can.
     pub(super) async fn settled(&self, group: &GroupName) {
-        loop {
-            // Both are looked at after the wait for a change of either has begun.
-            let mut joined = pin!(self.joined.changed.notified());
-            let mut status = pin!(self.status.changed.notified());
-            joined.as_mut().enable();
-            status.as_mut().enable();
-            let settled = self.joined.is_settled(group).unwrap_or_else(|| !self.groups.has_members(group));
-            if settled || !self.is_up() {
-                return;
-            }
-            futures_util::future::select(joined, status).await;
-        }
+        let known = || self.members.is_settled(group).unwrap_or_else(|| !self.groups.has_members(group));
+        self.members.wait_until(&self.status, || known() || !self.is_up()).await;
     }
 
     fn answer(

@@ -99,7 +99,7 @@ impl Server {
             if shared.status.set_away(0, reason.clone()) {
                 tracing::warn!(address, reason, "NATS is away");
             }
-            shared.joined.unsettle();
+            shared.members.unsettle(|_| true);
             self.pause = if self.pause.is_zero() { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
         }
     }
@@ -156,5 +156,6 @@ async fn come_back(link: &Link, away: Duration) {
     let address = shared.status.address(0);
     link.fate.log(|| tracing::info!(address, ?away, "NATS is back"));
     shared.counters().reconnected.one();
-    link.inbox.gap(shared.joined.all(), away.as_secs_f64()).await;
+    let groups = shared.members.all(|_| true).into_iter().map(|(group, _)| group).collect();
+    link.inbox.gap(groups, away.as_secs_f64()).await;
 }

@@ -31,8 +31,8 @@ pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
     // Who came and went while there was no connection.
     note_changes(shared, shared.groups.changed().now_or_never().unwrap_or_default());
     shared.readers.take_dirty();
-    let groups = shared.joined.all();
-    for group in &groups {
+    let groups = shared.members.all(|_| true);
+    for (group, _) in &groups {
         link.hear_group(group).await?;
     }
     for channel in shared.readers.all() {
@@ -40,20 +40,20 @@ pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
     }
     link.synced(GROUPS).await?;
     link.synced(CHANNELS).await?;
-    shared.joined.settle(&groups);
+    shared.members.settle(&groups);
     Ok(())
 }
 
 /// Takes up the groups that have members now, and forgets those that have none any more: both lists.
-fn note_changes(shared: &Shared, changed: Vec<GroupName>) -> (Vec<GroupName>, Vec<GroupName>) {
+fn note_changes(shared: &Shared, changed: Vec<GroupName>) -> (Vec<(GroupName, u64)>, Vec<GroupName>) {
     let (mut joined, mut left) = (Vec::new(), Vec::new());
     for group in changed {
-        if shared.groups.has_members(&group) {
-            if shared.joined.insert(&group) {
-                joined.push(group);
-            }
-        } else if shared.joined.remove(&group) {
+        if shared.members.remove(&group, || shared.groups.has_members(&group)).is_some() {
             left.push(group);
+        } else if shared.groups.has_members(&group)
+            && let Some(number) = shared.members.insert(&group)
+        {
+            joined.push((group, number));
         }
     }
     (joined, left)
@@ -65,7 +65,7 @@ pub(super) async fn follow(link: &Rc<Link>) -> String {
     loop {
         let (joined, left) = note_changes(shared, shared.groups.changed().await);
         // Who waits for a group that has no member any more need not.
-        shared.joined.changed.notify_waiters();
+        shared.members.changed.notify_waiters();
         for group in left {
             let heard = link.groups.borrow_mut().remove(&group);
             if let Some(heard) = heard {
@@ -73,7 +73,7 @@ pub(super) async fn follow(link: &Rc<Link>) -> String {
             }
             link.missed.borrow_mut().remove(&group);
         }
-        for group in &joined {
+        for (group, _) in &joined {
             if let Err(reason) = link.hear_group(group).await {
                 return reason;
             }
@@ -83,7 +83,7 @@ pub(super) async fn follow(link: &Rc<Link>) -> String {
         }
         // Those who join meanwhile share the next round trip.
         match link.synced(GROUPS).await {
-            Ok(()) => shared.joined.settle(&joined),
+            Ok(()) => shared.members.settle(&joined),
             Err(reason) => return reason,
         }
     }
@@ -175,7 +175,7 @@ pub(super) async fn tell_misses(link: &Rc<Link>) {
         let mut missed = std::mem::take(&mut *link.missed.borrow_mut());
         if link.fate.is_slow.swap(false, Relaxed) {
             // The client does not say of which group.
-            for group in link.shared.joined.all() {
+            for (group, _) in link.shared.members.all(|_| true) {
                 missed.entry(group).or_insert_with(Instant::now);
             }
         }

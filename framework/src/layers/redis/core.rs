@@ -9,7 +9,6 @@ use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
 use super::{
     config::{Host, Names, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
-    members::Members,
     names::shard_of,
     shared::{Operation, Shared, ended},
     status::Status,
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
-    layers::{Away, ChannelLayer, Groups, Layer, LayerError},
+    layers::{Away, ChannelLayer, Groups, Layer, LayerError, server::members::Members},
 };
 
 /// Groups and queues shared with other processes by Redis, and with Django: what `channels_redis.core.RedisChannelLayer`

@@ -6,8 +6,7 @@ use redis::{Cmd, Pipeline, Value};
 use super::{
     batch::{Batch, Then, subject},
     inbound::unix_time,
-    members,
-    names::group_key,
+    names::{group_key, process_number},
     told::{Piece, Tell},
     writer::{BATCH, Io},
 };
@@ -65,7 +64,7 @@ impl Io {
             }
             self.run_all(shard, &commands).await?;
             for Piece { group, names } in pieces {
-                let numbers = names.iter().filter_map(|name| members::number(name.local()?));
+                let numbers = names.iter().filter_map(|name| process_number(name.local()?));
                 self.shared
                     .members
                     .settle(&numbers.map(|number| (group.clone(), number)).collect::<Vec<_>>());

@@ -11,7 +11,6 @@ mod echoes;
 mod flush;
 mod inbound;
 mod link;
-mod members;
 mod membership;
 mod names;
 mod outage;

@@ -1,6 +1,11 @@
 //! Keys and shards: where channels_redis looks for what.
 
-use crate::GroupName;
+use crate::{ChannelName, GroupName};
+
+/// What the local part of a process' name in a group starts with: `specific.<process>!g.<number>`.
+///
+/// No consumer's channel is like it, whose first part is a number, and no queue's, which has no dot.
+const MARK: &str = "g.";
 
 /// The key of a channel's queue: prefix and the name up to its `!`, with nothing between them.
 pub(super) fn channel_key(prefix: &str, non_local: &str) -> String {
@@ -23,6 +28,17 @@ pub(super) fn shard_of(name: &str, count: usize) -> usize {
     // Python divides by the float 4096 / count; `slot * count / 4096` is the same number wherever that is exact, and
     // differs by the rounding of the division where it is not.
     ((slot as f64 / (4096.0 / count.max(1) as f64)) as usize).min(count.saturating_sub(1))
+}
+
+/// The name of a process in a group.
+pub(super) fn process_name(process: &str, number: u64) -> ChannelName {
+    ChannelName::new(format!("{process}{MARK}{number}"))
+        .expect("letters, digits, dots and a `!`, at most 60 of them")
+}
+
+/// The number in the local part of such a name; `None` where it is no such name.
+pub(super) fn process_number(local: &str) -> Option<u64> {
+    local.strip_prefix(MARK)?.parse().ok()
 }
 
 #[cfg(test)]

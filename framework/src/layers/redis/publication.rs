@@ -12,7 +12,7 @@ use super::{
     config::Names,
     inbound::unix_time,
     link::flat,
-    names::{channel_key, group_key, shard_of},
+    names::{channel_key, group_key, process_number, shard_of},
     queue::Queue,
     shared::Operation,
     writer::Io,
@@ -131,7 +131,7 @@ impl Io {
         let local = channel.local().unwrap_or_default();
         let is_served = match self.shared.config.names {
             Names::Connection => self.told.has(group, name),
-            Names::Process => self.shared.members.group_of(local).is_some(),
+            Names::Process => process_number(local).is_some(),
         };
         if !is_served && !self.inbox.direct(channel, envelope.clone(), bytes) {
             self.shared.counters().unpublished.one();

@@ -157,21 +157,8 @@ impl RedisPubSubLayer {
     async fn settled(&self, group: &GroupName) {
         let layer = &self.layer;
         let shard = layer.shard(&layer.topic(group));
-        loop {
-            // Both are looked at after the wait for a change of either has begun.
-            let mut members = std::pin::pin!(layer.members.changed.notified());
-            let mut status = std::pin::pin!(layer.status.changed.notified());
-            members.as_mut().enable();
-            status.as_mut().enable();
-            let settled = match layer.members.is_settled(group) {
-                Some(settled) => settled,
-                None => !layer.groups.has_members(group),
-            };
-            if settled || !layer.status.is_up(shard) {
-                return;
-            }
-            futures_util::future::select(members, status).await;
-        }
+        let known = || layer.members.is_settled(group).unwrap_or_else(|| !layer.groups.has_members(group));
+        layer.members.wait_until(&layer.status, || known() || !layer.status.is_up(shard)).await;
     }
 
     fn is_own(&self, channel: &ChannelName) -> bool {

@@ -14,15 +14,14 @@ use super::{
     config::RedisConfig,
     demand::{Demand, Popped},
     inbound::{Deliver, Over, Source, log_undecodable, unix_time},
-    members::Members,
-    names::{channel_key, shard_of},
+    names::{channel_key, process_number, shard_of},
     status::Status,
     told::Piece,
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
     groups::changes::MemberChanges,
-    layers::{Groups, LayerError},
+    layers::{Groups, LayerError, server::members::Members},
     metrics::Counters,
 };
 
@@ -121,22 +120,13 @@ impl Shared {
     pub(super) async fn settled(&self, group: &GroupName) {
         // Each member by itself: then those that have joined so far.
         let wanted = self.groups.directory().members().map(MemberChanges::count);
-        loop {
-            // Both are looked at after the wait for a change of either has begun.
-            let mut members = std::pin::pin!(self.members.changed.notified());
-            let mut status = std::pin::pin!(self.status.changed.notified());
-            members.as_mut().enable();
-            status.as_mut().enable();
-            let settled = match (wanted, self.members.is_settled(group)) {
-                (Some(wanted), _) => self.told.load(Acquire) >= wanted,
-                (None, Some(settled)) => settled,
-                (None, None) => !self.groups.has_members(group),
-            };
-            if settled || !self.status.is_up(self.group_shard(group)) {
-                return;
-            }
-            futures_util::future::select(members, status).await;
-        }
+        let settled = || match (wanted, self.members.is_settled(group)) {
+            (Some(wanted), _) => self.told.load(Acquire) >= wanted,
+            (None, Some(settled)) => settled,
+            (None, None) => !self.groups.has_members(group),
+        };
+        let shard = self.group_shard(group);
+        self.members.wait_until(&self.status, || settled() || !self.status.is_up(shard)).await;
     }
 
     /// Whether that is so already.
@@ -192,7 +182,7 @@ impl Shared {
         let Some(channel) = ChannelName::new(name).ok().filter(|name| self.groups.owns(name)) else {
             return self.counters().stray.one();
         };
-        match channel.local().and_then(|local| self.members.group_of(local)) {
+        match channel.local().and_then(process_number).map(|number| self.members.numbered(number)) {
             Some(Some(group)) => self.groups.publish(&group, envelope).await,
             Some(None) => self.counters().stray.one(),
             // A full inbox has counted itself.

@@ -13,13 +13,12 @@ use super::{
     config::{Host, RedisConfig},
     echoes::Echoes,
     inbound::{Deliver, Inbox, Over, Source, log_undecodable},
-    members::Members,
     names::{group_topic, shard_of},
     status::Status,
 };
 use crate::{
     ChannelName, Delivery, GroupName,
-    layers::{Groups, LayerError},
+    layers::{Groups, LayerError, server::members::Members},
     metrics::Counters,
 };
 
@@ -119,27 +118,22 @@ impl PubSub {
 
     /// Subscribes to a channel of any process from now on; waits until that is so, where it can be.
     pub(super) async fn listen(&self, channel: &ChannelName) -> Result<(), LayerError> {
-        if !self.channels().contains(channel) {
-            let limit = self.config.layer.channels;
-            let mut channels = self.channels();
-            if channels.len() >= limit {
-                return Err(LayerError::TooManyChannels { limit });
+        {
+            let (limit, mut channels) = (self.config.layer.channels, self.channels());
+            if !channels.contains(channel) {
+                if channels.len() >= limit {
+                    return Err(LayerError::TooManyChannels { limit });
+                }
+                channels.insert(channel.clone());
             }
-            channels.insert(channel.clone());
         }
-        if !self.heard().contains(channel) {
+        let heard = || self.heard().contains(channel);
+        if !heard() {
             self.ask(Operation::Listen);
         }
-        loop {
-            let mut members = std::pin::pin!(self.members.changed.notified());
-            let mut status = std::pin::pin!(self.status.changed.notified());
-            members.as_mut().enable();
-            status.as_mut().enable();
-            if self.heard().contains(channel) || !self.status.is_up(self.shard(channel)) {
-                return Ok(());
-            }
-            futures_util::future::select(members, status).await;
-        }
+        let shard = self.shard(channel);
+        self.members.wait_until(&self.status, || heard() || !self.status.is_up(shard)).await;
+        Ok(())
     }
 }
 

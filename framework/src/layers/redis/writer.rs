@@ -16,8 +16,7 @@ use super::{
     batch::{Batch, Then},
     inbound::{Inbox, unix_time},
     link::Link,
-    members,
-    names::{channel_key, group_key},
+    names::{channel_key, group_key, process_name},
     publication::Publication,
     shared::{Operation, Shared},
     taking::Taking,
@@ -143,14 +142,14 @@ impl Io {
                 batches[self.shared.group_shard(&group)].push(command, Then::Answer(reply));
             }
             Operation::Join { group, number } => {
-                let name = members::name(&self.shared.process, number);
+                let name = process_name(&self.shared.process, number);
                 let shard = self.shared.group_shard(&group);
                 if self.told.note(&group, &name, true, self.links[shard].is_connected()) == Tell::Join {
                     self.push_join(&mut batches[shard], &group, &[name], Then::Settle(group.clone(), number));
                 }
             }
             Operation::Leave { group, number } => {
-                let names = [members::name(&self.shared.process, number)];
+                let names = [process_name(&self.shared.process, number)];
                 let shard = self.shared.group_shard(&group);
                 if self.told.note(&group, &names[0], false, self.links[shard].is_connected()) == Tell::Leave {
                     let left = Piece { group: group.clone(), names: names.to_vec() };

@@ -1,24 +1,22 @@
-//! The groups that have members in this process, and the one name that this process has in each.
+//! The groups that have members in this process, and which of them a server was told of.
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::future::select;
 use tokio::sync::Notify;
 
-use crate::{ChannelName, GroupName};
+use super::status::Status;
+use crate::GroupName;
 
-/// What the local part of such a name starts with: `specific.<process>!g.<number>`.
-///
-/// No consumer's channel is like it, whose first part is a number, and no queue's, which has no dot.
-const MARK: &str = "g.";
-
-/// Which groups Redis was told of. The lock is held for a look-up or an edit.
+/// Which groups the server was told of, each under a number of its own. The lock is held for a look-up or an edit.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(in crate::layers) struct Members {
     table: Mutex<Table>,
-    pub(super) changed: Notify,
+    pub(in crate::layers) changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +29,7 @@ struct Table {
 #[derive(Debug)]
 struct Member {
     number: u64,
-    /// Whether Redis has it, or has refused it: nobody waits for it any more.
+    /// Whether the server has it, or has refused it: nobody waits for it any more.
     settled: bool,
 }
 
@@ -40,8 +38,23 @@ impl Members {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until something is so: it is looked at now, and whenever members or the state of a server have changed.
+    pub(in crate::layers) async fn wait_until(&self, status: &Status, so: impl Fn() -> bool) {
+        loop {
+            // It is looked at after the wait for a change of either has begun.
+            let mut members = pin!(self.changed.notified());
+            let mut servers = pin!(status.changed.notified());
+            members.as_mut().enable();
+            servers.as_mut().enable();
+            if so() {
+                return;
+            }
+            select(members, servers).await;
+        }
+    }
+
     /// Takes a group up, under a new number; `None` where it is there.
-    pub(super) fn insert(&self, group: &GroupName) -> Option<u64> {
+    pub(in crate::layers) fn insert(&self, group: &GroupName) -> Option<u64> {
         let mut table = self.table();
         if table.groups.contains_key(group) {
             return None;
@@ -55,9 +68,13 @@ impl Members {
 
     /// Forgets a group, and says which number it had, unless it has members again.
     ///
-    /// Who joins after that finds it forgotten, and waits until Redis has it anew. So the lock is held over the look at the
+    /// Who joins after that finds it forgotten, and waits until the server has it anew. So the lock is held over the look at the
     /// group, whose own is taken in it.
-    pub(super) fn remove(&self, group: &GroupName, has_members: impl FnOnce() -> bool) -> Option<u64> {
+    pub(in crate::layers) fn remove(
+        &self,
+        group: &GroupName,
+        has_members: impl FnOnce() -> bool,
+    ) -> Option<u64> {
         let mut table = self.table();
         if has_members() {
             return None;
@@ -67,8 +84,8 @@ impl Members {
         Some(member.number)
     }
 
-    /// Notes that Redis has these, unless they were forgotten meanwhile, and taken up under another number.
-    pub(super) fn settle<'a>(&self, groups: impl IntoIterator<Item = &'a (GroupName, u64)>) {
+    /// Notes that the server has these, unless they were forgotten meanwhile, and taken up under another number.
+    pub(in crate::layers) fn settle<'a>(&self, groups: impl IntoIterator<Item = &'a (GroupName, u64)>) {
         let mut table = self.table();
         for (group, number) in groups {
             if let Some(member) = table.groups.get_mut(group).filter(|member| member.number == *number) {
@@ -79,46 +96,35 @@ impl Members {
         self.changed.notify_waiters();
     }
 
-    pub(super) fn unsettle(&self, lost: impl Fn(&GroupName) -> bool) {
+    pub(in crate::layers) fn unsettle(&self, lost: impl Fn(&GroupName) -> bool) {
         for (group, member) in &mut self.table().groups {
             member.settled &= !lost(group);
         }
     }
 
-    /// Whether Redis knows of the group; `None` where it was not taken up yet.
-    pub(super) fn is_settled(&self, group: &GroupName) -> Option<bool> {
+    /// Whether the server knows of the group; `None` where it was not taken up yet.
+    pub(in crate::layers) fn is_settled(&self, group: &GroupName) -> Option<bool> {
         self.table().groups.get(group).map(|member| member.settled)
     }
 
-    /// The number under which Redis has a group, where it does.
-    pub(super) fn settled_as(&self, group: &GroupName) -> Option<u64> {
+    /// The number under which the server has a group, where it does.
+    #[cfg(feature = "redis")]
+    pub(in crate::layers) fn settled_as(&self, group: &GroupName) -> Option<u64> {
         self.table().groups.get(group).filter(|member| member.settled).map(|member| member.number)
     }
 
-    /// The group of this process' name with this local part; `None` where it is no such name.
-    ///
-    /// `Some(None)` is a group that has no member here any more.
-    pub(super) fn group_of(&self, local: &str) -> Option<Option<GroupName>> {
-        Some(self.table().numbers.get(&number(local)?).cloned())
+    /// The group with this number; `None` where it has no member here any more.
+    #[cfg(feature = "redis")]
+    pub(in crate::layers) fn numbered(&self, number: u64) -> Option<GroupName> {
+        self.table().numbers.get(&number).cloned()
     }
 
     /// All groups that are wanted, with their numbers.
-    pub(super) fn all(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<(GroupName, u64)> {
+    pub(in crate::layers) fn all(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<(GroupName, u64)> {
         let table = self.table();
         let all = table.groups.iter().filter(|(group, _)| wanted(group));
         all.map(|(group, member)| (group.clone(), member.number)).collect()
     }
-}
-
-/// The name of a process in a group.
-pub(super) fn name(process: &str, number: u64) -> ChannelName {
-    ChannelName::new(format!("{process}{MARK}{number}"))
-        .expect("letters, digits, dots and a `!`, at most 60 of them")
-}
-
-/// The number in the local part of such a name; `None` where it is no such name.
-pub(super) fn number(local: &str) -> Option<u64> {
-    local.strip_prefix(MARK)?.parse().ok()
 }
 
 #[cfg(test)]
