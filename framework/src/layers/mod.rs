@@ -61,7 +61,7 @@ pub enum LayerError {
     },
     /// The name that was to be made is not one.
     Name(NameError),
-    /// The consumer of this channel has gone.
+    /// Nobody receives from this channel: its consumer has gone, or, on a layer that keeps nothing, no process reads it.
     NoReceiver,
     /// The server did not do what it was asked, or did not answer in time: it says why.
     Refused(String),
@@ -114,7 +114,9 @@ impl fmt::Display for LayerError {
                 )
             }
             Self::Name(_) => f.write_str("no channel name can be made"),
-            Self::NoReceiver => f.write_str("the consumer of this channel has gone"),
+            Self::NoReceiver => {
+                f.write_str("nobody receives from this channel: its consumer has gone, or no worker reads it")
+            }
             Self::Refused(reason) => write!(f, "the layer's server refused: {reason}"),
             Self::TooManyChannels { limit } => {
                 write!(
