@@ -1,13 +1,13 @@
 //! A real nats-server on a free port, which ends with its test.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
-    process::{Child, Command, Stdio},
+    ops::{Deref, DerefMut},
+    process::Command,
     thread,
 };
 
 use integration_tests::PATIENCE;
+use redis_tests::{ServerProcess, free_port};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,11 +17,9 @@ use tokio::{
 /// A server that nobody is connected to.
 #[derive(Debug)]
 pub struct NatsServer {
-    port: u16,
-    options: Vec<String>,
+    process: ServerProcess,
     /// Where it tells of itself, if it does.
     monitor: Option<u16>,
-    process: Option<Child>,
 }
 
 impl NatsServer {
@@ -41,14 +39,15 @@ impl NatsServer {
     #[must_use]
     pub fn with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        for _ in 0..20 {
-            // Another process may take the port before the server does: then it is another one's turn.
-            let port = free_port();
-            if let Some(process) = launch(port, &options) {
-                return Self { port, options, monitor: None, process: Some(process) };
-            }
-        }
-        panic!("no nats-server started on a free port");
+        let process = ServerProcess::start(
+            move |port| {
+                let mut command = Command::new(binary());
+                command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]).args(&options);
+                command
+            },
+            |line| line.contains("Server is ready"),
+        );
+        Self { process, monitor: None }
     }
 
     /// Starts one with the text of a configuration file.
@@ -119,52 +118,10 @@ impl NatsServer {
         told[what].as_u64().expect("a number")
     }
 
-    /// The port on 127.0.0.1.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// `nats://127.0.0.1:port`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// Ends it at once.
-    ///
-    /// # Panics
-    /// Where it does not end.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("it runs");
-            process.wait().expect("it ends");
-        }
-    }
-
-    /// Starts it again, on its port.
-    ///
-    /// # Panics
-    /// Where it does not start.
-    pub fn restart(&mut self) {
-        self.kill();
-        self.process = Some(launch(self.port, &self.options).expect("its port is free still"));
-    }
-
-    /// Stops it without ending it, as a machine does that has frozen.
-    pub fn pause(&self) {
-        self.signal("STOP");
-    }
-
-    /// Lets it go on.
-    pub fn resume(&self) {
-        self.signal("CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        let process = self.process.as_ref().expect("it runs").id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &process]).status().expect("there is kill");
-        assert!(sent.success(), "the signal is sent");
+        format!("nats://127.0.0.1:{}", self.port())
     }
 
     /// A connection of the test's own.
@@ -176,9 +133,18 @@ impl NatsServer {
     }
 }
 
-impl Drop for NatsServer {
-    fn drop(&mut self) {
-        self.kill();
+/// What is done with the process: ended, restarted, frozen.
+impl Deref for NatsServer {
+    type Target = ServerProcess;
+
+    fn deref(&self) -> &ServerProcess {
+        &self.process
+    }
+}
+
+impl DerefMut for NatsServer {
+    fn deref_mut(&mut self) -> &mut ServerProcess {
+        &mut self.process
     }
 }
 
@@ -186,32 +152,4 @@ impl Drop for NatsServer {
 fn binary() -> &'static str {
     const DEBIAN: &str = "/usr/sbin/nats-server";
     if std::path::Path::new(DEBIAN).is_file() { DEBIAN } else { "nats-server" }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
-}
-
-/// Starts a server, and waits until it serves; `None` where it could not have the port.
-fn launch(port: u16, options: &[String]) -> Option<Child> {
-    let mut process = Command::new(binary())
-        .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("there is nats-server, of the Debian package of that name");
-    let mut output = BufReader::new(process.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    while output.read_line(&mut line).is_ok_and(|read| read > 0) {
-        if line.contains("Server is ready") {
-            // It must not stop for a full pipe.
-            thread::spawn(move || drop(output.read_to_end(&mut Vec::new())));
-            return Some(process);
-        }
-        line.clear();
-    }
-    let _ = process.wait();
-    None
 }

@@ -1,7 +1,9 @@
 //! Redis servers of the tests' own, Python processes with channels_redis, and what the tests of the layers share.
 
 mod chat;
+pub mod cli;
 mod members;
+mod process;
 mod proxy;
 mod python;
 mod server;
@@ -9,6 +11,7 @@ mod server;
 pub use self::{
     chat::{Chat, Page, program},
     members::{Member, Note, group, note},
+    process::{ServerProcess, free_port},
     proxy::{Proxy, Slow},
     python::Python,
     server::RedisServer,

@@ -1,63 +1,13 @@
 //! The program `greenroom`, at a terminal and in a cron job.
 
-use std::{
-    path::PathBuf,
-    process::{Output, Stdio},
-};
-
 use integration_tests::PATIENCE;
-use redis_tests::{Member, Python, RedisServer, eventually};
-use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
+use redis_tests::{
+    Member, Python, RedisServer,
+    cli::{command, lines, listen, run, text},
+    eventually,
 };
-
-/// What `cargo build --workspace --bins` made, beside this test.
-fn program(arguments: &[&str]) -> Command {
-    let this = std::env::current_exe().expect("a path");
-    let found: Option<PathBuf> =
-        this.ancestors().skip(1).take(2).map(|folder| folder.join("greenroom")).find(|path| path.is_file());
-    let found = found.expect("it is not built: `cargo build -p greenroom --features cli`");
-    let mut command = Command::new(found);
-    for name in ["GREENROOM_LAYER", "GREENROOM_PREFIX", "GREENROOM_KEYS", "RUST_LOG"] {
-        command.env_remove(name);
-    }
-    command.args(arguments).kill_on_drop(true);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-async fn run(arguments: &[&str], input: &str) -> Output {
-    let mut process = program(arguments).spawn().expect("it starts");
-    let mut stdin = process.stdin.take().expect("a pipe");
-    // Who does not read it has ended before.
-    let _ = stdin.write_all(input.as_bytes()).await;
-    drop(stdin);
-    timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Starts to listen, and waits until it does.
-async fn listen(arguments: &[&str]) -> Child {
-    let mut process = program(&[&["listen"], arguments].concat()).spawn().expect("it starts");
-    let mut told = BufReader::new(process.stderr.take().expect("a pipe")).lines();
-    let line = timeout(PATIENCE, told.next_line()).await.expect("in time").expect("a line").expect("a line");
-    assert!(line.starts_with("listening to"), "{line}");
-    // It must not stop for a full pipe.
-    tokio::spawn(async move { while let Ok(Some(_)) = told.next_line().await {} });
-    process
-}
-
-async fn lines(process: Child) -> Vec<String> {
-    let output = timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends");
-    assert!(output.status.success(), "{output:?}");
-    text(&output.stdout).lines().map(str::to_owned).collect()
-}
+use serde_json::json;
+use tokio::time::timeout;
 
 #[actix_web::test]
 async fn what_is_sent_is_heard() {
@@ -161,7 +111,7 @@ async fn what_is_wrong_is_said() {
 async fn a_listener_survives_a_restart_and_says_so() {
     let mut server = RedisServer::start();
     let url = server.url();
-    let process = program(&["listen", "room", "--count", "1", "--layer", &url]).spawn().expect("it starts");
+    let process = command(&["listen", "room", "--count", "1", "--layer", &url]).spawn().expect("it starts");
     let joined = || server.run::<u64>(&["ZCARD", "asgi:group:room"]) == 1;
     eventually("it has joined", joined).await;
     server.restart();
