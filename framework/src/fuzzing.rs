@@ -21,8 +21,8 @@ use crate::{
     metrics::Counters,
     middleware::{self, AllowedHostsOriginValidator, TrustedProxies},
     routing::Routes,
-    transport::websocket::{
-        Decoder, Input, Item, Opcode, ProtocolError, Role,
+    wire::websocket::{
+        Chunk, Decoder, Item, Opcode, ProtocolError, Role,
         deflate::{Incoming, Offer, settle},
         encode, extensions,
         handshake::{self, HandshakeError},
@@ -133,15 +133,15 @@ fn any_cut(new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
 
 /// As [`any_cut`], but for what `same` evens out.
 fn any_cut_but(same: impl Fn(Found) -> Found, new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
-    let whole = same(decode(new(), [Input::from(bytes)]));
-    assert_eq!(same(decode(new(), [Input::from(Bytes::copy_from_slice(bytes))])), whole);
-    let pieces = pieces(cuts, bytes).map(|piece| Input::from(Bytes::copy_from_slice(piece)));
+    let whole = same(decode(new(), [Chunk::from(bytes)]));
+    assert_eq!(same(decode(new(), [Chunk::from(Bytes::copy_from_slice(bytes))])), whole);
+    let pieces = pieces(cuts, bytes).map(|piece| Chunk::from(Bytes::copy_from_slice(piece)));
     assert_eq!(same(decode(new(), pieces)), whole);
-    assert_eq!(same(decode(new(), bytes.chunks(1).map(Input::from))), whole);
+    assert_eq!(same(decode(new(), bytes.chunks(1).map(Chunk::from))), whole);
     whole
 }
 
-fn decode<'a>(mut decoder: Decoder, inputs: impl IntoIterator<Item = Input<'a>>) -> Found {
+fn decode<'a>(mut decoder: Decoder, inputs: impl IntoIterator<Item = Chunk<'a>>) -> Found {
     let mut found = Found { items: Vec::new(), error: None };
     for mut input in inputs {
         loop {

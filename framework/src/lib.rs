@@ -72,7 +72,9 @@ mod sync;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
+mod time;
 mod transport;
+mod wire;
 pub mod worker;
 
 pub use self::{
@@ -82,21 +84,21 @@ pub use self::{
     },
     error::{Error, Result},
     event::{Envelope, Event, EventError},
-    groups::Delivery,
-    host::{Drain, Mount, Pace, Running, RunningHandle, Serve, Server, run, run_with},
+    groups::{Delivery, drain::Drain, pace::Pace},
+    host::{Mount, Running, RunningHandle, Serve, Server, run, run_with},
     layers::{ChannelLayer, Layer, LayerConfig, LayerError, MemoryLayer},
     message::{Frame, IntoFrame, Message},
     metrics::Metrics,
     names::{ChannelName, GroupName, NameError},
-    routing::{ChannelNameRouter, ProtocolTypeRouter, UrlRouter},
+    routing::{ProtocolTypeRouter, UrlRouter},
     scope::Scope,
-    transport::{
+    transport::fallback::settings::Fallback,
+    wire::{
         Transport,
-        fallback::settings::Fallback,
         limits::{Flush, Limits, Overflow},
         websocket::deflate::Deflate,
     },
-    worker::{Worker, WorkerContext},
+    worker::{ChannelNameRouter, Worker, WorkerContext},
 };
 /// The crate of [`Scope::set_cookie`]'s cookies.
 pub use cookie;

@@ -94,7 +94,7 @@ counters! {
     /// Events that members in other processes missed, because a layer's server was away or refused them.
     unpublished,
     /// Deliveries that a worker could not take before the deadline, its queue being full.
-    worker_behind,
+    thread_behind,
     /// Connections closed with 1013, because the client read nothing for too long
     /// ([`write_timeout`](crate::Limits::write_timeout)).
     write_timeout,

@@ -4,7 +4,17 @@
 //! A channel name may end in a process-local part behind one `!`. Where Python's regular
 //! expressions also let Unicode digits and a trailing newline through, these do not (rule 2).
 
-use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    ops::Deref,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// The longest name, in bytes (rule 1).
 pub(crate) const MAX_NAME_LENGTH: usize = 99;
@@ -198,6 +208,21 @@ impl ChannelName {
     pub fn local(&self) -> Option<&str> {
         self.0.split_once('!').map(|(_, local)| local)
     }
+}
+
+/// Returns 12 characters that nobody else has, from random keys of the standard library's hasher and a counter.
+pub(crate) fn random_text() -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let hasher = RandomState::new();
+    let count = COUNTER.fetch_add(1, Relaxed);
+    let mut number = u128::from(hasher.hash_one(count)) << 64 | u128::from(hasher.hash_one(!count));
+    let mut text = String::with_capacity(12);
+    for _ in 0..12 {
+        text.push(char::from(ALPHABET[(number % 62) as usize]));
+        number /= 62;
+    }
+    text
 }
 
 #[cfg(test)]

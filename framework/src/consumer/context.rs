@@ -19,7 +19,7 @@ use crate::{
     error::{Closed, MisuseError},
     layers::Layers,
     middleware::Rejection,
-    transport::Transport,
+    wire::Transport,
 };
 
 /// What a hook can do with its connection.
@@ -195,7 +195,7 @@ impl Context {
         if self.connection.has_ended() {
             return Err(Closed.into());
         }
-        self.connection.hub().join(&self.connection, group)?;
+        self.connection.hub().join(Rc::clone(&self.connection) as _, group)?;
         if let Some(known) = self.layer.backend().joined(group) {
             known.await;
         }
@@ -207,7 +207,7 @@ impl Context {
     /// # Errors
     /// None with the memory layer; a layer on a server may lose it.
     pub async fn group_discard(&self, group: &GroupName) -> Result<()> {
-        self.connection.hub().leave(&self.connection, group);
+        self.connection.hub().leave(&*self.connection, group);
         Ok(())
     }
 

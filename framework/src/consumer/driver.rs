@@ -13,17 +13,17 @@ use actix_web::web::Payload;
 
 use super::{
     Consumer, Context,
-    connection::Connection,
+    connection::{ClientReader, Connection},
     http::{self, Exchange, HttpConsumer, HttpContext},
     life,
 };
-use crate::{Result, Scope, transport::Input};
+use crate::{Result, Scope};
 
 /// Starts a connection. `make` builds the consumer; `input` reads what the client sends.
 pub(crate) fn start<C: Consumer>(
     make: impl FnOnce(&Scope) -> Result<C> + 'static,
     context: Context,
-    input: Option<Box<dyn Input>>,
+    input: Option<Box<dyn ClientReader>>,
 ) {
     let connection = Rc::clone(context.connection());
     actix_rt::spawn(Driver { connection, hooks: Some(life::live(make, context)), input });
@@ -50,17 +50,21 @@ pin_project! {
         connection: Rc<Connection>,
         #[pin]
         hooks: Option<F>,
-        input: Option<Box<dyn Input>>,
+        input: Option<Box<dyn ClientReader>>,
     }
 
     impl<F> PinnedDrop for Driver<F> {
         fn drop(this: Pin<&mut Self>) {
-            this.connection.hub().detach(&this.connection);
+            this.connection.hub().detach(this.connection.as_ref());
         }
     }
 }
 
-fn poll_input(input: &mut Option<Box<dyn Input>>, cx: &mut TaskContext<'_>, connection: &Rc<Connection>) {
+fn poll_input(
+    input: &mut Option<Box<dyn ClientReader>>,
+    cx: &mut TaskContext<'_>,
+    connection: &Rc<Connection>,
+) {
     if let Some(reader) = input
         && reader.poll_read(cx, connection).is_ready()
     {

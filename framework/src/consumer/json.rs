@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Consumer, Context, EventHandlers};
-use crate::{GroupName, Message, Result, close::Disconnect, error::InputError};
+use crate::{GroupName, Message, Result, close::Disconnect, error::InputError, layers::DEFAULT_LAYER};
 
 /// A consumer that takes JSON text messages as values of one type.
 ///
@@ -16,7 +16,7 @@ pub trait JsonConsumer: EventHandlers {
     type Input: DeserializeOwned;
 
     /// As [`Consumer::LAYER`].
-    const LAYER: &'static str = "default";
+    const LAYER: &'static str = DEFAULT_LAYER;
 
     /// As [`Consumer::STRICT`].
     const STRICT: bool = false;

@@ -8,6 +8,7 @@ mod handle;
 pub(crate) mod http;
 mod json;
 pub(crate) mod life;
+pub(crate) mod start;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},
@@ -16,7 +17,7 @@ pub use self::{
     http::{Body, HttpConsumer, HttpContext, HttpHandle},
     json::JsonConsumer,
 };
-use crate::{Envelope, Frame, GroupName, Message, Result, WorkerContext, close::Disconnect};
+use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect, layers::DEFAULT_LAYER};
 
 /// One connection's behaviour: three hooks, called one at a time, each with the connection's [`Context`].
 ///
@@ -30,7 +31,7 @@ use crate::{Envelope, Frame, GroupName, Message, Result, WorkerContext, close::D
 #[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
 pub trait Consumer: EventHandlers {
     /// The alias of the layer that [`Context::layer`] and the groups use.
-    const LAYER: &'static str = "default";
+    const LAYER: &'static str = DEFAULT_LAYER;
 
     /// Whether an event that no handler fits ends the consumer, as in Channels.
     ///
@@ -79,7 +80,7 @@ pub trait Consumer: EventHandlers {
 /// Which events a consumer handles. `#[event_handlers]` writes it, `#[derive(NoEvents)]` where there are none.
 ///
 /// `X` is the context of its handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`],
-/// [`WorkerContext`] for the jobs of a [`Worker`](crate::Worker).
+/// [`WorkerContext`](crate::WorkerContext) for the jobs of a [`Worker`](crate::Worker).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
     note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers, which take `&mut {X}`",
@@ -100,14 +101,13 @@ pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
     fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
 }
 
-/// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`].
+/// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`](crate::WorkerContext).
 ///
 /// There are no others.
 pub trait EventContext: sealed::Sealed + 'static {}
 
 impl EventContext for Context {}
 impl EventContext for HttpContext {}
-impl EventContext for WorkerContext {}
 
 /// A context with a client: [`Context`] or [`HttpContext`]. Relays and [`NoEvents`](derive@crate::NoEvents) are for these.
 #[diagnostic::on_unimplemented(
@@ -130,11 +130,10 @@ impl ClientContext for Context {
     }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Context {}
     impl Sealed for super::HttpContext {}
-    impl Sealed for super::WorkerContext {}
 }
 
 /// Whether an event found its handler.

@@ -5,34 +5,32 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use super::{
-    hub::Hub,
-    queue::{Job, WorkerQueue},
-};
-use crate::consumer::connection::Connection;
+use super::queue::{Call, HubQueue};
 
-/// How far a worker's own count may be ahead of what it has told the others: no delivery touches anything shared.
+/// How far a thread's own count may be ahead of what it has told the others: no delivery touches anything shared.
 const STEP: usize = 64 << 10;
 
-/// The most that the outboxes of a mount's connections may hold, over all workers.
+/// The most that the outboxes of a mount's connections may hold, over all threads.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: usize,
+    /// Unique in the process.
+    number: u64,
+    pub(super) limit: usize,
     step: usize,
     total: AtomicUsize,
-    workers: Mutex<Vec<Arc<Share>>>,
+    shares: Mutex<Vec<Arc<ThreadShare>>>,
 }
 
-/// One worker's part.
+/// One thread's part.
 #[derive(Debug)]
-struct Share {
-    queue: Arc<WorkerQueue>,
+struct ThreadShare {
+    queue: Arc<HubQueue>,
     held: AtomicUsize,
-    /// Whether another worker has asked it to make room, and it has not yet.
+    /// Whether another thread has asked it to make room, and it has not yet.
     asked: AtomicBool,
 }
 
@@ -62,24 +60,35 @@ impl Budget {
 
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         let step = (limit / 16).clamp(1, STEP);
-        Arc::new(Self { limit, step, total: AtomicUsize::new(0), workers: Mutex::default() })
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            number: NEXT.fetch_add(1, Relaxed),
+            limit,
+            step,
+            total: AtomicUsize::new(0),
+            shares: Mutex::default(),
+        })
     }
 
-    fn workers(&self) -> MutexGuard<'_, Vec<Arc<Share>>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shares(&self) -> MutexGuard<'_, Vec<Arc<ThreadShare>>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The worker that holds most, as far as is known.
-    fn heaviest(&self) -> Option<Arc<Share>> {
-        self.workers().iter().max_by_key(|share| share.held.load(Relaxed)).cloned()
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The share of the thread that holds most, by what is known.
+    fn heaviest(&self) -> Option<Arc<ThreadShare>> {
+        self.shares().iter().max_by_key(|share| share.held.load(Relaxed)).cloned()
     }
 }
 
-/// The count of one budget on one worker.
+/// The count of one budget on one thread.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     budget: Arc<Budget>,
-    share: Arc<Share>,
+    share: Arc<ThreadShare>,
     held: Cell<usize>,
     /// What of it the others know.
     told: Cell<usize>,
@@ -91,13 +100,13 @@ impl Ledger {
     /// What a frame counts for beyond its bytes: its place in the queue.
     pub(super) const FRAME: usize = size_of::<bytes::Bytes>();
 
-    pub(super) fn new(budget: &Arc<Budget>, queue: &Arc<WorkerQueue>, clock: &Rc<Cell<u32>>) -> Rc<Self> {
-        let share = Arc::new(Share {
+    pub(super) fn new(budget: &Arc<Budget>, queue: &Arc<HubQueue>, clock: &Rc<Cell<u32>>) -> Rc<Self> {
+        let share = Arc::new(ThreadShare {
             queue: Arc::clone(queue),
             held: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
         });
-        budget.workers().push(Arc::clone(&share));
+        budget.shares().push(Arc::clone(&share));
         Rc::new(Self {
             budget: Arc::clone(budget),
             share,
@@ -109,11 +118,11 @@ impl Ledger {
 
     #[cfg(test)]
     pub(crate) fn unbounded() -> Rc<Self> {
-        Self::new(&Budget::new(usize::MAX), &WorkerQueue::new(), &Rc::default())
+        Self::new(&Budget::new(usize::MAX), &HubQueue::new(), &Rc::default())
     }
 
-    pub(super) fn is_of(&self, budget: &Arc<Budget>) -> bool {
-        Arc::ptr_eq(&self.budget, budget)
+    pub(super) fn is_of(&self, budget: u64) -> bool {
+        self.budget.number == budget
     }
 
     pub(super) fn now(&self) -> u32 {
@@ -139,7 +148,7 @@ impl Ledger {
         }
     }
 
-    /// Tells the others what this worker holds. Returns what all hold.
+    /// Tells the others what this thread holds. Returns what all hold.
     fn tell(&self) -> usize {
         let held = self.held.get();
         let told = self.told.replace(held);
@@ -147,6 +156,41 @@ impl Ledger {
         // Wrapping: a part that shrank is added as its complement.
         let change = held.wrapping_sub(told);
         self.budget.total.fetch_add(change, Relaxed).wrapping_add(change)
+    }
+
+    /// Whether all hold too much.
+    pub(super) fn is_over(&self) -> bool {
+        self.tell() > self.budget.limit
+    }
+
+    /// Whether all hold less than the limit by a sixteenth.
+    pub(super) fn is_relieved(&self) -> bool {
+        self.tell() <= self.budget.limit - self.budget.limit / 16
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.budget.limit
+    }
+
+    /// Asks the thread that holds most to make room.
+    ///
+    /// False if that is this thread, or if the other one does not do it: it has ended, or it is blocked, which shows when
+    /// an eighth more than the limit is held. Then this thread makes room itself.
+    pub(super) fn ask_heaviest(&self) -> bool {
+        let budget = &self.budget;
+        let Some(heaviest) = budget.heaviest() else { return false };
+        if Arc::ptr_eq(&heaviest, &self.share)
+            || budget.total.load(Relaxed) > budget.limit.saturating_add(budget.limit / 8)
+        {
+            return false;
+        }
+        heaviest.asked.swap(true, Relaxed)
+            || heaviest.queue.push(Call::Relieve { budget: budget.number }).is_ok()
+    }
+
+    /// Notes that this thread makes room, as another one asked.
+    pub(super) fn note_asked(&self) {
+        self.share.asked.store(false, Relaxed);
     }
 
     #[cfg(test)]
@@ -159,73 +203,6 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.held.set(0);
         self.tell();
-        self.budget.workers().retain(|share| !Arc::ptr_eq(share, &self.share));
-    }
-}
-
-impl Hub {
-    /// Makes room where all outboxes together hold too much: the worker that holds most closes its largest first.
-    ///
-    /// Where that is another one, and it is blocked, this worker gives up its own once an eighth more is held.
-    pub(crate) fn relieve(&self, ledger: &Ledger) {
-        let budget = &ledger.budget;
-        if let Some(heaviest) = budget.heaviest()
-            && !Arc::ptr_eq(&heaviest, &ledger.share)
-            && budget.total.load(Relaxed) <= budget.limit.saturating_add(budget.limit / 8)
-        {
-            let asked = heaviest.asked.swap(true, Relaxed);
-            if asked || heaviest.queue.push(Job::Relieve { budget: Arc::clone(budget) }).is_ok() {
-                return;
-            }
-        }
-        self.shed(ledger);
-    }
-
-    /// Another worker found that this one holds most.
-    pub(super) fn relieve_for(&self, budget: &Arc<Budget>) {
-        let ledger = self.ledgers.borrow().iter().find(|ledger| ledger.is_of(budget)).cloned();
-        if let Some(ledger) = ledger {
-            ledger.share.asked.store(false, Relaxed);
-            if ledger.tell() > 0 {
-                self.shed(&ledger);
-            }
-        }
-    }
-
-    /// Closes the connections with the largest outboxes, until a sixteenth of the budget is free again.
-    fn shed(&self, ledger: &Ledger) {
-        let target = ledger.budget.limit - ledger.budget.limit / 16;
-        if ledger.tell() <= ledger.budget.limit {
-            return;
-        }
-        let mut largest: Vec<(usize, Rc<Connection>)> = {
-            let connections = self.connections.borrow();
-            let held = connections.iter().map(|(_, one)| (one.held_of(ledger), Rc::clone(one)));
-            held.filter(|(held, _)| *held > 0).collect()
-        };
-        largest.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
-        tracing::warn!(
-            limit = ledger.budget.limit,
-            "all outboxes together hold too much: the largest are closed"
-        );
-        for (_, connection) in largest {
-            connection.give_way();
-            if ledger.tell() <= target {
-                break;
-            }
-        }
-    }
-
-    /// This worker's count of a budget.
-    pub(crate) fn ledger(&self, budget: &Arc<Budget>) -> Rc<Ledger> {
-        let mut ledgers = self.ledgers.borrow_mut();
-        if let Some(known) = ledgers.iter().find(|ledger| ledger.is_of(budget)) {
-            return Rc::clone(known);
-        }
-        // Those of mounts that are gone.
-        ledgers.retain(|ledger| Rc::strong_count(ledger) > 1);
-        let ledger = Ledger::new(budget, &self.queue, self.wheel.clock());
-        ledgers.push(Rc::clone(&ledger));
-        ledger
+        self.budget.shares().retain(|share| !Arc::ptr_eq(share, &self.share));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::hub::Key;
+use super::key::Key;
 use crate::{
     ChannelName, GroupName,
     sync::{Mutex, MutexGuard},

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ChannelName;
-
-/// Longer than any program runs, and short enough to be added to any instant.
-pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+use crate::{ChannelName, time::FOREVER};
 
 /// The bounds and lifetimes of a layer: the fields of Channels, with its defaults.
 ///

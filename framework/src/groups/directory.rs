@@ -1,4 +1,4 @@
-//! The process-wide part of a layer's groups: which workers have members, and of which classes.
+//! The process-wide part of a layer's groups: which threads have members, and of which classes.
 
 use std::{
     collections::HashMap,
@@ -11,20 +11,21 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    Delivery,
     changes::{MemberChanges, Watch},
-    fan_out::{Class, Parcel},
-    hub::Key,
-    queue::{Refused, WorkerQueue},
-    room::{self, Here, Sending},
+    config::LayerConfig,
+    error::LayerError,
+    fan_out::Class,
+    key::Key,
+    queue::HubQueue,
+    queues::Queues,
 };
 use crate::{
-    ChannelName, Envelope, GroupName,
-    layers::{LayerConfig, LayerError, queues::Queues, random_text},
+    ChannelName, GroupName,
     metrics::Counters,
+    names::random_text,
     sync::{Mutex, MutexGuard},
 };
 
@@ -43,7 +44,7 @@ pub(crate) struct Directory {
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     /// The queues of all hubs, for finding the one that a channel's name leads to.
-    hubs: Mutex<Vec<Weak<WorkerQueue>>>,
+    hubs: Mutex<Vec<Weak<HubQueue>>>,
     pub(crate) config: LayerConfig,
     pub(crate) counters: Counters,
     pub(crate) queues: Queues,
@@ -53,7 +54,7 @@ pub(crate) struct Directory {
 /// A part of the groups.
 #[derive(Debug, Default)]
 struct Shard {
-    groups: HashMap<GroupName, Arc<Entry>>,
+    groups: HashMap<GroupName, Arc<GroupEntry>>,
     /// How many queues joined since the last sweep.
     joined: usize,
     /// How many queues it left.
@@ -63,17 +64,17 @@ struct Shard {
 
 /// Who is concerned by a send to one group. Read as a snapshot; changed by copy.
 #[derive(Debug, Clone, Default)]
-struct Entry {
-    targets: SmallVec<[Target; 1]>,
+pub(super) struct GroupEntry {
+    pub(super) targets: SmallVec<[Target; 1]>,
     /// Queues that a program reads, with the time of their last `group_add` (rules 26 and 27).
-    queues: Vec<(ChannelName, Instant)>,
+    pub(super) queues: Vec<(ChannelName, Instant)>,
 }
 
-/// One worker with members in the group.
+/// One thread with members in the group.
 #[derive(Debug, Clone)]
-struct Target {
-    queue: Arc<WorkerQueue>,
-    classes: SmallVec<[Class; 1]>,
+pub(super) struct Target {
+    pub(super) queue: Arc<HubQueue>,
+    pub(super) classes: SmallVec<[Class; 1]>,
 }
 
 impl Directory {
@@ -144,23 +145,33 @@ impl Directory {
         self.id
     }
 
-    pub(super) fn add_hub(&self, queue: &Arc<WorkerQueue>) {
+    pub(super) fn add_hub(&self, queue: &Arc<HubQueue>) {
         let mut hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.retain(|known| known.strong_count() > 0);
         hubs.push(Arc::downgrade(queue));
     }
 
     /// The queue of the hub with this id, if its thread still runs.
-    pub(crate) fn hub(&self, id: u64) -> Option<Arc<WorkerQueue>> {
+    pub(crate) fn hub(&self, id: u64) -> Option<Arc<HubQueue>> {
         let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.iter().filter_map(Weak::upgrade).find(|queue| queue.id() == id)
     }
 
     /// The queues of all hubs whose threads still run.
     #[cfg(feature = "testing")]
-    pub(crate) fn workers(&self) -> Vec<Arc<WorkerQueue>> {
+    pub(crate) fn all_hubs(&self) -> Vec<Arc<HubQueue>> {
         let hubs = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         hubs.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The members of a group as they are now; `None` if nobody is in it.
+    pub(super) fn members_of(&self, group: &GroupName) -> Option<Arc<GroupEntry>> {
+        self.shard(group).groups.get(group).cloned()
+    }
+
+    /// Takes the queues out of a group whose time is over.
+    pub(super) fn expire_queues(&self, group: &GroupName, now: Instant) {
+        self.edit(group, |entry| entry.expire(now, self.config.group_expiry, group, &self.watch));
     }
 
     fn shard(&self, group: &GroupName) -> MutexGuard<'_, Shard> {
@@ -169,12 +180,12 @@ impl Directory {
     }
 
     /// Changes a group's entry in place, and forgets it where nobody is left in it.
-    fn edit(&self, group: &GroupName, change: impl FnOnce(&mut Entry)) {
+    fn edit(&self, group: &GroupName, change: impl FnOnce(&mut GroupEntry)) {
         self.shard(group).edit(group, change);
     }
 
-    /// Notes that a worker has its first member of a class.
-    pub(super) fn enter(&self, group: &GroupName, queue: &Arc<WorkerQueue>, class: Class) {
+    /// Notes that a thread has its first member of a class.
+    pub(super) fn enter(&self, group: &GroupName, queue: &Arc<HubQueue>, class: Class) {
         self.edit(group, |entry| {
             match entry.targets.iter_mut().find(|target| target.queue.id() == queue.id()) {
                 Some(target) => target.classes.push(class),
@@ -185,8 +196,8 @@ impl Directory {
         });
     }
 
-    /// Notes that a worker has no member of a class any more.
-    pub(super) fn leave(&self, group: &GroupName, queue: &WorkerQueue, class: &Class) {
+    /// Notes that a thread has no member of a class any more.
+    pub(super) fn leave(&self, group: &GroupName, queue: &HubQueue, class: &Class) {
         self.edit(group, |entry| {
             for target in &mut entry.targets {
                 if target.queue.id() == queue.id() {
@@ -250,83 +261,6 @@ impl Directory {
         self.queues.clear();
     }
 
-    /// Hands `envelope` to every member of `group`, waiting only where a bound is reached.
-    ///
-    /// `count` waits for the other workers, and says how far the event got.
-    pub(crate) async fn publish(&self, group: &GroupName, envelope: Envelope, count: bool) -> Delivery {
-        let Some(entry) = self.shard(group).groups.get(group).cloned() else { return Delivery::default() };
-        let classes = entry.targets.iter().flat_map(|target| &target.classes);
-        let parcel = Parcel::new(envelope, classes, &self.counters);
-        let mut sum = self.publish_to_queues(group, &entry, &parcel);
-        let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
-        // This thread's own members first: they need not wait for a worker that is behind.
-        let mut elsewhere: SmallVec<[&Target; 4]> = SmallVec::new();
-        let mut deadline = None;
-        let mut sending = None;
-        for target in &entry.targets {
-            match room::deliver_here(&target.queue, group, &parcel).await {
-                Some(Here::Delivered(delivery)) => sum.add(delivery),
-                Some(Here::Large) => {
-                    // Waited for, so that nobody sends faster than this worker delivers.
-                    let (reply, receiver) = oneshot::channel();
-                    sending = Some(Sending::new(Arc::clone(&target.queue)));
-                    match room::start_here(&target.queue, group, &parcel, reply, &mut deadline).await {
-                        Ok(()) => replies.push(receiver),
-                        Err(refused) => self.note_refused(refused, group, &mut sum),
-                    }
-                }
-                None => elsewhere.push(target),
-            }
-        }
-        for target in elsewhere {
-            let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
-            match target.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
-                Ok(()) => replies.extend(receiver),
-                Err(refused) => self.note_refused(refused, group, &mut sum),
-            }
-        }
-        for reply in replies {
-            // A worker that ended in between delivered to nobody.
-            sum.add(reply.await.unwrap_or_default());
-        }
-        drop(sending);
-        sum
-    }
-
-    fn note_refused(&self, refused: Refused, group: &GroupName, sum: &mut Delivery) {
-        if refused == Refused::Behind {
-            self.counters.worker_behind.one();
-            tracing::warn!(%group, "a worker's queue was full until the deadline, its members miss an event");
-            sum.workers_behind += 1;
-        }
-    }
-
-    fn publish_to_queues(&self, group: &GroupName, entry: &Entry, parcel: &Parcel) -> Delivery {
-        let mut sum = Delivery::default();
-        if entry.queues.is_empty() {
-            return sum;
-        }
-        let (now, expiry) = (Instant::now(), self.config.group_expiry);
-        if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
-            // Of the group as it is now: a queue that was renewed since `entry` was read stays.
-            self.edit(group, |entry| entry.expire(now, expiry, group, &self.watch));
-        }
-        for (channel, added) in &entry.queues {
-            if is_over(*added, now, expiry) {
-                continue;
-            }
-            match self.queues.push(channel, parcel.envelope.clone(), &self.config, &self.counters) {
-                Ok(()) => sum.delivered += 1,
-                // Rule 23: a full destination drops the event, it does not fail the send.
-                Err(error) => {
-                    sum.dropped += 1;
-                    tracing::info!(%group, %channel, %error, "a member of a group missed an event");
-                }
-            }
-        }
-        sum
-    }
-
     /// How many groups have members: zero when everyone has left.
     pub(crate) fn group_count(&self) -> usize {
         let count = |shard: &Mutex<Shard>| {
@@ -340,7 +274,7 @@ impl Directory {
 
 impl Shard {
     /// Changes a group's entry in place, and forgets it where nobody is left in it.
-    fn edit(&mut self, group: &GroupName, change: impl FnOnce(&mut Entry)) {
+    fn edit(&mut self, group: &GroupName, change: impl FnOnce(&mut GroupEntry)) {
         let entry = self.groups.entry(group.clone()).or_default();
         let was_empty = entry.is_empty();
         change(Arc::make_mut(entry));
@@ -377,14 +311,14 @@ impl Shard {
 }
 
 /// Whether a group has members still; notes where it has none.
-fn keep(group: &GroupName, entry: &Entry, watch: &Watch) -> bool {
+fn keep(group: &GroupName, entry: &GroupEntry, watch: &Watch) -> bool {
     if entry.is_empty() {
         watch.note_group(group);
     }
     !entry.is_empty()
 }
 
-impl Entry {
+impl GroupEntry {
     fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.queues.is_empty()
     }
@@ -401,7 +335,8 @@ impl Entry {
     }
 }
 
-fn is_over(added: Instant, now: Instant, expiry: Duration) -> bool {
+/// Whether the time of a queue in a group is over.
+pub(super) fn is_over(added: Instant, now: Instant, expiry: Duration) -> bool {
     now.duration_since(added) >= expiry
 }
 
@@ -410,7 +345,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::Event;
+    use crate::{Envelope, Event, groups::fan_out::Parcel};
 
     #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
     struct Note;
@@ -508,7 +443,7 @@ mod tests {
         let (directory, room) = (directory(), GroupName::new("room").unwrap());
         directory.add_queue(&room, &queue(1)).unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
-        let read_by_a_send = directory.shard(&room).groups[&room].clone();
+        let read_by_a_send = directory.members_of(&room).unwrap();
         directory.add_queue(&room, &queue(1)).unwrap();
         let parcel = Parcel::new(Envelope::new(Note), std::iter::empty(), &directory.counters);
         directory.publish_to_queues(&room, &read_by_a_send, &parcel);

@@ -1,7 +1,6 @@
 //! How connections end when the server does: closed in batches, every `disconnect` run, up to a deadline.
 
 use std::{
-    rc::Rc,
     sync::{
         Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -9,18 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::Notify;
 
-use super::pace::{self, Pace};
-use crate::{
-    close::{Cause, CloseCode},
-    groups::{
-        hub::Hub,
-        queue::{Job, WorkerQueue},
-    },
+use super::{
+    pace::Pace,
+    queue::{Call, HubQueue},
 };
 
 /// The connections that end together: those of one server.
@@ -37,7 +29,7 @@ struct State {
     draining: AtomicBool,
     begun: Notify,
     /// The hubs that have, or had, a connection of this drain.
-    hubs: Mutex<Vec<Weak<WorkerQueue>>>,
+    hubs: Mutex<Vec<Weak<HubQueue>>>,
     empty: Notify,
 }
 
@@ -92,8 +84,8 @@ impl Drain {
             let batches = self.0.pace.batches(self.connections());
             let window = self.0.pace.window_within(deadline);
             for hub in hubs {
-                // A worker that has ended took its connections with it.
-                let _ = hub.push(Job::CloseAll { drain: self.0.id, batches, window });
+                // A thread that has ended took its connections with it.
+                let _ = hub.push(Call::CloseAll { drain: self.0.id, batches, window });
             }
         }
         let _ = tokio::time::timeout(deadline, self.empty()).await;
@@ -137,18 +129,18 @@ impl Drain {
     }
 
     /// Counts a new connection of a hub; `None` once the drain has begun.
-    pub(crate) fn enter(&self, hub: &Hub) -> Option<Live> {
+    pub(crate) fn enter(&self, hub: &Arc<HubQueue>) -> Option<DrainGuard> {
         {
             let mut hubs = self.0.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-            if !hubs.iter().any(|known| known.as_ptr() == Arc::as_ptr(hub.queue())) {
+            if !hubs.iter().any(|known| known.as_ptr() == Arc::as_ptr(hub)) {
                 hubs.retain(|known| known.strong_count() > 0);
-                hubs.push(Arc::downgrade(hub.queue()));
+                hubs.push(Arc::downgrade(hub));
             }
         }
         // Counted before the look: a drain that begins in between sees this connection.
         self.0.live.fetch_add(1, SeqCst);
-        let live = Live(Arc::clone(&self.0));
-        (!self.is_draining()).then_some(live)
+        let guard = DrainGuard(Arc::clone(&self.0));
+        (!self.is_draining()).then_some(guard)
     }
 }
 
@@ -160,9 +152,9 @@ impl Default for Drain {
 
 /// One connection that a drain waits for.
 #[derive(Debug)]
-pub(crate) struct Live(Arc<State>);
+pub(crate) struct DrainGuard(Arc<State>);
 
-impl Live {
+impl DrainGuard {
     pub(crate) fn drain_id(&self) -> u64 {
         self.0.id
     }
@@ -172,29 +164,10 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         if self.0.live.fetch_sub(1, SeqCst) == 1 {
             self.0.empty.notify_waiters();
-        }
-    }
-}
-
-/// Closes the connections that a hub has of a drain, batch by batch. Those that wait for their turn work as ever.
-pub(crate) async fn close_all(hub: Rc<Hub>, drain: u64, batches: usize, window: Duration) {
-    let start = Instant::now();
-    // No more can come: who enters from now on is refused.
-    let keys = hub.keys_of(drain);
-    let size = keys.len().div_ceil(batches).max(1);
-    for (batch, keys) in keys.chunks(size).enumerate() {
-        if batch > 0 {
-            sleep_until(start + pace::due(batch, batches, window)).await;
-        }
-        for key in keys {
-            if let Some(connection) = hub.connection(*key) {
-                let reason = pace::reason(connection.retry_hint());
-                connection.end(Cause::Shutdown, CloseCode::RESTART, &reason);
-            }
         }
     }
 }

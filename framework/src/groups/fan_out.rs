@@ -7,9 +7,10 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::outbox::Packet;
 use crate::{
-    Envelope, EventHandlers, Frame, Result, consumer::EventContext, metrics::Counters, transport::Wire,
+    Envelope, Frame, Result,
+    metrics::Counters,
+    wire::{Packet, Wire, encoded},
 };
 
 /// Members that need the same bytes: one consumer type on one wire.
@@ -21,8 +22,9 @@ pub(crate) struct Class {
 }
 
 impl Class {
-    pub(crate) fn of<C: EventHandlers<X>, X: EventContext>(wire: Wire) -> Self {
-        Self { consumer: TypeId::of::<C>(), wire, relay: C::relay }
+    /// The class of a consumer type, whose relay is `relay`.
+    pub(crate) fn new<C: 'static>(wire: Wire, relay: fn(&Envelope) -> Option<Result<Frame>>) -> Self {
+        Self { consumer: TypeId::of::<C>(), wire, relay }
     }
 
     pub(crate) fn wire(&self) -> Wire {
@@ -32,7 +34,7 @@ impl Class {
     /// The bytes of a message for this class, with its key. Without `counters` they are not compressed.
     pub(crate) fn encode(&self, frame: &Frame, counters: Option<&Counters>) -> Packet {
         let bytes = match counters {
-            Some(counters) => self.wire.encode(frame, counters),
+            Some(counters) => encoded::encode(self.wire, frame, counters),
             None => self.wire.encode_plain(frame),
         };
         Packet { bytes, key: frame.key() }
@@ -136,7 +138,7 @@ impl Parcel {
         self.forms.iter().find(|(known, _)| known == class).map(|(_, form)| form)
     }
 
-    /// What the parcel counts for in a worker's queue: its bytes, and a floor for what cannot be weighed.
+    /// What the parcel counts for in a hub's queue: its bytes, and a floor for what cannot be weighed.
     pub(crate) fn weight(&self) -> usize {
         let bytes: usize = self
             .forms

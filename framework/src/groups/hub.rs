@@ -1,4 +1,4 @@
-//! The worker-local part of a layer's groups: the connections of this thread, and who of them is in which group.
+//! One thread's part of a layer: the connections of this thread, and which of them are in which group.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,31 +17,25 @@ use super::{
     Delivery,
     budget::Ledger,
     directory::Directory,
+    error::LayerError,
     fan_out::{Class, Parcel},
+    key::{Key, consumer_channel},
     later::Later,
-    queue::WorkerQueue,
-    slices::{Slices, hand_over},
+    member::{Member, MemberList, hand_over},
+    queue::HubQueue,
+    slices::Slices,
     wheel::Wheel,
 };
-use crate::{
-    Envelope, GroupName, consumer::connection::Connection, layers::LayerError, transport::limits::Flush,
-};
+use crate::{ChannelName, Envelope, GroupName, wire::limits::Flush};
 
-/// Where a connection stands in its hub. The serial number tells it from an earlier one in the same slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) slot: u32,
-    pub(crate) serial: u64,
-}
-
-/// One worker's part of a layer.
+/// One thread's part of a layer.
 ///
 /// While `groups` or `connections` is borrowed no user code runs and no value of a user is dropped: what
 /// is pushed is a clone whose original lives on, and what is refused is given back to the caller.
 pub(crate) struct Hub {
     directory: Arc<Directory>,
-    pub(super) queue: Arc<WorkerQueue>,
-    pub(super) connections: RefCell<Slab<Rc<Connection>>>,
+    pub(super) queue: Arc<HubQueue>,
+    pub(super) connections: RefCell<Slab<Rc<dyn Member>>>,
     pub(super) groups: RefCell<HashMap<GroupName, LocalGroup>>,
     next_serial: Cell<u64>,
     /// How many inboxes of this hub are full: while none is, a send need not look.
@@ -52,8 +46,8 @@ pub(crate) struct Hub {
     pub(super) slices: Slices,
     /// The connection whose hook runs now.
     pub(super) running: Cell<Option<Key>>,
-    /// The connections whose outbox has got something since the last flush, each once.
-    pub(super) dirty: RefCell<Vec<Rc<Connection>>>,
+    /// The slots of the connections whose outbox has got something since the last flush.
+    pub(super) dirty: RefCell<Vec<u32>>,
     /// The task that flushes.
     pub(super) flusher: RefCell<Option<Waker>>,
     /// Those whose flush waits for its interval.
@@ -67,26 +61,26 @@ pub(crate) struct Hub {
 #[derive(Default)]
 pub(super) struct LocalGroup {
     /// In the order of their numbers.
-    pub(super) classes: SmallVec<[Members; 1]>,
+    pub(super) classes: SmallVec<[ClassMembers; 1]>,
     next_class: u32,
     /// The turn of the senders that wait for room in this group, first come first served.
     pub(super) turn: Option<Arc<Semaphore>>,
 }
 
 /// The members of one class.
-pub(super) struct Members {
+pub(super) struct ClassMembers {
     /// Tells it from a class of this group that had its place before.
     pub(super) number: u32,
     class: Class,
-    pub(super) connections: Slab<Rc<Connection>>,
+    pub(super) list: MemberList,
 }
 
 impl Hub {
-    /// A hub without connections. Its tasks are the [`worker`](super::worker)'s.
+    /// A hub without connections. [`thread`](super::thread) runs its tasks.
     pub(super) fn new(directory: &Arc<Directory>) -> Rc<Self> {
         Rc::new(Self {
             directory: Arc::clone(directory),
-            queue: WorkerQueue::new(),
+            queue: HubQueue::new(),
             connections: RefCell::default(),
             groups: RefCell::default(),
             next_serial: Cell::new(1),
@@ -106,22 +100,27 @@ impl Hub {
         &self.directory
     }
 
-    pub(crate) fn queue(&self) -> &Arc<WorkerQueue> {
+    pub(crate) fn queue(&self) -> &Arc<HubQueue> {
         &self.queue
     }
 
-    /// Notes that a connection has something to write.
-    pub(crate) fn mark_dirty(self: &Rc<Self>, connection: Rc<Connection>) {
-        let interval = match connection.limits.flush {
+    /// Notes that a connection has something to write, for the flush that its route asks for.
+    pub(crate) fn mark_dirty(self: &Rc<Self>, slot: u32, flush: Flush) {
+        let interval = match flush {
             Flush::Turn => Duration::ZERO,
             Flush::Every(interval) => interval,
             Flush::WhenBehind(interval) => self.later.interval_when_behind(interval),
         };
         if interval.is_zero() {
-            self.dirty.borrow_mut().push(connection);
+            self.dirty.borrow_mut().push(slot);
             self.wake_flusher();
-        } else {
-            self.later.push(self, connection, interval);
+        } else if self.later.push(slot, interval) {
+            let hub = Rc::clone(self);
+            actix_rt::spawn(async move {
+                tokio::time::sleep(interval).await;
+                hub.dirty.borrow_mut().extend(hub.later.take(interval));
+                hub.wake_flusher();
+            });
         }
     }
 
@@ -131,28 +130,28 @@ impl Hub {
         }
     }
 
-    /// Makes a connection known, under the key that `make` gets.
-    pub(crate) fn attach(&self, make: impl FnOnce(Key) -> Rc<Connection>) -> Rc<Connection> {
+    /// Adds a connection, which `make` makes with the key that it gets.
+    pub(crate) fn attach<M: Member + 'static>(&self, make: impl FnOnce(Key) -> Rc<M>) -> Rc<M> {
         let serial = self.next_serial.get();
         self.next_serial.set(serial + 1);
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let connection = make(Key { slot: entry.key() as u32, serial });
-        entry.insert(Rc::clone(&connection));
+        entry.insert(Rc::clone(&connection) as Rc<dyn Member>);
         connection
     }
 
-    /// Ends all memberships of a connection. Doing it twice does nothing.
-    pub(crate) fn leave_all(&self, connection: &Rc<Connection>) {
-        for group in connection.take_memberships() {
-            self.remove(&group.name, connection, group.slot);
+    /// Ends all memberships of a connection. A second call does nothing.
+    pub(crate) fn leave_all(&self, member: &dyn Member) {
+        for membership in member.memberships().take() {
+            self.remove(&membership.group, member, membership.place);
         }
     }
 
-    /// Forgets a connection that is through. Doing it twice does nothing.
-    pub(crate) fn detach(&self, connection: &Rc<Connection>) {
-        self.leave_all(connection);
-        let key = connection.key();
+    /// Forgets a connection that is through. A second call does nothing.
+    pub(crate) fn detach(&self, member: &dyn Member) {
+        self.leave_all(member);
+        let key = member.key();
         let mut connections = self.connections.borrow_mut();
         if connections.get(key.slot as usize).is_some_and(|known| known.key() == key) {
             connections.remove(key.slot as usize);
@@ -160,7 +159,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn connection_at(&self, slot: u32) -> Option<Rc<Connection>> {
+    pub(super) fn connection_at(&self, slot: u32) -> Option<Rc<dyn Member>> {
         self.connections.borrow().get(slot as usize).cloned()
     }
 
@@ -168,68 +167,70 @@ impl Hub {
         &self.wheel
     }
 
-    pub(crate) fn connection(&self, key: Key) -> Option<Rc<Connection>> {
+    pub(crate) fn connection(&self, key: Key) -> Option<Rc<dyn Member>> {
         let connections = self.connections.borrow();
         connections.get(key.slot as usize).filter(|known| known.key() == key).cloned()
     }
 
-    /// Makes a connection a member from now on. Joining twice does nothing (rule 26).
-    pub(crate) fn join(&self, connection: &Rc<Connection>, group: &GroupName) -> Result<(), LayerError> {
-        if connection.has_ended() {
+    /// The channel that leads to a connection of this hub.
+    pub(crate) fn channel_of(&self, key: Key) -> ChannelName {
+        consumer_channel(&self.directory.process, self.queue.id(), key)
+    }
+
+    /// Makes a connection a member from now on. A second call does nothing (rule 26: joining twice is joining once).
+    pub(crate) fn join(&self, member: Rc<dyn Member>, group: &GroupName) -> Result<(), LayerError> {
+        if member.has_ended() {
             return Err(LayerError::NoReceiver);
         }
-        if !connection.may_join(group)? {
+        if !member.memberships().may_join(group, member.max_groups())? {
             return Ok(());
         }
-        let class = connection.class();
         let mut groups = self.groups.borrow_mut();
         let local = groups.entry(group.clone()).or_default();
-        let members = match local.classes.iter().position(|members| members.class == class) {
+        let members = match local.classes.iter().position(|members| members.class == *member.class()) {
             Some(at) => &mut local.classes[at],
             None => {
+                let class = *member.class();
                 self.directory.enter(group, &self.queue, class);
                 let number = local.next_class;
                 local.next_class += 1;
-                local.classes.push(Members { number, class, connections: Slab::new() });
+                local.classes.push(ClassMembers { number, class, list: MemberList::default() });
                 local.classes.last_mut().expect("one was pushed")
             }
         };
-        let slot = members.connections.insert(Rc::clone(connection));
-        connection.add_membership(group.clone(), slot, self.last_job());
-        self.directory.note_consumer(group, self.queue.id(), connection.key(), true);
+        self.directory.note_consumer(group, self.queue.id(), member.key(), true);
+        let place = members.list.push(Rc::clone(&member));
+        member.memberships().add(group.clone(), place, self.slices.last());
         Ok(())
     }
 
-    /// Ends a membership from now on. Leaving a group that was never joined does nothing (rule 26).
-    pub(crate) fn leave(&self, connection: &Rc<Connection>, group: &GroupName) {
-        if self.has_pending() {
-            self.catch_up(connection, u64::MAX);
-        }
-        if let Some(slot) = connection.remove_membership(group) {
-            self.remove(group, connection, slot);
+    /// Ends a membership from now on. It does nothing if the connection is no member (rule 26).
+    pub(crate) fn leave(&self, member: &dyn Member, group: &GroupName) {
+        self.slices.catch_up(member, u64::MAX);
+        if let Some(place) = member.memberships().remove(group) {
+            self.remove(group, member, place);
         }
     }
 
-    fn remove(&self, group: &GroupName, connection: &Rc<Connection>, slot: usize) {
+    fn remove(&self, group: &GroupName, member: &dyn Member, place: usize) {
         let mut groups = self.groups.borrow_mut();
         let Some(local) = groups.get_mut(group) else { return };
-        let class = connection.class();
-        let Some(at) = local.classes.iter().position(|members| members.class == class) else { return };
-        let members = &mut local.classes[at].connections;
-        if members.get(slot).is_some_and(|known| Rc::ptr_eq(known, connection)) {
-            members.remove(slot);
-            self.directory.note_consumer(group, self.queue.id(), connection.key(), false);
+        let class = member.class();
+        let Some(at) = local.classes.iter().position(|members| members.class == *class) else { return };
+        let list = &mut local.classes[at].list;
+        if list.remove(group, place, member.key()) {
+            self.directory.note_consumer(group, self.queue.id(), member.key(), false);
         }
-        if members.is_empty() {
+        if list.is_empty() {
             local.classes.remove(at);
-            self.directory.leave(group, &self.queue, &class);
+            self.directory.leave(group, &self.queue, class);
         }
         if local.classes.is_empty() {
             groups.remove(group);
         }
     }
 
-    /// Hands a parcel to the members of this worker, at once; `None` where the group is large, and nothing happened.
+    /// Hands a parcel to the members of this thread, at once. If the group is large, nothing happens, and it is `None`.
     pub(super) fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Option<Delivery> {
         let mut sum = Delivery::default();
         let groups = self.groups.borrow();
@@ -237,29 +238,44 @@ impl Hub {
         if local.is_large() {
             return None;
         }
-        let pending = self.has_pending();
+        let pending = self.slices.has_pending();
         for members in &local.classes {
             let Some(form) = parcel.form(&members.class) else { continue };
-            for (_, member) in &members.connections {
+            for member in members.list.iter() {
                 if pending {
-                    self.catch_up(member, u64::MAX);
+                    self.slices.catch_up(&**member, u64::MAX);
                 }
-                sum.note(hand_over(member, form, parcel));
+                sum.note(hand_over(&**member, form, parcel));
             }
         }
         Some(sum)
     }
 
-    /// Hands an event to one connection (rule 23: a full inbox is an error here).
+    /// Hands an event to one connection (rule 23: a full inbox is an error for a direct send).
     pub(crate) fn send(&self, key: Key, envelope: Envelope) -> Result<(), LayerError> {
-        let connection = self.connection(key).ok_or(LayerError::NoReceiver)?;
-        if connection.has_ended() {
+        let member = self.connection(key).ok_or(LayerError::NoReceiver)?;
+        if member.has_ended() {
             return Err(LayerError::NoReceiver);
         }
-        if connection.push_event(envelope) {
-            Ok(())
-        } else {
-            Err(LayerError::ChannelFull(connection.channel_name()))
+        // What large groups owe it comes first, if its inbox has room for that.
+        self.slices.catch_up(&*member, 0);
+        if member.take_event(envelope) { Ok(()) } else { Err(LayerError::ChannelFull(self.channel_of(key))) }
+    }
+
+    /// Hands a connection what large groups owe it, as far as its inbox has room.
+    pub(crate) fn catch_up(&self, member: &dyn Member) {
+        self.slices.catch_up(member, 0);
+    }
+
+    /// Hands the members of a group that is not large what large groups owe them, as far as their inboxes have room.
+    pub(super) fn catch_up_group(&self, group: &GroupName) {
+        if !self.slices.has_pending() {
+            return;
+        }
+        let groups = self.groups.borrow();
+        let Some(local) = groups.get(group).filter(|local| !local.is_large()) else { return };
+        for member in local.members() {
+            self.slices.catch_up(&**member, 0);
         }
     }
 
@@ -271,14 +287,22 @@ impl Hub {
     }
 
     #[cfg(feature = "testing")]
-    pub(super) fn census(&self) -> crate::testing::Census {
-        crate::testing::Census {
+    pub(super) fn census(&self) -> super::census::Census {
+        super::census::Census {
             connections: self.connections.borrow().len(),
             groups: self.groups.borrow().len(),
             pending: self.slices.pending(),
             unflushed: self.dirty.borrow().len() + self.later.len(),
             timed: self.wheel.len(),
         }
+    }
+
+    /// How many places the lists of a group have, and for how many they have memory.
+    #[cfg(all(test, not(shuttle)))]
+    pub(super) fn places_of(&self, group: &GroupName) -> (usize, usize) {
+        let groups = self.groups.borrow();
+        let lists = groups[group].classes.iter().map(|members| &members.list);
+        lists.fold((0, 0), |(places, memory), list| (places + list.len(), memory + list.capacity()))
     }
 
     /// An inbox became full, or got room again.
@@ -290,7 +314,7 @@ impl Hub {
         self.pass.get()
     }
 
-    /// Begins the next pass: who runs from now on has run in it.
+    /// Begins the next pass: a connection that runs from now on has run in it.
     pub(super) fn next_pass(&self) -> u64 {
         self.pass.set(self.pass.get() + 1);
         self.pass.get()
@@ -303,13 +327,21 @@ impl Hub {
 }
 
 impl LocalGroup {
-    pub(super) fn members(&self) -> impl Iterator<Item = (usize, &Rc<Connection>)> {
-        self.classes.iter().flat_map(|members| &members.connections)
+    /// A group with more members than this on one thread is served in slices.
+    const LARGE: usize = if cfg!(all(test, shuttle)) { 1 } else { 1000 };
+
+    /// Whether its members are served in slices.
+    pub(super) fn is_large(&self) -> bool {
+        self.classes.iter().map(|members| members.list.len()).sum::<usize>() > Self::LARGE
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = &Rc<dyn Member>> {
+        self.classes.iter().flat_map(|members| members.list.iter())
     }
 }
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("worker", &self.queue.id()).finish_non_exhaustive()
+        f.debug_struct("Hub").field("id", &self.queue.id()).finish_non_exhaustive()
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::outbox::Packet;
-use crate::{Envelope, Message};
+use crate::{Envelope, Message, wire::Packet};
 
 /// One entry of an inbox.
 #[derive(Debug)]
@@ -64,12 +63,12 @@ impl Inbox {
 
 /// The client's messages that no hook has taken yet, bounded by bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Input {
+pub(crate) struct ReadAhead {
     messages: VecDeque<Message>,
     bytes: usize,
 }
 
-impl Input {
+impl ReadAhead {
     pub(crate) fn push(&mut self, message: Message) {
         self.bytes += cost(&message);
         self.messages.push_back(message);
@@ -124,7 +123,7 @@ mod tests {
 
     #[test]
     fn input_reads_ahead_to_its_bound_and_no_further() {
-        let mut input = Input::default();
+        let mut input = ReadAhead::default();
         assert!(input.has_room(100));
         input.push(Message::Binary(Bytes::from(vec![0; 1000])));
         assert!(!input.has_room(100));

@@ -1,21 +1,17 @@
-//! Flushes that wait, so that more leaves in one write: by an interval, or while the worker is behind.
+//! Flushes that wait, so that more leaves in one write: by an interval, or while the thread is behind.
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::hub::Hub;
-use crate::consumer::connection::Connection;
-
-/// The connections whose flush waits, by interval: few, as routes have few.
+/// The connections whose flush waits, by interval. There are few intervals, since routes set them.
 #[derive(Default)]
 pub(crate) struct Later {
-    waiting: RefCell<Vec<(Duration, Vec<Rc<Connection>>)>>,
-    /// When the last flush ended, and whether the worker did little else than flush since the one before.
+    waiting: RefCell<Vec<(Duration, Vec<u32>)>>,
+    /// When the last flush ended, and whether the thread did little else than flush since the one before.
     last: Cell<Option<Instant>>,
     behind: Cell<bool>,
     /// Whether a route asks for it: otherwise no clock is read.
@@ -23,38 +19,31 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// Adds a connection; the first one of an interval starts its time.
-    pub(super) fn push(&self, hub: &Rc<Hub>, connection: Rc<Connection>, interval: Duration) {
+    /// Adds the slot of a connection. True for the first slot of an interval: the caller then starts the interval.
+    pub(super) fn push(&self, slot: u32, interval: Duration) -> bool {
         let mut waiting = self.waiting.borrow_mut();
-        if let Some((_, connections)) = waiting.iter_mut().find(|(known, _)| *known == interval) {
-            return connections.push(connection);
+        if let Some((_, slots)) = waiting.iter_mut().find(|(known, _)| *known == interval) {
+            slots.push(slot);
+            return false;
         }
-        waiting.push((interval, vec![connection]));
-        drop(waiting);
-        let hub = Rc::clone(hub);
-        actix_rt::spawn(async move {
-            tokio::time::sleep(interval).await;
-            hub.later.release(&hub, interval);
-        });
+        waiting.push((interval, vec![slot]));
+        true
+    }
+
+    /// Takes the slots whose interval is over.
+    pub(super) fn take(&self, interval: Duration) -> Vec<u32> {
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.iter().position(|(known, _)| *known == interval);
+        at.map(|at| waiting.swap_remove(at).1).unwrap_or_default()
     }
 
     /// How many wait.
     #[cfg(feature = "testing")]
     pub(super) fn len(&self) -> usize {
-        self.waiting.borrow().iter().map(|(_, connections)| connections.len()).sum()
+        self.waiting.borrow().iter().map(|(_, slots)| slots.len()).sum()
     }
 
-    /// Hands those whose time is over to the flush.
-    fn release(&self, hub: &Hub, interval: Duration) {
-        let mut waiting = self.waiting.borrow_mut();
-        let Some(at) = waiting.iter().position(|(known, _)| *known == interval) else { return };
-        let (_, connections) = waiting.swap_remove(at);
-        drop(waiting);
-        hub.dirty.borrow_mut().extend(connections);
-        hub.wake_flusher();
-    }
-
-    /// The interval while the worker is behind, none otherwise.
+    /// The interval while the thread is behind, none otherwise.
     pub(super) fn interval_when_behind(&self, interval: Duration) -> Duration {
         self.watched.set(true);
         if self.behind.get() { interval } else { Duration::ZERO }
@@ -65,7 +54,7 @@ impl Later {
         self.watched.get().then(Instant::now)
     }
 
-    /// After it: behind is who flushed for more than three quarters of the time since the last one ended.
+    /// After it. The thread is behind if it flushed for more than three quarters of the time since the last one ended.
     pub(super) fn flush_ended(&self, began: Option<Instant>) {
         let Some(began) = began else { return };
         let now = Instant::now();

@@ -2,7 +2,7 @@
 //! queues and the hubs as they are. Run by `tests/run model`.
 //!
 //! Each test stands in some thousand orders, chosen at random and by priorities. A lock and an atomic are where
-//! threads change; tokio's semaphores and channels count as one step. A group of two members on a worker is large
+//! threads change; tokio's semaphores and channels count as one step. A group of two members on a thread is large
 //! here, and a slice has one.
 
 use std::{
@@ -22,18 +22,15 @@ use shuttle::{
 use tokio::sync::oneshot;
 
 use super::{
-    Delivery,
-    budget::Budget,
-    directory::Directory,
-    fan_out::Class,
-    hub::Hub,
-    slices,
-    worker::{Registered, run_jobs},
+    Delivery, budget::Budget, directory::Directory, hub::Hub, hubs::Registered, thread::run_calls, walk,
 };
 use crate::{
     Drain, Envelope, Event, Frame, GroupName, LayerConfig, Limits,
-    consumer::connection::{Accepted, Answer, Connection},
-    transport::Wire,
+    consumer::{
+        connection::{Accepted, Answer, Connection},
+        start::class_of,
+    },
+    wire::Wire,
 };
 
 /// How many orders each test tries, half of them at random, half by priorities.
@@ -68,27 +65,27 @@ fn room() -> GroupName {
     GroupName::new("room").unwrap()
 }
 
-/// Runs one worker's thread: its tasks, until what it is to do is through.
-fn worker<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl FnOnce(Rc<Hub>) -> F) {
+/// Runs one of the server's threads: its tasks, until what it is to do is through.
+fn run_thread<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl FnOnce(Rc<Hub>) -> F) {
     let registered = Registered::new(directory);
     let hub = Rc::clone(&registered.0);
-    let tasks = future::join(run_jobs(registered), slices::walk(Rc::clone(&hub)));
+    let tasks = future::join(run_calls(registered), walk::walk(Rc::clone(&hub)));
     let script = script(Rc::clone(&hub));
     block_on(async {
         match future::select(pin!(script), pin!(tasks)).await {
             Either::Left(((), _tasks)) => {}
-            Either::Right(_) => unreachable!("the tasks run as long as the worker"),
+            Either::Right(_) => unreachable!("the tasks run as long as the thread"),
         }
     });
 }
 
 /// An accepted member without a client.
 fn member(hub: &Rc<Hub>) -> Rc<Connection> {
-    let live = Drain::new().enter(hub).unwrap();
+    let guard = Drain::new().enter(hub.queue()).unwrap();
     let (sender, answer) = oneshot::channel();
-    let class = Class::of::<Member, crate::Context>(Wire::WebSocket(None));
+    let class = class_of::<Member, crate::Context>(Wire::WebSocket(None));
     let budget = Budget::new(Budget::DEFAULT);
-    let connection = Connection::new(hub, class, Arc::new(Limits::new()), &budget, live, sender, None);
+    let connection = Connection::new(hub, class, Arc::new(Limits::new()), &budget, guard, sender, None);
     connection.answer(Answer::Accept(Accepted::default()));
     drop(answer);
     connection.set_busy(false);
@@ -109,7 +106,7 @@ async fn send(directory: &Directory, text: String, count: bool) -> Delivery {
     directory.publish(&room(), Envelope::new(Said { text }), count).await
 }
 
-/// Lets the tasks of this worker go on until something has come true.
+/// Lets the tasks of this thread go on until something has come true.
 async fn until(mut done: impl FnMut() -> bool) {
     while !done() {
         shuttle::future::yield_now().await;
@@ -123,7 +120,7 @@ fn numbers(connection: &Connection) -> Vec<usize> {
     numbers
 }
 
-/// Members join and leave on one worker, alone or where another stays, while another thread sends.
+/// Members join and leave on one thread, alone or where another stays, while another thread sends.
 fn joins_and_leaves_are_exact(others: usize) {
     const SENDS: usize = 3;
     explore(move || {
@@ -135,19 +132,19 @@ fn joins_and_leaves_are_exact(others: usize) {
             let (directory, step) = (Arc::clone(&directory), Arc::clone(&step));
             let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
             move || {
-                worker(&directory, |hub| async move {
+                run_thread(&directory, |hub| async move {
                     let others: Vec<_> = (0..others).map(|_| member(&hub)).collect();
                     for other in &others {
-                        hub.join(other, &room()).unwrap();
+                        hub.join(Rc::clone(&other) as _, &room()).unwrap();
                     }
                     let one = member(&hub);
-                    hub.join(&one, &room()).unwrap();
+                    hub.join(Rc::clone(&one) as _, &room()).unwrap();
                     step.store(1, SeqCst);
                     let first = begun.load(SeqCst);
                     // Those that have begun by now came after the join; those that have ended came before the leave.
                     shuttle::future::yield_now().await;
                     let last = ended.load(SeqCst);
-                    hub.leave(&one, &room());
+                    hub.leave(&*one, &room());
                     let beyond = begun.load(SeqCst);
                     until(|| ended.load(SeqCst) == SENDS).await;
                     let got = numbers(&one);
@@ -182,7 +179,7 @@ fn joining_and_leaving_are_exact_in_a_large_group() {
 }
 
 #[test]
-fn two_workers_that_send_to_each_other_lose_nothing_and_keep_the_order() {
+fn two_threads_that_send_to_each_other_lose_nothing_and_keep_the_order() {
     const SENDS: usize = 2;
     explore(|| {
         let directory = directory();
@@ -192,10 +189,10 @@ fn two_workers_that_send_to_each_other_lose_nothing_and_keep_the_order() {
             let (directory, joined, through) =
                 (Arc::clone(&directory), Arc::clone(&joined), Arc::clone(&through));
             move || {
-                worker(&Arc::clone(&directory), |hub| async move {
+                run_thread(&Arc::clone(&directory), |hub| async move {
                     let members: Vec<_> = (0..members).map(|_| member(&hub)).collect();
                     for member in &members {
-                        hub.join(member, &room()).unwrap();
+                        hub.join(Rc::clone(&member) as _, &room()).unwrap();
                     }
                     joined.fetch_add(1, SeqCst);
                     until(|| joined.load(SeqCst) == 2).await;
@@ -224,8 +221,8 @@ fn two_workers_that_send_to_each_other_lose_nothing_and_keep_the_order() {
     });
 }
 
-/// A worker ends with its members in the group, alone or with so many that they are walked.
-fn a_worker_ends(members: usize) {
+/// A thread ends with its members in the group, alone or with so many that they are walked.
+fn a_thread_ends(members: usize) {
     const SENDS: usize = 3;
     explore(move || {
         let directory = directory();
@@ -233,10 +230,10 @@ fn a_worker_ends(members: usize) {
             let directory = Arc::clone(&directory);
             move || {
                 let mut left = Vec::new();
-                worker(&directory, |hub| {
+                run_thread(&directory, |hub| {
                     for _ in 0..members {
                         let member = member(&hub);
-                        hub.join(&member, &room()).unwrap();
+                        hub.join(Rc::clone(&member) as _, &room()).unwrap();
                         left.push(member);
                     }
                     async {
@@ -251,9 +248,9 @@ fn a_worker_ends(members: usize) {
             }
         });
         for number in 0..SENDS {
-            // Counted or not, it returns, whatever became of the worker in between.
+            // Counted or not, it returns, whatever became of the other thread in between.
             let delivery = block_on(send(&directory, number.to_string(), number != 1));
-            assert!(delivery.delivered <= members as u64 && delivery.workers_behind == 0, "{delivery:?}");
+            assert!(delivery.delivered <= members as u64 && delivery.threads_behind == 0, "{delivery:?}");
         }
         ending.join().unwrap();
         assert_eq!(block_on(send(&directory, "9".to_owned(), true)), Delivery::default());
@@ -262,11 +259,11 @@ fn a_worker_ends(members: usize) {
 }
 
 #[test]
-fn a_worker_that_ends_leaves_no_sender_waiting_and_no_group() {
-    a_worker_ends(1);
+fn a_thread_that_ends_leaves_no_sender_waiting_and_no_group() {
+    a_thread_ends(1);
 }
 
 #[test]
-fn a_worker_that_ends_beside_a_walk_leaves_no_sender_waiting_and_no_group() {
-    a_worker_ends(2);
+fn a_thread_that_ends_beside_a_walk_leaves_no_sender_waiting_and_no_group() {
+    a_thread_ends(2);
 }

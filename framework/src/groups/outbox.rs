@@ -10,21 +10,11 @@ use bytes::{Buf, Bytes};
 use super::budget::Ledger;
 use crate::{
     message::Key,
-    transport::limits::{Limits, Overflow},
+    wire::{
+        Packet,
+        limits::{Limits, Overflow},
+    },
 };
-
-/// An encoded frame, and the key that it had.
-#[derive(Debug, Clone)]
-pub(crate) struct Packet {
-    pub(crate) bytes: Bytes,
-    pub(crate) key: Option<Key>,
-}
-
-impl From<Bytes> for Packet {
-    fn from(bytes: Bytes) -> Self {
-        Self { bytes, key: None }
-    }
-}
 
 /// A queue of whole frames. What was popped is on its way and can no longer be dropped.
 #[derive(Debug)]

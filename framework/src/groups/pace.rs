@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-/// Longer than any drain; the clock overflows beyond.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+use crate::time::FOREVER;
 
 /// How a [`Drain`](crate::Drain) closes its connections: so that not all clients come back in one moment.
 ///
@@ -47,7 +46,7 @@ impl Pace {
         Self::default()
     }
 
-    /// How many connections are closed together, over all workers. Default 100, at least 1.
+    /// How many connections are closed together, over all threads. Default 100, at least 1.
     ///
     /// No more than these are closed at once; more are closed in batches, spread over the [`window`](Self::window).
     pub fn batch(mut self, connections: usize) -> Self {
@@ -59,14 +58,14 @@ impl Pace {
     ///
     /// The batches are spread over it evenly, each but the first up to one step later, at random.
     pub fn window(mut self, time: Duration) -> Self {
-        self.window = time.min(LONGEST);
+        self.window = time.min(FOREVER);
         self
     }
 
     /// After what time clients are asked to come back: each after another, between the two. Default 1 s to 10 s.
     pub fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
-        let shortest = shortest.min(LONGEST);
-        self.retry = (shortest, longest.clamp(shortest, LONGEST));
+        let shortest = shortest.min(FOREVER);
+        self.retry = (shortest, longest.clamp(shortest, FOREVER));
         self
     }
 
@@ -88,7 +87,7 @@ impl Pace {
 }
 
 /// The reason of a close frame with a hint, as `retry=3200ms`.
-pub(super) fn reason(hint: Duration) -> String {
+pub(crate) fn reason(hint: Duration) -> String {
     format!("retry={}ms", hint.as_millis())
 }
 
@@ -153,7 +152,7 @@ mod tests {
         let same = Pace::new().retry(Duration::from_millis(3200), Duration::ZERO);
         assert_eq!(reason(same.hint()), "retry=3200ms");
         let endless = Pace::new().retry(Duration::MAX, Duration::MAX).window(Duration::MAX);
-        assert_eq!(endless.hint(), LONGEST);
-        assert!(due(2, 3, endless.window_within(Duration::MAX)) <= LONGEST);
+        assert_eq!(endless.hint(), FOREVER);
+        assert!(due(2, 3, endless.window_within(Duration::MAX)) <= FOREVER);
     }
 }

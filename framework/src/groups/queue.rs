@@ -1,4 +1,4 @@
-//! The queue of jobs that other threads have for one hub, bounded by bytes.
+//! The queue of calls that other threads have for one hub, bounded by bytes.
 
 use std::{
     collections::VecDeque,
@@ -15,33 +15,32 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Delivery, budget::Budget, fan_out::Parcel, hub::Key};
+use super::{Delivery, error::LayerError, fan_out::Parcel, key::Key};
 use crate::{
     Envelope, GroupName,
-    layers::LayerError,
     sync::{AtomicUsize, Mutex},
 };
 
-/// How many bytes of deliveries may wait for one worker.
+/// How many bytes of deliveries may wait for one hub.
 const QUEUE_BYTES: usize = 8 << 20;
-/// How many joins, leaves and single sends may wait for one worker.
+/// How many joins, leaves and single sends may wait for one hub.
 const QUEUE_REQUESTS: usize = 4096;
-/// How long a send waits for room in another worker's queue.
+/// How long a send waits for room in another hub's queue.
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What another thread asks of a hub.
+/// What another thread asks of a hub: a call.
 ///
 /// Each holds room in the queue until it ran, but for the end of the server: deliveries by their bytes, the others
 /// one place of a reserve of their own, so that joins and leaves pass a queue that is full of events.
 #[derive(Debug)]
-pub(crate) enum Job {
+pub(crate) enum Call {
     /// Count what the tables hold.
     #[cfg(feature = "testing")]
-    Census { reply: oneshot::Sender<crate::testing::Census> },
+    Census { reply: oneshot::Sender<super::census::Census> },
     /// Close every connection that belongs to this drain, in so many batches and in this time.
     CloseAll { drain: u64, batches: usize, window: Duration },
-    /// Close the connections that hold most of a budget.
-    Relieve { budget: Arc<Budget> },
+    /// Close the connections that hold most of the budget with this number.
+    Relieve { budget: u64 },
     /// Hand an event to the members of a group.
     Deliver {
         group: GroupName,
@@ -70,27 +69,27 @@ pub(crate) enum Job {
 
 /// One hub's queue; its address for every other thread.
 #[derive(Debug)]
-pub(crate) struct WorkerQueue {
+pub(crate) struct HubQueue {
     /// Unique in the process.
     id: u64,
     room: Arc<Semaphore>,
     requests: Arc<Semaphore>,
     /// How many senders wait, on the hub's thread, for its members: while one does, none may overtake it.
     pub(super) waiting: AtomicUsize,
-    /// Only pushed to and popped from under the lock; jobs are run and dropped outside it.
+    /// Only pushed to and popped from under the lock; calls are run and dropped outside it.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    calls: VecDeque<Call>,
     hub: Option<Waker>,
     closed: bool,
 }
 
-/// The worker's thread has ended.
+/// The hub's thread has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WorkerGone;
+pub(crate) struct HubGone;
 
 /// Why a delivery was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +98,7 @@ pub(crate) enum Refused {
     Gone,
 }
 
-impl WorkerQueue {
+impl HubQueue {
     pub(crate) fn new() -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
@@ -115,17 +114,17 @@ impl WorkerQueue {
         self.id
     }
 
-    /// Queues a job that needs no room.
-    pub(crate) fn push(&self, job: Job) -> Result<(), WorkerGone> {
+    /// Queues a call that needs no room.
+    pub(crate) fn push(&self, call: Call) -> Result<(), HubGone> {
         let waker = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.closed {
                 drop(state);
-                // A job may hold the last handle on a user's event: not to be dropped under the lock.
-                drop(job);
-                return Err(WorkerGone);
+                // A call may hold the last handle on a user's event: not to be dropped under the lock.
+                drop(call);
+                return Err(HubGone);
             }
-            state.jobs.push_back(job);
+            state.calls.push_back(call);
             state.hub.take()
         };
         if let Some(waker) = waker {
@@ -135,8 +134,8 @@ impl WorkerQueue {
     }
 
     /// Waits for a place among the requests. It has no deadline: who asks may give up, and leaves nothing behind.
-    pub(crate) async fn request_room(&self) -> Result<OwnedSemaphorePermit, WorkerGone> {
-        Arc::clone(&self.requests).acquire_owned().await.map_err(|_closed| WorkerGone)
+    pub(crate) async fn request_room(&self) -> Result<OwnedSemaphorePermit, HubGone> {
+        Arc::clone(&self.requests).acquire_owned().await.map_err(|_closed| HubGone)
     }
 
     /// Queues a delivery, waiting for room up to the deadline, which the first wait of a send sets.
@@ -148,7 +147,7 @@ impl WorkerQueue {
         deadline: &mut Option<Instant>,
     ) -> Result<(), Refused> {
         let room = self.room_for(&parcel, deadline).await?;
-        self.push(Job::Deliver { group, parcel, reply, room }).map_err(|WorkerGone| Refused::Gone)
+        self.push(Call::Deliver { group, parcel, reply, room }).map_err(|HubGone| Refused::Gone)
     }
 
     /// Waits for room for a delivery up to the deadline, which the first wait of a send sets.
@@ -185,11 +184,11 @@ impl WorkerQueue {
         }
     }
 
-    /// The next job, for the hub's task.
-    pub(crate) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Job> {
+    /// The next call, for the hub's task.
+    pub(crate) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Call> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.jobs.pop_front() {
-            Some(job) => Poll::Ready(job),
+        match state.calls.pop_front() {
+            Some(call) => Poll::Ready(call),
             None => {
                 state.hub = Some(cx.waker().clone());
                 Poll::Pending
@@ -197,15 +196,15 @@ impl WorkerQueue {
         }
     }
 
-    /// Refuses all that comes, and drops what waits: who waits for a reply learns that the worker is gone.
+    /// Refuses all that comes, and drops what waits: who waits for a reply learns that the thread is gone.
     pub(crate) fn close(&self) {
-        let jobs = {
+        let calls = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.closed = true;
-            std::mem::take(&mut state.jobs)
+            std::mem::take(&mut state.calls)
         };
         self.room.close();
         self.requests.close();
-        drop(jobs);
+        drop(calls);
     }
 }

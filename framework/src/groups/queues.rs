@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{LayerConfig, LayerError};
+use super::{config::LayerConfig, error::LayerError};
 use crate::{ChannelName, Envelope, metrics::Counters};
 
 /// All queues of a layer in this process.

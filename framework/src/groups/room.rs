@@ -4,6 +4,7 @@
 
 use std::{
     future::poll_fn,
+    rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
 };
@@ -16,9 +17,10 @@ use tokio::{
 use super::{
     Delivery,
     fan_out::Parcel,
-    hub::{Hub, Key},
-    queue::{Refused, WorkerQueue},
-    worker::find,
+    hub::Hub,
+    hubs,
+    key::Key,
+    queue::{HubQueue, Refused},
 };
 use crate::GroupName;
 
@@ -30,61 +32,79 @@ pub(super) const ROOM_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) enum Here {
     /// All members have it.
     Delivered(Delivery),
-    /// Nothing yet: the group is large, and is to be served in [`slices`](super::slices).
+    /// Nothing yet: the group is large, and is served in [`slices`](super::slices).
     Large,
 }
 
-/// Delivers to the members on this thread; `None` where `queue` is another thread's.
+/// Delivers to the members on this thread. `None`: the hub of `queue` is not on this thread, or no more.
 ///
-/// Waits, where a member's inbox is full, until the members that can run have run.
-pub(super) async fn deliver_here(
-    queue: &Arc<WorkerQueue>,
+/// If a member's inbox is full, it waits until the members that can run have run.
+pub(super) async fn deliver_here(queue: &Arc<HubQueue>, group: &GroupName, parcel: &Parcel) -> Option<Here> {
+    // The future must be `Send`, so it cannot hold a hub while it waits: it looks the hub up after each wait.
+    let hub = || hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue));
+    let delivered = deliver_now(&*hub()?, group, parcel);
+    match delivered {
+        Some(here) => Some(here),
+        None => deliver_later(hub, group, parcel).await,
+    }
+}
+
+/// As [`deliver_here`], for a hub that the caller has.
+pub(super) async fn deliver_on(hub: &Rc<Hub>, group: &GroupName, parcel: &Parcel) -> Option<Here> {
+    match deliver_now(hub, group, parcel) {
+        Some(here) => Some(here),
+        None => deliver_later(|| Some(Rc::clone(hub)), group, parcel).await,
+    }
+}
+
+/// Delivers at once; `None` if an inbox of this hub is full, or others wait for one.
+fn deliver_now(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Option<Here> {
+    // What large groups owe these members comes first, and may fill their inboxes.
+    hub.catch_up_group(group);
+    let at_once = hub.full.get() == 0 && hub.queue().waiting.load(Relaxed) == 0;
+    at_once.then(|| deliver(hub, group, parcel))
+}
+
+fn deliver(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Here {
+    hub.deliver(group, parcel).map_or(Here::Large, Here::Delivered)
+}
+
+/// Delivers once the members of the group with a full inbox have run, if they can.
+async fn deliver_later(
+    hub: impl Fn() -> Option<Rc<Hub>>,
     group: &GroupName,
     parcel: &Parcel,
 ) -> Option<Here> {
-    // The future must be `Send`, so no hub may be held over an await: it is looked up anew at each step.
-    let here = || find(|hub| Arc::ptr_eq(hub.queue(), queue));
-    let deliver = |hub: &Hub| hub.deliver(group, parcel).map_or(Here::Large, Here::Delivered);
-    {
-        let hub = here()?;
-        if hub.has_pending() {
-            // What large groups owe these members comes first, and may fill their inboxes.
-            hub.catch_up_group(group);
-        }
-        if hub.full.get() == 0 && queue.waiting.load(Relaxed) == 0 {
-            return Some(deliver(&hub));
-        }
-    }
-    let waiting = Waiting::new(Arc::clone(queue));
-    let turn = turn(&*here()?, group);
+    let waiting = Waiting::new(Arc::clone(hub()?.queue()));
+    let turn = turn(&*hub()?, group);
     let _turn: Option<OwnedSemaphorePermit> = match turn {
         Some(turn) => turn.acquire_owned().await.ok(),
         None => None,
     };
     let deadline = Instant::now() + ROOM_DEADLINE;
-    let mut since = here()?.pass();
+    let mut since = hub()?.pass();
     loop {
-        let moving = begin_pass(&*here()?, group, &mut since);
+        let moving = begin_pass(&*hub()?, group, &mut since);
         if !moving || Instant::now() >= deadline {
             break;
         }
         yield_pass().await;
     }
     drop(waiting);
-    here().map(|hub| deliver(&hub))
+    hub().map(|hub| deliver(&hub, group, parcel))
 }
 
-/// Has the members of a large group on this thread served, once its worker's queue has room for one more delivery.
+/// Has the members of a large group on this thread served, once the hub's queue has room for one more delivery.
 pub(super) async fn start_here(
-    queue: &Arc<WorkerQueue>,
+    queue: &Arc<HubQueue>,
     group: &GroupName,
     parcel: &Parcel,
     reply: oneshot::Sender<Delivery>,
     deadline: &mut Option<Instant>,
 ) -> Result<(), Refused> {
     let room = queue.room_for(parcel, deadline).await?;
-    let hub = find(|hub| Arc::ptr_eq(hub.queue(), queue)).ok_or(Refused::Gone)?;
-    hub.start(group.clone(), parcel.clone(), Some(reply), room);
+    let hub = hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue)).ok_or(Refused::Gone)?;
+    hub.slices.start(group.clone(), parcel.clone(), Some(reply), room, hub.pass());
     Ok(())
 }
 
@@ -107,7 +127,7 @@ pub(super) async fn yield_pass() {
 struct Waiting(Sending);
 
 impl Waiting {
-    fn new(queue: Arc<WorkerQueue>) -> Self {
+    fn new(queue: Arc<HubQueue>) -> Self {
         queue.waiting.fetch_add(1, Relaxed);
         Self(Sending::new(queue))
     }
@@ -121,20 +141,20 @@ impl Drop for Waiting {
 
 /// Notes the connection whose hook sends and waits: it takes no event until the send is through.
 pub(super) struct Sending {
-    queue: Arc<WorkerQueue>,
+    queue: Arc<HubQueue>,
     sender: Option<Key>,
 }
 
 impl Sending {
-    pub(super) fn new(queue: Arc<WorkerQueue>) -> Self {
-        let sender = find(|hub| Arc::ptr_eq(hub.queue(), &queue)).and_then(|hub| hub.running.get());
+    pub(super) fn new(queue: Arc<HubQueue>) -> Self {
+        let sender = hubs::find(|hub| Arc::ptr_eq(hub.queue(), &queue)).and_then(|hub| hub.running.get());
         let sending = Self { queue, sender };
         sending.note(1);
         sending
     }
 
     fn note(&self, by: isize) {
-        let hub = find(|hub| Arc::ptr_eq(hub.queue(), &self.queue));
+        let hub = hubs::find(|hub| Arc::ptr_eq(hub.queue(), &self.queue));
         if let Some(connection) = hub.and_then(|hub| hub.connection(self.sender?)) {
             connection.note_sending(by);
         }
@@ -157,15 +177,13 @@ fn turn(hub: &Hub, group: &GroupName) -> Option<Arc<Semaphore>> {
 ///
 /// `since` is the pass of this sender before.
 fn begin_pass(hub: &Hub, group: &GroupName, since: &mut u64) -> bool {
-    if hub.has_pending() {
-        hub.catch_up_group(group);
-    }
+    hub.catch_up_group(group);
     if hub.full.get() == 0 {
         return false;
     }
     let groups = hub.groups.borrow();
     let Some(local) = groups.get(group).filter(|local| !local.is_large()) else { return false };
-    let moving = local.members().any(|(_, member)| member.is_full() && member.may_make_room(*since));
+    let moving = local.members().any(|member| member.is_full() && member.may_make_room(*since));
     *since = hub.next_pass();
     moving
 }
@@ -175,8 +193,9 @@ pub(super) async fn wait_for_room_of(hub: &Hub, key: Key) {
     let deadline = Instant::now() + ROOM_DEADLINE;
     let mut since = hub.pass();
     loop {
-        hub.catch_up_one(key);
-        let moving = hub.connection(key).is_some_and(|one| one.is_full() && one.may_make_room(since));
+        let Some(one) = hub.connection(key) else { return };
+        hub.catch_up(&*one);
+        let moving = one.is_full() && one.may_make_room(since);
         if !moving || Instant::now() >= deadline {
             return;
         }

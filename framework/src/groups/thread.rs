@@ -1,52 +1,42 @@
-//! What runs on a worker's thread beside its connections: the hubs, and the three tasks of each.
+//! What runs on a thread beside its connections: the four tasks of each hub.
 
-use std::{cell::RefCell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
+
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Delivery,
     directory::Directory,
+    error::LayerError,
     hub::Hub,
-    queue::Job,
-    room::{Here, deliver_here, wait_for_room_of, yield_pass},
-    slices::walk,
+    hubs::{self, Registered},
+    pace,
+    queue::Call,
+    room::{Here, deliver_on, wait_for_room_of, yield_pass},
+    walk::walk,
     wheel,
 };
-use crate::{host::shutdown::close_all, layers::LayerError, sync::thread_local, transport::shared};
+use crate::wire::{encoded, limits::Ticks};
 
 /// How many writers are woken before what came in is read.
 const FLUSHES_A_TURN: usize = 256;
 /// How many writers are worth reading first what has come in since their flush was due.
 const WORTH_A_LOOK: usize = 32;
-/// How many jobs of other threads run before this thread's connections get a turn.
-const JOBS_A_TURN: u32 = 64;
-
-thread_local! {
-    /// The hubs of this thread: one a layer. Few, so a list.
-    static HUBS: RefCell<Vec<Rc<Hub>>> = const { RefCell::new(Vec::new()) };
-}
+/// How many calls of other threads run before this thread's connections get a turn.
+const CALLS_A_TURN: u32 = 64;
 
 /// The hub of this thread for `directory`, made at its first connection.
 pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
-    if let Some(hub) = find(|hub| hub.directory().id() == directory.id()) {
+    if let Some(hub) = hubs::find(|hub| hub.directory().id() == directory.id()) {
         return hub;
     }
     let registered = Registered::new(directory);
     let hub = Rc::clone(&registered.0);
-    actix_rt::spawn(run_jobs(registered));
+    actix_rt::spawn(run_calls(registered));
     actix_rt::spawn(walk(Rc::clone(&hub)));
     actix_rt::spawn(flush(Rc::clone(&hub)));
-    actix_rt::spawn(wheel::run(Rc::clone(&hub)));
+    actix_rt::spawn(turn_wheel(Rc::clone(&hub)));
     hub
-}
-
-pub(super) fn find(wanted: impl Fn(&Hub) -> bool) -> Option<Rc<Hub>> {
-    // A send from a thread-local's destructor finds the list gone: there is no hub then.
-    HUBS.try_with(|hubs| hubs.borrow().iter().find(|hub| wanted(hub)).cloned()).ok().flatten()
-}
-
-/// Whether this thread runs consumers, so that blocking it would block them.
-pub(crate) fn thread_is_worker() -> bool {
-    find(|_| true).is_some()
 }
 
 /// Wakes the writers of a turn together.
@@ -71,91 +61,110 @@ async fn flush(hub: Rc<Hub>) {
         // Swapped, so that both lists keep their memory.
         std::mem::swap(&mut batch, &mut *hub.dirty.borrow_mut());
         let began = hub.later.flush_begins();
-        shared::forget();
-        for (flushed, connection) in batch.drain(..).enumerate() {
+        encoded::forget();
+        for (flushed, slot) in batch.drain(..).enumerate() {
             if flushed > 0 && flushed.is_multiple_of(FLUSHES_A_TURN) {
                 // As many writes as a slice has; what comes in between to those that are left leaves with the rest.
                 tokio::task::yield_now().await;
             }
-            connection.flush();
+            if let Some(connection) = hub.connection_at(slot) {
+                connection.flush();
+            }
         }
         hub.later.flush_ended(began);
     }
 }
 
-/// A hub that its thread knows, until its runtime ends: then nobody finds it any more, and its queue refuses all.
-pub(super) struct Registered(pub(super) Rc<Hub>);
-
-impl Registered {
-    pub(super) fn new(directory: &Arc<Directory>) -> Self {
-        let hub = Hub::new(directory);
-        HUBS.with(|hubs| hubs.borrow_mut().push(Rc::clone(&hub)));
-        directory.add_hub(hub.queue());
-        Self(hub)
+/// Ticks while something is scheduled, and has the connections looked at whose time has come.
+async fn turn_wheel(hub: Rc<Hub>) {
+    let wheel = hub.wheel();
+    loop {
+        poll_fn(|cx| wheel.poll_scheduled(cx)).await;
+        let before = wheel.now();
+        sleep_until(wheel.start_of(before + 1)).await;
+        if wheel.refresh() - before > wheel::LATE {
+            // The thread was blocked: what clients sent meanwhile must be read before they are judged.
+            sleep(Ticks::LENGTH).await;
+            wheel.refresh();
+        }
+        while let Some(slot) = wheel.pop() {
+            if let Some(connection) = hub.connection_at(slot) {
+                connection.look_due();
+            }
+        }
     }
 }
 
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.0.queue().close();
-        self.0.abandon();
-        // At the thread's own end the list is gone already.
-        let _ = HUBS.try_with(|hubs| hubs.borrow_mut().retain(|hub| !Rc::ptr_eq(hub, &self.0)));
+/// Closes the connections that a hub has of a drain, batch by batch. Those that wait for their turn work as ever.
+async fn close_all(hub: Rc<Hub>, drain: u64, batches: usize, window: Duration) {
+    let start = Instant::now();
+    // No more can come: a connection that enters from now on is refused.
+    let keys = hub.keys_of(drain);
+    let size = keys.len().div_ceil(batches).max(1);
+    for (batch, keys) in keys.chunks(size).enumerate() {
+        if batch > 0 {
+            sleep_until(start + pace::due(batch, batches, window)).await;
+        }
+        for key in keys {
+            if let Some(connection) = hub.connection(*key) {
+                connection.shut_down();
+            }
+        }
     }
 }
 
-/// Runs the jobs of other threads, in the order they came.
-pub(super) async fn run_jobs(registered: Registered) {
+/// Runs the calls of other threads, in the order in which they came.
+pub(super) async fn run_calls(registered: Registered) {
     let hub = &registered.0;
     let mut run = 0_u32;
     loop {
         run += 1;
-        if run.is_multiple_of(JOBS_A_TURN) {
+        if run.is_multiple_of(CALLS_A_TURN) {
             yield_pass().await;
         }
         match poll_fn(|cx| hub.queue().poll_pop(cx)).await {
             #[cfg(feature = "testing")]
-            Job::Census { reply } => {
+            Call::Census { reply } => {
                 let _ = reply.send(hub.census());
             }
-            Job::CloseAll { drain, batches, window } => {
+            Call::CloseAll { drain, batches, window } => {
                 actix_rt::spawn(close_all(Rc::clone(hub), drain, batches, window));
             }
-            Job::Relieve { budget } => hub.relieve_for(&budget),
-            Job::Deliver { group, parcel, reply, room } => {
-                let delivery = match deliver_here(hub.queue(), &group, &parcel).await {
+            Call::Relieve { budget } => hub.relieve_for(budget),
+            Call::Deliver { group, parcel, reply, room } => {
+                let delivery = match deliver_on(hub, &group, &parcel).await {
                     Some(Here::Delivered(delivery)) => delivery,
-                    // Not waited for: the jobs behind it find their place in the order without that.
+                    // Not waited for: the calls behind it find their place in the order without that.
                     Some(Here::Large) => {
-                        hub.start(group, parcel, reply, room);
+                        hub.slices.start(group, parcel, reply, room, hub.pass());
                         continue;
                     }
                     None => Delivery::default(),
                 };
                 drop(room);
                 if let Some(reply) = reply {
-                    // Who asked may have gone.
+                    // The sender may have given up.
                     let _ = reply.send(delivery);
                 }
             }
-            Job::Join { key, group, reply, room: _room } => {
+            Call::Join { key, group, reply, room: _room } => {
                 let joined = match hub.connection(key) {
-                    Some(connection) => hub.join(&connection, &group),
+                    Some(connection) => hub.join(connection, &group),
                     None => Err(LayerError::NoReceiver),
                 };
                 let _ = reply.send(joined);
             }
-            Job::Leave { key, group, reply, room: _room } => {
-                if hub.has_pending() {
+            Call::Leave { key, group, reply, room: _room } => {
+                if hub.slices.has_pending() {
                     // What was sent before it left is still to come.
                     wait_for_room_of(hub, key).await;
                 }
                 if let Some(connection) = hub.connection(key) {
-                    hub.leave(&connection, &group);
+                    hub.leave(&*connection, &group);
                 }
                 let _ = reply.send(());
             }
-            Job::Send { key, envelope, reply, room: _room } => {
+            Call::Send { key, envelope, reply, room: _room } => {
                 wait_for_room_of(hub, key).await;
                 let _ = reply.send(hub.send(key, envelope));
             }

@@ -6,21 +6,19 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
 
 use tokio::time::Instant;
 
-use super::hub::Hub;
-use crate::transport::limits::Ticks;
+use crate::wire::limits::Ticks;
 
 /// How many ticks one turn of the wheel has: 64 s. A look that is farther off is taken at the end of it, and finds
 /// that nothing is due.
 const BUCKETS: usize = 256;
-/// How late the clock may be, in ticks, before the worker counts as one that was blocked.
-const LATE: u32 = 4;
+/// How late the clock may be, in ticks, before the thread counts as one that was blocked.
+pub(super) const LATE: u32 = 4;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
@@ -78,7 +76,7 @@ impl Wheel {
         &self.now
     }
 
-    fn refresh(&self) -> u32 {
+    pub(super) fn refresh(&self) -> u32 {
         let ticks = self.started.elapsed().as_millis() / Ticks::LENGTH.as_millis();
         // It never runs backwards, and 34 years are enough.
         let now = u32::try_from(ticks + 1).unwrap_or(NONE - 1).max(self.now.get());
@@ -121,7 +119,7 @@ impl Wheel {
     }
 
     /// Takes out a connection whose time has come, up to the current tick.
-    fn pop(&self) -> Option<u32> {
+    pub(super) fn pop(&self) -> Option<u32> {
         let now = self.now.get();
         let mut inner = self.inner.borrow_mut();
         loop {
@@ -139,7 +137,7 @@ impl Wheel {
         }
     }
 
-    fn poll_scheduled(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_scheduled(&self, cx: &Context<'_>) -> Poll<()> {
         let mut inner = self.inner.borrow_mut();
         if inner.len > 0 {
             return Poll::Ready(());
@@ -150,7 +148,7 @@ impl Wheel {
         Poll::Pending
     }
 
-    fn start_of(&self, tick: u32) -> Instant {
+    pub(super) fn start_of(&self, tick: u32) -> Instant {
         self.started + Ticks::LENGTH * tick.saturating_sub(1)
     }
 }
@@ -181,26 +179,6 @@ impl Inner {
             self.entries[next as usize].previous = previous;
         }
         self.len -= 1;
-    }
-}
-
-/// Ticks while something is scheduled, and has the connections looked at whose time has come.
-pub(super) async fn run(hub: Rc<Hub>) {
-    let wheel = hub.wheel();
-    loop {
-        poll_fn(|cx| wheel.poll_scheduled(cx)).await;
-        let before = wheel.now();
-        tokio::time::sleep_until(wheel.start_of(before + 1)).await;
-        if wheel.refresh() - before > LATE {
-            // The worker was blocked: what clients sent meanwhile must be read before they are judged.
-            tokio::time::sleep(Ticks::LENGTH).await;
-            wheel.refresh();
-        }
-        while let Some(slot) = wheel.pop() {
-            if let Some(connection) = hub.connection_at(slot) {
-                connection.look_due();
-            }
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use actix_web::{
 use super::application::Application;
 use crate::{
     Scope,
-    consumer::http::{Exchange, Head},
+    consumer::{connection::Head, http::Exchange},
 };
 
 /// What actix-web's router calls the path of a consumer.

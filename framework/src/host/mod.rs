@@ -4,21 +4,16 @@ pub(crate) mod application;
 mod fallback;
 mod http;
 mod mount;
-mod pace;
-pub(crate) mod peers;
 mod run;
 mod running;
 mod script;
 mod server;
-pub(crate) mod shutdown;
 pub(crate) mod signals;
 mod takeover;
 
 pub use self::{
     mount::Mount,
-    pace::Pace,
     run::{Serve, run, run_with},
     running::{Running, RunningHandle},
     server::Server,
-    shutdown::Drain,
 };

@@ -18,21 +18,18 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::{Drain, application::Application, fallback, http, peers::Peers, script, takeover};
+use super::{application::Application, fallback, http, script, takeover};
 use crate::{
     Fallback, Layer, Limits, MemoryLayer, Scope,
-    consumer::connection::Connection,
-    groups::budget::Budget,
-    layers::Layers,
+    consumer::connection::{ClientReader, Connection, peers::Peers},
+    groups::{budget::Budget, drain::Drain},
+    layers::{DEFAULT_LAYER, Layers},
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     transport::{
-        Input,
         fallback::table::Table,
-        websocket::{
-            handshake,
-            reader::{Reader, SocketReader},
-        },
+        reader::{SocketReader, StreamReader},
     },
+    wire::websocket::handshake,
 };
 
 /// Consumers for an `actix_web::App`: routes, and what their consumers run with.
@@ -90,7 +87,7 @@ impl Mount {
         Ok(Self {
             routes: protocols.websocket.unwrap_or_default().build()?,
             http: protocols.http,
-            layers: HashMap::from([("default".to_owned(), Layer::from(MemoryLayer::new()))]),
+            layers: HashMap::from([(DEFAULT_LAYER.to_owned(), Layer::from(MemoryLayer::new()))]),
             limits: Limits::new(),
             budget: Budget::new(Budget::DEFAULT),
             peers: None,
@@ -104,7 +101,7 @@ impl Mount {
     /// The layer of all consumers that name no other. Default: a [`MemoryLayer`] of the mount's own.
     #[must_use]
     pub fn layer(self, layer: impl Into<Layer>) -> Self {
-        self.layer_as("default", layer)
+        self.layer_as(DEFAULT_LAYER, layer)
     }
 
     /// A layer under an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).
@@ -183,7 +180,7 @@ impl Mount {
     /// The default layer, for sending from elsewhere.
     #[must_use]
     pub fn default_layer(&self) -> &Layer {
-        &self.layers["default"]
+        &self.layers[DEFAULT_LAYER]
     }
 
     /// What `App::configure` takes, anew for each App.
@@ -279,8 +276,12 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
     let direct = takeover::is_possible(&request);
     // Nothing of actix's request is kept: its headers pin the read buffer.
     drop(request);
-    let input = |decoder| -> Box<dyn Input> {
-        if direct { Box::new(SocketReader::new(&decoder)) } else { Box::new(Reader::new(payload, decoder)) }
+    let input = |decoder| -> Box<dyn ClientReader> {
+        if direct {
+            Box::new(SocketReader::new(&decoder))
+        } else {
+            Box::new(StreamReader::new(payload, decoder))
+        }
     };
     match application.open(&endpoint, scope, &offer.deflate, input).await {
         Ok((connection, accepted)) => {

@@ -10,9 +10,10 @@ use actix_web::{
 };
 use tokio::task::JoinHandle;
 
+use super::{Running, RunningHandle, signals::Signals};
+use crate::groups::drain::Drain;
 #[cfg(doc)]
-use super::Pace;
-use super::{Drain, Running, RunningHandle, signals::Signals};
+use crate::groups::pace::Pace;
 
 /// How long the connections have to end before the server stops all the same.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);

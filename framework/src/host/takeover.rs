@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{consumer::connection::Connection, transport::socket::Socket};
+use crate::{consumer::connection::Connection, wire::socket::Socket};
 
 /// How many bytes a client may send behind its handshake before that is answered; no more are read.
 const AHEAD: usize = 16 << 10;

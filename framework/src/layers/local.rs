@@ -1,12 +1,6 @@
 //! The in-process part of every layer, as backends see it.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -15,10 +9,11 @@ use crate::{
     ChannelName, Delivery, Envelope, GroupName, NameError,
     groups::{
         directory::Directory,
-        hub::Key,
-        queue::{Job, WorkerGone, WorkerQueue},
+        key::{Key, consumer_channel},
+        queue::{Call, HubGone, HubQueue},
     },
     metrics::Metrics,
+    names::random_text,
 };
 
 /// The consumers, groups and queues of this process, for one layer.
@@ -92,7 +87,9 @@ impl Groups {
     /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`], [`LayerError::TooManyChannels`].
     pub async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
-            Some((hub, key)) => self.ask(hub, |reply, room| Job::Send { key, envelope, reply, room }).await?,
+            Some((hub, key)) => {
+                self.ask(hub, |reply, room| Call::Send { key, envelope, reply, room }).await?
+            }
             None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.queues.push(channel, envelope, &self.0.config, &self.0.counters),
         }
@@ -129,7 +126,7 @@ impl Groups {
     pub async fn add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
             Some((hub, key)) => {
-                self.ask(hub, |reply, room| Job::Join { key, group: group.clone(), reply, room }).await?
+                self.ask(hub, |reply, room| Call::Join { key, group: group.clone(), reply, room }).await?
             }
             None if self.is_foreign(channel) => Err(LayerError::NoReceiver),
             None => self.0.add_queue(group, channel),
@@ -144,7 +141,7 @@ impl Groups {
         match self.consumer_of(channel) {
             Some((hub, key)) => {
                 let left =
-                    self.ask(hub, |reply, room| Job::Leave { key, group: group.clone(), reply, room }).await;
+                    self.ask(hub, |reply, room| Call::Leave { key, group: group.clone(), reply, room }).await;
                 debug_assert!(matches!(left, Ok(()) | Err(LayerError::NoReceiver)), "{left:?}");
             }
             None => self.0.remove_queue(group, channel),
@@ -199,33 +196,12 @@ impl Groups {
     async fn ask<T>(
         &self,
         hub: u64,
-        job: impl FnOnce(oneshot::Sender<T>, OwnedSemaphorePermit) -> Job,
+        call: impl FnOnce(oneshot::Sender<T>, OwnedSemaphorePermit) -> Call,
     ) -> Result<T, LayerError> {
-        let queue: Arc<WorkerQueue> = self.0.hub(hub).ok_or(LayerError::NoReceiver)?;
-        let room = queue.request_room().await.map_err(|WorkerGone| LayerError::NoReceiver)?;
+        let queue: Arc<HubQueue> = self.0.hub(hub).ok_or(LayerError::NoReceiver)?;
+        let room = queue.request_room().await.map_err(|HubGone| LayerError::NoReceiver)?;
         let (reply, answer) = oneshot::channel();
-        queue.push(job(reply, room)).map_err(|WorkerGone| LayerError::NoReceiver)?;
+        queue.push(call(reply, room)).map_err(|HubGone| LayerError::NoReceiver)?;
         answer.await.map_err(|_| LayerError::NoReceiver)
     }
-}
-
-/// 12 characters that nobody else has: random keys of the standard library's hasher, and a counter.
-pub(crate) fn random_text() -> String {
-    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let hasher = RandomState::new();
-    let count = COUNTER.fetch_add(1, Relaxed);
-    let mut number = u128::from(hasher.hash_one(count)) << 64 | u128::from(hasher.hash_one(!count));
-    let mut text = String::with_capacity(12);
-    for _ in 0..12 {
-        text.push(char::from(ALPHABET[(number % 62) as usize]));
-        number /= 62;
-    }
-    text
-}
-
-/// The channel of a consumer: `specific.<process>!<hub>.<slot>.<serial>`.
-pub(crate) fn consumer_channel(process: &str, hub: u64, key: Key) -> ChannelName {
-    ChannelName::new(format!("specific.{process}!{hub}.{}.{}", key.slot, key.serial))
-        .expect("letters, digits and dots, at most 90 of them")
 }

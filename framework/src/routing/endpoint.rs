@@ -8,14 +8,12 @@ use std::{
 };
 
 use actix_web::web::Payload;
-use futures_util::future::LocalBoxFuture;
 
 use crate::{
-    Consumer, EventHandlers, HttpConsumer, Limits, Result, Scope, WorkerContext,
+    Consumer, HttpConsumer, Limits, Result, Scope,
+    consumer::start::{Responding, Start, Starting},
     error::MisuseError,
-    host::application::{Responding, Start, Starting},
     middleware::Chain,
-    worker::life::{self, Seat},
 };
 
 /// What a route leads to. Shared by all workers.
@@ -83,18 +81,9 @@ pub(crate) trait HttpStarter: Send + Sync + Debug {
     fn start(&self, start: Start, payload: Payload) -> Result<Option<Responding>, MisuseError>;
 }
 
-/// Makes the consumers of a channel, and runs their lives.
-pub(crate) trait JobStarter: Send + Sync + Debug {
-    /// The type name of the consumer.
-    fn describe(&self) -> &'static str;
-
-    /// The whole life of one consumer.
-    fn live(&self, seat: Seat) -> LocalBoxFuture<'static, ()>;
-}
-
 /// The function of a route that makes its consumer.
 pub(crate) struct Maker<C, F> {
-    make: Arc<F>,
+    pub(crate) make: Arc<F>,
     consumer: PhantomData<fn() -> C>,
 }
 
@@ -137,21 +126,6 @@ where
     fn start(&self, start: Start, payload: Payload) -> Result<Option<Responding>, MisuseError> {
         let make = Arc::clone(&self.make);
         start.start_http(move |scope| make(scope), payload)
-    }
-}
-
-impl<C, F> JobStarter for Maker<C, F>
-where
-    C: EventHandlers<WorkerContext>,
-    F: Fn(&WorkerContext) -> Result<C> + Send + Sync + 'static,
-{
-    fn describe(&self) -> &'static str {
-        type_name::<C>()
-    }
-
-    fn live(&self, seat: Seat) -> LocalBoxFuture<'static, ()> {
-        let make = Arc::clone(&self.make);
-        Box::pin(life::live(move |ctx: &WorkerContext| make(ctx), seat))
     }
 }
 

@@ -62,7 +62,7 @@ pub enum RouteError {
 
 /// Everything that is wrong with a router, found at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteErrors(pub(super) Vec<RouteError>);
+pub struct RouteErrors(pub(crate) Vec<RouteError>);
 
 impl RouteErrors {
     /// The errors, in the order of the routes. There is at least one.

@@ -32,7 +32,6 @@
 //! names of parameters, or where each segment of the later is, at its place in the earlier, the same, or taken by
 //! `{name}` or `{name:path}`. Regexes are compared as texts, so a route that only a regex shadows is not found.
 
-pub(crate) mod channel_name;
 pub(crate) mod endpoint;
 mod error;
 mod parse;
@@ -45,7 +44,6 @@ mod url;
 #[cfg(test)]
 pub(crate) use self::endpoint::testing;
 pub use self::{
-    channel_name::ChannelNameRouter,
     error::{ReverseError, RouteError, RouteErrors},
     protocol::ProtocolTypeRouter,
     routes::{Match, Routes},

@@ -1,6 +1,6 @@
 //! How a scope is made: from a request, or by hand in a test.
 
-use std::net::SocketAddr;
+use std::{cell::Cell, net::SocketAddr};
 
 use actix_web::{
     HttpRequest,
@@ -9,7 +9,7 @@ use actix_web::{
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 
-use super::{Extensions, HeaderBlock, Remaining, ResponseHeaders, Scheme, Scope, Texts};
+use super::{Remaining, Scheme, Scope, header_block::HeaderBlock, text::Texts, values::Extensions};
 
 /// Makes a [`Scope`] without a connection, for tests.
 ///
@@ -29,6 +29,13 @@ pub struct ScopeBuilder {
     params: Vec<(String, String)>,
     peer: Option<SocketAddr>,
     secure: bool,
+}
+
+impl Scope {
+    /// A scope for tests. `target` is a path, with a query string where there is a `?`.
+    pub fn builder(target: &str) -> ScopeBuilder {
+        ScopeBuilder::new(target)
+    }
 }
 
 impl ScopeBuilder {
@@ -188,7 +195,7 @@ impl RequestParts<'_> {
             remaining: Remaining::All,
             origin_checked: false,
             extensions: Extensions::default(),
-            response: ResponseHeaders::default(),
+            response: Cell::default(),
         }
     }
 }

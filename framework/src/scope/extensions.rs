@@ -1,41 +1,10 @@
 //! Typed values that middleware leaves for the consumer.
 
-use std::any::Any;
-
 use super::Scope;
-
-/// Values by their type. Empty it is one null pointer; there are few, so a search is enough.
-#[derive(Default)]
-pub(super) struct Extensions(Option<Box<Values>>);
-
-#[derive(Default)]
-struct Values(Vec<Box<dyn Any>>);
 
 /// A slot of its own, so that a user and an extension may have one type.
 struct User<U>(U);
 struct Session<S>(S);
-
-impl Extensions {
-    fn insert<T: 'static>(&mut self, value: T) -> Option<T> {
-        let before = self.remove::<T>();
-        self.0.get_or_insert_default().0.push(Box::new(value));
-        before
-    }
-
-    fn get<T: 'static>(&self) -> Option<&T> {
-        self.0.as_ref()?.0.iter().find_map(|value| value.downcast_ref())
-    }
-
-    fn remove<T: 'static>(&mut self) -> Option<T> {
-        let values = &mut self.0.as_mut()?.0;
-        let at = values.iter().position(|value| value.is::<T>())?;
-        let value = values.swap_remove(at).downcast().ok()?;
-        if values.is_empty() {
-            self.0 = None;
-        }
-        Some(*value)
-    }
-}
 
 impl Scope {
     /// Keeps a value for those who come after; one of each type. Returns the value it replaces.
@@ -102,14 +71,5 @@ mod tests {
         assert_eq!(scope.set_user("bob"), Some("ada"));
         assert_eq!(scope.remove::<u8>(), Some(2));
         assert_eq!(scope.remove::<u8>(), None);
-    }
-
-    #[test]
-    fn empty_costs_eight_bytes() {
-        assert_eq!(size_of::<Extensions>(), size_of::<usize>());
-        let mut extensions = Extensions::default();
-        extensions.insert(1_u8);
-        extensions.remove::<u8>();
-        assert!(extensions.0.is_none());
     }
 }

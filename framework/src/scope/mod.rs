@@ -3,20 +3,21 @@
 mod builder;
 mod error;
 mod extensions;
+mod header_block;
 mod headers;
 mod params;
 mod response;
 mod text;
+mod values;
 
-use std::{borrow::Cow, fmt, net::SocketAddr};
+use std::{borrow::Cow, cell::Cell, fmt, net::SocketAddr};
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 pub use self::{builder::ScopeBuilder, error::ScopeError};
-use self::{
-    extensions::Extensions, headers::HeaderBlock, params::Remaining, response::ResponseHeaders, text::Texts,
-};
+use self::{header_block::HeaderBlock, text::Texts, values::Extensions};
 
 /// What is known of a connection.
 ///
@@ -38,7 +39,8 @@ pub struct Scope {
     /// Whether a middleware has let the request's origin in; if none has, the default policy decides.
     origin_checked: bool,
     extensions: Extensions,
-    response: ResponseHeaders,
+    /// Headers for the accept or the rejection. Without any it is one null pointer.
+    response: Cell<Option<Box<Vec<(HeaderName, HeaderValue)>>>>,
 }
 
 const ROOT_PATH: usize = 0;
@@ -50,6 +52,17 @@ const QUERY: usize = 3;
 const HOST: usize = 4;
 const HEADERS: usize = 5;
 const PARAMS: usize = 6;
+
+/// What of the path [`Scope::path_remaining`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remaining {
+    /// All of it: no route has matched yet.
+    All,
+    /// The value of the last parameter.
+    LastParam,
+    /// Nothing: the route matched all of it.
+    Nothing,
+}
 
 /// How sure it is which scheme the client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +79,6 @@ pub(crate) enum Scheme {
 struct Method(actix_web::http::Method);
 
 impl Scope {
-    /// A scope for tests. `target` is a path, with a query string where there is a `?`.
-    pub fn builder(target: &str) -> ScopeBuilder {
-        ScopeBuilder::new(target)
-    }
-
     /// The path below the [`root_path`](Self::root_path), percent-decoded, as in Channels.
     ///
     /// A path that is not UTF-8 when decoded stays as the client sent it; no route with a parameter matches it.

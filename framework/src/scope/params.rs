@@ -4,18 +4,7 @@ use std::{borrow::Cow, fmt::Display, str::FromStr};
 
 use smallvec::SmallVec;
 
-use super::{PARAMS, Scope, ScopeError};
-
-/// What of the path [`Scope::path_remaining`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Remaining {
-    /// All of it: no route has matched yet.
-    All,
-    /// The value of the last parameter.
-    LastParam,
-    /// Nothing: the route matched all of it.
-    Nothing,
-}
+use super::{PARAMS, Remaining, Scope, ScopeError};
 
 impl Scope {
     /// The parameter `name` of the route's pattern, as a `T`.

@@ -1,19 +1,10 @@
 //! Headers that middleware or the consumer adds to the answer.
 
-use std::cell::Cell;
-
 use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
 use cookie::{Cookie, SameSite};
 
 use super::Scope;
 use crate::error::MisuseError;
-
-/// Headers for the accept or the rejection. Empty it is one null pointer.
-#[derive(Default)]
-pub(super) struct ResponseHeaders(Cell<Option<Box<Headers>>>);
-
-#[derive(Default)]
-struct Headers(Vec<(HeaderName, HeaderValue)>);
 
 impl Scope {
     /// Adds a header to the accept or the rejection, whichever it will be. Headers of one name are all sent.
@@ -67,13 +58,13 @@ impl Scope {
 
     /// Takes the headers for the answer, in the order in which they were added.
     pub(crate) fn take_response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        self.response.0.take().map(|headers| headers.0).unwrap_or_default()
+        self.response.take().map(|headers| *headers).unwrap_or_default()
     }
 
     fn push(&self, name: HeaderName, value: HeaderValue) {
-        let mut headers = self.response.0.take().unwrap_or_default();
-        headers.0.push((name, value));
-        self.response.0.set(Some(headers));
+        let mut headers = self.response.take().unwrap_or_default();
+        headers.push((name, value));
+        self.response.set(Some(headers));
     }
 }
 

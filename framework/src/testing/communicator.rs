@@ -16,7 +16,8 @@ use crate::{
     host::application::Application,
     middleware::Rejection,
     scope::ScopeBuilder,
-    transport::websocket::{Decoder, Input, Item, Opcode, Role, deflate, encode, extensions, reader::Reader},
+    transport::reader::StreamReader,
+    wire::websocket::{Chunk, Decoder, Item, Opcode, Role, deflate, encode, extensions},
 };
 
 /// How long a client waits for a message. As in Channels.
@@ -150,7 +151,7 @@ impl WebsocketCommunicator {
         let (chunks, receiver) = mpsc::unbounded_channel();
         let (connection, accepted) = self
             .application
-            .open(&endpoint, scope, &offers, |decoder| Box::new(Reader::new(Chunks(receiver), decoder)))
+            .open(&endpoint, scope, &offers, |decoder| Box::new(StreamReader::new(Chunks(receiver), decoder)))
             .await?;
         let agreed = accepted.headers.iter().find(|(name, _)| *name == header::SEC_WEBSOCKET_EXTENSIONS);
         let incoming = agreed.map(|(_, value)| deflate::Incoming {
@@ -325,7 +326,7 @@ impl WebsocketCommunicator {
             }
             let frame = poll_fn(|cx| open.connection.poll_outbox(cx)).await;
             let Some(frame) = frame else { return Err(CommunicatorError::Gone) };
-            let mut input = Input::from(frame);
+            let mut input = Chunk::from(frame);
             while let Some(item) = open.decoder.decode(&mut input).expect("our own frames are valid") {
                 open.items.push_back(item);
             }

@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     Context, Drain, EventHandlers, Layer, Limits, MemoryLayer, Scope,
-    consumer::connection::Connection,
-    groups::{budget::Budget, fan_out::Class, worker},
-    layers::Layers,
-    transport::Wire,
+    consumer::{connection::Connection, start::class_of},
+    groups::{budget::Budget, thread},
+    layers::{DEFAULT_LAYER, Layers},
+    wire::Wire,
 };
 
 /// A [`Context`] of an accepted connection without a client.
@@ -35,14 +35,14 @@ impl DetachedContext {
     #[must_use]
     pub fn of<C: EventHandlers>() -> Self {
         let layer = Layer::from(MemoryLayer::new());
-        let hub = worker::of_thread(layer.backend().groups().directory());
-        let live = Drain::new().enter(&hub).expect("a new drain has not begun");
+        let hub = thread::of_thread(layer.backend().groups().directory());
+        let guard = Drain::new().enter(hub.queue()).expect("a new drain has not begun");
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
-        let class = Class::of::<C, Context>(Wire::WebSocket(None));
+        let class = class_of::<C, Context>(Wire::WebSocket(None));
         let budget = Budget::new(Budget::DEFAULT);
-        let connection = Connection::new(&hub, class, limits, &budget, live, sender, None);
-        let layers = Layers::new([("default".to_owned(), layer.clone())].into());
+        let connection = Connection::new(&hub, class, limits, &budget, guard, sender, None);
+        let layers = Layers::new([(DEFAULT_LAYER.to_owned(), layer.clone())].into());
         let scope = Box::new(Scope::builder("/").build());
         let context = Context::new(connection, scope, layers, layer);
         context.accept().expect("nothing was answered before");
@@ -68,6 +68,6 @@ impl Drop for DetachedContext {
         let connection = Rc::clone(self.context.connection());
         drop(connection.leave_all());
         connection.gone();
-        connection.hub().detach(&connection);
+        connection.hub().detach(&*connection);
     }
 }

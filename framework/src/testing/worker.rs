@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     ChannelName, Envelope, Event, EventHandlers, Handled, Layer, MemoryLayer, Result, WorkerContext,
-    layers::Layers, worker::ledger::Ledger,
+    layers::{DEFAULT_LAYER, Layers},
+    worker::ledger::Ledger,
 };
 
 /// One consumer of a [`Worker`](crate::Worker), whose jobs the test hands to it: Channels' `ApplicationCommunicator`.
@@ -52,7 +53,7 @@ impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
     pub fn new(channel: &str, make: impl FnOnce(&WorkerContext) -> Result<C>) -> Result<Self> {
         let layer = Layer::from(MemoryLayer::new());
         let ledger = Arc::new(Ledger::new(&layer, Duration::ZERO));
-        let layers = Layers::new([("default".to_owned(), layer.clone())].into());
+        let layers = Layers::new([(DEFAULT_LAYER.to_owned(), layer.clone())].into());
         let context = WorkerContext::new(layer, layers, ChannelName::new(channel)?, ledger.stopped());
         Ok(Self { consumer: make(&context)?, context, ledger })
     }

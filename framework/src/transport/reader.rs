@@ -10,19 +10,18 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{Decoder, Input, Item, Settings};
 use crate::{
     Message,
     close::{Cause, CloseCode},
-    consumer::connection::Connection,
-    transport,
+    consumer::connection::{ClientReader, Connection},
+    wire::websocket::{Chunk, Decoder, Item, Settings},
 };
 
 /// How much is read from a socket at once.
 const CHUNK_SIZE: usize = 64 << 10;
 
 thread_local! {
-    /// What the sockets of a worker are read into, one after the other.
+    /// What the sockets of a thread are read into, one after the other.
     static CHUNK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// A decoder at rest, lent to the connection that is being read.
     static SPARE: Cell<Option<Box<Decoder>>> = const { Cell::new(None) };
@@ -30,20 +29,20 @@ thread_local! {
 
 /// Reads frames from the chunks of a stream: actix's payload, or a test's.
 #[derive(Debug)]
-pub(crate) struct Reader<S> {
+pub(crate) struct StreamReader<S> {
     chunks: S,
     decoder: Decoder,
     /// What is left of the last chunk, where the read-ahead bound stopped the decoder in it.
-    rest: Option<Input<'static>>,
+    rest: Option<Chunk<'static>>,
 }
 
-impl<S> Reader<S> {
+impl<S> StreamReader<S> {
     pub(crate) fn new(chunks: S, decoder: Decoder) -> Self {
         Self { chunks, decoder, rest: None }
     }
 }
 
-impl<S, E> transport::Input for Reader<S>
+impl<S, E> ClientReader for StreamReader<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
@@ -55,7 +54,7 @@ where
                 None => match ready!(Pin::new(&mut self.chunks).poll_next(cx)) {
                     Some(Ok(chunk)) => {
                         connection.note_read();
-                        self.rest.insert(Input::from(chunk))
+                        self.rest.insert(Chunk::from(chunk))
                     }
                     // How it broke makes no difference to anyone: the client is gone.
                     Some(Err(_)) | None => {
@@ -101,7 +100,7 @@ impl SocketReader {
     }
 
     /// Decodes a chunk as far as the connection takes it; false at the end.
-    fn feed(&mut self, mut input: Input<'_>, connection: &Rc<Connection>) -> bool {
+    fn feed(&mut self, mut input: Chunk<'_>, connection: &Rc<Connection>) -> bool {
         let mut decoder = self.decoder.take().unwrap_or_else(|| lend(self.settings));
         let mut taken = Taken::Item;
         while matches!(taken, Taken::Item) && connection.wants_input() {
@@ -134,12 +133,12 @@ fn lend(settings: Settings) -> Box<Decoder> {
     }
 }
 
-impl transport::Input for SocketReader {
+impl ClientReader for SocketReader {
     fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         while connection.wants_input() {
             connection.note_reading();
             let going_on = if let Some(rest) = self.rest.take() {
-                self.feed(Input::from(*rest), connection)
+                self.feed(Chunk::from(*rest), connection)
             } else {
                 let fed = CHUNK.with_borrow_mut(|chunk| {
                     chunk.resize(CHUNK_SIZE, 0);
@@ -147,7 +146,7 @@ impl transport::Input for SocketReader {
                         Poll::Pending => None,
                         Poll::Ready(Ok(count @ 1..)) => {
                             connection.note_read();
-                            Some(self.feed(Input::from(&chunk[..count]), connection))
+                            Some(self.feed(Chunk::from(&chunk[..count]), connection))
                         }
                         // How it broke makes no difference to anyone: the client is gone.
                         Poll::Ready(Ok(_) | Err(_)) => {
@@ -183,7 +182,7 @@ enum Taken {
 }
 
 /// Takes one item out of a chunk, and hands it to the connection.
-fn take(decoder: &mut Decoder, input: &mut Input<'_>, connection: &Rc<Connection>) -> Taken {
+fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection>) -> Taken {
     let item = decoder.decode(input);
     if matches!(item, Ok(Some(_))) && !decoder.is_in_message() {
         connection.note_finished();

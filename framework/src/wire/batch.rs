@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-use crate::{Frame, Message, close::CloseCode, transport::websocket::encode::cut_reason};
+use crate::{Frame, Message, close::CloseCode, wire::websocket::encode::cut_reason};
 
 /// With this a close begins. No message's fragment does.
 const CLOSE: u8 = b',';

@@ -9,7 +9,10 @@ use std::cell::Cell;
 use bytes::Bytes;
 
 use super::Wire;
-use crate::{Frame, Message, metrics::Counters};
+use crate::{
+    message::{Frame, Message},
+    metrics::Counters,
+};
 
 /// From how many bytes on looking pays: below, encoding is as quick.
 const WORTH: usize = 64;
@@ -26,7 +29,7 @@ thread_local! {
 }
 
 /// Encodes a message, or takes what was made of the same one just before.
-pub(super) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
+pub(crate) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
     let (payload, is_text) = match frame.message() {
         Message::Binary(bytes) => (bytes, false),
         Message::Text(text) => (text.as_bytes(), true),
@@ -61,7 +64,7 @@ mod tests {
     const PLAIN: Wire = Wire::WebSocket(None);
 
     fn encoded(frame: &Frame) -> Bytes {
-        PLAIN.encode(frame, &Counters::default())
+        encode(PLAIN, frame, &Counters::default())
     }
 
     #[test]

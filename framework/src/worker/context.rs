@@ -5,7 +5,12 @@ use std::{fmt, future::Future};
 use tokio::sync::watch;
 
 use super::ledger::Stop;
-use crate::{ChannelName, Delivery, Event, GroupName, Layer, Result, error::MisuseError, layers::Layers};
+use crate::{
+    ChannelName, Delivery, Event, GroupName, Layer, Result,
+    consumer::{EventContext, sealed::Sealed},
+    error::MisuseError,
+    layers::Layers,
+};
 
 /// What a handler of a job can do.
 ///
@@ -105,6 +110,9 @@ impl WorkerContext {
         }
     }
 }
+
+impl EventContext for WorkerContext {}
+impl Sealed for WorkerContext {}
 
 impl fmt::Debug for WorkerContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,11 +24,11 @@ use crate::{
     consumer::life::{Dispatched, dispatch, drop_consumer, guard, panicked},
     error::StopConsumer,
     layers::LayerGap,
+    time::Pauses,
 };
 
-/// How long to wait after what failed without a job, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long to wait after what failed without a job.
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(5));
 /// How often one such trouble of a channel is logged.
 const NOTICE: Duration = Duration::from_secs(60);
 
@@ -73,22 +73,11 @@ impl Notices {
     }
 }
 
-/// The waits between attempts that fail, longer each time.
-struct Pause(Duration);
-
-impl Pause {
-    fn new() -> Self {
-        Self(FIRST_PAUSE)
-    }
-
-    /// Waits, not beyond a stop.
-    async fn wait(&mut self, stop: &mut watch::Receiver<Stop>) {
-        let time = self.0;
-        self.0 = (time * 2).min(LONGEST_PAUSE);
-        tokio::select! {
-            () = asked(stop) => {}
-            () = sleep(time) => {}
-        }
+/// Waits for the next pause, not beyond a stop.
+async fn wait(pauses: &mut Pauses, stop: &mut watch::Receiver<Stop>) {
+    tokio::select! {
+        () = asked(stop) => {}
+        () = sleep(pauses.next()) => {}
     }
 }
 
@@ -100,7 +89,7 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
     let mut stop = seat.context.stop();
     let _last = Last { layer: seat.context.layer().clone(), channel: seat.context.channel_name().clone() };
     let mut instance = None;
-    let (mut making, mut receiving) = (Pause::new(), Pause::new());
+    let (mut making, mut receiving) = (PAUSES, PAUSES);
     loop {
         // Before a job is taken: where there is no instance, the job is left to others, or to later.
         let consumer = match instance.take() {
@@ -113,16 +102,16 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
                         let channel = seat.context.channel_name();
                         tracing::error!(%channel, %error, "no consumer can be made, no job is taken: trying again");
                     }
-                    making.wait(&mut stop).await;
+                    wait(&mut making, &mut stop).await;
                     continue;
                 }
             },
         };
-        making = Pause::new();
+        making.reset();
         match next(&seat.context, &mut stop).await {
             None => return drop_consumer(consumer),
             Some(Ok(envelope)) => {
-                receiving = Pause::new();
+                receiving.reset();
                 instance = work(consumer, envelope, &mut seat, &mut stop).await;
             }
             Some(Err(error)) => {
@@ -131,7 +120,7 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
                     tracing::error!(%channel, %error, "no job can be received: trying again");
                 }
                 instance = Some(consumer);
-                receiving.wait(&mut stop).await;
+                wait(&mut receiving, &mut stop).await;
             }
         }
         // The others of this thread have their turn, also where neither layer nor handler ever waits.

@@ -39,8 +39,11 @@
 
 mod context;
 pub(crate) mod ledger;
-pub(crate) mod life;
+mod life;
+mod limits;
+mod router;
 mod running;
+mod starter;
 mod thread;
 
 #[cfg(test)]
@@ -48,60 +51,28 @@ mod tests;
 
 use std::{collections::HashMap, fmt, io, sync::Arc, thread::available_parallelism, time::Duration};
 
-pub(crate) use self::thread::thread_works;
 pub use self::{
     context::WorkerContext,
     ledger::{CancelledJob, Summary},
+    limits::JobLimits,
+    router::ChannelNameRouter,
     running::{RunningWorker, WorkerHandle},
 };
 use self::{
     ledger::Ledger,
     life::{Notices, Seat},
+    router::Channel,
 };
 use crate::{
-    ChannelNameRouter, Layer,
+    Layer,
     host::signals::Signals,
-    layers::{Layers, config::FOREVER},
-    routing::{RouteErrors, channel_name::Channel},
+    layers::{DEFAULT_LAYER, Layers},
+    routing::RouteErrors,
+    time::FOREVER,
 };
 
 /// How long jobs have to end after a stop.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// How the jobs of a channel are done: how many at once, and for how long.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct JobLimits {
-    concurrency: usize,
-    timeout: Option<Duration>,
-}
-
-impl JobLimits {
-    /// One at a time, without a limit of time.
-    pub fn new() -> Self {
-        Self { concurrency: 1, timeout: None }
-    }
-
-    /// How many jobs of the channel are done at once, each by a consumer of its own. Default 1, at least 1.
-    ///
-    /// With more, the order in which they end is anyone's guess.
-    pub fn concurrency(mut self, consumers: usize) -> Self {
-        self.concurrency = consumers.max(1);
-        self
-    }
-
-    /// How long one job may take; then it is cancelled. Default `None`: as long as it wants.
-    pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.timeout = time.into();
-        self
-    }
-}
-
-impl Default for JobLimits {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// Does the jobs that are sent to the channels of a [`ChannelNameRouter`].
 ///
@@ -156,7 +127,7 @@ impl Worker {
     pub fn new(layer: impl Into<Layer>, router: ChannelNameRouter) -> Result<Self, RouteErrors> {
         let layer = layer.into();
         Ok(Self {
-            layers: [("default".to_owned(), layer.clone())].into(),
+            layers: [(DEFAULT_LAYER.to_owned(), layer.clone())].into(),
             layer,
             channels: router.build()?,
             limits: JobLimits::new(),

@@ -1,11 +1,12 @@
+//! The router of a worker: which consumer does the jobs of which channel.
+
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use super::{
-    endpoint::{JobStarter, Maker},
-    error::{RouteError, RouteErrors},
-};
+use super::{WorkerContext, limits::JobLimits, starter::JobStarter};
 use crate::{
-    ChannelName, EventHandlers, NameError, Result, WorkerContext, names::MAX_NAME_LENGTH, worker::JobLimits,
+    ChannelName, EventHandlers, NameError, Result,
+    names::MAX_NAME_LENGTH,
+    routing::{RouteError, RouteErrors, endpoint::Maker},
 };
 
 /// Maps the names of channels to consumers that work in the background: Channels' `ChannelNameRouter`.

@@ -127,7 +127,7 @@ impl Bench {
     ) -> Self {
         pause();
         let ledger = Arc::new(Ledger::new(&layer, GRACE_HERE));
-        let layers = Layers::new([("default".to_owned(), layer.clone())].into());
+        let layers = Layers::new([(DEFAULT_LAYER.to_owned(), layer.clone())].into());
         let context = WorkerContext::new(layer.clone(), layers, jobs(), ledger.stopped());
         let seat = Seat::new(0, context, timeout, Arc::clone(&ledger), Arc::default());
         let notes = Notes::default();

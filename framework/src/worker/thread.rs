@@ -1,27 +1,16 @@
 //! The threads of a worker: each runs some of the consumers.
 
-use std::{cell::Cell, io, sync::Arc, thread};
+use std::{io, sync::Arc, thread};
 
 use actix_rt::System;
 use futures_util::stream::FuturesUnordered;
 use tokio::{sync::oneshot, task::JoinSet};
 
-use super::{RunningWorker, ledger::Ledger, life::Seat};
-use crate::routing::endpoint::JobStarter;
+use super::{RunningWorker, ledger::Ledger, life::Seat, starter::JobStarter};
+use crate::groups::hubs;
 
 /// How many threads there may be for blocking work, in all threads together.
 const BLOCKING_THREADS: usize = 512;
-
-thread_local! {
-    /// Whether this thread runs consumers of a worker.
-    static WORKS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread runs consumers of a worker, so that blocking it would block them.
-pub(crate) fn thread_works() -> bool {
-    // From a thread-local's destructor it is gone: nothing runs there any more.
-    WORKS.try_with(Cell::get).unwrap_or(false)
-}
 
 /// Starts at most so many threads, among which the consumers are dealt out.
 pub(super) fn start(
@@ -55,7 +44,7 @@ fn work_on(
     ledger: &Ledger,
     done: oneshot::Sender<io::Result<()>>,
 ) {
-    WORKS.set(true);
+    hubs::note_thread_does_jobs();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(blocking).build();
     let runtime = match runtime {

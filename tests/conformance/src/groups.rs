@@ -89,10 +89,10 @@ pub async fn rule_23_only_the_full_member_misses<S: Server>() {
     layer.send(&full, &note(0)).await.unwrap();
     for number in 1..=2 {
         let delivery = layer.group_send_counted(&room, &note(number)).await.unwrap();
-        assert_eq!((delivery.delivered, delivery.dropped, delivery.workers_behind), (2, 0, 0));
+        assert_eq!((delivery.delivered, delivery.dropped, delivery.threads_behind), (2, 0, 0));
     }
     let delivery = layer.group_send_counted(&room, &note(3)).await.unwrap();
-    assert_eq!((delivery.delivered, delivery.dropped, delivery.workers_behind), (1, 1, 0));
+    assert_eq!((delivery.delivered, delivery.dropped, delivery.threads_behind), (1, 1, 0));
     assert_eq!(layer.metrics().queue_full, 1);
     assert_holds(&layer, &full, &[0, 1, 2]).await;
     assert_holds(&layer, &free, &[1, 2, 3]).await;

@@ -45,7 +45,7 @@ pub async fn four_threads_lose_nothing<S: Server>() {
         assert_eq!(notes.len(), SENDERS * 1_000);
     }
     let metrics = layer.metrics();
-    assert_eq!((metrics.inbox_full, metrics.worker_behind), (0, 0));
+    assert_eq!((metrics.inbox_full, metrics.thread_behind), (0, 0));
     for client in clients {
         client.close().await;
     }

@@ -101,7 +101,7 @@ async fn ten_thousand_frames_in_one_burst_to_twenty_handler_members_lose_none() 
             reader.await.unwrap();
         }
         let metrics = mount.default_layer().metrics();
-        assert_eq!((metrics.inbox_full, metrics.too_slow, metrics.worker_behind), (0, 0, 0));
+        assert_eq!((metrics.inbox_full, metrics.too_slow, metrics.thread_behind), (0, 0, 0));
     }
 }
 

@@ -154,7 +154,7 @@ async fn a_member_that_does_not_read_among_a_thousand() {
         assert!(number < 10_000, "it is never closed");
     }
     let metrics = stage.metrics();
-    assert_eq!((metrics.too_slow, metrics.outbox_full, metrics.worker_behind), (2, 0, 0));
+    assert_eq!((metrics.too_slow, metrics.outbox_full, metrics.thread_behind), (2, 0, 0));
     eventually("its consumer has ended", || stage.log.lines().len() == 2).await;
     assert_eq!(stage.log.lines()[1], "room-slow 1013 \"read too slowly\"");
 

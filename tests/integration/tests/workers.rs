@@ -56,7 +56,7 @@ async fn a_worker_that_is_behind_costs_its_own_members_only_and_is_counted() {
     let megabyte = Said { text: "x".repeat(1 << 20) };
     let layer = mount.default_layer();
     let mut sent = 0;
-    while layer.metrics().worker_behind == 0 {
+    while layer.metrics().thread_behind == 0 {
         layer.group_send(&room, &megabyte).await.unwrap();
         sent += 1;
         assert!(sent < 100, "the queue between workers takes whatever comes");
@@ -66,7 +66,7 @@ async fn a_worker_that_is_behind_costs_its_own_members_only_and_is_counted() {
         "{sent} were sent: 7 fit into its 8 MiB, one may have come before the worker was blocked"
     );
     let counted = layer.group_send_counted(&room, &megabyte).await.unwrap();
-    assert_eq!((counted.delivered, counted.workers_behind), (0, 1));
+    assert_eq!((counted.delivered, counted.threads_behind), (0, 1));
     tokio::time::resume();
     free.send(()).unwrap();
     assert_eq!(member.text().await, "free");

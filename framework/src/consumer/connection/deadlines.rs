@@ -3,12 +3,10 @@
 //! What happens on the connection only notes the current tick of the hub's clock. The hub's wheel says when to look;
 //! the connection is looked at in its driver's next turn, after what has arrived was read, and never behind a hook.
 
-use std::{cell::Cell, rc::Rc};
-
-use super::{Connection, Phase};
+use super::{Connection, Life};
 use crate::{
     close::{Cause, CloseCode},
-    transport::{
+    wire::{
         limits::{Limits, Ticks},
         rate::Bucket,
     },
@@ -18,23 +16,6 @@ use crate::{
 const FAIR_RATE: usize = 1 << 10;
 /// After how many ticks a connection is looked at again that cannot be judged now.
 const AGAIN: u32 = 4;
-
-/// In which tick what happened last; 0 for never.
-#[derive(Debug, Default)]
-pub(super) struct Clocks {
-    /// Anything was read.
-    read: Cell<u32>,
-    /// A whole message was read.
-    message: Cell<u32>,
-    /// The unfinished message began.
-    frame: Cell<u32>,
-    /// A ping was sent, or once the connection closes, the close frame.
-    sent: Cell<u32>,
-    /// Whether the wheel asks for a look.
-    due: Cell<bool>,
-    /// Whether the socket is not read, the read-ahead being used up.
-    stopped: Cell<bool>,
-}
 
 impl Connection {
     fn now(&self) -> u32 {
@@ -100,24 +81,18 @@ impl Connection {
         wheel.schedule(self.key.slot, self.limits.close_timeout.after(wheel.now()));
     }
 
-    /// Asks for a look in the driver's next turn: the wheel's call.
-    pub(crate) fn look_due(&self) {
-        self.clocks.due.set(true);
-        self.wake_driver();
-    }
-
     /// Looks at the deadlines, where the wheel asked for it. `held` is what has arrived of an unfinished message.
-    pub(crate) fn look(self: &Rc<Self>, held: usize) {
+    pub(crate) fn look(&self, held: usize) {
         if !self.clocks.due.replace(false) {
             return;
         }
         if self.is_finished() && self.is_written() && !self.has_socket() {
             return;
         }
-        let next = match self.phase.get() {
-            Phase::Connecting => return,
-            Phase::Open => self.look_open(held),
-            Phase::Closing => self.look_closing(),
+        let next = match self.life.get() {
+            Life::Connecting => return,
+            Life::Open => self.look_open(held),
+            Life::Closing | Life::Finished => self.look_closing(),
         };
         if let Some(next) = next {
             self.hub.wheel().schedule(self.key.slot, next);
@@ -125,7 +100,7 @@ impl Connection {
     }
 
     /// When to look again; `None` where nothing is limited, or the connection was closed.
-    fn look_open(self: &Rc<Self>, held: usize) -> Option<u32> {
+    fn look_open(&self, held: usize) -> Option<u32> {
         let write = self.look_writing().ok()?;
         // A client that asked to close waits for a hook, which has its own grace.
         if self.has_ended() {
@@ -186,7 +161,7 @@ impl Connection {
         Err(Ended)
     }
 
-    fn look_ping(self: &Rc<Self>) -> Result<Option<u32>, Ended> {
+    fn look_ping(&self) -> Result<Option<u32>, Ended> {
         let Limits { ping_interval: Some(interval), pong_timeout, .. } = &*self.limits else {
             return Ok(None);
         };

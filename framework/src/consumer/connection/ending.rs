@@ -1,23 +1,16 @@
 //! How a connection ends: the first cause stays, and nothing goes out after the close frame.
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytestring::ByteString;
 use tokio::time::Instant;
 
-use super::{Answer, Connection, Phase};
+use super::{Answer, Connection, Ending, Life};
 use crate::{
     close::{Cause, CloseCode, Disconnect},
     groups::inbox::Mail,
     middleware::Rejection,
 };
-
-/// How a connection ended, and since when: the start of the hooks' grace.
-#[derive(Debug)]
-pub(super) struct Ending {
-    pub(super) how: Disconnect,
-    at: Instant,
-}
 
 /// How long a close frame can be.
 const MOST_OF_A_CLOSE: usize = 127;
@@ -50,8 +43,8 @@ impl Connection {
 
     /// Ends the connection from this side: a close frame where it was accepted, a rejection where not.
     pub(crate) fn end(&self, cause: Cause, code: CloseCode, reason: &str) {
-        match self.phase.get() {
-            Phase::Connecting => {
+        match self.life.get() {
+            Life::Connecting => {
                 let rejection = match cause {
                     Cause::Error => Rejection::internal(),
                     Cause::Shutdown => Rejection::shutting_down(self.retry_hint()),
@@ -62,15 +55,15 @@ impl Connection {
                 };
                 self.answer(Answer::Reject(rejection));
             }
-            Phase::Open => {
+            Life::Open => {
                 if cause != Cause::TooSlow {
                     self.catch_up();
-                    if self.phase.get() != Phase::Open {
+                    if self.life.get() != Life::Open {
                         // That was too much for it, and ended it.
                         return;
                     }
                 }
-                self.phase.set(Phase::Closing);
+                self.life.set(Life::Closing);
                 let frame = self.class.wire().encode_close(code, reason);
                 let mut outbox = self.outbox.borrow_mut();
                 if cause == Cause::TooSlow {
@@ -83,7 +76,7 @@ impl Connection {
                 self.input.borrow_mut().clear();
                 self.wake_writer();
             }
-            Phase::Closing => {}
+            Life::Closing | Life::Finished => {}
         }
     }
 
@@ -97,7 +90,7 @@ impl Connection {
 
     /// Sends the close frame that the client's end calls for, once no hook that can run now precedes it.
     pub(crate) fn answer_close(&self) {
-        if self.phase.get() != Phase::Open {
+        if self.life.get() != Life::Open {
             return;
         }
         let frame = match self.ending.get().map(|ending| &ending.how) {
@@ -108,7 +101,7 @@ impl Connection {
             }
             _ => return,
         };
-        self.phase.set(Phase::Closing);
+        self.life.set(Life::Closing);
         self.note_closing();
         self.outbox.borrow_mut().seal(Some(frame));
         // The server closes TCP first (RFC 6455, section 7.1.1).
@@ -118,7 +111,6 @@ impl Connection {
     /// The socket ended without a close frame.
     pub(crate) fn gone(&self) {
         self.set_ending(Cause::Gone, CloseCode::ABNORMAL, ByteString::new());
-        self.phase.set(Phase::Closing);
         // Who still waits for an answer learns that there is none.
         drop(self.answer.take());
         self.outbox.borrow_mut().seal(None);
@@ -128,14 +120,14 @@ impl Connection {
     /// Drops what waits, which nobody reads, and the socket.
     pub(super) fn abandon(&self) {
         self.outbox.borrow_mut().clear();
-        self.finished.set(true);
+        self.life.set(Life::Finished);
         self.wake_writer();
         self.cut();
         self.wake_driver();
     }
 
-    /// Gives what waits here to the others: all outboxes together hold too much.
-    pub(crate) fn give_way(&self) {
+    /// Gives what waits in this outbox to the others: all outboxes together hold too much.
+    pub(super) fn make_way(&self) {
         self.counters().over_budget.one();
         self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "the server holds too much");
         if self.outbox.borrow().bytes() > MOST_OF_A_CLOSE {
@@ -151,23 +143,23 @@ impl Connection {
 
     /// The transport is through: when all is written the socket is closed.
     pub(crate) fn finish(&self) {
-        if !self.finished.replace(true) {
+        if self.life.replace(Life::Finished) != Life::Finished {
             self.wake_writer();
             self.wake_driver();
         }
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.finished.get()
+        self.life.get() == Life::Finished
     }
 
     /// Whether a close frame of ours is queued or sent.
     pub(crate) fn is_closing(&self) -> bool {
-        self.phase.get() == Phase::Closing
+        matches!(self.life.get(), Life::Closing | Life::Finished)
     }
 
     /// Leaves every group and takes the mail out, for the caller to drop.
-    pub(crate) fn leave_all(self: &Rc<Self>) -> VecDeque<Mail> {
+    pub(crate) fn leave_all(&self) -> VecDeque<Mail> {
         self.hub.leave_all(self);
         let mut inbox = self.inbox.borrow_mut();
         let was_full = inbox.is_full();

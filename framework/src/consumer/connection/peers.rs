@@ -28,7 +28,7 @@ impl Peers {
     }
 
     /// Counts one more connection; `None` where its peer has as many as it may.
-    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<PeerGuard> {
         let peer = host_of(peer);
         let mut counts = self.counts();
         let count = counts.get(&peer).copied().unwrap_or(0);
@@ -36,18 +36,18 @@ impl Peers {
             return None;
         }
         counts.insert(peer, count + 1);
-        Some(Place { peers: Arc::clone(self), peer })
+        Some(PeerGuard { peers: Arc::clone(self), peer })
     }
 }
 
 /// One connection among those of its peer, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct PeerGuard {
     peers: Arc<Peers>,
     peer: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for PeerGuard {
     fn drop(&mut self) {
         if let Entry::Occupied(mut entry) = self.peers.counts().entry(self.peer) {
             *entry.get_mut() -= 1;

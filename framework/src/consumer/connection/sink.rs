@@ -4,52 +4,19 @@
 //! the driver's, which can wait.
 
 use std::{
-    cell::RefCell,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite as _;
 
-use super::Connection;
-use crate::{
-    groups::outbox::Outbox,
-    metrics::Counters,
-    transport::{socket::Socket, websocket::deflate::Packer},
+use super::{
+    Connection,
+    way_out::{JOINED, SCRATCH, Sink, Writer, write_all, write_packed},
 };
-
-/// Up to how many bytes frames are joined in one buffer: for more a vectored write is cheaper.
-const JOINED: usize = 4 << 10;
-/// How many frames one vectored write takes.
-const SLICES: usize = 16;
-
-thread_local! {
-    /// Where small frames are joined, and what a lingering client sends is thrown away.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The way out of a connection.
-#[derive(Debug)]
-pub(crate) enum Sink {
-    /// The host's body asks for frames, and is woken when there are some.
-    Body(Option<Waker>),
-    /// A socket that is the connection's own.
-    Socket(Socket),
-    /// A socket on which all is written and shut. It is read until the client closes too: closed before,
-    /// with bytes unread, TCP would reset it and could take the close frame with it.
-    Lingering(Socket),
-    /// There was a socket, or a body.
-    Closed,
-}
-
-impl Default for Sink {
-    fn default() -> Self {
-        Self::Body(None)
-    }
-}
+use crate::wire::socket::Socket;
 
 impl Connection {
     /// Takes the next frame for a body. `Ready(None)`: nothing more comes, close it.
@@ -61,15 +28,15 @@ impl Connection {
                 if let Some(packer) = &self.packer {
                     frame = packer.borrow_mut().pack(frame, &self.hub.directory().counters);
                 }
-                if self.finished.get() && self.is_written() {
+                if self.is_finished() && self.is_written() {
                     self.wake_driver();
                 }
                 self.note_room(before);
                 Poll::Ready(Some(frame))
             }
-            None if self.finished.get() => Poll::Ready(None),
+            None if self.is_finished() => Poll::Ready(None),
             None => {
-                self.parked.set(true);
+                self.writer.set(Writer::Parked);
                 if let Sink::Body(writer) = &mut *self.sink.borrow_mut()
                     && !writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
                 {
@@ -82,7 +49,7 @@ impl Connection {
 
     /// Gives the connection a socket of its own, and writes what waits.
     pub(crate) fn take_over(&self, socket: Socket) {
-        if self.finished.get() && self.outbox.borrow().is_empty() {
+        if self.is_finished() && self.outbox.borrow().is_empty() {
             // It ended meanwhile, with nothing to say.
             return;
         }
@@ -101,30 +68,24 @@ impl Connection {
     }
 
     /// Has the writer run in the next flush. One that is not parked runs anyway.
-    pub(super) fn mark_dirty(self: &Rc<Self>) {
-        if self.parked.get() && !self.dirty.get() {
-            self.dirty.set(true);
-            self.hub.mark_dirty(Rc::clone(self));
+    pub(super) fn mark_dirty(&self) {
+        if self.writer.get() == Writer::Parked {
+            self.writer.set(Writer::Due);
+            self.hub.mark_dirty(self.key.slot, self.limits.flush);
         }
-    }
-
-    /// Writes, or has the body written, what came since the last time.
-    pub(crate) fn flush(&self) {
-        self.dirty.set(false);
-        self.write_out();
     }
 
     /// Wakes a body; a socket is written to by the flush or the driver.
     pub(super) fn wake_writer(&self) {
         if let Sink::Body(Some(waker)) = &*self.sink.borrow()
-            && self.parked.replace(false)
+            && self.writer.replace(Writer::Running) != Writer::Running
         {
             waker.wake_by_ref();
         }
     }
 
     /// Writes what waits as far as the socket takes it at once.
-    fn write_out(&self) {
+    pub(super) fn write_out(&self) {
         let before = self.outbox.borrow().bytes();
         let written = match &mut *self.sink.borrow_mut() {
             Sink::Socket(socket) => {
@@ -139,14 +100,14 @@ impl Connection {
             }
             Sink::Lingering(_) | Sink::Closed => return,
             Sink::Body(Some(waker)) => {
-                if self.parked.replace(false) {
+                if self.writer.replace(Writer::Running) != Writer::Running {
                     waker.wake_by_ref();
                 }
                 return;
             }
             Sink::Body(None) => return,
         };
-        self.parked.set(written.is_ok());
+        self.writer.set(if written.is_ok() { Writer::Parked } else { Writer::Running });
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wake_driver(),
@@ -169,22 +130,24 @@ impl Connection {
         loop {
             match &mut *self.sink.borrow_mut() {
                 // Its host ends a body, once that is written.
-                Sink::Body(_) if self.finished.get() && !self.is_written() => return Poll::Pending,
+                Sink::Body(_) if self.is_finished() && !self.is_written() => return Poll::Pending,
                 Sink::Body(_) | Sink::Closed => return Poll::Ready(()),
                 Sink::Lingering(_) => break,
                 // Written to by the flush.
-                Sink::Socket(_) if self.parked.get() && !self.has_ended() => return Poll::Pending,
+                Sink::Socket(_) if self.writer.get() != Writer::Running && !self.has_ended() => {
+                    return Poll::Pending;
+                }
                 Sink::Socket(_) => {}
             }
             self.write_out();
             let mut sink = self.sink.borrow_mut();
             let Sink::Socket(socket) = &mut *sink else { continue };
-            if !self.parked.get() {
+            if self.writer.get() == Writer::Running {
                 // An error is found by the next write.
                 let _ = ready!(socket.poll_writable(cx));
                 continue;
             }
-            if !self.finished.get() {
+            if !self.is_finished() {
                 return Poll::Pending;
             }
             // Where both close frames were sent, nothing of the client's can be unread.
@@ -229,51 +192,4 @@ impl Connection {
     pub(crate) fn has_socket(&self) -> bool {
         matches!(*self.sink.borrow(), Sink::Socket(_) | Sink::Lingering(_))
     }
-}
-
-/// Writes the frames that wait in as few calls as they go in. An error of kind `WouldBlock`: not all.
-fn write_all(socket: &mut Socket, outbox: &mut Outbox) -> io::Result<()> {
-    while let Some(front) = outbox.front() {
-        let written = if front.len() == outbox.bytes() {
-            socket.try_write(front)
-        } else if outbox.bytes() <= JOINED {
-            SCRATCH.with_borrow_mut(|joined| {
-                joined.clear();
-                for frame in outbox.frames() {
-                    joined.extend_from_slice(frame);
-                }
-                socket.try_write(joined)
-            })
-        } else {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(outbox.frames()) {
-                *slice = IoSlice::new(frame);
-                count += 1;
-            }
-            socket.try_write_vectored(&slices[..count])
-        }?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        outbox.advance(written);
-    }
-    socket.try_flush()
-}
-
-/// Writes the frames that wait, each packed when its turn has come: what is packed must be written.
-fn write_packed(
-    socket: &mut Socket,
-    outbox: &mut Outbox,
-    packer: &mut Packer,
-    counters: &Counters,
-) -> io::Result<()> {
-    while let Some(front) = outbox.packed_front(|frame| packer.pack(frame, counters)) {
-        let written = socket.try_write(front)?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        outbox.advance(written);
-    }
-    socket.try_flush()
 }

@@ -2,22 +2,13 @@
 
 use std::task::{Context, Poll};
 
-use super::Connection;
-use crate::{Message, close::Cause, groups::inbox::Mail};
+use super::{Connection, Next};
+use crate::{close::Cause, groups::inbox::Mail};
 
 /// How many messages of the client may go before an event that waits (rule 7, mended to be fair).
 const MESSAGES_IN_A_ROW: u32 = 8;
-/// How many hooks of one connection run before the others of the worker get their turn.
+/// How many hooks of one connection run before the others of the thread get their turn.
 const HOOKS_A_TURN: u32 = 32;
-
-/// What the driver does next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Nothing more: the connection has ended.
-    End,
-    Mail(Mail),
-    Message(Message),
-}
 
 impl Connection {
     /// Begins a turn of the driver.

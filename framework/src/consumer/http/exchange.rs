@@ -2,28 +2,16 @@
 
 use std::{cell::Cell, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
-use actix_web::http::{
-    Method, StatusCode,
-    header::{CONTENT_LENGTH, HeaderName, HeaderValue},
-};
+use actix_web::http::{Method, StatusCode, header::CONTENT_LENGTH};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::{
     Result, Scope,
     close::{Cause, CloseCode},
-    consumer::connection::{Answer, Connection},
+    consumer::connection::{Answer, Connection, Head},
     error::{Closed, MisuseError},
 };
-
-/// The head of a response.
-#[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// How long the body will be, where that is known.
-    pub(crate) length: Option<u64>,
-}
 
 /// One exchange: a connection whose outbox is the body of the response.
 pub(crate) struct Exchange {

@@ -6,12 +6,12 @@ mod exchange;
 mod handle;
 mod life;
 
-pub(crate) use self::exchange::{Exchange, Head};
+pub(crate) use self::exchange::Exchange;
 pub(super) use self::life::live;
 pub use self::{body::Body, context::HttpContext, handle::HttpHandle};
 
 use super::EventHandlers;
-use crate::{GroupName, Result, close::Disconnect};
+use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 
 /// One HTTP exchange's behaviour: Channels' `AsyncHttpConsumer`.
 ///
@@ -84,7 +84,7 @@ use crate::{GroupName, Result, close::Disconnect};
 #[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
 pub trait HttpConsumer: EventHandlers<HttpContext> {
     /// As [`Consumer::LAYER`](crate::Consumer::LAYER).
-    const LAYER: &'static str = "default";
+    const LAYER: &'static str = DEFAULT_LAYER;
 
     /// As [`Consumer::STRICT`](crate::Consumer::STRICT).
     const STRICT: bool = false;

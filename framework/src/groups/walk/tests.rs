@@ -1,16 +1,35 @@
-use std::{future::Future, sync::Arc, task::Context};
+use std::{
+    cell::Cell,
+    future::Future,
+    sync::Arc,
+    task::{Context, Waker},
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, yield_now},
+};
 
 use super::*;
 use crate::{
-    Drain, Envelope, Event, EventHandlers, Frame, LayerConfig, Limits,
+    Drain, Envelope, Event, EventHandlers, Frame, GroupName, LayerConfig, Limits,
     close::{Cause, CloseCode},
-    consumer::connection::{Accepted, Answer, Next},
-    groups::{budget::Budget, directory::Directory, fan_out::Class, worker},
-    transport::Wire,
+    consumer::{
+        connection::{Accepted, Answer, Connection, Next},
+        start::class_of,
+    },
+    groups::{
+        Delivery,
+        budget::{Budget, Ledger},
+        directory::Directory,
+        fan_out::Class,
+        key::Key,
+        member::Memberships,
+        thread,
+    },
+    wire::{Packet, Wire},
 };
 
 #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
@@ -39,7 +58,7 @@ impl Handler {
     }
 }
 
-/// One worker's part of a layer, with members that have no client.
+/// One thread's part of a layer, with members that have no client.
 struct World {
     directory: Arc<Directory>,
     hub: Rc<Hub>,
@@ -51,7 +70,7 @@ impl World {
     fn new() -> Self {
         let directory = Directory::new(LayerConfig::new().capacity(3));
         Self {
-            hub: worker::of_thread(&directory),
+            hub: thread::of_thread(&directory),
             directory,
             drain: Drain::new(),
             budget: Budget::new(Budget::DEFAULT),
@@ -60,16 +79,16 @@ impl World {
 
     /// A member of some groups, accepted and idle.
     fn member<C: EventHandlers>(&self, groups: &[&str]) -> Rc<Connection> {
-        let live = self.drain.enter(&self.hub).unwrap();
+        let guard = self.drain.enter(self.hub.queue()).unwrap();
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
-        let class = Class::of::<C, crate::Context>(Wire::WebSocket(None));
-        let connection = Connection::new(&self.hub, class, limits, &self.budget, live, sender, None);
+        let class = class_of::<C, crate::Context>(Wire::WebSocket(None));
+        let connection = Connection::new(&self.hub, class, limits, &self.budget, guard, sender, None);
         connection.answer(Answer::Accept(Accepted::default()));
         drop(answer);
         connection.set_busy(false);
         for name in groups {
-            self.hub.join(&connection, &group(name)).unwrap();
+            self.hub.join(Rc::clone(&connection) as _, &group(name)).unwrap();
         }
         connection
     }
@@ -87,17 +106,17 @@ impl World {
 
     /// Begins a send as a task of its own, and returns once it waits for the walk.
     async fn begin(&self, name: &str, text: &str) -> JoinHandle<Delivery> {
-        let last = self.hub.last_job();
+        let last = self.hub.slices.last();
         let sending = actix_rt::spawn(self.send(name, text));
-        while self.hub.last_job() == last {
+        while self.hub.slices.last() == last {
             yield_now().await;
         }
         sending
     }
 
-    /// How many deliveries the oldest job has so far.
+    /// How many deliveries the oldest send has so far.
     fn walked(&self) -> Option<u64> {
-        self.hub.slices.jobs.borrow().front().map(|job| job.sum.get().delivered)
+        self.hub.slices.progress().0
     }
 
     /// Lets the walk go on until it has made so many deliveries.
@@ -140,7 +159,7 @@ async fn every_member_gets_every_event_once_and_in_order() {
     for member in &members {
         assert_eq!(frames(member), ["1", "2", "3"]);
     }
-    assert!(!world.hub.has_pending());
+    assert!(!world.hub.slices.has_pending());
     assert!(world.hub.slices.walks.borrow().is_empty());
 }
 
@@ -151,22 +170,23 @@ async fn joining_leaving_and_closing_beside_a_walk_are_exact() {
     let members = world.members(5_000, &["large"]);
     let sending = world.begin("large", "1").await;
     world.walk_to(1).await;
-    let [served, back, .., left, closed, gone, again] = &members[..] else { unreachable!() };
+    // A walk goes from the last member to the first.
+    let [again, gone, closed, left, .., back, served] = &members[..] else { unreachable!() };
     // Two that have it already: one leaves and joins again.
     assert_eq!(frames(served), ["1"]);
-    world.hub.leave(back, &large);
-    world.hub.join(back, &large).unwrap();
+    world.hub.leave(&**back, &large);
+    world.hub.join(Rc::clone(back) as _, &large).unwrap();
     // And some that do not have it yet.
     assert!([left, closed, gone, again].iter().all(|member| frames(member).is_empty()));
-    world.hub.leave(left, &large);
+    world.hub.leave(&**left, &large);
     assert_eq!(frames(left), ["1"], "what was sent before it left");
     closed.end(Cause::Consumer, CloseCode::NORMAL, "");
     assert_eq!(frames(closed), ["1", "close"]);
     drop(gone.leave_all());
     gone.gone();
-    world.hub.leave(again, &large);
-    world.hub.join(again, &large).unwrap();
-    // Newcomers, in places that the walk has passed and that it has not: of this class, and of another.
+    world.hub.leave(&**again, &large);
+    world.hub.join(Rc::clone(again) as _, &large).unwrap();
+    // Newcomers: of this class, behind the walk, and of another class.
     let newcomers = world.members(3, &["large"]);
     let handler = world.member::<Handler>(&["large"]);
 
@@ -191,7 +211,7 @@ async fn a_group_that_empties_and_fills_again_beside_a_walk_gets_nothing() {
     let sending = world.begin("large", "1").await;
     world.walk_to(1).await;
     for member in &members {
-        world.hub.leave(member, &group("large"));
+        world.hub.leave(&**member, &group("large"));
     }
     assert_eq!(world.directory.group_count(), 0);
     let newcomers = world.members(2_000, &["large"]);
@@ -205,7 +225,7 @@ async fn groups_direct_sends_and_events_interleave_as_they_were_called() {
     let world = World::new();
     let members = world.members(2_000, &["a", "b", "some"]);
     for member in &members[500..] {
-        world.hub.leave(member, &group("some"));
+        world.hub.leave(&**member, &group("some"));
     }
     let mut sends = Vec::new();
     for round in 0..3 {
@@ -232,7 +252,7 @@ async fn a_sender_that_gives_up_leaves_no_half_and_no_pile() {
     let world = World::new();
     let members = world.members(2_000, &["large"]);
     assert!(world.send("large", "1").now_or_never().is_none());
-    while world.hub.has_pending() {
+    while world.hub.slices.has_pending() {
         yield_now().await;
     }
     assert!(members.iter().all(|member| frames(member) == ["1"]));
@@ -241,7 +261,7 @@ async fn a_sender_that_gives_up_leaves_no_half_and_no_pile() {
     for _ in 0..100 {
         assert!(world.send("large", &megabyte).now_or_never().is_none());
     }
-    let jobs = world.hub.slices.jobs.borrow().len();
+    let jobs = world.hub.slices.progress().1;
     assert!(jobs <= 7, "{jobs} megabytes are held for a queue of 8 MiB");
 }
 
@@ -315,4 +335,108 @@ async fn a_member_that_runs_loses_nothing_and_a_suspended_one_delays_nobody() {
     assert_eq!(dropped, EVENTS as u64 - 3, "those of the suspended one, whose inbox holds three");
     assert_eq!(world.directory.counters.read().inbox_full, EVENTS as u64 - 3);
     assert!(relays.iter().all(|member| frames(member).len() == EVENTS));
+}
+
+/// A member that counts how often it is looked at.
+struct Counted {
+    key: Key,
+    class: Class,
+    memberships: Memberships,
+    visits: Rc<Cell<usize>>,
+}
+
+impl Member for Counted {
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn class(&self) -> &Class {
+        &self.class
+    }
+
+    fn memberships(&self) -> &Memberships {
+        &self.memberships
+    }
+
+    fn max_groups(&self) -> usize {
+        1
+    }
+
+    fn has_ended(&self) -> bool {
+        false
+    }
+
+    fn drain_id(&self) -> u64 {
+        0
+    }
+
+    fn relay(&self, _: Packet) -> bool {
+        self.visits.set(self.visits.get() + 1);
+        true
+    }
+
+    fn take_event(&self, _: Envelope) -> bool {
+        unreachable!("its class has a relay")
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn may_make_room(&self, _: u64) -> bool {
+        false
+    }
+
+    fn note_sending(&self, _: isize) {}
+
+    fn flush(&self) {}
+
+    fn look_due(&self) {}
+
+    fn held_of(&self, _: &Ledger) -> usize {
+        0
+    }
+
+    fn give_way(&self) {}
+
+    fn shut_down(&self) {}
+}
+
+#[actix_web::test]
+async fn a_room_that_was_large_costs_what_its_members_cost() {
+    let world = World::new();
+    let visits = Rc::new(Cell::new(0));
+    let room = group("room");
+    let members: Vec<_> = (0..20_000)
+        .map(|_| {
+            world.hub.attach(|key| {
+                let class = class_of::<Relay, crate::Context>(Wire::WebSocket(None));
+                Rc::new(Counted {
+                    key,
+                    class,
+                    memberships: Memberships::default(),
+                    visits: Rc::clone(&visits),
+                })
+            })
+        })
+        .collect();
+    for member in &members {
+        world.hub.join(Rc::clone(member) as _, &room).unwrap();
+    }
+    // All but 50 leave, in an order that mixes the places.
+    let (leaving, staying): (Vec<_>, Vec<_>) =
+        members.iter().enumerate().partition(|(number, _)| number % 400 != 7);
+    for (_, member) in leaving.iter().rev().step_by(2).chain(leaving.iter().rev().skip(1).step_by(2)) {
+        world.hub.leave(&***member, &room);
+    }
+    let (places, memory) = world.hub.places_of(&room);
+    assert_eq!((staying.len(), places), (50, 50), "the list has no gaps that a send would walk over");
+    assert!(memory <= 4 * 50, "its memory is given back: it has room for {memory}");
+    assert_eq!(world.send("room", "1").await.delivered, 50);
+    assert_eq!(visits.get(), 50);
+    // Each of them is still found at its place.
+    for (_, member) in &staying {
+        world.hub.leave(&***member, &room);
+    }
+    assert_eq!(world.directory.group_count(), 0);
 }

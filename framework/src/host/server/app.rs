@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::workers::Serve;
-use crate::{host::takeover, transport::socket::Socket};
+use crate::{host::takeover, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once; a longer one goes the way of other requests.
 const HEAD: usize = 4 << 10;

@@ -9,7 +9,7 @@ use std::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::transport::socket::Socket;
+use crate::wire::socket::Socket;
 
 /// A listener, and what its sockets are wrapped in.
 pub(super) enum Listener {

@@ -23,11 +23,12 @@ use self::{
     workers::{Build, Workers},
 };
 use super::{
-    Drain, Mount, Running,
+    Mount, Running,
     run::{DRAIN_DEADLINE, Serve, run_with},
 };
 use crate::{
     Fallback, Layer, Limits,
+    groups::drain::Drain,
     routing::{ProtocolTypeRouter, RouteErrors},
 };
 

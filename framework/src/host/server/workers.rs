@@ -23,7 +23,7 @@ use futures_util::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::listener::{Accepted, Listener, Live, Raw};
-use crate::transport::socket::Socket;
+use crate::wire::socket::Socket;
 
 /// How many sockets of a worker may speak HTTP at once; those that were taken over have a limit of their own.
 const SOCKETS: u32 = 25_600;

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Error, Result, Scope,
     middleware::{Middleware, Rejection},
+    wire::token::is_token,
 };
 
 /// `django.contrib.sessions.backends.db`, `cached_db` and `file`.
@@ -191,7 +192,7 @@ impl DjangoAuth {
     #[must_use]
     pub fn session_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.cookie_name = name.into();
-        if !cookie::is_name(&self.cookie_name) {
+        if !is_token(&self.cookie_name) {
             self.wrong.push("the name of the session cookie is none: give Django's SESSION_COOKIE_NAME");
         }
         self

@@ -8,15 +8,10 @@ pub(super) fn last<'a>(lines: impl Iterator<Item = &'a str>, name: &str) -> Opti
     Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
-/// Whether a text can be a cookie's name: a token (RFC 9110, section 5.6.2).
-pub(super) fn is_name(name: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(is_token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::token::is_token;
 
     #[test]
     fn it_is_the_one_that_django_takes() {
@@ -32,6 +27,6 @@ mod tests {
             assert_eq!(last([header].into_iter(), "sessionid"), expected, "{header}");
         }
         assert_eq!(last(["sessionid=a", "sessionid=b; c"].into_iter(), "sessionid"), Some("b"));
-        assert!(is_name("__Host-session") && !is_name("") && !is_name("a b") && !is_name("a=b"));
+        assert!(is_token("__Host-session") && !is_token("") && !is_token("a b") && !is_token("a=b"));
     }
 }

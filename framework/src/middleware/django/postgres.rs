@@ -25,13 +25,13 @@ use super::{
     signing::MOST_BYTES,
     tables::Quoted,
 };
+use crate::time::Pauses;
 
 /// How long connecting may take, and an answer: then the connection is given up.
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(4);
 /// The pauses between attempts to connect, within which lookups fail at once.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_secs(2));
 /// How many queries are on their way at once.
 const PIPELINED: usize = 64;
 
@@ -194,7 +194,7 @@ struct Link {
     security: Security,
     tables: Quoted,
     session: Option<Rc<Session>>,
-    pause: Duration,
+    pauses: Pauses,
     /// Until when no connection is tried, and why.
     away: Option<(Instant, StoreError)>,
 }
@@ -208,7 +208,7 @@ enum Security {
 
 impl Link {
     fn new(config: Config, security: Security, tables: Quoted) -> Self {
-        Self { config, security, tables, session: None, pause: FIRST_PAUSE, away: None }
+        Self { config, security, tables, session: None, pauses: PAUSES, away: None }
     }
 
     async fn session(&mut self) -> Result<Rc<Session>, StoreError> {
@@ -225,12 +225,11 @@ impl Link {
         match made.unwrap_or(Err(StoreError::TimedOut)) {
             Ok(session) => {
                 self.away = None;
-                self.pause = FIRST_PAUSE;
+                self.pauses.reset();
                 Ok(Rc::clone(self.session.insert(Rc::new(session))))
             }
             Err(error) => {
-                self.away = Some((Instant::now() + self.pause, error.copied()));
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.away = Some((Instant::now() + self.pauses.next(), error.copied()));
                 Err(error)
             }
         }

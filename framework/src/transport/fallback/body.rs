@@ -9,7 +9,7 @@ use serde::{
     de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::{Message, close::CloseCode};
+use crate::{Message, close::CloseCode, wire::token::is_token};
 
 /// How many messages one request may bring: each costs more than the two bytes that an empty one has.
 pub(crate) const MOST_MESSAGES: usize = 1024;
@@ -89,11 +89,6 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
         return Err(BodyError::Shape("the body is not an object".to_owned()));
     }
     serde_json::from_slice(body).map_err(|error| BodyError::Shape(error.to_string()))
-}
-
-fn is_token(name: &str) -> bool {
-    let is_mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 /// A list of messages, no longer than it may be.

@@ -12,8 +12,8 @@ use bytestring::ByteString;
 use crate::{
     Message,
     close::{Cause, CloseCode},
+    consumer::connection::ClientReader,
     consumer::connection::Connection,
-    transport::Input,
 };
 
 /// Shared by a session, which fills it, and the connection's driver, which reads it.
@@ -78,7 +78,7 @@ impl Reader {
     }
 }
 
-impl Input for Reader {
+impl ClientReader for Reader {
     fn poll_read(&mut self, _: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         let intake = &self.intake;
         if connection.is_closing() {

@@ -5,7 +5,6 @@
 //! outbox only when a request waits for that, so that all limits of the outbox hold while nobody asks. The
 //! [`Table`](table::Table) finds it from any worker.
 
-pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod bound;
 pub(crate) mod events;

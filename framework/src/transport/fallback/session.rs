@@ -16,12 +16,12 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{batch::Builder, events::Numbered, intake::Intake, kept::Kept, table::Listed};
+use super::{events::Numbered, intake::Intake, kept::Kept, table::Listed};
 use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::Connection,
-    transport::Transport,
+    wire::{Transport, batch::Builder},
 };
 
 /// How many requests may wait for a session's turn; one more is answered 429.

@@ -11,7 +11,7 @@ const SMALL: usize = 1 << 10;
 ///
 /// Made from a slice, as of a worker's read buffer, or from [`Bytes`], as of actix's payload.
 #[derive(Debug)]
-pub(crate) struct Input<'a> {
+pub(crate) struct Chunk<'a> {
     source: Source<'a>,
     /// How much memory the chunk keeps alive, as far as can be told.
     memory: usize,
@@ -25,7 +25,7 @@ enum Source<'a> {
     Slice(&'a [u8]),
 }
 
-impl From<Bytes> for Input<'_> {
+impl From<Bytes> for Chunk<'_> {
     fn from(chunk: Bytes) -> Self {
         match chunk.try_into_mut() {
             Ok(chunk) => Self { memory: chunk.capacity(), source: Source::Unique(chunk) },
@@ -34,13 +34,13 @@ impl From<Bytes> for Input<'_> {
     }
 }
 
-impl<'a> From<&'a [u8]> for Input<'a> {
+impl<'a> From<&'a [u8]> for Chunk<'a> {
     fn from(chunk: &'a [u8]) -> Self {
         Self { memory: chunk.len(), source: Source::Slice(chunk) }
     }
 }
 
-impl Input<'_> {
+impl Chunk<'_> {
     /// What is left.
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.source {
@@ -61,7 +61,7 @@ impl Input<'_> {
     }
 
     /// What is left, in memory of its own where the chunk is lent.
-    pub(super) fn take_rest(self) -> Bytes {
+    pub(crate) fn take_rest(self) -> Bytes {
         match self.source {
             Source::Unique(chunk) => chunk.freeze(),
             Source::Shared(chunk) => chunk,
@@ -115,7 +115,7 @@ mod tests {
     fn a_large_payload_leaves_in_the_memory_it_came_in() {
         let chunk = Bytes::from(vec![7; 64 << 10]);
         let memory = chunk.as_ptr();
-        let mut input = Input::from(chunk);
+        let mut input = Chunk::from(chunk);
         input.skip(8);
         let payload = input.take((64 << 10) - 8, NO_MASK);
         assert_eq!(payload.as_ptr(), memory.wrapping_add(8));
@@ -127,7 +127,7 @@ mod tests {
         for (chunk, count) in [(2048, 1024), (64 << 10, 2000)] {
             let chunk = Bytes::from(vec![7; chunk]);
             let memory = chunk.as_ptr();
-            let payload = Input::from(chunk).take(count, NO_MASK);
+            let payload = Chunk::from(chunk).take(count, NO_MASK);
             assert_ne!(payload.as_ptr(), memory);
             assert_eq!(payload.len(), count);
         }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_small_part_of_a_large_chunk_does_not_keep_it() {
         // Each is most of what is left, but not of what the chunk holds.
-        let mut input = Input::from(Bytes::from(vec![7; 16 << 10]));
+        let mut input = Chunk::from(Bytes::from(vec![7; 16 << 10]));
         drop(input.take(12 << 10, NO_MASK));
         let rest = input.as_slice().as_ptr();
         assert_ne!(input.take(3 << 10, NO_MASK).as_ptr(), rest);
@@ -146,14 +146,14 @@ mod tests {
     fn a_shared_chunk_is_not_written_to() {
         let chunk = Bytes::from(vec![0; 8 << 10]);
         let other = chunk.clone();
-        let payload = Input::from(chunk).take(8 << 10, Mask::from([1, 2, 3, 4]));
+        let payload = Chunk::from(chunk).take(8 << 10, Mask::from([1, 2, 3, 4]));
         assert_eq!(payload[..5], [1, 2, 3, 4, 1]);
         assert!(other.iter().all(|byte| *byte == 0));
     }
 
     #[test]
     fn more_than_there_is_takes_what_there_is() {
-        let mut input = Input::from(&b"abc"[..]);
+        let mut input = Chunk::from(&b"abc"[..]);
         assert_eq!(input.take(9, NO_MASK), "abc");
         input.skip(1);
         assert_eq!(input.take(9, NO_MASK), "");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{
-    Input, ProtocolError, Role,
+    Chunk, ProtocolError, Role,
     deflate::{Incoming, Inflater},
     frame::{Extensions, Header, MAX_HEADER, Mask, Opcode},
     utf8,
@@ -161,7 +161,7 @@ impl Decoder {
     ///
     /// # Errors
     /// For the first frame that breaks the protocol, after the items that came before it.
-    pub(crate) fn decode(&mut self, input: &mut Input<'_>) -> Result<Option<Item>, ProtocolError> {
+    pub(crate) fn decode(&mut self, input: &mut Chunk<'_>) -> Result<Option<Item>, ProtocolError> {
         if self.ended {
             input.clear();
             return Ok(None);
@@ -176,7 +176,7 @@ impl Decoder {
         item
     }
 
-    fn next_item(&mut self, input: &mut Input<'_>) -> Result<Option<Item>, ProtocolError> {
+    fn next_item(&mut self, input: &mut Chunk<'_>) -> Result<Option<Item>, ProtocolError> {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
@@ -205,7 +205,7 @@ impl Decoder {
         }
     }
 
-    fn next_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+    fn next_header(&mut self, input: &mut Chunk<'_>) -> Result<Option<Header>, ProtocolError> {
         let (held, extensions) = (usize::from(self.header_held), self.extensions());
         if held == 0
             && let Some((header, length)) = Header::parse(input.as_slice(), self.settings.role, extensions)?
@@ -261,7 +261,7 @@ impl Decoder {
     }
 
     /// Whether the frame has arrived whole and is an item by itself: the usual case, which needs no buffer.
-    fn is_alone(&self, frame: &Frame, input: &Input<'_>) -> bool {
+    fn is_alone(&self, frame: &Frame, input: &Chunk<'_>) -> bool {
         let untouched = frame.start == self.buffer.len() && frame.missing <= input.len();
         match frame.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => untouched,
@@ -270,7 +270,7 @@ impl Decoder {
         }
     }
 
-    fn take_whole(&mut self, frame: Frame, input: &mut Input<'_>) -> Result<Item, ProtocolError> {
+    fn take_whole(&mut self, frame: Frame, input: &mut Chunk<'_>) -> Result<Item, ProtocolError> {
         let payload = input.take(frame.missing, frame.mask);
         match frame.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => control(frame.opcode, payload),
@@ -279,7 +279,7 @@ impl Decoder {
     }
 
     /// Moves what has arrived of the frame to the buffer.
-    fn collect(&mut self, frame: &mut Frame, input: &mut Input<'_>) -> Result<(), ProtocolError> {
+    fn collect(&mut self, frame: &mut Frame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
         let from = self.buffer.len();
         let count = frame.missing.min(input.len());
         self.reserve(frame, count);
@@ -298,7 +298,7 @@ impl Decoder {
     }
 
     /// Inflates what has arrived of the frame into the buffer.
-    fn inflate(&mut self, frame: &mut Frame, input: &mut Input<'_>) -> Result<(), ProtocolError> {
+    fn inflate(&mut self, frame: &mut Frame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
         let limit = self.settings.max_inflated as usize;
         let inflater = self.inflater.get_or_insert_with(Inflater::take);
         let mut piece = [0; PIECE];

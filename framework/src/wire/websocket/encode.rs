@@ -87,11 +87,11 @@ fn cut(payload: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::websocket::{Decoder, Input, Item, Role};
+    use crate::wire::websocket::{Chunk, Decoder, Item, Role};
 
     fn decoded(frame: &[u8]) -> Item {
         let mut decoder = Decoder::new(Role::Client, 1 << 20);
-        let mut input = Input::from(frame);
+        let mut input = Chunk::from(frame);
         let item = decoder.decode(&mut input).unwrap().unwrap();
         assert!(input.is_empty());
         item

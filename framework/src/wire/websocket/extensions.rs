@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::wire::token::{is_token, is_token_byte};
+
 use super::deflate::Offer;
 
 /// Reads the offers of permessage-deflate, in the order of the client's preference, out of all values of the header.
@@ -71,7 +73,7 @@ impl<'a> Rest<'a> {
     }
 
     fn token(&mut self) -> Option<&'a str> {
-        let end = self.0.find(|c| !is_token_char(c)).unwrap_or(self.0.len());
+        let end = self.0.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(self.0.len());
         let (token, rest) = self.0.split_at_checked(end).filter(|(token, _)| !token.is_empty())?;
         self.0 = rest;
         Some(token)
@@ -93,13 +95,8 @@ impl<'a> Rest<'a> {
         }
         self.0 = chars.as_str();
         // "The value after quoted-string unescaping MUST conform to the 'token' ABNF."
-        (!value.is_empty() && value.chars().all(is_token_char)).then_some(Cow::Owned(value))
+        is_token(&value).then_some(Cow::Owned(value))
     }
-}
-
-/// Whether it may stand in a token (RFC 2616, section 2.2).
-pub(super) fn is_token_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
 #[cfg(test)]

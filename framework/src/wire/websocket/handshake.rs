@@ -16,6 +16,7 @@ use actix_web_actors::ws;
 use bytestring::ByteString;
 
 use super::{deflate, extensions};
+use crate::wire::token::is_token;
 
 /// A request for a WebSocket that is in order.
 pub(crate) struct Offer {
@@ -191,12 +192,6 @@ fn subprotocols(req: &HttpRequest) -> Result<Vec<ByteString>, HandshakeError> {
         }
     }
     Ok(offered)
-}
-
-/// A token of HTTP (RFC 9110, section 5.6.2).
-fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Frame as Out,
-    transport::websocket::{
+    wire::websocket::{
         encode::{self, masked},
         frame::write,
     },
@@ -18,7 +18,7 @@ fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Everything that `decoder` makes of one chunk.
-fn feed(decoder: &mut Decoder, mut input: Input<'_>) -> Outcome {
+fn feed(decoder: &mut Decoder, mut input: Chunk<'_>) -> Outcome {
     let mut items = Vec::new();
     loop {
         match decoder.decode(&mut input) {
@@ -32,7 +32,7 @@ fn feed(decoder: &mut Decoder, mut input: Input<'_>) -> Outcome {
     }
 }
 
-fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Input<'a>>) -> Outcome {
+fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Chunk<'a>>) -> Outcome {
     let mut decoder = Decoder::new(role, LIMIT);
     let mut all = Vec::new();
     let mut ended = None;
@@ -47,17 +47,17 @@ fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Input<'a>>) -> Outcome {
 
 /// Decodes it as one chunk of each kind, byte by byte, and cut in two at each place: all must agree.
 fn decoded_as(role: Role, bytes: &[u8]) -> Outcome {
-    let whole = run(role, [Input::from(bytes)]);
+    let whole = run(role, [Chunk::from(bytes)]);
     let unique = Bytes::copy_from_slice(bytes);
-    assert_eq!(run(role, [Input::from(unique)]), whole);
+    assert_eq!(run(role, [Chunk::from(unique)]), whole);
     let shared = Bytes::copy_from_slice(bytes);
-    assert_eq!(run(role, [Input::from(shared.clone())]), whole);
-    assert_eq!(run(role, bytes.chunks(1).map(Input::from)), whole);
+    assert_eq!(run(role, [Chunk::from(shared.clone())]), whole);
+    assert_eq!(run(role, bytes.chunks(1).map(Chunk::from)), whole);
     // Of large ones, the cuts near the ends and some between.
     let step = 1.max(bytes.len() / 512);
     for at in (0..bytes.len().min(32)).chain((32..bytes.len()).step_by(step)) {
         let (left, right) = bytes.split_at(at);
-        assert_eq!(run(role, [Input::from(left), Input::from(right)]), whole, "cut at {at}");
+        assert_eq!(run(role, [Chunk::from(left), Chunk::from(right)]), whole, "cut at {at}");
     }
     whole
 }
@@ -79,8 +79,8 @@ fn close_frame(payload: &[u8]) -> Vec<u8> {
 fn refused_at(header: &[u8], error: ProtocolError) {
     let mut decoder = Decoder::new(Role::Server, LIMIT);
     let (last, before) = header.split_last().unwrap();
-    assert_eq!(feed(&mut decoder, Input::from(before)), (vec![], None));
-    assert_eq!(feed(&mut decoder, Input::from(&[*last][..])), (vec![], Some(error)));
+    assert_eq!(feed(&mut decoder, Chunk::from(before)), (vec![], None));
+    assert_eq!(feed(&mut decoder, Chunk::from(&[*last][..])), (vec![], Some(error)));
     assert_eq!(decoder.buffer.capacity(), 0);
     let mut more = header.to_vec();
     more.extend(frame(true, Opcode::Text, b"later"));
@@ -257,10 +257,10 @@ mod limits {
 
         let mut decoder = Decoder::new(Role::Server, 4);
         let fitting = [frame(false, Opcode::Text, b"ab"), frame(true, Opcode::Continuation, b"cd")].concat();
-        assert_eq!(feed(&mut decoder, Input::from(&fitting[..])), (vec![text("abcd")], None));
+        assert_eq!(feed(&mut decoder, Chunk::from(&fitting[..])), (vec![text("abcd")], None));
         let again = frame(true, Opcode::Text, b"abcde");
         assert_eq!(
-            feed(&mut decoder, Input::from(&again[..])),
+            feed(&mut decoder, Chunk::from(&again[..])),
             (vec![], Some(ProtocolError::TooBig(4))),
             "the sum starts anew with each message, the limit stays"
         );
@@ -271,7 +271,7 @@ mod limits {
         let mut decoder = Decoder::new(Role::Server, 0);
         let bytes = [frame(true, Opcode::Ping, &[1; 125]), frame(true, Opcode::Text, b"")].concat();
         let items = vec![Item::Ping(vec![1; 125].into()), text("")];
-        assert_eq!(feed(&mut decoder, Input::from(&bytes[..])), (items, None));
+        assert_eq!(feed(&mut decoder, Chunk::from(&bytes[..])), (items, None));
     }
 }
 
@@ -290,18 +290,18 @@ mod memory {
         ]
         .concat();
         for chunk in bytes.chunks(3) {
-            feed(&mut decoder, Input::from(chunk));
+            feed(&mut decoder, Chunk::from(chunk));
         }
         assert!(decoder.is_at_rest());
         assert_eq!(decoder.buffer.capacity(), 0);
-        feed(&mut decoder, Input::from(&bytes[..1]));
+        feed(&mut decoder, Chunk::from(&bytes[..1]));
         assert!(!decoder.is_at_rest(), "a header has begun");
     }
 
     #[test]
     fn a_partial_header_needs_no_heap() {
         let mut decoder = Decoder::new(Role::Server, LIMIT);
-        feed(&mut decoder, Input::from(&frame(true, Opcode::Binary, &[0; 70_000])[..13]));
+        feed(&mut decoder, Chunk::from(&frame(true, Opcode::Binary, &[0; 70_000])[..13]));
         assert_eq!(decoder.buffer.capacity(), 0);
     }
 
@@ -309,10 +309,10 @@ mod memory {
     fn what_is_announced_is_not_allocated() {
         let mut decoder = Decoder::new(Role::Server, usize::MAX);
         let header = [&[0x82, 0x80 | 127][..], &(1u64 << 40).to_be_bytes(), &MASK, &[7; 10]].concat();
-        assert_eq!(feed(&mut decoder, Input::from(&header[..])), (vec![], None));
+        assert_eq!(feed(&mut decoder, Chunk::from(&header[..])), (vec![], None));
         assert_eq!(decoder.buffer.capacity(), 10);
         for _ in 0..1000 {
-            feed(&mut decoder, Input::from(&[7; 10][..]));
+            feed(&mut decoder, Chunk::from(&[7; 10][..]));
         }
         assert!(decoder.buffer.capacity() <= 2 * decoder.buffer.len());
     }
@@ -323,7 +323,7 @@ mod memory {
         let mut items = Vec::new();
         let mut decoder = Decoder::new(Role::Server, LIMIT);
         for chunk in bytes.chunks(4096) {
-            items.extend(feed(&mut decoder, Input::from(chunk)).0);
+            items.extend(feed(&mut decoder, Chunk::from(chunk)).0);
         }
         assert_eq!(items.len(), 1);
         let Some(Item::Binary(message)) = items.pop() else { panic!("a binary message") };
@@ -334,19 +334,19 @@ mod memory {
     #[test]
     fn a_flood_of_fragments_costs_its_bytes() {
         let mut decoder = Decoder::new(Role::Server, LIMIT);
-        feed(&mut decoder, Input::from(&frame(false, Opcode::Text, b"")[..]));
+        feed(&mut decoder, Chunk::from(&frame(false, Opcode::Text, b"")[..]));
         let fragment = frame(false, Opcode::Continuation, b"x");
         for _ in 0..100_000 {
-            assert_eq!(feed(&mut decoder, Input::from(&fragment[..])), (vec![], None));
+            assert_eq!(feed(&mut decoder, Chunk::from(&fragment[..])), (vec![], None));
         }
         assert!(decoder.buffer.capacity() <= 2 * 100_000);
         let empty = frame(false, Opcode::Continuation, b"");
         for _ in 0..100_000 {
-            feed(&mut decoder, Input::from(&empty[..]));
+            feed(&mut decoder, Chunk::from(&empty[..]));
         }
         assert!(decoder.buffer.capacity() <= 2 * 100_000);
         let last = frame(true, Opcode::Continuation, b"");
-        let (items, _) = feed(&mut decoder, Input::from(&last[..]));
+        let (items, _) = feed(&mut decoder, Chunk::from(&last[..]));
         assert_eq!(items, [text(&"x".repeat(100_000))]);
     }
 
@@ -354,7 +354,7 @@ mod memory {
     fn the_end_releases_what_was_held() {
         let bytes = [frame(false, Opcode::Text, &[b'x'; 5000]), close_frame(&[])].concat();
         let mut decoder = Decoder::new(Role::Server, LIMIT);
-        assert_eq!(feed(&mut decoder, Input::from(&bytes[..])), (vec![Item::Close(None)], None));
+        assert_eq!(feed(&mut decoder, Chunk::from(&bytes[..])), (vec![Item::Close(None)], None));
         assert_eq!(decoder.buffer.capacity(), 0);
     }
 }
@@ -385,9 +385,9 @@ mod text_is_checked {
         // Autobahn 6.4.1 and 6.4.2.
         let mut decoder = Decoder::new(Role::Server, LIMIT);
         let good = frame(false, Opcode::Text, "κόσμε".as_bytes());
-        assert_eq!(feed(&mut decoder, Input::from(&good[..])), (vec![], None));
+        assert_eq!(feed(&mut decoder, Chunk::from(&good[..])), (vec![], None));
         let bad = frame(false, Opcode::Continuation, b"\xf4\x90\x80\x80");
-        assert_eq!(feed(&mut decoder, Input::from(&bad[..])), (vec![], BAD));
+        assert_eq!(feed(&mut decoder, Chunk::from(&bad[..])), (vec![], BAD));
     }
 
     #[test]
@@ -395,8 +395,8 @@ mod text_is_checked {
         // Autobahn 6.4.3 and 6.4.4: one frame, cut before and after the byte that can never become valid.
         let bytes = frame(true, Opcode::Text, b"\xce\xba\xf4\x90\x80\x80edited");
         let mut decoder = Decoder::new(Role::Server, LIMIT);
-        assert_eq!(feed(&mut decoder, Input::from(&bytes[..9])), (vec![], None));
-        assert_eq!(feed(&mut decoder, Input::from(&bytes[9..10])), (vec![], BAD));
+        assert_eq!(feed(&mut decoder, Chunk::from(&bytes[..9])), (vec![], None));
+        assert_eq!(feed(&mut decoder, Chunk::from(&bytes[9..10])), (vec![], BAD));
     }
 
     #[test]
@@ -542,9 +542,9 @@ mod random {
                 let (chunk, after) = rest.split_at(1 + self.below(rest.len()));
                 rest = after;
                 chunks.push(if self.below(2) == 0 {
-                    Input::from(chunk)
+                    Chunk::from(chunk)
                 } else {
-                    Input::from(Bytes::copy_from_slice(chunk))
+                    Chunk::from(Bytes::copy_from_slice(chunk))
                 });
             }
             run(role, chunks)
@@ -572,7 +572,7 @@ mod random {
                 let at = random.below(bytes.len());
                 bytes[at] ^= 1 << random.below(8);
             }
-            let whole = run(Role::Server, [Input::from(&bytes[..])]);
+            let whole = run(Role::Server, [Chunk::from(&bytes[..])]);
             assert_eq!(random.run_in_chunks(Role::Server, &bytes), whole);
         }
     }
@@ -590,7 +590,7 @@ mod random {
             if let Some(second) = bytes.get_mut(1) {
                 *second |= 0x80;
             }
-            let whole = run(Role::Server, [Input::from(&bytes[..])]);
+            let whole = run(Role::Server, [Chunk::from(&bytes[..])]);
             assert_eq!(random.run_in_chunks(Role::Server, &bytes), whole);
         }
     }

@@ -9,7 +9,7 @@ use super::TAIL;
 use crate::{
     Frame,
     metrics::Counters,
-    transport::websocket::{encode, frame::Opcode},
+    wire::websocket::{encode, frame::Opcode},
 };
 
 /// How many compressors a thread keeps, of up to 380 KB each: there is one for each window size and level in use.
@@ -95,7 +95,7 @@ impl Packer {
 
     /// Compresses a whole unmasked frame, if it is one of a message that pays. Once for each that is written.
     pub(crate) fn pack(&mut self, frame: Bytes, counters: &Counters) -> Bytes {
-        let Some((opcode, payload)) = crate::transport::websocket::frame::message(&frame) else {
+        let Some((opcode, payload)) = crate::wire::websocket::frame::message(&frame) else {
             return frame;
         };
         if payload.len() < self.outgoing.threshold.get() as usize {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::TAIL;
-use crate::transport::websocket::ProtocolError;
+use crate::wire::websocket::ProtocolError;
 
 /// How many inflaters a thread keeps for the next message, of 48 KB each.
 const KEPT: usize = 4;

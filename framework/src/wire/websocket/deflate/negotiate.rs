@@ -114,7 +114,7 @@ impl Agreed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::websocket::extensions::offers;
+    use crate::wire::websocket::extensions::offers;
 
     const NONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 

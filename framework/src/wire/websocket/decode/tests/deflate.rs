@@ -29,7 +29,7 @@ fn inflated(bytes: &[u8]) -> Outcome {
         let mut decoder = decoder(TAKEN);
         let (mut all, mut ended) = (Vec::new(), None);
         for chunk in chunks {
-            let (items, error) = feed(&mut decoder, Input::from(chunk));
+            let (items, error) = feed(&mut decoder, Chunk::from(chunk));
             all.extend(items);
             ended = ended.or(error);
         }
@@ -137,7 +137,7 @@ fn bad_text_is_refused_before_the_frame_is_whole() {
     let frame = first(true, Opcode::Text, &compressed(&bad));
     let mut decoder = decoder(TAKEN);
     let half = &frame[..frame.len() / 2];
-    assert_eq!(feed(&mut decoder, Input::from(half)), (vec![], Some(ProtocolError::InvalidUtf8)));
+    assert_eq!(feed(&mut decoder, Chunk::from(half)), (vec![], Some(ProtocolError::InvalidUtf8)));
     assert_eq!(
         inflated(&first(true, Opcode::Text, &compressed(b"\xff"))).1,
         Some(ProtocolError::InvalidUtf8)
@@ -155,7 +155,7 @@ fn a_character_may_be_cut_by_fragments() {
 }
 
 fn run_once(bytes: &[u8]) -> Outcome {
-    feed(&mut decoder(TAKEN), Input::from(bytes))
+    feed(&mut decoder(TAKEN), Chunk::from(bytes))
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_bomb_costs_no_more_than_the_limit() {
     assert!(frame.len() * 900 < 32 << 20);
     let mut decoder = decoder(TAKEN);
     for chunk in frame.chunks(64) {
-        let (items, error) = feed(&mut decoder, Input::from(chunk));
+        let (items, error) = feed(&mut decoder, Chunk::from(chunk));
         assert_eq!(items, []);
         assert!(decoder.buffer.capacity() <= LIMIT);
         if let Some(error) = error {
@@ -180,7 +180,7 @@ fn a_bomb_costs_no_more_than_the_limit() {
 #[test]
 fn the_inflated_size_has_a_limit_of_its_own() {
     let bytes = first(true, Opcode::Binary, &compressed(&[7; 1_000]));
-    let limited = |limit| feed(&mut decoder(Incoming { limit, takeover: false }), Input::from(&bytes[..]));
+    let limited = |limit| feed(&mut decoder(Incoming { limit, takeover: false }), Chunk::from(&bytes[..]));
     assert_eq!(limited(1_000), (vec![Item::Binary(vec![7; 1_000].into())], None));
     assert_eq!(limited(999), (vec![], Some(ProtocolError::TooBig(999))));
 }
@@ -219,7 +219,7 @@ fn a_window_that_is_kept_serves_the_next_message() {
         [first(true, Opcode::Text, &HELLO), first(true, Opcode::Text, &[0xf2, 0x00, 0x11, 0x00, 0x00])]
             .concat();
     let mut kept = decoder(Incoming { takeover: true, ..TAKEN });
-    assert_eq!(feed(&mut kept, Input::from(&bytes[..])), (vec![text("Hello"), text("Hello")], None));
+    assert_eq!(feed(&mut kept, Chunk::from(&bytes[..])), (vec![text("Hello"), text("Hello")], None));
     assert!(kept.inflater.is_some());
     assert_eq!(inflated(&bytes), (vec![text("Hello")], Some(ProtocolError::BadDeflate)));
 }
@@ -229,10 +229,10 @@ fn messages_of_several_connections_are_inflated_at_once() {
     let mut decoders: Vec<_> = (0..9).map(|_| decoder(TAKEN)).collect();
     let (start, end) = HELLO.split_at(3);
     for decoder in &mut decoders {
-        assert_eq!(feed(decoder, Input::from(&first(false, Opcode::Text, start)[..])), (vec![], None));
+        assert_eq!(feed(decoder, Chunk::from(&first(false, Opcode::Text, start)[..])), (vec![], None));
     }
     for decoder in &mut decoders {
         let rest = frame(true, Opcode::Continuation, end);
-        assert_eq!(feed(decoder, Input::from(&rest[..])), (vec![text("Hello")], None));
+        assert_eq!(feed(decoder, Chunk::from(&rest[..])), (vec![text("Hello")], None));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::Message;
-use crate::transport::websocket::{
-    Decoder, Input, Item, Role,
+use crate::wire::websocket::{
+    Chunk, Decoder, Item, Role,
     deflate::{Deflate, Incoming},
     encode::{close, encode, pong},
 };
@@ -39,7 +39,7 @@ fn decoder(takeover: bool) -> Decoder {
 }
 
 fn decoded(decoder: &mut Decoder, frame: &[u8]) -> Item {
-    decoder.decode(&mut Input::from(frame)).expect("valid").expect("whole")
+    decoder.decode(&mut Chunk::from(frame)).expect("valid").expect("whole")
 }
 
 fn is_compressed(frame: &[u8]) -> bool {

@@ -1,0 +1,157 @@
+//! How a consumer is started, and how its answer is awaited.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix_web::web::Payload;
+use tokio::sync::oneshot;
+
+use super::{
+    Consumer, Context, EventContext, EventHandlers, HttpConsumer, HttpContext,
+    connection::{Accepted, Answer, ClientReader, Connection, Head},
+    driver,
+    http::Exchange,
+};
+use crate::{
+    Result, Scope,
+    error::MisuseError,
+    groups::{budget::Budget, drain::Drain, fan_out::Class, thread},
+    layers::Layers,
+    middleware::Rejection,
+    wire::{Wire, limits::Limits, websocket::deflate::Packer},
+};
+
+/// The class of a consumer's connections on a wire.
+pub(crate) fn class_of<C: EventHandlers<X>, X: EventContext>(wire: Wire) -> Class {
+    Class::new::<C>(wire, C::relay)
+}
+
+/// All that a consumer is started with.
+pub(crate) struct Start {
+    pub(crate) scope: Box<Scope>,
+    pub(crate) layers: Layers,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) drain: Drain,
+    /// What reads from the client; an exchange has none.
+    pub(crate) input: Option<Box<dyn ClientReader>>,
+    pub(crate) wire: Wire,
+    pub(crate) packer: Option<Packer>,
+}
+
+/// A consumer that was started and has not answered yet. Dropped, its client is gone.
+pub(crate) struct Starting {
+    connection: Option<Rc<Connection>>,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Start {
+    /// Starts a consumer.
+    ///
+    /// # Errors
+    /// [`MisuseError::NoLayer`] where the consumer's layer is not configured.
+    pub(crate) fn start<C: Consumer>(
+        self,
+        make: impl FnOnce(&Scope) -> Result<C> + 'static,
+    ) -> Result<Option<Starting>, MisuseError> {
+        let Some(Begun { context, input, starting }) = self.begin::<C, Context>(C::LAYER)? else {
+            return Ok(None);
+        };
+        driver::start(make, context, input);
+        Ok(Some(starting))
+    }
+
+    /// Starts an HTTP consumer.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn start_http<C: HttpConsumer>(
+        self,
+        make: impl FnOnce(&Scope) -> Result<C> + 'static,
+        payload: Payload,
+    ) -> Result<Option<Responding>, MisuseError> {
+        let Some(Begun { context, starting, .. }) = self.begin::<C, HttpContext>(C::LAYER)? else {
+            return Ok(None);
+        };
+        let exchange = driver::start_http(make, context, payload);
+        Ok(Some(Responding { exchange, starting }))
+    }
+
+    /// Makes the connection; `None` while the server drains.
+    fn begin<C: EventHandlers<X>, X: EventContext>(self, layer: &str) -> Result<Option<Begun>, MisuseError> {
+        let layer = self.layers.get(layer).ok_or_else(|| MisuseError::NoLayer(layer.to_owned()))?.clone();
+        let hub = thread::of_thread(layer.backend().groups().directory());
+        let Some(guard) = self.drain.enter(hub.queue()) else { return Ok(None) };
+        let (sender, answer) = oneshot::channel();
+        let class = class_of::<C, X>(self.wire);
+        let connection = Connection::new(&hub, class, self.limits, &self.budget, guard, sender, self.packer);
+        let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
+        let starting = Starting { connection: Some(connection), answer };
+        Ok(Some(Begun { context, input: self.input, starting }))
+    }
+}
+
+/// A connection whose consumer is still to be started.
+struct Begun {
+    context: Context,
+    input: Option<Box<dyn ClientReader>>,
+    starting: Starting,
+}
+
+/// An exchange that was started and has no headers yet.
+pub(crate) struct Responding {
+    exchange: Rc<Exchange>,
+    starting: Starting,
+}
+
+impl Responding {
+    pub(crate) fn exchange(&self) -> &Rc<Exchange> {
+        &self.exchange
+    }
+
+    /// Waits for the headers of the response.
+    pub(crate) async fn head(self) -> Result<(Rc<Exchange>, Head), Rejection> {
+        match self.starting.answered().await? {
+            (_, Answer::Respond(head)) => Ok((self.exchange, head)),
+            (_, Answer::Accept(_) | Answer::Reject(_)) => Err(Rejection::internal()),
+        }
+    }
+}
+
+impl Starting {
+    /// The connection, until it has answered.
+    pub(crate) fn connection(&self) -> Option<&Rc<Connection>> {
+        self.connection.as_ref()
+    }
+
+    /// Waits for `connect` to accept or reject.
+    pub(crate) async fn answer(self) -> Result<(Rc<Connection>, Accepted), Rejection> {
+        match self.answered().await? {
+            (connection, Answer::Accept(accepted)) => Ok((connection, accepted)),
+            (_, Answer::Respond(_) | Answer::Reject(_)) => Err(Rejection::internal()),
+        }
+    }
+
+    /// Waits for any answer but a rejection.
+    async fn answered(mut self) -> Result<(Rc<Connection>, Answer), Rejection> {
+        let answer = (&mut self.answer).await;
+        // Answered: from here on the transport says when the client is gone.
+        let connection = self.connection.take();
+        match (answer, connection) {
+            (Ok(Answer::Reject(rejection)), _) => Err(rejection),
+            (Ok(answer), Some(connection)) => Ok((connection, answer)),
+            // It ended without an answer: the thread is shutting down.
+            (_, connection) => Err(match connection {
+                Some(connection) => Rejection::shutting_down(connection.retry_hint()),
+                None => Rejection::unavailable("the server is shutting down"),
+            }),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.gone();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can go wrong with a channel layer.
+
+use std::fmt;
+
+use crate::{ChannelName, EventError, NameError};
+
+/// Why a layer did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The channel holds as many messages as its capacity allows (rule 23).
+    ChannelFull(ChannelName),
+    /// A consumer reads this channel itself: it cannot be received from.
+    ConsumerChannel(ChannelName),
+    /// The message is larger than the layer takes.
+    MessageTooLarge {
+        /// How many bytes it has.
+        size: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The name that was to be made is not one.
+    Name(NameError),
+    /// Nobody receives from this channel: its consumer has gone, or, on a layer that keeps nothing, no process reads it.
+    NoReceiver,
+    /// The server did not do what it was asked, or did not answer in time: it says why.
+    Refused(String),
+    /// At most this many queues may hold messages.
+    TooManyChannels {
+        /// [`LayerConfig::channels`](crate::LayerConfig::channels).
+        limit: usize,
+    },
+    /// At most this many groups a connection.
+    TooManyGroups {
+        /// [`Limits::groups`](crate::Limits::groups).
+        limit: usize,
+    },
+    /// At most this many queues a group.
+    TooManyQueues {
+        /// [`LayerConfig::group_queues`](crate::LayerConfig::group_queues).
+        limit: usize,
+    },
+    /// The server cannot be reached: it says where, and why.
+    Unavailable(String),
+    /// The event has no form in which it can leave this process.
+    Unwritable(EventError),
+    /// A blocking call on a thread that runs consumers would stop them all.
+    WouldBlock,
+    /// The channel belongs to another process: only that one can receive from it (rule 30).
+    WrongProcess(ChannelName),
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ChannelFull(channel) => {
+                write!(
+                    f,
+                    "the channel {channel:?} is full: its receiver is too slow, or raise LayerConfig::capacity",
+                    channel = channel.as_str()
+                )
+            }
+            Self::ConsumerChannel(channel) => {
+                write!(
+                    f,
+                    "a consumer reads the channel {:?} itself: give it a handler instead",
+                    channel.as_str()
+                )
+            }
+            Self::MessageTooLarge { size, limit } => {
+                write!(
+                    f,
+                    "the message has {size} bytes, and the layer takes at most {limit}: send where to find it"
+                )
+            }
+            Self::Name(_) => f.write_str("no channel name can be made"),
+            Self::NoReceiver => {
+                f.write_str("nobody receives from this channel: its consumer has gone, or no worker reads it")
+            }
+            Self::Refused(reason) => write!(f, "the layer's server refused: {reason}"),
+            Self::TooManyChannels { limit } => {
+                write!(
+                    f,
+                    "{limit} channels hold messages already: receive them, or raise LayerConfig::channels"
+                )
+            }
+            Self::TooManyGroups { limit } => {
+                write!(f, "the connection is in {limit} groups already: leave some, or raise Limits::groups")
+            }
+            Self::TooManyQueues { limit } => {
+                write!(
+                    f,
+                    "the group has {limit} queues already: discard some, or raise LayerConfig::group_queues"
+                )
+            }
+            Self::Unavailable(reason) => write!(f, "the layer's server is away: {reason}"),
+            Self::Unwritable(_) => f.write_str("the event cannot be sent to another process"),
+            Self::WouldBlock => {
+                f.write_str("a blocking call on a worker's thread: await the call without `_blocking`")
+            }
+            Self::WrongProcess(channel) => {
+                write!(f, "the channel {:?} belongs to another process", channel.as_str())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LayerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Name(error) => Some(error),
+            Self::Unwritable(error) => Some(error),
+            _ => None,
+        }
+    }
+}

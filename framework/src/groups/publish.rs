@@ -1,0 +1,103 @@
+//! A send to a group, from its call to every thread that has members.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    Delivery,
+    directory::{Directory, GroupEntry, Target, is_over},
+    fan_out::Parcel,
+    hubs,
+    queue::Refused,
+    room::{self, Here, Sending},
+};
+use crate::{Envelope, GroupName};
+
+impl Directory {
+    /// Hands `envelope` to every member of `group`, waiting only if a bound is reached.
+    ///
+    /// `count` waits for the other threads, and says how far the event got.
+    pub(crate) async fn publish(&self, group: &GroupName, envelope: Envelope, count: bool) -> Delivery {
+        let Some(entry) = self.members_of(group) else { return Delivery::default() };
+        let classes = entry.targets.iter().flat_map(|target| &target.classes);
+        let parcel = Parcel::new(envelope, classes, &self.counters);
+        let mut sum = self.publish_to_queues(group, &entry, &parcel);
+        let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
+        let here = hubs::find(|hub| hub.directory().id() == self.id()).map(|hub| hub.queue().id());
+        let is_here = |target: &&Target| Some(target.queue.id()) == here;
+        let mut deadline = None;
+        let mut sending = None;
+        // This thread's own members first: they need not wait for a thread that is behind.
+        for target in entry.targets.iter().filter(is_here) {
+            match room::deliver_here(&target.queue, group, &parcel).await {
+                Some(Here::Delivered(delivery)) => sum.add(delivery),
+                Some(Here::Large) => {
+                    // Waited for, so that nobody sends faster than this thread delivers.
+                    let (reply, receiver) = oneshot::channel();
+                    sending = Some(Sending::new(Arc::clone(&target.queue)));
+                    match room::start_here(&target.queue, group, &parcel, reply, &mut deadline).await {
+                        Ok(()) => replies.push(receiver),
+                        Err(refused) => self.note_refused(refused, group, &mut sum),
+                    }
+                }
+                // The thread ends, and its members with it.
+                None => {}
+            }
+        }
+        for target in entry.targets.iter().filter(|target| !is_here(target)) {
+            let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
+            match target.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
+                Ok(()) => replies.extend(receiver),
+                Err(refused) => self.note_refused(refused, group, &mut sum),
+            }
+        }
+        for reply in replies {
+            // A thread that ended in between delivered to nobody.
+            sum.add(reply.await.unwrap_or_default());
+        }
+        drop(sending);
+        sum
+    }
+
+    fn note_refused(&self, refused: Refused, group: &GroupName, sum: &mut Delivery) {
+        if refused == Refused::Behind {
+            self.counters.thread_behind.one();
+            tracing::warn!(%group, "the queue of a thread was full until the deadline: its members miss an event");
+            sum.threads_behind += 1;
+        }
+    }
+
+    /// Puts an event into the queues of a group.
+    pub(super) fn publish_to_queues(
+        &self,
+        group: &GroupName,
+        entry: &GroupEntry,
+        parcel: &Parcel,
+    ) -> Delivery {
+        let mut sum = Delivery::default();
+        if entry.queues.is_empty() {
+            return sum;
+        }
+        let (now, expiry) = (Instant::now(), self.config.group_expiry);
+        if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
+            // Of the group as it is now: a queue that was renewed since `entry` was read stays.
+            self.expire_queues(group, now);
+        }
+        for (channel, added) in &entry.queues {
+            if is_over(*added, now, expiry) {
+                continue;
+            }
+            match self.queues.push(channel, parcel.envelope.clone(), &self.config, &self.counters) {
+                Ok(()) => sum.delivered += 1,
+                // Rule 23: a full member of a group misses the event, and the send does not fail.
+                Err(error) => {
+                    sum.dropped += 1;
+                    tracing::info!(%group, %channel, %error, "a member of a group missed an event");
+                }
+            }
+        }
+        sum
+    }
+}

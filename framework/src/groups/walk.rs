@@ -1,0 +1,125 @@
+//! The walk of a thread: serves large groups, one slice of members at a time.
+
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    task::Poll,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    hub::Hub,
+    member::Member,
+    room::{ROOM_DEADLINE, yield_pass},
+    slices::{LargeSend, Walk},
+};
+
+/// How many deliveries a slice has. Their writes take about half a millisecond, which is how long the others wait;
+/// the cost of standing back in between is a hundredth of that.
+const SLICE: usize = if cfg!(all(test, shuttle)) { 1 } else { 64 };
+
+/// Walks as long as a large group is owed something.
+pub(super) async fn walk(hub: Rc<Hub>) {
+    loop {
+        poll_fn(|cx| {
+            if hub.slices.has_pending() {
+                return Poll::Ready(());
+            }
+            *hub.slices.walker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        for mut send in slice(&hub) {
+            if let Some(reply) = send.reply.take() {
+                // The sender may have given up.
+                let _ = reply.send(send.sum.get());
+            }
+            // An event whose drop panics must not end the walk for everybody.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(send)));
+        }
+        // The slice is written before the next begins, so that no more than one stands before what others send.
+        yield_pass().await;
+        // And what came in meanwhile is read: a task that only wakes itself would leave that to chance.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Walks one slice. Returns the sends that are done, to be dropped while nothing is borrowed.
+fn slice(hub: &Hub) -> Vec<LargeSend> {
+    let slices = &hub.slices;
+    let Some(mut walk) = slices.walks.borrow_mut().pop_front() else { return Vec::new() };
+    let mut done = Vec::new();
+    if walk.go_on(hub) {
+        done = slices.take(&walk.group, walk.until.min(walk.floor));
+        let Some(oldest) = slices.oldest_of(&walk.group) else { return done };
+        walk.begin_pass(hub, oldest, !done.is_empty());
+    }
+    slices.walks.borrow_mut().push_back(walk);
+    done
+}
+
+impl Walk {
+    /// Serves the next members; true at the end of the pass.
+    ///
+    /// Members may join and leave between two slices. A member that joins stands behind those that were served, and is
+    /// owed nothing. If one leaves, the last of the list takes its place: that one was served, or nobody was.
+    fn go_on(&mut self, hub: &Hub) -> bool {
+        let groups = hub.groups.borrow();
+        let Some(local) = groups.get(&self.group) else { return true };
+        let mut budget = SLICE;
+        // Classes stand in the order of their numbers, also if some have gone since the last slice.
+        let class = self.class;
+        for members in local.classes.iter().filter(|members| members.number >= class) {
+            if members.number > self.class {
+                (self.class, self.left) = (members.number, usize::MAX);
+            }
+            self.left = self.left.min(members.list.len());
+            while self.left > 0 {
+                if budget == 0 {
+                    return false;
+                }
+                let deliveries = members.list.get(self.left - 1).map_or(0, |one| self.serve(hub, &**one));
+                budget = budget.saturating_sub(deliveries.max(1));
+                self.left -= 1;
+            }
+        }
+        true
+    }
+
+    /// Brings one member up to date, and says how many deliveries that took.
+    fn serve(&mut self, hub: &Hub, member: &dyn Member) -> usize {
+        let mut caught = hub.slices.catch_up(member, self.forced);
+        let mut deliveries = caught.deliveries;
+        if !caught.all && !member.may_make_room(self.since) {
+            caught = hub.slices.catch_up(member, self.until);
+            deliveries += caught.deliveries;
+        }
+        if !caught.all {
+            self.floor = self.floor.min(member.memberships().served_of(&self.group));
+        }
+        deliveries
+    }
+
+    /// Begins anew, for the sends that came in between and for the members that were full.
+    fn begin_pass(&mut self, hub: &Hub, oldest: u64, progress: bool) {
+        if self.floor == u64::MAX || progress {
+            self.deadline = None;
+        }
+        self.forced = 0;
+        if self.floor != u64::MAX {
+            let now = Instant::now();
+            if now >= *self.deadline.get_or_insert(now + ROOM_DEADLINE) {
+                self.forced = oldest;
+            }
+        }
+        (self.class, self.left) = (0, usize::MAX);
+        self.until = hub.slices.last();
+        self.floor = u64::MAX;
+        self.since = hub.next_pass();
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -1,0 +1,46 @@
+//! Times that several parts of the library share.
+
+use std::time::Duration;
+
+/// Longer than any program runs, and short enough to be added to any instant: what `Duration::MAX` is cut to.
+pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The pauses between attempts that fail. Each is twice as long as the one before, up to the longest.
+#[derive(Debug, Clone)]
+pub(crate) struct Pauses {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Pauses {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, next: first }
+    }
+
+    /// How long to wait now; the next pause is longer.
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.longest);
+        pause
+    }
+
+    /// Begins anew with the first pause: an attempt has succeeded.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew() {
+        let mut pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(5));
+        let times: Vec<_> = (0..5).map(|_| pauses.next().as_secs()).collect();
+        assert_eq!(times, [1, 2, 4, 5, 5]);
+        pauses.reset();
+        assert_eq!(pauses.next().as_secs(), 1);
+    }
+}

@@ -1,0 +1,38 @@
+//! The limits of a channel's jobs.
+
+use std::time::Duration;
+
+/// How the jobs of a channel are done: how many at once, and for how long.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct JobLimits {
+    pub(super) concurrency: usize,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl JobLimits {
+    /// One at a time, without a limit of time.
+    pub fn new() -> Self {
+        Self { concurrency: 1, timeout: None }
+    }
+
+    /// How many jobs of the channel are done at once, each by a consumer of its own. Default 1, at least 1.
+    ///
+    /// With more, the order in which they end is anyone's guess.
+    pub fn concurrency(mut self, consumers: usize) -> Self {
+        self.concurrency = consumers.max(1);
+        self
+    }
+
+    /// How long one job may take; then it is cancelled. Default `None`: as long as it wants.
+    pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.timeout = time.into();
+        self
+    }
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
