@@ -1,13 +1,16 @@
 //! Consumers, groups and channel layers for actix.
 //!
-//! Greenroom gives Rust what [Django Channels](https://channels.readthedocs.io) gives Django, in Channels' words: each
-//! connection has a [consumer](Consumer), consumers join [groups](Context::group_add), and typed [events](derive@Event)
-//! sent to a group reach a handler, or the client itself, of every member.
+//! Greenroom gives Rust what [Django Channels](https://channels.readthedocs.io) gives Django, and uses the words of
+//! Channels. Each connection has a [consumer](Consumer). Consumers join [groups](Context::group_add). When a typed
+//! [event](derive@Event) is sent to a group, each member gets it: its handler does, or its client directly.
 //!
-//! This page leads through the library in the order in which one needs it. What is promised about delivery stands on
-//! pages of its own: [order](docs::order), [limits](docs::limits), the [rules](docs::rules) of Channels that are kept
-//! and mended, the [protocol](docs::protocol) of clients without a WebSocket, the [browser's side](docs::browser), and
-//! the [design](docs::design).
+//! This page leads through the library in the order in which you need it. Longer pages say more:
+//!
+//! - [order](docs::order) and [limits](docs::limits): what is promised about delivery;
+//! - [rules](docs::rules): the rules of Channels, and whether Greenroom keeps or mends each;
+//! - [protocol](docs::protocol): how clients without a WebSocket talk to consumers;
+//! - [browser's side](docs::browser): the client for pages;
+//! - [design](docs::design): how the library works inside.
 //!
 #![doc = include_str!("../docs/guide.md")]
 //!
@@ -15,37 +18,37 @@
 //!
 //! | Module | What is in it |
 //! |---|---|
-//! | [`prelude`] | what nearly every consumer needs: `use greenroom::prelude::*;` |
-//! | [`consumer`] | the hooks, their [`Context`], the actor that hosts them; [HTTP consumers](HttpConsumer) |
+//! | [`prelude`] | the names that nearly every consumer needs: `use greenroom::prelude::*;` |
+//! | [`consumer`] | the hooks, their [`Context`], and the actor that hosts them; [HTTP consumers](HttpConsumer) |
 //! | [`event`] | events, and the [`Envelope`] that carries one |
-//! | [`layers`] | the [`Layer`] that programs hold, [`MemoryLayer`], and the trait of backends |
-//! | [`routing`] | patterns, routers, paths made from names |
-//! | [`scope`] | what is known of a connection: path, headers, cookies, peer, user |
-//! | [`middleware`] | origins, sessions, users, proxies, one's own |
+//! | [`layers`] | the [`Layer`] that programs hold, [`MemoryLayer`], and the trait for backends |
+//! | [`routing`] | patterns, routers, and paths made from the names of routes |
+//! | [`scope`] | what the server knows about a connection: path, headers, cookies, peer, user |
+//! | [`middleware`] | origin checks, sessions, users, proxies, and middleware of your own |
 //! | [`worker`] | background work: consumers on named channels |
-//! | [`close`] | the one table of close codes; how a connection ended |
-//! | [`error`] | what hooks return |
+//! | [`close`] | the table of close codes, and how a connection ended |
+//! | [`error`] | the errors that hooks return |
 //! | `testing` | clients and servers for tests (feature `testing`) |
 //!
-//! The way of a message, for readers of the source: `host` takes the handshake, `transport` reads frames, `consumer`
-//! runs the hooks, `layers` takes an event, `groups` brings it to the members.
+//! For readers of the source, this is the way of a message: `host` takes the handshake, `transport` reads frames,
+//! `consumer` runs the hooks, `layers` takes an event, and `groups` brings the event to the members.
 //!
 //! # Features
 //!
 //! | Feature | Default | Adds |
 //! |---|---|---|
-//! | `cli` | no | the program `greenroom`, which sends to groups and shows what is sent; all the layers |
-//! | `django` | no | [`middleware`]'s `django`: sessions and users of a Django project, from signed cookies or a store of your own |
-//! | `django-postgres` | no | `django`, and Django's tables in PostgreSQL |
-//! | `django-sqlite` | no | `django`, and Django's tables in SQLite; needs a C compiler |
-//! | `nats` | no | [`layers`]' `nats`: groups shared with other processes, by way of NATS |
-//! | `redis` | no | [`layers`]' `redis`: groups shared with other processes and with Django, by way of Redis |
-//! | `rustls` | no | TLS, for `Server`, and to Redis and PostgreSQL |
-//! | `testing` | no | the module `testing`; it switches tokio's `test-util` on |
+//! | `cli` | no | the program `greenroom`, which sends events to groups and prints what is sent; all layers |
+//! | `django` | no | `django` in [`middleware`]: sessions and users of a Django project, from signed cookies or from a store that you write |
+//! | `django-postgres` | no | `django`, with Django's tables in PostgreSQL |
+//! | `django-sqlite` | no | `django`, with Django's tables in SQLite; it needs a C compiler |
+//! | `nats` | no | `nats` in [`layers`]: groups shared with other processes, over NATS |
+//! | `redis` | no | `redis` in [`layers`]: groups shared with other processes and with Django, over Redis |
+//! | `rustls` | no | TLS for `Server`, and TLS to Redis and PostgreSQL |
+//! | `testing` | no | the module `testing`; the feature switches on `test-util` of tokio |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The macros write paths that start `::greenroom`; this lets them work in the crate's own tests.
+// The macros write paths that start with `::greenroom`. This name makes them work in the crate's own tests.
 #[allow(unused_extern_crates, reason = "only what the macros write uses it")]
 extern crate self as greenroom;
 
@@ -100,15 +103,15 @@ pub use self::{
     },
     worker::{ChannelNameRouter, Worker, WorkerContext},
 };
-/// The crate of [`Scope::set_cookie`]'s cookies.
+/// The crate `cookie`: its cookies are what [`Scope::set_cookie`] takes.
 pub use cookie;
-/// What the code that the macros write calls. It may change in any release.
+/// The functions that the macros' code calls. They may change in any release.
 #[doc(hidden)]
 pub use event::handler as __private;
 #[doc(inline)]
 pub use greenroom_macros::{Event, NoEvents, event_handlers};
 
-/// Compiles the code of the README.
+/// Compiles the code in the README, so that it stays correct.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub mod readme {}

@@ -1,6 +1,7 @@
-//! What nearly every consumer needs: `use greenroom::prelude::*;`.
+//! The names that nearly every consumer needs: `use greenroom::prelude::*;`.
 //!
-//! With actix's own prelude beside it, `Context` and `Message` are ambiguous: import one of the two by name.
+//! If you also import actix's own prelude, `Context` and `Message` are ambiguous. Then import the one that you mean
+//! by name.
 
 pub use serde::{Deserialize, Serialize};
 
