@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""port.py SITE_PACKAGES: rewrites an installed autobahntestsuite 25.10.1 (Python 2 source) in place, so that
-`wstest -m fuzzingclient` runs on Python 3. Safe to run again.
+"""port.py SITE_PACKAGES: rewrites an installed autobahntestsuite 25.10.1, which is Python 2 source, in place, so that
+`wstest -m fuzzingclient` runs on Python 3. Running it again changes nothing.
 
-Payloads stay as in Python 2, `str` of code points 0..255 ("latin-1 bytes"): a mixin in fuzzing.py converts between
-str and bytes where the cases call autobahn and where autobahn calls the cases. fissix is the lib2to3 that Python had
-up to 3.12."""
+Payloads stay as in Python 2: a `str` of the code points 0 to 255 ("latin-1 bytes"). A mixin in fuzzing.py converts
+between str and bytes, both when the cases call autobahn and when autobahn calls the cases. fissix is the lib2to3 that
+Python had up to 3.12."""
 import pathlib, re, sys, warnings
 warnings.simplefilter("ignore")
 from fissix.refactor import RefactoringTool
@@ -20,7 +20,7 @@ def sub(s, a, b, n=1):
 for p in sorted(root.rglob("*.py")):
     if "wamp" in p.name or "wamp" in p.parent.name or p.name in ("rinterfaces.py", "testdb.py", "testrun.py", "wsperfcontrol.py", "wsperfmaster.py"):
         continue
-    s = p.read_text("latin-1")  # non-ASCII literals become latin-1 "bytes", too
+    s = p.read_text("latin-1")  # so non-ASCII literals become latin-1 "bytes" too
     if "# ported to py3" in s: continue
     s = s.expandtabs(8)
     s = str(tool.refactor_string(s if s.endswith("\n") else s + "\n", str(p)))
@@ -65,7 +65,7 @@ class Py3Bridge:
         s = sub(s, "msg = ''", "msg = '' if not self.TESTDATA['binary'] else b''")
     s = re.sub(r"^from __future__ .*\n", "", s, flags=re.M)
     helper = "from autobahntestsuite._py3 import _b, _l1, _hx, _u8, _js\n"
-    # after module docstring/comments: put the helper in front of the first statement that isn't one
+    # Put the import of the helpers behind the blank lines and comments at the top of the file.
     lines = s.split("\n"); i = 0
     while i < len(lines) and (not lines[i].strip() or lines[i].startswith("#")): i += 1
     lines.insert(i, "# ported to py3\n" + (helper if n != "__init__.py" else ""))
@@ -86,7 +86,7 @@ def _js(x):
    return x
 ''')
 
-# autobahn 0.10.9 itself: one true division left
+# autobahn 0.10.9 itself still has two divisions that must give an integer.
 p = root.parent / "autobahn/websocket/protocol.py"
 s = p.read_text("utf-8")
 t = s.replace("int(payload_len / pl)", "int(payload_len // pl)").replace("payload_len / len(payload)", "payload_len // len(payload)")
