@@ -2,7 +2,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 
 class ChatConsumer(AsyncJsonWebsocketConsumer):
-    """One person in a room, as in the tutorial of Channels, beside that of `src/chat.rs`."""
+    """One person in a room, as in the tutorial of Channels. `src/chat.rs` has the same in Rust."""
 
     async def connect(self):
         self.room = f"chat_{self.scope['url_route']['kwargs']['room']}"

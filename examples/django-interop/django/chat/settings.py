@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-# Of both servers: the page, its script and its style.
+# Both servers share this folder: the page, its script and its style.
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
 SECRET_KEY = "nothing is signed here"
@@ -18,7 +18,8 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        # With redis-py 8 a consumer that hears nothing for 5 s would end: the timeout of the socket is that of the layer's wait.
+        # Without this, redis-py 8 would end a consumer that hears nothing for 5 s: the layer waits that long for a
+        # message, and so does the socket by default.
         "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}]},
     },
 }
