@@ -1,6 +1,7 @@
-"""The load server's rooms as a Django with Channels: `uvicorn channels_app:application`.
+"""The rooms of the load server, as a Django project with Channels: `uvicorn channels_app:application`.
 
-LAYER is `core` or `pubsub`, REDIS the server's URL. It is the tutorial's consumer, without JSON."""
+LAYER is `core` or `pubsub`, and REDIS is the URL of the server. The consumer is that of Channels' tutorial, but without
+JSON."""
 
 import os
 
