@@ -1,8 +1,9 @@
-"""A Django project: a command a line, an answer a line.
+"""A Django project that reads one command a line, and answers with one line.
 
     project.py '{"engine": "db", "database": {…}, "SECRET_KEY": "…"}'
 
-A command is a JSON list of a function's name below and its arguments. Logins go through Django's own middleware and views.
+A command is a JSON list of three: the name of a function of this file, its arguments in a list, and its keyword
+arguments in an object. Logins go through Django's own middleware and views.
 """
 
 import datetime
@@ -28,7 +29,7 @@ settings.configure(
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ],
-    # As fast as it goes: the hash is not what is tested.
+    # The fastest hasher: the tests are not about password hashes.
     PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     ROOT_URLCONF=__name__,
     SESSION_ENGINE="django.contrib.sessions.backends." + CONFIG.pop("engine"),
@@ -114,7 +115,7 @@ def delete(username):
 
 
 def log_in(username, password, ago=0):
-    """The cookie of a login so many seconds ago."""
+    """Logs a user in as if it were `ago` seconds earlier. Returns the cookie."""
     then = time.time() - ago
     with mock.patch("django.core.signing.time.time", lambda: then):
         return request(None, "/login/", username=username, password=password)[1]
@@ -129,12 +130,12 @@ def put(cookie, values):
 
 
 def who(cookie):
-    """Whom Django itself takes the client for."""
+    """Returns the user and the session that Django itself finds for the cookie."""
     return request(cookie, "/who/")[0].json()
 
 
 def expire(cookie):
-    """Lets a session of the database expire just now."""
+    """Makes a session in the database expire: its expiry is now 50 ms ago."""
     from django.contrib.sessions.models import Session
     from django.utils import timezone
 
@@ -174,7 +175,7 @@ def main():
         name, arguments, keywords = json.loads(line)
         try:
             answer = {"ok": globals()[name](*arguments, **keywords)}
-        except Exception as error:  # noqa: BLE001: it is the answer
+        except Exception as error:  # noqa: BLE001: the error is the answer
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

@@ -1,4 +1,7 @@
-"""Drives one connection for a test: reads commands from standard input, one JSON object a line, and says what came of it."""
+"""Drives one connection for a test.
+
+It reads commands from standard input, one JSON object a line, and answers each with one JSON object: its outcome.
+"""
 
 import base64
 import json
@@ -37,7 +40,7 @@ def main():
             connection.close(command["code"], command["reason"])
             outcome = {"closed": True}
         else:
-            sys.exit(f"there is no {do!r}")
+            sys.exit(f"there is no command {do!r}")
         print(json.dumps(outcome), flush=True)
 
 

@@ -1,7 +1,7 @@
-"""A client of Greenroom's fallback transports, with Python's standard library only.
+"""A client of Greenroom's fallback transports that uses only Python's standard library.
 
-It is written from the protocol's document (framework/docs/protocol.md) alone. It reads only while it is asked
-to: `receive` makes the requests that bring messages, so one thread is enough.
+It was written from the description of the protocol alone (framework/docs/protocol.md). It makes the requests that
+bring messages only inside `receive`, so one thread is enough.
 """
 
 import base64
@@ -12,11 +12,11 @@ import time
 import urllib.parse
 
 WAIT = 20
-"""How many seconds a long poll waits."""
+"""A long poll waits this many seconds."""
 TIMEOUT = 45
-"""After how many seconds without a byte a request is given up; heartbeats of a stream come every 15."""
+"""A request fails after this many seconds without a byte. A stream sends a heartbeat every 15 s."""
 ACK_EVERY = 32
-"""After how many batches of a stream the server is told that they have arrived."""
+"""The client acknowledges the batches of a stream after this many."""
 TRIES = 5
 
 
@@ -60,10 +60,10 @@ class Connection:
         self._wait = min(WAIT, answer.get("wait", WAIT))
         self.protocol = answer.get("protocol")
 
-    # --- what it does ---
+    # --- sending, receiving, closing ---
 
     def send(self, message):
-        """Sends a `str` or `bytes`. Raises `Closed` where the server takes no more."""
+        """Sends a `str` or `bytes`. Raises `Closed` if the server takes no more messages."""
         if self._closed:
             raise self._closed
         self._seq += 1
@@ -75,7 +75,7 @@ class Connection:
             if status == 204:
                 return
             if status in (408, 429, 503):
-                # Nothing of it was taken in.
+                # The server has taken nothing of this request.
                 time.sleep(float(headers.get("Retry-After", 0)))
                 continue
             if status in (410, 413, 421):
@@ -83,7 +83,7 @@ class Connection:
             raise Refused(status, text)
 
     def receive(self):
-        """Waits for the next message, a `str` or `bytes`. Raises `Closed` at the end."""
+        """Waits for the next message, a `str` or `bytes`. Raises `Closed` when the connection has ended."""
         while not self._due:
             if self._closed:
                 raise self._closed
@@ -94,14 +94,14 @@ class Connection:
         return self._due.popleft()
 
     def close(self, code=None, reason=""):
-        """Closes with a code, or with none."""
+        """Closes the connection, with a code or without one."""
         body = "" if code is None else json.dumps({"code": code, "reason": reason})
         status, _, text = self._ask("POST", self._target("close"), body)
         if status not in (204, 410):
             raise Refused(status, text)
         self._closed = Closed(1005 if code is None else code, reason)
 
-    # --- how it gets messages ---
+    # --- the requests that bring messages ---
 
     def _poll(self, wait):
         status, _, text = self._ask("GET", self._target("poll", ack=self._ack, wait=wait))
@@ -133,7 +133,7 @@ class Connection:
             except (http.client.HTTPException, OSError):
                 line = ""
             if not line:
-                # It broke off: the next one begins behind what has arrived.
+                # The stream broke off. The next stream begins after the last batch that has arrived.
                 self._stream = None
                 return
             line = line.rstrip("\n").rstrip("\r")
@@ -150,11 +150,11 @@ class Connection:
     def _take(self, text):
         batch = json.loads(text)
         if batch["batch"] <= self._ack:
-            # Its acknowledgement was lost.
+            # The server sent this batch again, because the acknowledgement was lost.
             return
         close = batch.get("close")
         if batch["batch"] != self._ack + 1 and not (close and close["code"] == 1013):
-            raise ValueError(f"batch {batch['batch']} came behind {self._ack}")
+            raise ValueError(f"batch {batch['batch']} came after batch {self._ack}")
         self._ack = batch["batch"]
         for message in batch["messages"]:
             self._due.append(message if isinstance(message, str) else base64.b64decode(message["binary"]))
@@ -168,7 +168,7 @@ class Connection:
         return f"{self._path}?{query}"
 
     def _ask(self, method, target, body=None):
-        """Makes one request, and makes it again where its answer is lost: all of them may be repeated but `open`."""
+        """Makes one request. Repeats it if the answer is lost: every request may be repeated, except `open`."""
         headers = {}
         if method == "POST":
             headers = {"Greenroom-Client": "1", "Content-Type": "application/json"}

@@ -1,8 +1,9 @@
-"""A process with a layer of channels_redis: a command a line, an answer a line.
+"""A process with a layer of channels_redis. It reads one command a line, and answers with one line.
 
     peer.py core|pubsub '{"hosts": ["redis://…"]}'
 
-A command is a JSON list of a method's name and its arguments; messages in it are Python literals, for they may hold bytes.
+A command is a JSON list: the name of a method, then its arguments. A message in it is a Python literal in a text,
+because it may hold bytes.
 """
 
 import ast
@@ -18,7 +19,7 @@ from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 
-# What the worker of this process has done.
+# The numbers of the jobs that the worker of this process has done.
 WORKED = []
 TASKS = []
 
@@ -31,7 +32,7 @@ class Recorder(AsyncConsumer):
 
 
 def work(layer, channel):
-    """What `manage.py runworker` does."""
+    """Starts a worker, as `manage.py runworker` does."""
     worker = Worker(ChannelNameRouter({channel: Recorder.as_asgi()}), [channel], layer)
     TASKS.append(asyncio.ensure_future(worker.arun()))
 
@@ -69,7 +70,7 @@ async def main():
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         try:
             answer = {"ok": await run(layer, *json.loads(line))}
-        except Exception as error:  # noqa: BLE001: it is the answer
+        except Exception as error:  # noqa: BLE001: the error is the answer
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

@@ -1,4 +1,4 @@
-"""A user model as projects have them: an email for the username, a UUID for the key, and no staff."""
+"""A user model as real projects have it: the email is the username, the key is a UUID, and nobody is staff."""
 
 import uuid
 
