@@ -1,10 +1,11 @@
-// The client of Greenroom's consumers: a WebSocket that finds another way where there is none, and comes back.
+// The client for consumers of Greenroom: a WebSocket that falls back to HTTP requests if it is blocked, and that
+// connects again after a loss.
 //
-// One file without dependencies: served by the framework at /greenroom.js, and the npm package `greenroom`.
-// What a page sees is told in framework/docs/browser.md, what goes over the wire in framework/docs/protocol.md.
+// It is one file without dependencies. The framework serves it at /greenroom.js, and it is also the npm package
+// `greenroom`. framework/docs/browser.md says what a page sees, framework/docs/protocol.md what goes over the wire.
 //
-// From the top: the socket that a page holds; its two links, one of a WebSocket and one of HTTP requests, each of
-// which is one connection of the server; then what both need.
+// The file has three parts: the socket that a page holds; the two kinds of link, one over a WebSocket and one over
+// HTTP requests; and the functions that both need. Each link is one connection of the server.
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -20,26 +21,35 @@ const DEFAULTS = {
   reconnect: { base: 1_000, max: 30_000, attempts: Infinity, when: mayReconnect },
 };
 
-/** A connection that lasted this long was a good one: the delays begin anew. */
+/** If a connection lasted this long, the delays before the next attempts start from the beginning. */
 const STABLE = 5_000;
-/** How often in a row what has worked may fail, as while a server restarts, before something else is tried. */
+/**
+ * A transport that has worked may fail this often in a row before the socket tries another one: perhaps the server
+ * only restarts.
+ */
 const PATIENCE = 3;
-/** The longest time that a server can ask us to stay away. */
+/** The longest delay that a server can ask for. */
 const LONGEST_HINT = 5 * 60_000;
-/** The server says something every 15 s, if only a comment: a stream that is silent for longer is dead. */
+/** The server sends something every 15 s, at least a comment. A stream that is silent for this long is dead. */
 const SILENCE = 40_000;
-/** What ends sooner, or fails later, was cut by something on the way. */
+/** If a stream ends sooner than this, or a poll fails later than this, something on the way has cut it. */
 const CUT = 2_000;
-/** Acknowledged are a stream's batches when they are so many or so large, and with everything that is sent. */
+/** The client acknowledges a stream's batches when they are this many or this large, and with everything it sends. */
 const ACK_BATCHES = 32;
 const ACK_BYTES = 64 << 10;
-/** A request takes messages up to this size together, and one that is larger alone; the server takes 1,024 at once. */
+/**
+ * A request carries messages of at most this size together. A larger message gets a request of its own. The server
+ * takes 1,024 messages in one request.
+ */
 const POST_BYTES = 64 << 10;
 const POST_MESSAGES = 1_000;
-/** The server may hold a request with messages for 20 s, while its consumer is busy. */
+/** Longer than the 20 s for which the server may hold a request with messages while its consumer is busy. */
 const POST_TIMEOUT = 30_000;
 
-/** What `statechange` tells: the state, the transport in use, and for `waiting` the delay and what ended. */
+/**
+ * The event `statechange`: the state, and the transport in use. For `waiting` it also has the delay, and how the
+ * connection ended.
+ */
 export class StateEvent extends Event {
   constructor(type, { state, transport, delay = null, code = null, reason = "" }) {
     super(type);
@@ -47,7 +57,7 @@ export class StateEvent extends Event {
   }
 }
 
-/** A `WebSocket` for consumers of Greenroom, over whatever works. */
+/** A `WebSocket` for consumers of Greenroom, over the first transport that works. */
 export class GreenroomSocket extends EventTarget {
   #address;
   #protocols;
@@ -58,21 +68,21 @@ export class GreenroomSocket extends EventTarget {
   #handlers = new Map();
   #protocol = "";
   #extensions = "";
-  /** What no link has taken yet: `{ data, size }`. */
+  /** The messages that no link has taken yet, as `{ data, size }`. */
   #queue = [];
   #queued = 0;
   #link = null;
-  /** The ways that this attempt has left: lists of transports that share a link. */
+  /** The links that this attempt can still try. Each is a list of the transports that share the link. */
   #ways = [];
-  /** The transport that is known to work, of this link. */
+  /** The transport of this link that is known to work. */
   #known = null;
   #timer;
   #attempts = 0;
   #openedAt = null;
-  /** Whether a WebSocket has ever opened here, and how often in a row none has since. */
+  /** Whether a WebSocket has ever opened on this socket. `#refusals` counts the failures in a row since then. */
   #proven = false;
   #refusals = 0;
-  /** Ends what this socket hears of the page. */
+  /** Aborted to remove this socket's listeners from the page. */
   #page = new AbortController();
   #away = false;
 
@@ -105,16 +115,16 @@ export class GreenroomSocket extends EventTarget {
   /** The transport in use, or the last one. */
   get transport() { return this.#shown.transport; }
 
-  /** Sends, or keeps for later what cannot be sent now. Throws where too much is kept already. */
+  /** Sends a message, or keeps it until it can be sent. Throws if too much is kept already. */
   send(data) {
     const item = prepare(data);
-    // What comes to an empty queue is taken whatever its size: the server is who judges that.
+    // An empty queue takes a message of any size: the server decides whether the message is too large.
     const full = this.#queued > 0 && this.#queued + item.size > this.#settings.queueLimit;
     if (full && this.#readyState < CLOSING) {
       throw new DOMException(`more than ${this.#settings.queueLimit} bytes wait to be sent`, "QuotaExceededError");
     }
     this.#queued += item.size;
-    if (this.#readyState >= CLOSING) return; // lost, but counted, as by a WebSocket
+    if (this.#readyState >= CLOSING) return; // the message is lost, but counted, as with a WebSocket
     this.#queue.push(item);
     if (this.#readyState === OPEN) this.#link.flush();
   }
@@ -136,14 +146,14 @@ export class GreenroomSocket extends EventTarget {
     setTimeout(() => this.#finish({ code: 1006, reason: "", wasClean: false }));
   }
 
-  /** One attempt: what worked lately, then each way behind it in the list. */
+  /** Begins an attempt: first with the transport that worked lately, then with each one after it in the list. */
   #begin() {
     clearTimeout(this.#timer);
     const { transports } = this.#settings;
     const known = transports.indexOf(recall(this.#address));
     this.#ways = ways(transports.slice(Math.max(known, 0)));
     this.#show("connecting");
-    if (this.#readyState === CONNECTING) this.#next(); // unless who was told has closed it
+    if (this.#readyState === CONNECTING) this.#next(); // a listener of `statechange` may have closed the socket
   }
 
   #next() {
@@ -174,7 +184,7 @@ export class GreenroomSocket extends EventTarget {
       this.#heard(transport);
     }
     if (this.#readyState !== OPEN) return;
-    // A new consumer may need to be told something first, before what has waited for it.
+    // A page may have to tell a new consumer something first, so its handler sends before the messages that waited.
     const waiting = this.#take(Infinity, Infinity);
     this.dispatchEvent(new Event(again ? "reconnect" : "open"));
     this.#queue.push(...waiting);
@@ -182,7 +192,9 @@ export class GreenroomSocket extends EventTarget {
     if (this.#readyState === OPEN) this.#link.flush();
   }
 
-  /** A link did not open. Without a status, nobody answered or nobody may know why, as of a WebSocket. */
+  /**
+   * A link did not open. Without a status there was no answer, or the browser does not say why, as with a WebSocket.
+   */
   #failed(websocket, { status = 0, reason = "", retryAfter = 0 }) {
     this.#link = null;
     const denied = status === 401 || status === 403;
@@ -192,12 +204,12 @@ export class GreenroomSocket extends EventTarget {
     if (denied || (refused && this.#openedAt === null)) {
       return this.#finish({ code: 1006, reason: `HTTP ${status}: ${reason}`, wasClean: false });
     }
-    // One failure says nothing about the way: the server may be away.
+    // A few failures do not mean that the transport is blocked: the server may be away.
     if (this.#attempts >= PATIENCE) this.#remember(null);
     this.#wait({ code: 1006, reason, retryAfter });
   }
 
-  /** An answer has come this way: it works, and the connection lives. */
+  /** An answer has come over this transport: the transport works, and the connection lives. */
   #heard(transport) {
     if (this.#readyState !== OPEN) return;
     if (this.#known !== transport) this.#remember(transport);
@@ -259,13 +271,13 @@ export class GreenroomSocket extends EventTarget {
     this.dispatchEvent(new StateEvent("statechange", { state, transport, delay, code, reason }));
   }
 
-  /** Keeps what works for the next page, unless it would be tried first anyway. */
+  /** Remembers for the next page which transport works, unless the next page would try this one first anyway. */
   #remember(transport) {
     const { transports, remember } = this.#settings;
     if (transports.length > 1) keep(this.#address, transport === transports[0] ? null : transport, remember);
   }
 
-  /** The page goes, for good or into the back-forward cache: the server shall know at once. */
+  /** The page is left, for good or for the back-forward cache. The server must learn this at once. */
   #leave(persisted) {
     if (this.#readyState >= CLOSING) return;
     clearTimeout(this.#timer);
@@ -282,7 +294,7 @@ export class GreenroomSocket extends EventTarget {
     this.#begin();
   }
 
-  /** Something has changed for the better: what waits need not. */
+  /** The network or the page is back, so nothing waits for its delay any longer. */
   #hurry() {
     if (this.#away) return;
     if (this.#link) this.#link.wake();
@@ -327,7 +339,7 @@ class WebSocketLink {
     try {
       socket = new WebSocket(address.href, protocols);
     } catch {
-      // Not here, or not from this page. Told later, as every failure is.
+      // There is no WebSocket, or this page may not use one. The owner learns it later, as with every failure.
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => owner.failed({}));
       return;
@@ -354,7 +366,7 @@ class WebSocketLink {
     else this.#socket.close(code, reason);
   }
 
-  /** Ends it without a word to the owner. */
+  /** Ends the link without telling the owner. */
   drop() {
     clearTimeout(this.#timer);
     if (!this.#socket) return;
@@ -363,11 +375,11 @@ class WebSocketLink {
   }
 
   leave(persisted) {
-    // A browser itself says 1001 for a page that it discards; a page in its cache may not hold a socket.
+    // If the browser discards the page, it closes the socket itself, with 1001. A cached page may hold no socket.
     if (persisted) this.drop();
   }
 
-  /** Without a network the socket would look open until TCP gives up, many minutes later. */
+  /** Without a network, the socket would look open for many minutes, until TCP gives up. */
   offline() {
     if (this.#open) this.#end({ code: 1006, reason: "offline", wasClean: false });
   }
@@ -381,31 +393,34 @@ class WebSocketLink {
   }
 }
 
-/** A connection over HTTP requests: one that receives, and one at a time that sends. */
+/** A connection over HTTP requests: one request receives, and at most one at a time sends. */
 class HttpLink {
   #address;
   #owner;
   #settings;
-  /** The transport in use, and those to turn to. */
+  /** The transport in use, then those that can follow it. */
   #modes;
   #id = null;
   #wait;
   #expires;
   #postBytes;
-  /** The last batch that arrived; what of a stream is not acknowledged. */
+  /**
+   * The number of the last batch that arrived. `#unacknowledged` counts what a stream brought since the last
+   * acknowledgement.
+   */
   #batch = 0;
   #unacknowledged = { batches: 0, bytes: 0 };
-  /** The last request with messages that was answered, and the one under way. */
+  /** The number of the last request with messages that the server has answered. `#post` is the one under way. */
   #seq = 0;
   #post = null;
   #sending = null;
   #heardAt;
-  /** Whether the last request that receives has failed. */
+  /** Whether the last request to receive messages has failed. */
   #away = false;
   #over = false;
   #closing = false;
   #requests = new Set();
-  /** Of those, the one that receives. */
+  /** The one of `#requests` that receives messages. */
   #receiving = null;
   #sleepers = new Set();
 
@@ -420,7 +435,8 @@ class HttpLink {
   get bufferedAmount() { return this.#post?.size ?? 0; }
 
   flush() {
-    // While nothing arrives, what is sent had better wait: who tries cannot know any more whether it has arrived.
+    // While nothing arrives, messages wait here. If they were sent now and the connection ended, nobody could know
+    // whether they had arrived.
     if (this.#away) return;
     this.#sending ??= this.#send().finally(() => { this.#sending = null; });
   }
@@ -428,14 +444,14 @@ class HttpLink {
   async close(code, reason) {
     this.#closing = true;
     this.#receiving?.end();
-    this.flush(); // what was sent before goes first
+    this.flush(); // messages that were sent before the close go first
     await Promise.race([this.#sending, this.#sleep(this.#settings.timeout)]);
     let wasClean = false;
     try {
       const body = code === undefined ? "" : JSON.stringify({ code, reason });
       const { ok, status } = await this.#ask("close", {}, { body, timeout: this.#settings.timeout });
       wasClean = ok || status === 410;
-    } catch { /* then the server finds out by itself */ }
+    } catch { /* the server will notice by itself that the client has gone */ }
     this.#end(wasClean ? { code: code ?? 1005, reason, wasClean } : { code: 1006, reason: "", wasClean });
   }
 
@@ -450,7 +466,7 @@ class HttpLink {
     if (this.#id) navigator.sendBeacon(this.#url("close", {}), JSON.stringify({ code: 1001, reason: "" }));
   }
 
-  /** Its requests fail by themselves, and the connection is there for a while yet. */
+  /** Nothing to do: the requests fail by themselves, and the server keeps the connection for a while. */
   offline() {}
 
   wake() {
@@ -465,8 +481,8 @@ class HttpLink {
       const reason = parse(answer.text)?.message ?? answer.text;
       if (!answer.ok) return this.#fail({ ...answer, reason: reason.slice(0, 100) });
       opened = parse(answer.text);
-      // Some other program, which takes any request.
-      if (!opened?.id) return this.#fail({ status: 404, reason: "no answer of Greenroom" });
+      // The answer is from some other program, which accepts any request.
+      if (!opened?.id) return this.#fail({ status: 404, reason: "the answer is not from Greenroom" });
     } catch {
       return this.#fail({});
     }
@@ -475,7 +491,7 @@ class HttpLink {
     this.#id = id;
     this.#wait = wait;
     this.#expires = expires * 1_000;
-    // A body has at most twice the limit of a message, and a letter may take six in JSON.
+    // The server takes a body of at most twice a message's limit, and in JSON one character may become six bytes.
     this.#postBytes = Math.min(POST_BYTES, limit / 3);
     this.#heardAt = performance.now();
     this.#owner.opened({ transport: this.#modes[0], protocol: protocol ?? "", extensions: "" });
@@ -496,13 +512,13 @@ class HttpLink {
         const { status = 0, retryAfter = 0, cut = false } = error;
         if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
         cuts += cut ? 1 : 0;
-        // A stream that says nothing in time never will; a poll may have been unlucky once.
+        // A stream that sends nothing in time never will, so one cut is enough. A poll may fail once by bad luck.
         if (this.#modes.length > 1 && cuts >= (mode === "sse" ? 1 : 2)) {
           this.#modes.shift();
           cuts = 0;
           continue;
         }
-        // As long as the server keeps the connection, nothing is lost: it sends again what was not acknowledged.
+        // While the server keeps the connection, nothing is lost: the server sends again what was not acknowledged.
         if (performance.now() - this.#heardAt > this.#expires) {
           return this.#end({ code: 1006, reason: "", wasClean: false });
         }
@@ -514,7 +530,7 @@ class HttpLink {
     }
   }
 
-  /** Reads an event stream to its end. `EventSource` would hide the comments, by which we know that it flows. */
+  /** Reads an event stream to its end. `EventSource` would hide the comments, which show that the stream is alive. */
   async #stream() {
     const began = performance.now();
     const before = this.#batch;
@@ -562,14 +578,14 @@ class HttpLink {
     }
     this.#hear();
     if (status === 200) this.#arrived(parse(answer.text));
-    // A server that does not hold the request, whatever its reason, must not be asked without a pause.
+    // If the server does not hold the request, for whatever reason, the client must pause before it asks again.
     else if (wait > 0 && held() < 500) await this.#sleep(this.#settings.pollInterval);
   }
 
   #arrived(batch) {
     const number = batch?.batch;
-    if (number <= this.#batch) return; // sent again, because our acknowledgement was lost
-    // The server leaves batches out only where it gives a client up that was too slow.
+    if (number <= this.#batch) return; // the server sent it again, because the acknowledgement was lost
+    // The server leaves batches out only when it gives up a client that was too slow.
     if (number !== this.#batch + 1 && !batch?.close) throw new Trouble({ cut: true });
     this.#batch = number;
     this.#unacknowledged.batches += 1;
@@ -584,13 +600,13 @@ class HttpLink {
     const { batches, bytes } = this.#unacknowledged;
     if (this.#over || (batches < ACK_BATCHES && bytes < ACK_BYTES)) return;
     this.#unacknowledged = { batches: 0, bytes: 0 };
-    // The next one, or the next request of another kind, tells the same.
+    // If this fails, the next acknowledgement, or any other request, tells the server the same.
     this.#ask("ack", { ack: this.#batch }, { timeout: POST_TIMEOUT }).catch(() => {});
   }
 
   async #send() {
     let failures = 0;
-    await null; // what a page sends in one go leaves in one request
+    await null; // messages that a page sends in one turn leave in one request
     while (!this.#over && !this.#away) {
       if (!this.#post) {
         const items = this.#owner.take(this.#postBytes, POST_MESSAGES);
@@ -599,13 +615,13 @@ class HttpLink {
         this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
         if (this.#over) return;
       }
-      // From here on only the server knows whether it has it; it takes the same number once.
+      // From here on, only the server knows whether the messages have arrived. It accepts each number once.
       this.#post.unsent = false;
       let answer = { status: 0, retryAfter: 0 };
       try {
         const numbers = { seq: this.#seq + 1, ack: this.#batch };
         answer = await this.#ask("send", numbers, { body: this.#post.body, timeout: POST_TIMEOUT });
-      } catch { /* sent again, with the same number */ }
+      } catch { /* the messages are sent again, with the same number */ }
       if (this.#over) return;
       if (answer.ok) {
         this.#seq += 1;
@@ -616,7 +632,7 @@ class HttpLink {
       const { status, retryAfter } = answer;
       if (status === 413) return this.#end({ code: 1009, reason: "message too big", wasClean: true });
       if (status === 400) return this.#end({ code: 1007, reason: "bad request", wasClean: true });
-      // Told by the server, or in its place by something that may have handed it on.
+      // These answers may come from something between here and the server, which may have passed the request on.
       this.#post.doubtful ||= status < 400 || [408, 409, 500, 502, 504].includes(status);
       this.#post.unsent = !this.#post.doubtful;
       if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
@@ -647,12 +663,12 @@ class HttpLink {
 
   #url(what, params) {
     const query = new URLSearchParams({ greenroom: what, ...(this.#id && { id: this.#id }), ...params });
-    // The application's own query goes to its scope, once.
+    // The application's own query is for the consumer's scope, so it is sent once.
     const own = what === "open" && this.#address.search ? `${this.#address.search}&` : "?";
     return `${this.#address.origin.replace(/^ws/, "http")}${this.#address.pathname}${own}${query}`;
   }
 
-  /** Sends a request and reads its whole answer. Throws where there is none. */
+  /** Sends a request and reads its whole answer. Throws if there is no answer. */
   async #ask(what, params, { method = "POST", body, timeout }) {
     const request = this.#request(timeout);
     if (what === "poll") this.#receiving = request;
@@ -666,7 +682,7 @@ class HttpLink {
     }
   }
 
-  /** A request that this link, or the time, can end. */
+  /** A request that ends when this link ends it, or when its time is over. */
   #request(timeout) {
     const controller = new AbortController();
     const request = { signal: controller.signal, late: false };
@@ -687,12 +703,12 @@ class HttpLink {
   }
 }
 
-/** What every request has. Cookies go to other origins too, as with a WebSocket. */
+/** The options of every request. Cookies are sent to other origins too, as with a WebSocket. */
 const COMMON = { cache: "no-store", credentials: "include" };
-/** The delays between two tries of one request. */
+/** The delays between two attempts of one request. */
 const PACE = { base: 500, max: 10_000 };
 
-/** Why a request did not bring what it should. `cut`: what is on the way may not let such requests live. */
+/** Why a request failed. `cut` means that something on the way may not let such requests last. */
 class Trouble extends Error {
   constructor({ status = 0, retryAfter = 0, cut = false }) {
     super("a request failed");
@@ -700,12 +716,12 @@ class Trouble extends Error {
   }
 }
 
-/** Takes a `text/event-stream` apart. */
+/** Reads the events of a `text/event-stream`. */
 class EventReader {
   #rest = "";
   #data = [];
 
-  /** The data of each event that ends in this text. */
+  /** Returns the data of each event that ends in this text. */
   * read(text) {
     const lines = (this.#rest + text).split("\n");
     this.#rest = lines.pop();
@@ -721,27 +737,27 @@ class EventReader {
   }
 }
 
-/** Whether a connection that ended so should be opened again: the table of greenroom's close codes. */
+/** Whether to open a connection again that ended with this code, as Greenroom's table of close codes says. */
 function mayReconnect(code) {
   return [1001, 1006, 1009, 1011, 1012, 1013, 1014].includes(code);
 }
 
-/** How long to wait before an attempt, in ms: back-off with full jitter, and what the server asks for. */
+/** How long to wait before an attempt, in ms: back-off with full jitter, and the delay that the server asks for. */
 function retryDelay({ attempt, base, max, code, reason = "", retryAfter = 0 }, random = Math.random) {
   const jitter = (attempt) => random() * Math.min(max, base * 2 ** attempt);
   const hint = code === 1012 && attempt === 0 && /\bretry=(\d{1,9})ms\b/.exec(reason);
-  if (hint) return Math.min(Number(hint[1]), LONGEST_HINT); // each client has been given its own
+  if (hint) return Math.min(Number(hint[1]), LONGEST_HINT); // the server gives each client another delay
   if (code === 1013) return base + jitter(attempt + 2);
   return Math.min(retryAfter, LONGEST_HINT) + jitter(attempt);
 }
 
-/** The milliseconds of a `Retry-After`: seconds, or a date. */
+/** The milliseconds of a `Retry-After` header, which holds seconds or a date. */
 function retryAfter(value, now = Date.now()) {
   if (/^\d+$/.test(value ?? "")) return Number(value) * 1_000;
   return Math.max(Date.parse(value) - now, 0) || 0;
 }
 
-/** Whether such an answer means that the server knows the connection no more. */
+/** Whether this status means that the server no longer knows the connection. */
 function isGone(status) {
   return status >= 400 && status < 500 && ![408, 409, 425, 429].includes(status);
 }
@@ -751,7 +767,7 @@ function answerOf(response, text) {
   return { ok, status, text, retryAfter: retryAfter(headers.get("Retry-After")) };
 }
 
-/** Transports in the order to try them, those that share a link together. */
+/** The transports in the order in which to try them; those that share a link stand in one list. */
 function ways(transports) {
   const http = transports.filter((name) => name !== "websocket");
   const first = transports.filter((name) => name === "websocket" || name === http[0]);
@@ -763,7 +779,7 @@ function settings(options) {
   const all = { ...DEFAULTS, ...Object.fromEntries(given) };
   const unknown = all.transports.find((name) => !DEFAULTS.transports.includes(name));
   if (unknown !== undefined || all.transports.length === 0) {
-    throw new TypeError(`transports are some of ${DEFAULTS.transports.join(", ")}, not ${unknown ?? "none"}`);
+    throw new TypeError(`transports are some of ${DEFAULTS.transports.join(", ")}, not ${unknown ?? "an empty list"}`);
   }
   all.reconnect &&= { ...DEFAULTS.reconnect, ...all.reconnect };
   return all;
@@ -774,9 +790,9 @@ function address(url) {
   try {
     address = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
     address.protocol = address.protocol.replace("http", "ws");
-  } catch { /* told below */ }
+  } catch { /* thrown below */ }
   if (!address || !/^wss?:$/.test(address.protocol) || address.hash) {
-    throw new DOMException(`${url} is no address of a WebSocket`, "SyntaxError");
+    throw new DOMException(`${url} is not a valid URL for a WebSocket`, "SyntaxError");
   }
   return address;
 }
@@ -784,12 +800,12 @@ function address(url) {
 function names(protocols) {
   const names = [protocols].flat().map(String);
   if (new Set(names).size < names.length || names.some((name) => !/^[\w!#$%&'*+.^`|~-]+$/.test(name))) {
-    throw new DOMException(`bad or doubled protocols: ${names}`, "SyntaxError");
+    throw new DOMException(`a protocol is invalid, or stands twice: ${names}`, "SyntaxError");
   }
   return names;
 }
 
-/** What is sent, as it is now: a caller may change its buffer afterwards. */
+/** Copies what is to be sent, because a caller may change its buffer afterwards. */
 function prepare(data) {
   if (data instanceof Blob) return { data, size: data.size };
   if (data instanceof ArrayBuffer) return prepare(new Uint8Array(data));
@@ -797,7 +813,7 @@ function prepare(data) {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
     return { data: bytes, size: bytes.length };
   }
-  // Half a surrogate pair becomes U+FFFD, as a WebSocket does it.
+  // Half of a surrogate pair becomes U+FFFD, as with a WebSocket.
   const bytes = new TextEncoder().encode(data);
   return { data: new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), size: bytes.length };
 }
@@ -806,7 +822,7 @@ function sizeOf(items) {
   return items.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** A message as it stands in the body of a request. */
+/** The form of a message in the body of a request. */
 async function encode({ data }) {
   if (typeof data === "string") return data;
   return { binary: toBase64(data instanceof Blob ? new Uint8Array(await data.arrayBuffer()) : data) };
@@ -830,7 +846,7 @@ function parse(text) {
   }
 }
 
-/** What works at which address: told to later pages of the site, where the browser lets us. */
+/** The key in `localStorage` that holds which transport works at which address, for later pages of the site. */
 const MEMORY = "greenroom.transports";
 const MEMORY_LIMIT = 32;
 let ownMemory = {};
@@ -857,8 +873,8 @@ function keep({ host, pathname }, transport, time) {
   ownMemory = Object.fromEntries(others.slice(-MEMORY_LIMIT));
   try {
     localStorage.setItem(MEMORY, JSON.stringify(ownMemory));
-  } catch { /* then it lasts as long as the page */ }
+  } catch { /* the browser stores nothing, so it is remembered only as long as the page lives */ }
 }
 
-/** No part of the interface: what the tests look at by itself. */
+/** Not part of the interface: the tests use these functions directly. */
 export const internals = { EventReader, mayReconnect, retryAfter, retryDelay, ways, toBase64, fromBase64, prepare };
