@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-# Both servers share this folder: the page, its script and its style.
+# Of both servers: the page, its script and its style.
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
 SECRET_KEY = "nothing is signed here"
