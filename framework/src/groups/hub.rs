@@ -71,7 +71,7 @@ pub(super) struct LocalGroup {
 pub(super) struct ClassMembers {
     /// Tells it from a class of this group that had its place before.
     pub(super) number: u32,
-    class: Class,
+    pub(super) class: Class,
     pub(super) list: MemberList,
 }
 

@@ -147,6 +147,15 @@ impl Memberships {
         self.served_of(group) < send
     }
 
+    /// Notes that one group is served up to a large send, if it was owed it.
+    pub(super) fn take_owed(&self, group: &GroupName, send: u64) -> bool {
+        let mut memberships = self.0.borrow_mut();
+        let membership = memberships.iter_mut().find(|membership| membership.group == *group);
+        let Some(membership) = membership.filter(|membership| membership.served < send) else { return false };
+        membership.served = send;
+        true
+    }
+
     /// Notes that one group is served up to a large send.
     pub(super) fn note_served(&self, group: &GroupName, send: u64) {
         let mut memberships = self.0.borrow_mut();

@@ -7,7 +7,7 @@
 //! served, from its start on. So a member that joins or leaves beside a walk is neither skipped nor served twice.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, Ref, RefCell},
     collections::VecDeque,
     task::Waker,
 };
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Delivery,
-    fan_out::Parcel,
+    fan_out::{Class, Form, Parcel},
     member::{Member, hand_over},
 };
 use crate::GroupName;
@@ -162,6 +162,14 @@ impl Slices {
         CaughtUp { all: true, deliveries }
     }
 
+    /// What a class gets of the only send that this hub owes anybody, if there is just one and it is to this group.
+    ///
+    /// Then no member is owed anything else, and a walk can serve it without looking at all its memberships.
+    pub(super) fn only_send(&self, group: &GroupName) -> Option<Ref<'_, LargeSend>> {
+        let sends = self.sends.borrow();
+        (sends.len() == 1 && sends[0].group == *group).then(|| Ref::map(sends, |sends| &sends[0]))
+    }
+
     /// The number of the oldest send that a group is owed.
     pub(super) fn oldest_of(&self, group: &GroupName) -> Option<u64> {
         self.sends.borrow().iter().find(|send| send.group == *group).map(|send| send.number)
@@ -201,6 +209,25 @@ impl Slices {
     pub(super) fn progress(&self) -> (Option<u64>, usize) {
         let sends = self.sends.borrow();
         (sends.front().map(|send| send.sum.get().delivered), sends.len())
+    }
+}
+
+impl LargeSend {
+    /// What the members of a class get.
+    pub(super) fn form(&self, class: &Class) -> Option<&Form> {
+        self.parcel.form(class)
+    }
+
+    /// Hands it to a member with room in its inbox, unless that has it already; says how many deliveries that took.
+    pub(super) fn serve(&self, member: &dyn Member, form: Option<&Form>) -> usize {
+        if !member.memberships().take_owed(&self.group, self.number) {
+            return 0;
+        }
+        let Some(form) = form else { return 0 };
+        let mut sum = self.sum.get();
+        sum.note(hand_over(member, form, &self.parcel));
+        self.sum.set(sum);
+        1
     }
 }
 

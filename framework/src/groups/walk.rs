@@ -76,11 +76,17 @@ impl Walk {
                 (self.class, self.left) = (members.number, usize::MAX);
             }
             self.left = self.left.min(members.list.len());
+            let only = hub.slices.only_send(&self.group);
+            let form = only.as_ref().and_then(|send| send.form(&members.class));
             while self.left > 0 {
                 if budget == 0 {
                     return false;
                 }
-                let deliveries = members.list.get(self.left - 1).map_or(0, |one| self.serve(hub, &**one));
+                let Some(member) = members.list.get(self.left - 1) else { break };
+                let deliveries = match &only {
+                    Some(send) if !member.is_full() => send.serve(&**member, form),
+                    _ => self.serve(hub, &**member),
+                };
                 budget = budget.saturating_sub(deliveries.max(1));
                 self.left -= 1;
             }
