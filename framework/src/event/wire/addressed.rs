@@ -1,9 +1,13 @@
 //! The key that says which channels a message is for: Channels adds it to a message, and takes it out again.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{read_json, read_msgpack, unwritable, value::Value, write_msgpack};
+use super::{
+    msgpack, read_json, read_msgpack, unwritable,
+    value::{Skipped, TextKey, Value},
+    write_msgpack,
+};
 use crate::event::{EventError, Format};
 
 /// The key of the map. Channels writes it last; it is read wherever it stands.
@@ -46,20 +50,8 @@ pub(crate) fn address(format: Format, bytes: &[u8], to: Address<'_>) -> Result<V
 
 /// Refuses an event in MessagePack with a map whose keys are no texts: it would end the Python process that reads it.
 pub(crate) fn check_keys(name: &str, bytes: &[u8]) -> Result<(), EventError> {
-    fn check(value: &Value) -> Result<(), &'static str> {
-        match value {
-            Value::List(values) => values.iter().try_for_each(check),
-            Value::Map(entries) => entries.iter().try_for_each(|(key, value)| match key {
-                Value::Text(_) => check(value),
-                other => Err(other.kind()),
-            }),
-            _ => Ok(()),
-        }
-    }
-    check(&read_msgpack(bytes)?).map_err(|kind| EventError::Unwritable {
-        name: name.to_owned(),
-        reason: format!("a map has {kind} as its key: Python reads texts only, as of a HashMap<String, …>"),
-    })
+    let checked = Skipped::<TextKey>::deserialize(&mut msgpack(bytes));
+    checked.map(drop).map_err(|error| unwritable(name, &error))
 }
 
 /// Takes out whom a message is for. What is left has the bytes that it had before, where the key was the last one.

@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for TypeOf {
                     if key == "type" {
                         found = Some(map.next_value()?);
                     } else {
-                        map.next_value::<Skipped>()?;
+                        let _: Skipped = map.next_value()?;
                     }
                 }
                 Ok(TypeOf(found))

@@ -1,6 +1,6 @@
 //! Any value of either format, for what is not read as an event's own type.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor},
@@ -135,31 +135,65 @@ impl<'de> Visitor<'de> for ValueVisitor {
 ///
 /// Not serde's `IgnoredAny`: that takes MessagePack's extension types and, with rmp-serde, leaves their
 /// content to be read as the next value.
-pub(super) struct Skipped;
+///
+/// The keys of its maps are `K`.
+pub(super) struct Skipped<K = AnyKey>(PhantomData<K>);
 
-impl<'de> Deserialize<'de> for Skipped {
+/// A key as either format has them: any value.
+pub(super) struct AnyKey;
+
+/// A key as Python reads them.
+#[cfg(feature = "redis")]
+pub(super) struct TextKey;
+
+impl<'de, K: Deserialize<'de>> Deserialize<'de> for Skipped<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SkippedVisitor)
+        deserializer.deserialize_any(SkippedVisitor(PhantomData))
     }
 }
 
-struct SkippedVisitor;
+impl<'de> Deserialize<'de> for AnyKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Skipped::<Self>::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl<'de> Deserialize<'de> for TextKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
+            type Value = TextKey;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text as the key of a map, as in a HashMap<String, …>: Python reads no other")
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<TextKey, E> {
+                Ok(TextKey)
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct SkippedVisitor<K>(PhantomData<K>);
 
 macro_rules! skip {
     ($($method:ident($type:ty);)*) => {
-        $(fn $method<E>(self, _: $type) -> Result<Skipped, E> { Ok(Skipped) })*
+        $(fn $method<E>(self, _: $type) -> Result<Skipped<K>, E> { Ok(Skipped(PhantomData)) })*
     };
 }
 
-impl<'de> Visitor<'de> for SkippedVisitor {
-    type Value = Skipped;
+impl<'de, K: Deserialize<'de>> Visitor<'de> for SkippedVisitor<K> {
+    type Value = Skipped<K>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ValueVisitor.expecting(f)
     }
 
-    fn visit_unit<E>(self) -> Result<Skipped, E> {
-        Ok(Skipped)
+    fn visit_unit<E>(self) -> Result<Skipped<K>, E> {
+        Ok(Skipped(PhantomData))
     }
 
     skip! {
@@ -171,13 +205,13 @@ impl<'de> Visitor<'de> for SkippedVisitor {
         visit_bytes(&[u8]);
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Skipped, A::Error> {
-        while seq.next_element::<Skipped>()?.is_some() {}
-        Ok(Skipped)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Skipped<K>, A::Error> {
+        while seq.next_element::<Skipped<K>>()?.is_some() {}
+        Ok(Skipped(PhantomData))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Skipped, A::Error> {
-        while map.next_entry::<Skipped, Skipped>()?.is_some() {}
-        Ok(Skipped)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Skipped<K>, A::Error> {
+        while map.next_entry::<K, Skipped<K>>()?.is_some() {}
+        Ok(Skipped(PhantomData))
     }
 }

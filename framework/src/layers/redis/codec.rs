@@ -260,7 +260,7 @@ mod tests {
         let scores = Envelope::new(Scores { rounds: vec![[(7, 1.5)].into()] });
         let error = core(Format::MsgPack).write(&scores).unwrap_err();
         assert!(matches!(error, EventError::Unwritable { .. }), "{error}");
-        assert!(error.to_string().contains("a map has a number as its key"), "{error}");
+        assert!(error.to_string().contains("integer `7`, expected a text as the key of a map"), "{error}");
         // JSON has only texts there, and makes them of numbers.
         assert!(core(Format::Json).write(&scores).is_ok());
     }
