@@ -86,7 +86,7 @@ pub use self::{
         JsonConsumer,
     },
     error::{Error, Result},
-    event::{Envelope, Event, EventError},
+    event::{Envelope, Event, EventError, IntoEnvelope},
     groups::{Delivery, drain::Drain, pace::Pace},
     host::{Mount, Running, RunningHandle, Serve, Server, run, run_with},
     layers::{ChannelLayer, Layer, LayerConfig, LayerError, MemoryLayer},

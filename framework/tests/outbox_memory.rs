@@ -51,7 +51,7 @@ async fn outboxes_stay_within_their_budget() {
     // Without a budget: 64 MB in large frames, then as many small ones as there are clients left.
     for (bytes, count) in [(64 << 10, 10), (40, 500)] {
         for _ in 0..count {
-            layer.group_send_counted(&room(), &Report { bytes }).await.unwrap();
+            layer.group_send_counted(&room(), Report { bytes }).await.unwrap();
             tokio::task::yield_now().await;
             let change = region.change();
             let held = change.bytes_allocated.saturating_sub(change.bytes_deallocated);

@@ -133,7 +133,7 @@ impl Consumer for Chat {
         let members = self.rooms.join(&self.room, &self.user);
         ctx.send_event(&members)?;
         let joined = Presence::Joined { user: self.user.clone(), change: members.change };
-        ctx.group_send(&self.presence, &joined).await
+        ctx.group_send(&self.presence, joined).await
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
@@ -151,7 +151,7 @@ impl Consumer for Chat {
         let user = said.user.filter(|_| !self.named).unwrap_or_else(|| self.user.clone());
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since_1970.as_millis()).ok();
-        ctx.group_send(&self.room, &ChatMessage { user, text: said.text, at }).await
+        ctx.group_send(&self.room, ChatMessage { user, text: said.text, at }).await
     }
 
     async fn disconnect(&mut self, _reason: Disconnect, ctx: &mut Context) {
@@ -160,7 +160,7 @@ impl Consumer for Chat {
         }
         let change = self.rooms.leave(&self.room, &self.user);
         let left = Presence::Left { user: self.user.clone(), change };
-        if let Err(error) = ctx.group_send(&self.presence, &left).await {
+        if let Err(error) = ctx.group_send(&self.presence, left).await {
             tracing::warn!(%error, "nobody learns that a member left");
         }
     }

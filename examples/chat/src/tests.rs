@@ -47,7 +47,7 @@ async fn another_program_sends_to_the_room() {
     let layer: &Layer = mount.default_layer();
     let event = r#"{"type":"chat.message","user":"django","text":"hi"}"#;
     let room = GroupName::new("chat_123").unwrap();
-    layer.group_send_envelope(&room, greenroom::Envelope::from_json(event).unwrap()).await.unwrap();
+    layer.group_send(&room, greenroom::Envelope::from_json(event).unwrap()).await.unwrap();
     assert_eq!(ann.receive_text().await.unwrap(), event);
 }
 

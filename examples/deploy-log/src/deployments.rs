@@ -236,7 +236,7 @@ impl Deployments {
             line
         };
         let told =
-            async { Ok::<_, greenroom::Error>(self.0.layer.group_send(&Self::group_of(id)?, &line).await?) };
+            async { Ok::<_, greenroom::Error>(self.0.layer.group_send(&Self::group_of(id)?, line).await?) };
         if let Err(error) = told.await {
             tracing::warn!(%error, id, "nobody sees a line before they watch again");
         }
@@ -244,7 +244,7 @@ impl Deployments {
 
     async fn tell(&self, board: Board) {
         let told =
-            async { Ok::<_, greenroom::Error>(self.0.layer.group_send(&Self::group()?, &board).await?) };
+            async { Ok::<_, greenroom::Error>(self.0.layer.group_send(&Self::group()?, board).await?) };
         if let Err(error) = told.await {
             tracing::warn!(%error, "nobody sees a change before the next one");
         }

@@ -51,8 +51,8 @@ impl Consumer for Chat {
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
         let FromPage { user, text } = message.json()?;
         match text {
-            Some(text) => ctx.group_send(&self.room, &ChatMessage { user, text }).await,
-            None => ctx.group_send(&self.ours, &Typing { user }).await,
+            Some(text) => ctx.group_send(&self.room, ChatMessage { user, text }).await,
+            None => ctx.group_send(&self.ours, Typing { user }).await,
         }
     }
 }

@@ -17,7 +17,7 @@ async fn join(mount: &Mount, room: &str) -> WebsocketCommunicator {
 /// What another program sends to the room, as Django does.
 async fn from_outside(mount: &Mount, group: &str, event: Value) {
     let envelope = Envelope::from_json(event.to_string()).unwrap();
-    mount.default_layer().group_send_envelope(&GroupName::new(group).unwrap(), envelope).await.unwrap();
+    mount.default_layer().group_send(&GroupName::new(group).unwrap(), envelope).await.unwrap();
 }
 
 #[actix_web::test]

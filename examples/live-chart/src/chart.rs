@@ -89,7 +89,7 @@ impl Chart {
             data.version += 1;
             data.clone()
         };
-        if let Err(error) = self.layer.group_send(&self.group, &now).await {
+        if let Err(error) = self.layer.group_send(&self.group, now).await {
             tracing::warn!(%error, "nobody sees a change before the next one");
         }
         Ok(())

@@ -192,12 +192,11 @@ fn receiver(send: &Send) -> Result<To> {
 async fn deliver(layer: &Layer, send: &Send, to: &To, envelope: Envelope, counts: bool) -> Result<()> {
     let told = match to {
         To::Channel(channel) => {
-            layer.send_envelope(channel, envelope).await?;
+            layer.send(channel, envelope).await?;
             "sent to the channel".to_owned()
         }
         To::Group(group) => {
-            let Delivery { delivered, dropped, .. } =
-                layer.backend().group_send_counted(group, envelope).await?;
+            let Delivery { delivered, dropped, .. } = layer.group_send_counted(group, envelope).await?;
             match (delivered, dropped) {
                 _ if !counts => "sent".to_owned(),
                 (0, 0) => "nobody is in the group".to_owned(),

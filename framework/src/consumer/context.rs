@@ -1,6 +1,6 @@
 //! A hook's view of its connection.
 
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, rc::Rc, time::Duration};
 
 use actix::Addr;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::{
     handle::{Handle, Tasks, Timer},
 };
 use crate::{
-    ChannelName, Delivery, Event, Frame, GroupName, Layer, Result, Scope,
+    ChannelName, Delivery, Event, Frame, GroupName, IntoEnvelope, Layer, Result, Scope,
     close::{Cause, CloseCode},
     error::{Closed, MisuseError},
     layers::Layers,
@@ -217,16 +217,16 @@ impl Context {
     ///
     /// # Errors
     /// Where the layer did not take the event.
-    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<()> {
-        Ok(self.layer.group_send(group, event).await?)
+    pub async fn group_send(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<()> {
+        Ok(self.layer.group_send(group, event.into()).await?)
     }
 
     /// As [`group_send`](Self::group_send), and says how far the event got.
     ///
     /// # Errors
     /// Where the layer did not take the event.
-    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery> {
-        Ok(self.layer.group_send_counted(group, event).await?)
+    pub async fn group_send_counted(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<Delivery> {
+        Ok(self.layer.group_send_counted(group, event.into()).await?)
     }
 
     /// The name that [`Layer::send`] reaches this consumer by.
@@ -305,8 +305,8 @@ impl Context {
     ///
     /// # Errors
     /// [`MisuseError::TooManyTasks`] at the limit of [`Limits::tasks`](crate::Limits::tasks).
-    pub fn notify_later<E: Event>(&self, event: E, delay: Duration) -> Result<Timer> {
-        let handle = self.handle();
+    pub fn notify_later(&self, event: impl IntoEnvelope, delay: Duration) -> Result<Timer> {
+        let (handle, event) = (self.handle(), event.into());
         let task = async move {
             tokio::time::sleep(delay).await;
             handle.notify(event);
@@ -323,16 +323,15 @@ impl Context {
     ///
     /// # Panics
     /// Where `period` is zero.
-    pub fn notify_every<E: Event>(&self, event: E, period: Duration) -> Result<Timer> {
+    pub fn notify_every(&self, event: impl IntoEnvelope, period: Duration) -> Result<Timer> {
         assert!(!period.is_zero(), "the period of a timer must not be zero");
-        let handle = self.handle();
-        let event = Arc::new(event);
+        let (handle, event) = (self.handle(), event.into());
         let task = async move {
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
-                handle.notify(E::clone(&event));
+                handle.notify(&event);
             }
         };
         self.tasks.spawn(task, self.connection.limits.tasks)

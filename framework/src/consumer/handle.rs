@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::connection::Connection;
 use crate::{
-    Envelope, Event, Frame, Result,
+    Event, Frame, IntoEnvelope, Result,
     close::{Cause, CloseCode},
     error::{Closed, MisuseError},
 };
@@ -46,8 +46,8 @@ impl Handle {
     /// Hands an event to the consumer, in sequence with all others.
     ///
     /// False where its inbox is full or the connection has ended.
-    pub fn notify<E: Event>(&self, event: E) -> bool {
-        self.0.upgrade().is_some_and(|connection| connection.push_event(Envelope::new(event)))
+    pub fn notify(&self, event: impl IntoEnvelope) -> bool {
+        self.0.upgrade().is_some_and(|connection| connection.push_event(event.into()))
     }
 
     /// Closes the connection with 1000; before the accept it is a rejection with 403.

@@ -24,6 +24,12 @@ pub const fn event_type<E: Event>() -> EventType<E> {
     EventType { names: E::NAMES, read: Envelope::event::<E> }
 }
 
+/// The envelope of an event's clone: what the derive writes for a reference.
+#[must_use]
+pub fn envelope_of<E: Event>(event: &E) -> Envelope {
+    Envelope::new(event.clone())
+}
+
 /// A method in an `#[event_handlers]` block.
 #[derive(Debug, Clone, Copy)]
 pub struct Handler {

@@ -201,6 +201,27 @@ impl<E: Event> From<E> for Envelope {
     }
 }
 
+impl From<&Self> for Envelope {
+    fn from(envelope: &Self) -> Self {
+        envelope.clone()
+    }
+}
+
+/// What can be sent: an event, a reference to an event, or an [`Envelope`].
+///
+/// Every `Into<Envelope>` is one. The derive of [`Event`] adds references, which are cloned; an event implemented by
+/// hand is sent by value. To send one event several times, make an `Envelope` of it: its clones share the event.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "neither an event nor an `Envelope`",
+    note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above its type; `serde` must be a dependency of your own"
+)]
+pub trait IntoEnvelope: Into<Envelope> {}
+
+// Otherwise the compiler speaks of `Into`, and does not say what to write.
+#[diagnostic::do_not_recommend]
+impl<T: Into<Envelope>> IntoEnvelope for T {}
+
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Envelope").field(&self.name()).finish()

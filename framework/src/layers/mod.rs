@@ -36,7 +36,7 @@ pub use self::{
     open::{OpenError, OpenOptions},
 };
 pub use crate::groups::{config::LayerConfig, error::LayerError};
-use crate::{ChannelName, Delivery, Envelope, Event, GroupName, groups::hubs, metrics::Metrics};
+use crate::{ChannelName, Delivery, Envelope, GroupName, IntoEnvelope, groups::hubs, metrics::Metrics};
 
 /// A backend: implement it to bring events over another server. Programs use it through [`Layer`].
 ///
@@ -146,18 +146,12 @@ impl Layer {
 
     /// Sends an event to one channel: a consumer's, or a queue's.
     ///
-    /// # Errors
-    /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`] for a consumer that has gone.
-    pub async fn send<E: Event>(&self, channel: &ChannelName, event: &E) -> Result<(), LayerError> {
-        self.send_envelope(channel, Envelope::new(event.clone())).await
-    }
-
-    /// As [`send`](Self::send), for an event that is no Rust type here.
+    /// The event is a value, a reference, or an [`Envelope`], as that of an event that is no Rust type here.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn send_envelope(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
-        self.0.send(channel, envelope).await
+    /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`] for a consumer that has gone.
+    pub async fn send(&self, channel: &ChannelName, event: impl IntoEnvelope) -> Result<(), LayerError> {
+        self.0.send(channel, event.into()).await
     }
 
     /// Waits for the next event of a queue. Dropping the future loses nothing.
@@ -199,44 +193,36 @@ impl Layer {
     ///
     /// # Errors
     /// Where the layer did not take the event.
-    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<(), LayerError> {
-        self.0.group_send(group, Envelope::new(event.clone())).await
-    }
-
-    /// As [`group_send`](Self::group_send), for an event that is no Rust type here.
-    ///
-    /// # Errors
-    /// As [`group_send`](Self::group_send).
-    pub async fn group_send_envelope(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
-        self.0.group_send(group, envelope).await
+    pub async fn group_send(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<(), LayerError> {
+        self.0.group_send(group, event.into()).await
     }
 
     /// As [`group_send`](Self::group_send), and waits for the workers to say how far the event got.
     ///
     /// # Errors
     /// As [`group_send`](Self::group_send).
-    pub async fn group_send_counted<E: Event>(
+    pub async fn group_send_counted(
         &self,
         group: &GroupName,
-        event: &E,
+        event: impl IntoEnvelope,
     ) -> Result<Delivery, LayerError> {
-        self.0.group_send_counted(group, Envelope::new(event.clone())).await
+        self.0.group_send_counted(group, event.into()).await
     }
 
     /// As [`group_send`](Self::group_send), from a thread without a runtime.
     ///
     /// # Errors
     /// [`LayerError::WouldBlock`] on a thread that runs consumers.
-    pub fn group_send_blocking<E: Event>(&self, group: &GroupName, event: &E) -> Result<(), LayerError> {
-        block_on(self.group_send(group, event))?
+    pub fn group_send_blocking(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<(), LayerError> {
+        block_on(self.0.group_send(group, event.into()))?
     }
 
     /// As [`send`](Self::send), from a thread without a runtime.
     ///
     /// # Errors
     /// As [`send`](Self::send), and [`LayerError::WouldBlock`] on a thread that runs consumers.
-    pub fn send_blocking<E: Event>(&self, channel: &ChannelName, event: &E) -> Result<(), LayerError> {
-        block_on(self.send(channel, event))?
+    pub fn send_blocking(&self, channel: &ChannelName, event: impl IntoEnvelope) -> Result<(), LayerError> {
+        block_on(self.0.send(channel, event.into()))?
     }
 
     /// Drops every message and every membership of a queue. Consumers stay in their groups.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    ChannelName, Envelope, Event, EventHandlers, Handled, Layer, MemoryLayer, Result, WorkerContext,
+    ChannelName, Envelope, EventHandlers, Handled, IntoEnvelope, Layer, MemoryLayer, Result, WorkerContext,
     layers::{DEFAULT_LAYER, Layers},
     worker::ledger::Ledger,
 };
@@ -34,7 +34,7 @@ use crate::{
 /// # #[actix_web::main]
 /// # async fn main() -> Result<()> {
 /// let mut worker = WorkerCommunicator::new("sums", |_| Ok(Sum(1)))?;
-/// assert_eq!(worker.run(&Add { number: 2 }).await?, Handled::Yes);
+/// assert_eq!(worker.run(Add { number: 2 }).await?, Handled::Yes);
 /// assert_eq!(worker.consumer().0, 3);
 /// # Ok(())
 /// # }
@@ -60,18 +60,13 @@ impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
 
     /// Does one job, with the same instance as the jobs before.
     ///
-    /// # Errors
-    /// The handler's own, and [`EventError`](crate::EventError) where the fields do not fit it.
-    pub async fn run<E: Event>(&mut self, job: &E) -> Result<Handled> {
-        self.run_envelope(&Envelope::new(job.clone())).await
-    }
-
-    /// As [`run`](Self::run), for a job that is no Rust type here: see [`Envelope::from_json`].
+    /// The job is a value, a reference, or an [`Envelope`], as that of a job that is no Rust type here.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
-    pub async fn run_envelope(&mut self, job: &Envelope) -> Result<Handled> {
-        self.consumer.handle_event(job, &mut self.context).await
+    /// The handler's own, and [`EventError`](crate::EventError) where the fields do not fit it.
+    pub async fn run(&mut self, job: impl IntoEnvelope) -> Result<Handled> {
+        let job: Envelope = job.into();
+        self.consumer.handle_event(&job, &mut self.context).await
     }
 
     /// The consumer, to look at its state.

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::ledger::Stop;
 use crate::{
-    ChannelName, Delivery, Event, GroupName, Layer, Result,
+    ChannelName, Delivery, GroupName, IntoEnvelope, Layer, Result,
     consumer::{EventContext, sealed::Sealed},
     error::MisuseError,
     layers::Layers,
@@ -62,24 +62,24 @@ impl WorkerContext {
     ///
     /// # Errors
     /// As [`Layer::send`].
-    pub async fn send<E: Event>(&self, channel: &ChannelName, event: &E) -> Result<()> {
-        Ok(self.layer.send(channel, event).await?)
+    pub async fn send(&self, channel: &ChannelName, event: impl IntoEnvelope) -> Result<()> {
+        Ok(self.layer.send(channel, event.into()).await?)
     }
 
     /// Sends an event to every member of a group.
     ///
     /// # Errors
     /// As [`Layer::group_send`].
-    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<()> {
-        Ok(self.layer.group_send(group, event).await?)
+    pub async fn group_send(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<()> {
+        Ok(self.layer.group_send(group, event.into()).await?)
     }
 
     /// As [`group_send`](Self::group_send), and says how far the event got.
     ///
     /// # Errors
     /// As [`Layer::group_send`].
-    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery> {
-        Ok(self.layer.group_send_counted(group, event).await?)
+    pub async fn group_send_counted(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<Delivery> {
+        Ok(self.layer.group_send_counted(group, event.into()).await?)
     }
 
     /// Runs blocking work on a thread of a pool, and waits for it.

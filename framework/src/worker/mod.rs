@@ -98,7 +98,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// #[actix_web::main]
 /// async fn main() -> Result<()> {
 ///     let layer = Layer::open("memory").await?;
-///     layer.send(&ChannelName::new("thumbnails-generate")?, &Generate { id: 1 }).await?;
+///     layer.send(&ChannelName::new("thumbnails-generate")?, Generate { id: 1 }).await?;
 ///
 ///     let router = ChannelNameRouter::new().channel("thumbnails-generate", |_| Ok(Thumbnails));
 ///     let summary = Worker::new(layer.clone(), router)?.concurrency(4).run().await?;

@@ -188,9 +188,9 @@ async fn a_job_that_fails_ends_alone_and_the_next_has_a_new_instance() {
 async fn what_has_no_handler_is_counted_and_the_instance_stays() {
     let bench = Bench::new(memory(), None);
     bench.send(&[Order::Count]).await;
-    bench.layer.send(&jobs(), &Unknown {}).await.unwrap();
+    bench.layer.send(&jobs(), Unknown {}).await.unwrap();
     let misfit = Envelope::from_json(r#"{"type": "numbered", "number": "one"}"#).unwrap();
-    bench.layer.send_envelope(&jobs(), misfit).await.unwrap();
+    bench.layer.send(&jobs(), misfit).await.unwrap();
     bench.send(&[Order::Count]).await;
     assert_eq!(bench.noted().await, ["count 1.1", "count 1.2"]);
     let metrics = bench.layer.metrics();

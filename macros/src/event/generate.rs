@@ -29,6 +29,13 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
                 #name
             }
         }
+
+        #[automatically_derived]
+        impl ::core::convert::From<&#ident> for ::greenroom::Envelope {
+            fn from(event: &#ident) -> Self {
+                ::greenroom::__private::envelope_of(event)
+            }
+        }
     }
 }
 
@@ -58,6 +65,13 @@ pub(super) fn empty(input: &DeriveInput, errors: &Errors) -> TokenStream {
 
             fn name(&self) -> &'static ::core::primitive::str {
                 ""
+            }
+        }
+
+        #[automatically_derived]
+        impl #parameters ::core::convert::From<&#ident #arguments> for ::greenroom::Envelope #conditions {
+            fn from(event: &#ident #arguments) -> Self {
+                ::greenroom::__private::envelope_of(event)
             }
         }
     }

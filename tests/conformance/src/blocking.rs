@@ -18,11 +18,11 @@ pub async fn a_plain_thread_sends<S: Server>() {
     let sent = on_thread({
         let (layer, room, jobs, name) = (layer.clone(), room.clone(), jobs.clone(), name.clone());
         move || {
-            layer.send_blocking(&jobs, &note(1))?;
-            layer.send_blocking(&name, &note(2))?;
-            layer.group_send_blocking(&room, &note(3))?;
-            layer.send_blocking(&jobs, &note(4))?;
-            layer.send_blocking(&jobs, &note(5))
+            layer.send_blocking(&jobs, note(1))?;
+            layer.send_blocking(&name, note(2))?;
+            layer.group_send_blocking(&room, note(3))?;
+            layer.send_blocking(&jobs, note(4))?;
+            layer.send_blocking(&jobs, note(5))
         }
     });
     assert_eq!(sent.await, Err(LayerError::ChannelFull(jobs.clone())), "errors arrive as well");
@@ -37,7 +37,7 @@ pub async fn threads_come_and_go<S: Server>() {
     let mut member = Members::new(&layer).of("room").await;
     for number in 0..20 {
         let layer = layer.clone();
-        on_thread(move || layer.group_send_blocking(&group("room"), &note(number))).await.unwrap();
+        on_thread(move || layer.group_send_blocking(&group("room"), note(number))).await.unwrap();
         member.assert_hears(&[number]).await;
     }
     member.leave().await;
@@ -51,7 +51,7 @@ pub async fn a_worker_does_not_block<S: Server>() {
     for _ in ["group_send_blocking", "send_blocking"] {
         assert_eq!(member.0.receive_text().await.unwrap(), "Err(WouldBlock)");
     }
-    assert_eq!(layer.group_send_blocking(&group("room"), &note(2)), Err(LayerError::WouldBlock));
+    assert_eq!(layer.group_send_blocking(&group("room"), note(2)), Err(LayerError::WouldBlock));
     layer.group_send(&group("room"), &note(3)).await.unwrap();
     member.assert_hears(&[3]).await;
     member.leave().await;
@@ -72,7 +72,7 @@ pub async fn a_former_worker_blocks<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let sent = on_thread(move || {
         run_a_consumer(&layer);
-        layer.group_send_blocking(&group("room"), &note(2))
+        layer.group_send_blocking(&group("room"), note(2))
     });
     assert_eq!(sent.await, Ok(()));
 }
@@ -86,7 +86,7 @@ pub async fn a_thread_runs_consumers_again<S: Server>() {
             let mut member = Members::new(&layer).of("room").await;
             layer.send(&member.channel(), &note(1)).await.unwrap();
             let from_afar = layer.clone();
-            on_thread(move || from_afar.group_send_blocking(&group("room"), &note(2))).await.unwrap();
+            on_thread(move || from_afar.group_send_blocking(&group("room"), note(2))).await.unwrap();
             member.assert_hears(&[1, 2]).await;
             member.leave().await;
         });

@@ -127,9 +127,9 @@ impl Consumer for Member {
                 self.gate.notified().await;
             }
             "block" => {
-                let sent = ctx.layer().group_send_blocking(&group("room"), &note(1));
+                let sent = ctx.layer().group_send_blocking(&group("room"), note(1));
                 ctx.send_text(format!("{sent:?}"))?;
-                let sent = ctx.layer().send_blocking(&ctx.channel_name(), &note(1));
+                let sent = ctx.layer().send_blocking(&ctx.channel_name(), note(1));
                 ctx.send_text(format!("{sent:?}"))?;
             }
             other => panic!("no such command: {other}"),

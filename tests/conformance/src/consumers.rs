@@ -175,9 +175,9 @@ pub async fn one_senders_events_keep_their_order<S: Server>() {
         let (layer, name) = (layer.clone(), name.clone());
         move || {
             for number in (30..60).step_by(3) {
-                layer.group_send_blocking(&group("hall"), &note(number)).unwrap();
-                layer.send_blocking(&name, &note(number + 1)).unwrap();
-                layer.group_send_blocking(&group("room"), &note(number + 2)).unwrap();
+                layer.group_send_blocking(&group("hall"), note(number)).unwrap();
+                layer.send_blocking(&name, note(number + 1)).unwrap();
+                layer.group_send_blocking(&group("room"), note(number + 2)).unwrap();
             }
         }
     });

@@ -42,7 +42,7 @@ async fn send(layer: Layer, stop: Arc<AtomicBool>) {
         let layer = layer.clone();
         on_thread(move || {
             for number in 0..COUNT {
-                layer.group_send_blocking(&group("room"), &Note { sender, number }).unwrap();
+                layer.group_send_blocking(&group("room"), Note { sender, number }).unwrap();
             }
         })
     };

@@ -18,7 +18,7 @@ const SENDERS: usize = 4;
 async fn group_send_from_thread(layer: Layer, sender: usize, count: u64) {
     on_thread(move || {
         for number in 0..count {
-            layer.group_send_blocking(&group("room"), &Note { sender, number }).unwrap();
+            layer.group_send_blocking(&group("room"), Note { sender, number }).unwrap();
         }
     })
     .await;
@@ -140,7 +140,7 @@ pub async fn rule_23_capacity_is_exact<S: Server>() {
     let send = |sender| {
         let (layer, jobs) = (layer.clone(), jobs.clone());
         on_thread(move || {
-            let sent = (0..40).filter(|&number| layer.send_blocking(&jobs, &Note { sender, number }).is_ok());
+            let sent = (0..40).filter(|&number| layer.send_blocking(&jobs, Note { sender, number }).is_ok());
             sent.count()
         })
     };
@@ -165,7 +165,7 @@ pub async fn rule_23_a_running_consumer_refuses_nothing<S: Server>() {
     let send = |sender| {
         let (layer, member) = (layer.clone(), member.clone());
         on_thread(move || {
-            (0..100).try_for_each(|number| layer.send_blocking(&member, &Note { sender, number }))
+            (0..100).try_for_each(|number| layer.send_blocking(&member, Note { sender, number }))
         })
     };
     for sent in futures_util::future::join_all((0..8).map(send)).await {

@@ -71,7 +71,7 @@ pub async fn rule_35_every_value_arrives_from_the_wire<S: Server>() {
     let json = Envelope::from_json(sent.to_json().unwrap()).unwrap();
     let msgpack = Envelope::from_wire(Format::MsgPack, sent.to_wire(Format::MsgPack).unwrap()).unwrap();
     for envelope in [json, msgpack] {
-        layer.send_envelope(&jobs, envelope).await.unwrap();
+        layer.send(&jobs, envelope).await.unwrap();
         let received = next(&layer, &jobs).await;
         assert_eq!(received.name(), "every.value");
         assert_eq!(*received.event::<EveryValue>().unwrap(), every_value());
@@ -86,7 +86,7 @@ pub async fn an_unknown_event_passes<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     let text = r#"{"type":"xx.oo","message":{"text":"hello"}}"#;
-    layer.send_envelope(&jobs, Envelope::from_json(text).unwrap()).await.unwrap();
+    layer.send(&jobs, Envelope::from_json(text).unwrap()).await.unwrap();
     let received = next(&layer, &jobs).await;
     assert_eq!((received.name(), received.to_json().unwrap().as_str()), ("xx.oo", text));
 }
@@ -106,7 +106,7 @@ pub async fn rule_35_a_megabyte_arrives<S: Server>() {
     let blob = Blob { bytes: bytes.into(), text: "ü".repeat(1 << 19) };
     layer.group_send(&room, &blob).await.unwrap();
     let wire = Envelope::new(blob.clone()).to_wire(Format::MsgPack).unwrap();
-    layer.send_envelope(&jobs, Envelope::from_wire(Format::MsgPack, wire).unwrap()).await.unwrap();
+    layer.send(&jobs, Envelope::from_wire(Format::MsgPack, wire).unwrap()).await.unwrap();
     for _ in 0..2 {
         assert!(*next(&layer, &jobs).await.event::<Blob>().unwrap() == blob, "it arrived, but changed");
     }

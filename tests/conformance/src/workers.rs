@@ -101,7 +101,7 @@ impl Clerk {
             }
             Job::Block { number } => {
                 assert_eq!(
-                    ctx.layer().send_blocking(ctx.channel_name(), &note(0)),
+                    ctx.layer().send_blocking(ctx.channel_name(), note(0)),
                     Err(LayerError::WouldBlock)
                 );
                 ctx.run_blocking(move || number + 1).await?

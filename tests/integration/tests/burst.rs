@@ -116,7 +116,7 @@ async fn a_burst_from_another_thread_loses_none() {
         let sender = std::thread::spawn(move || {
             let room = GroupName::new("burst").unwrap();
             for frame in 0..FRAMES {
-                layer.group_send_blocking(&room, &Said { text: frame.to_string() }).unwrap();
+                layer.group_send_blocking(&room, Said { text: frame.to_string() }).unwrap();
             }
         });
         for expected in 0..FRAMES {
@@ -302,7 +302,7 @@ async fn a_burst_to_a_large_group_loses_none_of_a_handler_that_runs() {
     }
     let sender = std::thread::spawn(move || {
         for number in 2 * EVENTS..3 * EVENTS {
-            layer.group_send_blocking(&room, &said(number)).unwrap();
+            layer.group_send_blocking(&room, said(number)).unwrap();
         }
     });
     for member in &mut members {

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use greenroom::{
-    Limits, Metrics, Mount, Overflow,
+    IntoEnvelope, Limits, Metrics, Mount, Overflow,
     close::CloseCode,
     prelude::*,
     testing::{CommunicatorError, LiveServer, WebsocketCommunicator},
@@ -82,7 +82,7 @@ impl Stage {
         Self { mount, log }
     }
 
-    async fn tell<E: Event>(&self, group: &str, event: &E) {
+    async fn tell(&self, group: &str, event: impl IntoEnvelope) {
         let group = GroupName::new(group).unwrap();
         self.mount.default_layer().group_send(&group, event).await.unwrap();
     }

@@ -157,7 +157,7 @@ async fn a_sender_waits_at_the_bound_for_a_while() {
     let text = "x".repeat(60_000);
     for number in 0..COUNT {
         let large = format!(r#"{{"type":"note","number":{number},"more":"{text}"}}"#);
-        layer.group_send_envelope(&group("room"), Envelope::from_json(large).unwrap()).await.unwrap();
+        layer.group_send(&group("room"), Envelope::from_json(large).unwrap()).await.unwrap();
         assert_eq!(member.hears().await, number.to_string());
     }
     let missed = layer.metrics().unpublished;
@@ -181,7 +181,7 @@ async fn a_cut_connection_comes_back() {
     let mut member = Member::of(&layer, &["room"]).await;
     proxy.cut_after(10_000);
     let long = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(20_000));
-    other.group_send_envelope(&group("room"), Envelope::from_json(long).unwrap()).await.unwrap();
+    other.group_send(&group("room"), Envelope::from_json(long).unwrap()).await.unwrap();
     eventually("it is cut", || proxy.has_cut()).await;
     proxy.mend();
     assert_eq!(member.hears().await, "gap in room");
@@ -398,9 +398,9 @@ async fn a_message_that_is_too_large_is_refused() {
     let refused = |sent: Result<(), LayerError>| {
         assert!(matches!(sent, Err(LayerError::MessageTooLarge { limit: 5000, .. })), "{sent:?}");
     };
-    refused(layer.group_send_envelope(&group("room"), event(5_000)).await);
-    refused(layer.send_envelope(&ChannelName::new("jobs").unwrap(), event(5_000)).await);
-    layer.group_send_envelope(&group("room"), event(4_000)).await.unwrap();
+    refused(layer.group_send(&group("room"), event(5_000)).await);
+    refused(layer.send(&ChannelName::new("jobs").unwrap(), event(5_000)).await);
+    layer.group_send(&group("room"), event(4_000)).await.unwrap();
     assert_eq!(member.hears().await, "1");
     assert_eq!(layer.metrics().reconnected, 0);
 }

@@ -422,7 +422,7 @@ async fn a_message_that_is_too_large_is_refused() {
     let _member = Member::of(&layer, &["room"]).await;
     let text = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(200_000));
     let large = greenroom::Envelope::from_json(text).unwrap();
-    let sent = layer.group_send_envelope(&group("room"), large).await;
+    let sent = layer.group_send(&group("room"), large).await;
     assert!(matches!(sent, Err(LayerError::MessageTooLarge { limit: 100_000, .. })), "{sent:?}");
 }
 
@@ -487,7 +487,7 @@ async fn pubsub_survives_a_cut_connection() {
     let other = pubsub(config(&server)).await;
     proxy.cut_after(10_000);
     let long = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(20_000));
-    other.group_send_envelope(&group("room"), greenroom::Envelope::from_json(long).unwrap()).await.unwrap();
+    other.group_send(&group("room"), greenroom::Envelope::from_json(long).unwrap()).await.unwrap();
     eventually("it is cut", || proxy.has_cut()).await;
     proxy.mend();
     assert_eq!(member.hears().await, "gap in room");

@@ -197,7 +197,7 @@ async fn a_message_that_is_too_large_is_the_senders_affair() {
         let mut member = Member::of(&layer, &["room"]).await;
         let text = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(200_000));
         let large = greenroom::Envelope::from_json(text).unwrap();
-        let error = layer.group_send_envelope(&group("room"), large).await.unwrap_err();
+        let error = layer.group_send(&group("room"), large).await.unwrap_err();
         assert!(matches!(error, LayerError::MessageTooLarge { limit: 100_000, .. }), "{error:?}");
         assert!(error.to_string().contains("100000"), "{error}");
         layer.group_send(&group("room"), &note(2)).await.unwrap();

@@ -93,7 +93,7 @@ async fn a_slow_link_holds_the_sender_back() {
     // So many are under way at most.
     let most = (64 << 10) / BYTES;
     for number in 0..COUNT {
-        far.group_send_envelope(&group("room"), large(number, BYTES as usize)).await.unwrap();
+        far.group_send(&group("room"), large(number, BYTES as usize)).await.unwrap();
         if number % 50 == 49 {
             let written = in_redis();
             assert!(number < written + most, "{number} were taken, {written} are written");
@@ -152,7 +152,7 @@ async fn a_request_that_is_cut_is_not_written_in_part() {
     let far = core(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
     let (mut here, mut there) = (Member::of(&far, &["room"]).await, Member::of(&near, &["room"]).await);
     proxy.cut_up_after(50_000);
-    far.group_send_envelope(&group("room"), large(1, 100_000)).await.unwrap();
+    far.group_send(&group("room"), large(1, 100_000)).await.unwrap();
     eventually("it is cut", || proxy.has_cut()).await;
     proxy.mend();
     assert_eq!((here.hears().await, here.hears().await), ("1".to_owned(), "gap in room".to_owned()));
@@ -172,7 +172,7 @@ async fn a_publication_that_is_cut_is_heard_here() {
     let far = pubsub(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
     let (mut here, mut there) = (Member::of(&far, &["room"]).await, Member::of(&near, &["room"]).await);
     proxy.cut_up_after(50_000);
-    far.group_send_envelope(&group("room"), large(1, 100_000)).await.unwrap();
+    far.group_send(&group("room"), large(1, 100_000)).await.unwrap();
     assert!(proxy.has_cut());
     proxy.mend();
     assert_eq!((here.hears().await, here.hears().await), ("1".to_owned(), "gap in room".to_owned()));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{exchange::Exchange, handle::HttpHandle};
 use crate::{
-    ChannelName, Delivery, Event, Frame, GroupName, Layer, Result, Scope,
+    ChannelName, Delivery, Frame, GroupName, IntoEnvelope, Layer, Result, Scope,
     consumer::{ClientContext, ConsumerActor, Context, Timer, connection::Connection},
     middleware::Rejection,
 };
@@ -149,16 +149,16 @@ impl HttpContext {
     ///
     /// # Errors
     /// As there.
-    pub async fn group_send<E: Event>(&self, group: &GroupName, event: &E) -> Result<()> {
-        self.inner.group_send(group, event).await
+    pub async fn group_send(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<()> {
+        self.inner.group_send(group, event.into()).await
     }
 
     /// As [`group_send`](Self::group_send), and says how far the event got.
     ///
     /// # Errors
     /// As there.
-    pub async fn group_send_counted<E: Event>(&self, group: &GroupName, event: &E) -> Result<Delivery> {
-        self.inner.group_send_counted(group, event).await
+    pub async fn group_send_counted(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<Delivery> {
+        self.inner.group_send_counted(group, event.into()).await
     }
 
     /// The name that [`Layer::send`] reaches this consumer by.
@@ -218,7 +218,7 @@ impl HttpContext {
     ///
     /// # Errors
     /// As there.
-    pub fn notify_later<E: Event>(&self, event: E, delay: Duration) -> Result<Timer> {
+    pub fn notify_later(&self, event: impl IntoEnvelope, delay: Duration) -> Result<Timer> {
         self.inner.notify_later(event, delay)
     }
 
@@ -229,7 +229,7 @@ impl HttpContext {
     ///
     /// # Panics
     /// Where `period` is zero.
-    pub fn notify_every<E: Event>(&self, event: E, period: Duration) -> Result<Timer> {
+    pub fn notify_every(&self, event: impl IntoEnvelope, period: Duration) -> Result<Timer> {
         self.inner.notify_every(event, period)
     }
 }

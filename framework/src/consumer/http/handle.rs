@@ -3,7 +3,7 @@ use std::rc::{Rc, Weak};
 use bytes::Bytes;
 
 use super::exchange::Exchange;
-use crate::{Envelope, Event, Result, error::Closed};
+use crate::{IntoEnvelope, Result, error::Closed};
 
 /// A sender for one exchange, for tasks of the same worker. Cheap to clone; it does not keep the exchange alive.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ impl HttpHandle {
     /// Hands an event to the consumer, in sequence with all others.
     ///
     /// False where its inbox is full or the exchange has ended.
-    pub fn notify<E: Event>(&self, event: E) -> bool {
-        self.0.upgrade().is_some_and(|exchange| exchange.connection().push_event(Envelope::new(event)))
+    pub fn notify(&self, event: impl IntoEnvelope) -> bool {
+        self.0.upgrade().is_some_and(|exchange| exchange.connection().push_event(event.into()))
     }
 
     /// Whether the exchange has ended.

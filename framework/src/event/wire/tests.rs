@@ -372,3 +372,21 @@ fn an_envelope_is_shared_or_read() {
     assert_eq!(wire.to_json().unwrap(), typed.to_json().unwrap());
     assert!(Envelope::from_json(r#"{"type":"_x"}"#).is_err());
 }
+
+#[test]
+fn a_value_a_reference_and_an_envelope_can_be_sent() {
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, crate::Event)]
+    struct Said {
+        text: String,
+    }
+    fn sent(event: impl crate::IntoEnvelope) -> std::sync::Arc<Said> {
+        let envelope: Envelope = event.into();
+        envelope.event().unwrap()
+    }
+    let said = Said { text: "hi".into() };
+    assert_eq!(*sent(&said), said);
+    let envelope = Envelope::from(&said);
+    assert!(std::sync::Arc::ptr_eq(&sent(&envelope), &sent(envelope.clone())));
+    assert!(std::sync::Arc::ptr_eq(&sent(&envelope), &sent(envelope)));
+    assert_eq!(sent(said.clone()).text, said.text);
+}

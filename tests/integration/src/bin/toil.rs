@@ -45,7 +45,7 @@ async fn main() -> Result<ExitCode> {
     let layer = Layer::from(MemoryLayer::new());
     for name in arguments {
         let job = Envelope::from_json(format!(r#"{{"type": "{name}"}}"#))?;
-        layer.send_envelope(&ChannelName::new("toil")?, job).await?;
+        layer.send(&ChannelName::new("toil")?, job).await?;
     }
     let router = ChannelNameRouter::new().channel("toil", |_| Ok(Toiler));
     match Worker::new(layer, router)?.grace(grace).run().await {

@@ -168,7 +168,7 @@ async fn an_event_with_other_fields_is_counted_and_the_connection_lives() {
     let mut room = open().await;
     let (mut client, _) = room.enter().await;
     let other = Envelope::from_json(r#"{"type":"said","words":["hello"]}"#).unwrap();
-    room.layer.group_send_envelope(&super::room(), other).await.unwrap();
+    room.layer.group_send(&super::room(), other).await.unwrap();
     eventually("both members count it", || room.layer.metrics().unhandled == 2).await;
     log::logged(&["an event does not fit its handler", "missing field `text`"]).await;
     client.text("hello").await;
@@ -188,7 +188,7 @@ async fn a_strict_consumer_ends_with_1011_at_an_unknown_event() {
         let mut room = open().await;
         let (mut client, channel) = room.enter_by("/strict/").await;
         room.lives(2).await;
-        room.layer.group_send_envelope(&super::room(), event).await.unwrap();
+        room.layer.group_send(&super::room(), event).await.unwrap();
         assert_eq!(client.closed().await, (1011, String::new()));
         log::logged(&["ERROR", &channel, &text.replace('\\', "")]).await;
         room.lives(1).await;
