@@ -50,7 +50,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         })?;
     let server = Server::new(application())?.layer(layer.clone());
     let server = match options.workers {
-        Some(workers) => server.workers(workers.get()),
+        Some(workers) => server.threads(workers.get()),
         None => server,
     };
     let server =

@@ -62,7 +62,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let deployments = Deployments::new(layer.clone(), PLANS);
     let server = Server::new(application(&deployments))?.layer(layer);
     let server = match options.workers {
-        Some(workers) => server.workers(workers.get()),
+        Some(workers) => server.threads(workers.get()),
         None => server,
     };
     let server =

@@ -45,7 +45,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let chart = Chart::new(layer.clone());
     let server = Server::new(application(&chart))?.layer(layer);
     let server = match options.workers {
-        Some(workers) => server.workers(workers.get()),
+        Some(workers) => server.threads(workers.get()),
         None => server,
     };
     let server =

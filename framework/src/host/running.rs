@@ -10,7 +10,7 @@ use std::{
 
 use actix_web::dev;
 
-use super::server::workers::{Stop, Workers};
+use super::server::threads::{Stop, Threads};
 
 /// A server that was started: a future that ends when it does.
 ///
@@ -20,12 +20,12 @@ pub struct Running(Kind);
 
 enum Kind {
     Actix(dev::Server),
-    Own(Workers),
+    Own(Threads),
 }
 
 impl Running {
-    pub(crate) fn own(workers: Workers) -> Self {
-        Self(Kind::Own(workers))
+    pub(crate) fn own(threads: Threads) -> Self {
+        Self(Kind::Own(threads))
     }
 
     /// What stops the server from elsewhere.
@@ -33,7 +33,7 @@ impl Running {
     pub fn handle(&self) -> RunningHandle {
         RunningHandle(match &self.0 {
             Kind::Actix(server) => HandleKind::Actix(server.handle()),
-            Kind::Own(workers) => HandleKind::Own(workers.stop_handle()),
+            Kind::Own(threads) => HandleKind::Own(threads.stop_handle()),
         })
     }
 }
@@ -50,7 +50,7 @@ impl Future for Running {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Kind::Actix(server) => Pin::new(server).poll(cx),
-            Kind::Own(workers) => Pin::new(workers).poll(cx),
+            Kind::Own(threads) => Pin::new(threads).poll(cx),
         }
     }
 }

@@ -64,7 +64,7 @@ impl LiveServer {
             actix_rt::System::new().block_on(async move {
                 let (address, server) = match host {
                     Host::Direct => {
-                        let server = Server::of(mount).workers(workers).bind("127.0.0.1:0")?;
+                        let server = Server::of(mount).threads(workers).bind("127.0.0.1:0")?;
                         (server.addresses()[0], Serve::start(server)?)
                     }
                     Host::Mounted => {

@@ -1,7 +1,7 @@
 //! The server that is measured: `/room/{room}/` sends each text verbatim to everyone in the room, the sender
 //! included; `/echo/` sends text and binary back.
 //!
-//! Run with `cargo run --release -p load-server -- --port 9000 --workers 1 --host mounted --fan-out relay`.
+//! Run with `cargo run --release -p load-server -- --port 9000 --threads 1 --host mounted --fan-out relay`.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ struct Options {
     /// The port on 127.0.0.1.
     #[arg(long)]
     port: u16,
-    /// How many worker threads.
+    /// How many threads the server has.
     #[arg(long, default_value_t = 1)]
-    workers: usize,
+    threads: usize,
     /// What takes the connections.
     #[arg(long, value_enum, default_value_t = Host::Mounted)]
     host: Host,
     /// Write every so many milliseconds, instead of every turn.
     #[arg(long)]
     flush: Option<u64>,
-    /// Write every so many milliseconds while the worker is behind.
+    /// Write every so many milliseconds while the thread is behind.
     #[arg(long, conflicts_with = "flush")]
     adaptive: Option<u64>,
     /// What rooms are shared by: memory, nats://…, redis://…, redis-pubsub://….
@@ -156,11 +156,11 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let address = ("127.0.0.1", options.port);
     match options.host {
         Host::Direct => {
-            greenroom::run(Server::of(mount).workers(options.workers).backlog(4096).bind(address)?).await?
+            greenroom::run(Server::of(mount).threads(options.threads).backlog(4096).bind(address)?).await?
         }
         Host::Mounted => {
             let server = HttpServer::new(move || App::new().configure(mount.configure()))
-                .workers(options.workers)
+                .workers(options.threads)
                 .backlog(4096)
                 .max_connections(200_000)
                 .bind(address)?;

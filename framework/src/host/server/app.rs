@@ -1,4 +1,4 @@
-//! The App of a worker: built once for each listener, called for requests and for handshakes.
+//! The App of a thread: built once for each listener, called for requests and for handshakes.
 
 use std::{fmt, future::poll_fn, io, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -15,7 +15,7 @@ use actix_web::dev::AppConfig;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
-use super::workers::Serve;
+use super::threads::Serve;
 use crate::{host::takeover, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once; a longer one goes the way of other requests.
@@ -31,7 +31,7 @@ pub(super) struct Http {
     pub(super) local: SocketAddr,
 }
 
-/// Builds what serves the sockets of one listener on one worker.
+/// Builds what serves the sockets of one listener on one thread.
 pub(super) async fn build<F, I, S, B>(factory: F, http: Http) -> io::Result<Serve>
 where
     F: FnOnce() -> I,

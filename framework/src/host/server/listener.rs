@@ -52,7 +52,7 @@ impl Listener {
         socket.set_nonblocking(true)
     }
 
-    /// The same listener, for another worker.
+    /// The same listener, for another thread.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
@@ -63,7 +63,7 @@ impl Listener {
         })
     }
 
-    /// Opens it on this worker.
+    /// Opens the listener on this thread.
     pub(super) fn open(self) -> io::Result<Live> {
         Ok(match self {
             Self::Tcp(listener) => Live::Tcp(tokio::net::TcpListener::from_std(listener)?),
@@ -77,7 +77,7 @@ impl Listener {
     }
 }
 
-/// A listener on a worker.
+/// A listener that one thread has opened.
 pub(super) enum Live {
     Tcp(tokio::net::TcpListener),
     #[cfg(feature = "rustls")]
@@ -113,7 +113,7 @@ pub(super) enum Accepted {
     Unix(tokio::net::UnixStream),
 }
 
-/// A socket on its way to another worker.
+/// A socket on its way to another thread.
 pub(super) enum Raw {
     Tcp(std::net::TcpStream, SocketAddr),
     #[cfg(feature = "rustls")]

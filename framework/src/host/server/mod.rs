@@ -2,7 +2,7 @@
 
 mod app;
 mod listener;
-pub(super) mod workers;
+pub(super) mod threads;
 
 use std::{
     fmt, io,
@@ -20,7 +20,7 @@ use futures_util::FutureExt as _;
 use self::{
     app::Http,
     listener::Listener,
-    workers::{Build, Workers},
+    threads::{Build, Threads},
 };
 use super::{
     Mount, Running,
@@ -62,7 +62,7 @@ pub struct Server {
     mount: Mount,
     app: Attach,
     listeners: Vec<Listener>,
-    workers: Option<usize>,
+    threads: Option<usize>,
     settings: Settings,
 }
 
@@ -94,7 +94,7 @@ impl Server {
             keep_alive: Duration::from_secs(5),
         };
         let app = attach(|mount: &Mount| App::new().configure(mount.configure()));
-        Self { mount, app, listeners: Vec::new(), workers: None, settings }
+        Self { mount, app, listeners: Vec::new(), threads: None, settings }
     }
 
     /// As [`Mount::layer`].
@@ -153,7 +153,7 @@ impl Server {
 
     /// Takes an App of your own, with its middleware and data, instead of one of the routes only.
     ///
-    /// `app` is called with the mount, once for each worker and listener; give it to the App:
+    /// `app` is called with the mount, once for each thread and listener; give it to the App:
     ///
     /// ```no_run
     /// use actix_web::{App, middleware::DefaultHeaders};
@@ -257,13 +257,14 @@ impl Server {
         self.listeners.iter().filter_map(Listener::address).collect()
     }
 
-    /// How many worker threads serve connections, 1 to 512. Default: one a core.
+    /// How many threads serve connections, 1 to 512; `None`, the default, for one a core.
     ///
     /// # Panics
-    /// For another number.
-    pub fn workers(mut self, count: usize) -> Self {
-        assert!((1..=512).contains(&count), "a server has 1 to 512 workers");
-        self.workers = Some(count);
+    /// If the number is 0 or more than 512.
+    pub fn threads(mut self, count: impl Into<Option<usize>>) -> Self {
+        let count = count.into();
+        assert!(count.is_none_or(|count| (1..=512).contains(&count)), "a server has 1 to 512 threads");
+        self.threads = count;
         self
     }
 
@@ -308,9 +309,9 @@ impl Serve for Server {
             listener.prepare(self.settings.backlog)?;
         }
         let cores = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        let workers = self.workers.unwrap_or_else(cores);
+        let threads = self.threads.unwrap_or_else(cores);
         let build = |listener: &Listener| (self.app)(listener, &self.settings, &self.mount);
-        Ok(Running::own(Workers::start(workers, &self.listeners, self.settings.request_timeout, &build)?))
+        Ok(Running::own(Threads::start(threads, &self.listeners, self.settings.request_timeout, &build)?))
     }
 }
 
@@ -319,7 +320,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("mount", &self.mount)
             .field("listeners", &self.listeners)
-            .field("workers", &self.workers)
+            .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
 }

@@ -61,7 +61,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     };
     let ended = match Host::from_env()? {
         Host::Direct => {
-            let server = Server::of(mount).app(app).workers(2).bind("127.0.0.1:0")?;
+            let server = Server::of(mount).app(app).threads(2).bind("127.0.0.1:0")?;
             say(&format!("listening on {}", server.addresses()[0]));
             server.run().await
         }

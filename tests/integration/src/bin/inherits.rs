@@ -14,5 +14,5 @@ impl Consumer for Echo {
 #[actix_web::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let routes = UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo));
-    Ok(Server::new(routes)?.workers(1).listen_inherited()?.run().await?)
+    Ok(Server::new(routes)?.threads(1).listen_inherited()?.run().await?)
 }

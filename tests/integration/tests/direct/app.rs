@@ -71,7 +71,7 @@ async fn pages_and_websockets_share_a_port_and_a_connection() {
             config.route("/", web::get().to(|| async { HttpResponse::Ok().body("the page") }));
             config.route("/", web::post().to(|body: String| async { HttpResponse::Ok().body(body) }));
         });
-    let server = Server::new(application).unwrap().workers(1).bind("127.0.0.1:0").unwrap();
+    let server = Server::new(application).unwrap().threads(1).bind("127.0.0.1:0").unwrap();
     serve(server, async |address, _| {
         let page = Request::new("/").without("Upgrade").without("Connection");
         let mut client = Raw::open(address).await;

@@ -45,7 +45,7 @@ async fn a_client_that_leaves_during_connect_is_noticed_at_once() {
     let heard = Arc::clone(&left);
     let limits = Limits::new().disconnect_grace(Duration::from_millis(10));
     let routes = UrlRouter::new().route_with("/", limits, move |_: &Scope| Ok(Undecided(Arc::clone(&heard))));
-    let server = Server::new(routes).unwrap().workers(1).bind("127.0.0.1:0").unwrap();
+    let server = Server::new(routes).unwrap().threads(1).bind("127.0.0.1:0").unwrap();
     serve(server, async |address, drain| {
         let mut client = Raw::open(address).await;
         client.request(&Request::new("/")).await;
@@ -92,7 +92,7 @@ impl Consumer for Flood {
 fn flood() -> Server {
     let limits = Limits::new().outbox_size(64 << 20).close_timeout(Duration::from_millis(200));
     let routes = UrlRouter::new().route_with("/", limits, |_: &Scope| Ok(Flood));
-    Server::new(routes).unwrap().workers(1).bind("127.0.0.1:0").unwrap()
+    Server::new(routes).unwrap().threads(1).bind("127.0.0.1:0").unwrap()
 }
 
 #[actix_web::test]

@@ -3,7 +3,7 @@
 mod app;
 mod ends;
 mod listeners;
-mod workers;
+mod threads;
 
 use std::{future::Future, net::SocketAddr};
 
@@ -24,7 +24,7 @@ impl Consumer for Echo {
 
 fn echo() -> Server {
     let routes = UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo));
-    Server::new(routes).expect("a good route").workers(1)
+    Server::new(routes).expect("a good route").threads(1)
 }
 
 /// Runs a server in this thread's runtime while `test` runs, and hands it the address of the first TCP listener.

@@ -2,7 +2,7 @@
 //!
 //! Run with `cargo run --release -p load-server --bin beside -- --members 20000`.
 //!
-//! Server and clients are threads of one process; the server has one worker. Every connection is a real socket. The
+//! Server and clients are threads of one process; the server has one thread. Every connection is a real socket. The
 //! small room has 20 members; each time is that from the sending of a message to its arrival at the last of them.
 
 use std::{
@@ -77,14 +77,14 @@ impl Member {
     }
 }
 
-/// Runs a server with one worker in a thread of its own, which ends with the process.
+/// Runs a server of one thread in this process, which ends with the process.
 fn start(host: Host, mount: Mount) -> Outcome<SocketAddr> {
     let (sender, address) = mpsc::channel();
     thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             match host {
                 Host::Direct => {
-                    let server = Server::of(mount).workers(1).backlog(4096).bind("127.0.0.1:0")?;
+                    let server = Server::of(mount).threads(1).backlog(4096).bind("127.0.0.1:0")?;
                     // The starter waits for it.
                     let _ = sender.send(server.addresses()[0]);
                     greenroom::run(server).await

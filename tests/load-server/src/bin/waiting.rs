@@ -2,7 +2,7 @@
 //!
 //! Run with `cargo run --release -p load-server --bin waiting -- --clients 10000`.
 //!
-//! The server is a process of its own with one worker; every client is a real socket that has opened a connection and
+//! The server is a process of its own with one thread; every client is a real socket that has opened a connection and
 //! holds a poll, or a stream of events, on it. Linux only: it reads `/proc`.
 
 use std::{
@@ -91,7 +91,7 @@ async fn serve(host: Host) -> Outcome<()> {
     let mount = Mount::new(routes)?;
     match host {
         Host::Direct => {
-            let server = Server::of(mount).workers(1).backlog(4096).bind("127.0.0.1:0")?;
+            let server = Server::of(mount).threads(1).backlog(4096).bind("127.0.0.1:0")?;
             println!("{}", server.addresses()[0]);
             greenroom::run(server).await?;
         }

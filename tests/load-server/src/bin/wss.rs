@@ -2,7 +2,7 @@
 //!
 //! Run with `cargo run --release -p load-server --bin wss`.
 //!
-//! The server is a process of its own, with one worker; its figures are those that Linux has of it in `/proc`.
+//! The server is a process of its own, with one thread; its figures are those that Linux has of it in `/proc`.
 
 use std::{
     error::Error,
@@ -64,7 +64,7 @@ impl Consumer for Echo {
 /// The server's process: says its port, and where it has a certificate, that.
 async fn serve(kind: Kind) -> Outcome<()> {
     rlimit::increase_nofile_limit(u64::MAX)?;
-    let server = Server::new(UrlRouter::new().route("/", |_: &Scope| Ok(Echo)))?.workers(1).backlog(4096);
+    let server = Server::new(UrlRouter::new().route("/", |_: &Scope| Ok(Echo)))?.threads(1).backlog(4096);
     let (server, certificate) = match kind {
         Kind::Plain => (server.bind("127.0.0.1:0")?, Vec::new()),
         Kind::Tls => {

@@ -25,44 +25,44 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use super::listener::{Accepted, Listener, Live, Raw};
 use crate::wire::socket::Socket;
 
-/// How many sockets of a worker may speak HTTP at once; those that were taken over have a limit of their own.
+/// How many sockets of a thread may speak HTTP at once. Sockets of WebSockets count elsewhere: see `max_connections`.
 const SOCKETS: u32 = 25_600;
-/// How many accepted sockets may wait for a worker; beyond, who accepted one keeps it.
+/// How many accepted sockets may wait for a thread. If as many wait, the thread that accepted a socket keeps it.
 const HANDED: usize = 1_024;
 /// For how long nothing is accepted after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// How long a request under way may take after a graceful stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
-/// How many threads there may be for blocking work, in all workers together: as in actix-server.
+/// How many threads may do blocking work, for all threads of the server together: as in actix-server.
 const BLOCKING_THREADS: usize = 512;
 
-/// Serves the sockets of one listener on one worker.
+/// Serves the sockets of one listener on one thread.
 pub(super) type Serve = Rc<dyn Fn(Socket, Option<std::net::SocketAddr>) -> LocalBoxFuture<'static, ()>>;
-/// Builds what serves a listener, on the thread of the worker.
+/// Builds what serves a listener, on the thread that will serve it.
 pub(super) type Build = Box<dyn FnOnce() -> LocalBoxFuture<'static, io::Result<Serve>> + Send>;
 
-/// Tells all workers to stop: gracefully, or at once.
+/// Tells all threads to stop: gracefully, or at once.
 #[derive(Clone)]
 pub(crate) struct Stop(Arc<watch::Sender<Option<bool>>>);
 
 impl Stop {
     pub(crate) fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
-        // The second word counts where it is the harder one.
+        // A graceful stop may become one at once, and never the other way round.
         self.0.send_modify(|stop| *stop = Some(stop.unwrap_or(true) && graceful));
         let sender = Arc::clone(&self.0);
         async move { sender.closed().await }
     }
 }
 
-/// The workers of a server. Dropped, they stop at once.
-pub(crate) struct Workers {
+/// The threads of a server. Dropped, they stop at once.
+pub(crate) struct Threads {
     stop: Stop,
     ended: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
     failed: Option<io::Error>,
 }
 
-impl Workers {
-    /// Starts `count` threads. `build` makes what serves a listener, once for each listener and worker.
+impl Threads {
+    /// Starts `count` threads. `build` makes what serves a listener, once for each listener and thread.
     pub(super) fn start(
         count: usize,
         listeners: &[Listener],
@@ -78,10 +78,10 @@ impl Workers {
                 .iter()
                 .map(|listener| Ok((listener.try_clone()?, build(listener))))
                 .collect::<io::Result<Vec<_>>>()?;
-            let share = Share { index, turn: Arc::clone(&turn), workers: senders.clone() };
+            let share = Share { index, turn: Arc::clone(&turn), threads: senders.clone() };
             let stopped = stop.0.subscribe();
             let (done, end) = oneshot::channel();
-            thread::Builder::new().name(format!("greenroom worker {index}")).spawn(move || {
+            thread::Builder::new().name(format!("greenroom thread {index}")).spawn(move || {
                 let runtime = move || {
                     tokio::runtime::Builder::new_current_thread()
                         .enable_all()
@@ -91,7 +91,7 @@ impl Workers {
                 let result = runtime().and_then(|runtime| {
                     System::with_tokio_rt(|| runtime).block_on(work(doors, share, inbox, limit, stopped))
                 });
-                // The server may not wait any more.
+                // An error here means that nobody waits for the end any more.
                 let _ = done.send(result);
             })?;
             ended.push(end);
@@ -104,7 +104,7 @@ impl Workers {
     }
 }
 
-impl Future for Workers {
+impl Future for Threads {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -113,10 +113,10 @@ impl Future for Workers {
                 None => return Poll::Ready(self.failed.take().map_or(Ok(()), Err)),
                 Some(Ok(Ok(()))) => continue,
                 Some(Ok(Err(error))) => error,
-                Some(Err(_)) => io::Error::other("a worker panicked"),
+                Some(Err(_)) => io::Error::other("a thread of the server panicked"),
             };
-            // The others go on without it only where they could serve at all.
-            tracing::error!(%error, "a worker ended, the server stops");
+            // What ends one thread, such as an App that does not start, usually ends all of them.
+            tracing::error!(%error, "a thread of the server ended: the server stops");
             drop(self.stop.stop(false));
             self.failed.get_or_insert(error);
         }
@@ -124,27 +124,28 @@ impl Future for Workers {
     }
 }
 
-impl Drop for Workers {
+impl Drop for Threads {
     fn drop(&mut self) {
         drop(self.stop.stop(false));
     }
 }
 
-/// Which worker an accepted socket goes to: they take turns, whoever accepted it.
+/// Chooses the thread that serves an accepted socket: they take turns, whichever of them accepted it.
 struct Share {
     index: usize,
     turn: Arc<AtomicUsize>,
-    workers: Vec<mpsc::Sender<(usize, Raw)>>,
+    /// Takes a socket, with the number of its listener, to each of the threads.
+    threads: Vec<mpsc::Sender<(usize, Raw)>>,
 }
 
 impl Share {
-    /// The socket, where it stays here.
+    /// Returns the socket if this thread serves it.
     fn keep(&self, door: usize, accepted: Accepted) -> Option<Accepted> {
-        let next = self.turn.fetch_add(1, Relaxed) % self.workers.len();
+        let next = self.turn.fetch_add(1, Relaxed) % self.threads.len();
         if next == self.index {
             return Some(accepted);
         }
-        let Ok(place) = self.workers[next].try_reserve() else { return Some(accepted) };
+        let Ok(place) = self.threads[next].try_reserve() else { return Some(accepted) };
         match accepted.into_raw() {
             Ok(raw) => place.send((door, raw)),
             Err(error) => tracing::debug!(%error, "an accepted socket was lost"),
@@ -153,7 +154,7 @@ impl Share {
     }
 }
 
-/// What one worker does, until it is told to stop.
+/// Accepts and serves on one thread, until the server stops.
 async fn work(
     doors: Vec<(Listener, Build)>,
     share: Share,
@@ -195,7 +196,7 @@ async fn work(
         }
     };
     let graceful = tokio::select! {
-        // The server is gone where there is nobody to say it.
+        // An error means that the server was dropped.
         stop = stopped.wait_for(Option::is_some) => stop.is_ok_and(|stop| *stop == Some(true)),
         _ = accepting => false,
         () = taking => false,

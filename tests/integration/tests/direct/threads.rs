@@ -21,9 +21,9 @@ impl Consumer for Where {
 }
 
 #[actix_web::test]
-async fn workers_get_the_same_number_of_connections() {
+async fn threads_get_the_same_number_of_connections() {
     let routes = UrlRouter::new().route("/", |_: &Scope| Ok(Where));
-    let server = Server::new(routes).unwrap().workers(3).bind("127.0.0.1:0").unwrap();
+    let server = Server::new(routes).unwrap().threads(3).bind("127.0.0.1:0").unwrap();
     serve(server, async |address, _| {
         let mut threads = HashMap::<String, Vec<Raw>>::new();
         for _ in 0..12 {
