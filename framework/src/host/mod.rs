@@ -8,6 +8,7 @@ mod run;
 mod running;
 mod script;
 mod server;
+mod settings;
 pub(crate) mod signals;
 mod takeover;
 

@@ -61,15 +61,15 @@ use crate::{
 pub struct Mount {
     routes: Routes,
     http: Option<HttpRoutes>,
-    layers: HashMap<String, Layer>,
-    limits: Limits,
-    budget: Arc<Budget>,
-    peers: Option<Arc<Peers>>,
-    drain: Drain,
-    max_connections: usize,
-    fallback: Arc<Table>,
+    pub(super) layers: HashMap<String, Layer>,
+    pub(super) limits: Limits,
+    pub(super) budget: Arc<Budget>,
+    pub(super) peers: Option<Arc<Peers>>,
+    pub(super) drain: Drain,
+    pub(super) max_connections: usize,
+    pub(super) fallback: Arc<Table>,
     /// Where the JavaScript client is served.
-    script: Option<String>,
+    pub(super) script: Option<String>,
 }
 
 /// How many connections there may be at once, unless it is said.
@@ -96,81 +96,6 @@ impl Mount {
             fallback: Table::new(Fallback::new()),
             script: Some(script::PATH.to_owned()),
         })
-    }
-
-    /// The layer of all consumers that name no other. Default: a [`MemoryLayer`] of the mount's own.
-    #[must_use]
-    pub fn layer(self, layer: impl Into<Layer>) -> Self {
-        self.layer_as(DEFAULT_LAYER, layer)
-    }
-
-    /// A layer under an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).
-    #[must_use]
-    pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {
-        self.layers.insert(alias.into(), layer.into());
-        self
-    }
-
-    /// The limits of all routes that have none of their own.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// How many connections there may be at once; one more is answered 503 with `Retry-After`. Default 100,000.
-    ///
-    /// It counts those of all mounts with the same [`Drain`]. Each also needs a file descriptor: raise the process' limit
-    /// (`ulimit -n`).
-    #[must_use]
-    pub fn max_connections(mut self, count: usize) -> Self {
-        self.max_connections = count;
-        self
-    }
-
-    /// How many bytes may wait in the outboxes of all connections together. Default 256 MiB.
-    ///
-    /// Beyond, the worker that holds most closes the connections with its largest outboxes, with 1013, until a
-    /// sixteenth is free again. Each frame counts with 32 bytes more, for its place in the queue, and for every
-    /// outbox that it waits in, although a group's members share its bytes. Each worker may be 64 KiB ahead of what
-    /// the others know of it.
-    #[must_use]
-    pub fn outbox_budget(mut self, bytes: usize) -> Self {
-        self.budget = Budget::new(bytes);
-        self
-    }
-
-    /// How many connections one client address may have at once; `None`, the default, for any number.
-    ///
-    /// A handshake beyond is refused with 429. The address is the one that
-    /// [`TrustedProxies`](crate::middleware::TrustedProxies) leave in the scope, so behind a proxy set these, or all
-    /// clients are one. An IPv6 network of 64 bits counts as one client; on a Unix socket nothing is counted.
-    #[must_use]
-    pub fn connections_per_peer(mut self, count: impl Into<Option<usize>>) -> Self {
-        self.peers = count.into().map(Peers::new);
-        self
-    }
-
-    /// How clients without a WebSocket are served. Default: as [`Fallback::new`] says; [`Fallback::off`] for not at all.
-    #[must_use]
-    pub fn fallback(mut self, settings: Fallback) -> Self {
-        self.fallback = Table::new(settings);
-        self
-    }
-
-    /// The drain that ends these connections. Default: [`Drain::process`], which [`run`](crate::run) uses.
-    #[must_use]
-    pub fn drain(mut self, drain: Drain) -> Self {
-        self.drain = drain;
-        self
-    }
-
-    /// The path at which the [JavaScript client](crate::docs::browser) is served; `None` leaves it out. Default
-    /// `/greenroom.js`.
-    #[must_use]
-    pub fn script<'a>(mut self, path: impl Into<Option<&'a str>>) -> Self {
-        self.script = path.into().map(str::to_owned);
-        self
     }
 
     pub(crate) fn drain_of(&self) -> &Drain {

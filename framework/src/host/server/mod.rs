@@ -27,8 +27,7 @@ use super::{
     run::{DRAIN_DEADLINE, Serve, run_with},
 };
 use crate::{
-    Fallback, Layer, Limits,
-    groups::drain::Drain,
+    Layer,
     routing::{ProtocolTypeRouter, RouteErrors},
 };
 
@@ -59,7 +58,7 @@ use crate::{
 /// handlers by the mounted host.
 #[must_use]
 pub struct Server {
-    mount: Mount,
+    pub(super) mount: Mount,
     app: Attach,
     listeners: Vec<Listener>,
     threads: Option<usize>,
@@ -95,54 +94,6 @@ impl Server {
         };
         let app = attach(|mount: &Mount| App::new().configure(mount.configure()));
         Self { mount, app, listeners: Vec::new(), threads: None, settings }
-    }
-
-    /// As [`Mount::layer`].
-    pub fn layer(mut self, layer: impl Into<Layer>) -> Self {
-        self.mount = self.mount.layer(layer);
-        self
-    }
-
-    /// As [`Mount::layer_as`].
-    pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {
-        self.mount = self.mount.layer_as(alias, layer);
-        self
-    }
-
-    /// As [`Mount::limits`].
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.mount = self.mount.limits(limits);
-        self
-    }
-
-    /// As [`Mount::max_connections`].
-    pub fn max_connections(mut self, count: usize) -> Self {
-        self.mount = self.mount.max_connections(count);
-        self
-    }
-
-    /// As [`Mount::connections_per_peer`].
-    pub fn connections_per_peer(mut self, count: impl Into<Option<usize>>) -> Self {
-        self.mount = self.mount.connections_per_peer(count);
-        self
-    }
-
-    /// As [`Mount::fallback`].
-    pub fn fallback(mut self, settings: Fallback) -> Self {
-        self.mount = self.mount.fallback(settings);
-        self
-    }
-
-    /// As [`Mount::outbox_budget`].
-    pub fn outbox_budget(mut self, bytes: usize) -> Self {
-        self.mount = self.mount.outbox_budget(bytes);
-        self
-    }
-
-    /// As [`Mount::drain`].
-    pub fn drain(mut self, drain: Drain) -> Self {
-        self.mount = self.mount.drain(drain);
-        self
     }
 
     /// The default layer, for sending from elsewhere.
@@ -283,7 +234,7 @@ impl Server {
         self
     }
 
-    /// How long an HTTP connection may be idle between requests. Default 5 s. WebSockets have [`Limits`] of their own.
+    /// How long an HTTP connection may be idle between requests. Default 5 s. WebSockets have [`Limits`](crate::Limits) of their own.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.settings.keep_alive = time;
         self

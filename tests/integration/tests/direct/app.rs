@@ -89,6 +89,18 @@ async fn pages_and_websockets_share_a_port_and_a_connection() {
 }
 
 #[actix_web::test]
+async fn the_client_for_browsers_is_at_the_path_that_the_server_says() {
+    let server = echo().script("/client.js").bind("127.0.0.1:0").unwrap();
+    serve(server, async |address, _| {
+        for (path, status) in [("/client.js", 200), ("/greenroom.js", 404)] {
+            let request = Request::new(path).without("Upgrade").without("Connection");
+            assert_eq!(Raw::open(address).await.ask(&request).await.status, status, "{path}");
+        }
+    })
+    .await;
+}
+
+#[actix_web::test]
 async fn an_unknown_path_is_404_and_the_connection_ends() {
     serve(echo().bind("127.0.0.1:0").unwrap(), async |address, _| {
         let mut client = Raw::open(address).await;
