@@ -46,8 +46,7 @@ where
 {
     let Http { request_timeout, keep_alive, secure, local } = http;
     let keep_alive = KeepAlive::Timeout(keep_alive);
-    // There is no other way to tell an App that it is behind TLS; actix's own test kit uses it.
-    let config = AppConfig::__priv_test_new(secure, local.to_string(), local);
+    let config = app_config(secure, local);
     let app = factory().into_factory().map_err(|error| {
         let error: actix_web::Error = error.into();
         Response::<BoxBody>::from(error.error_response())
@@ -101,6 +100,17 @@ where
             }
         })
     }))
+}
+
+/// What an App is told of the listener that it serves.
+///
+/// actix-web marks this constructor as exempt from semantic versioning, and has no other (its issue 3180 asks for one):
+/// `AppConfig::new` is private. `AppConfig::default` says `http` and `127.0.0.1:8080`: with it `ConnectionInfo`, `url_for`
+/// and the scheme of a [`Scope`](crate::Scope) would be wrong behind TLS. Requests with an absolute URI would hide that
+/// from some of these, and change `HttpRequest::uri`. Only a running `HttpServer` makes a right one, for its own sockets.
+/// Whoever publishes actix-web publishes actix-test, which calls this constructor: so a release that lacks it is unlikely.
+fn app_config(secure: bool, local: SocketAddr) -> AppConfig {
+    AppConfig::__priv_test_new(secure, local.to_string(), local)
 }
 
 /// What a client began with.
