@@ -1,6 +1,7 @@
 // The script of both chat pages: it finds out on which one it is.
 
 import { GreenroomSocket } from "/greenroom.js";
+import { byId, element } from "/static/page.js";
 
 const WORDS = {
   en: {
@@ -41,7 +42,6 @@ const WORDS = {
 
 const LANG = navigator.language.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
 const words = WORDS[LANG];
-const byId = (id) => document.getElementById(id);
 
 function translate() {
   document.documentElement.lang = LANG;
@@ -207,7 +207,7 @@ function setState(change) {
   if (hadFocus) byId(ended ? "reconnect" : "input").focus();
 }
 
-/** The lines of the room. Text only ever becomes text: nothing here writes markup. */
+/** The lines of the room. */
 class Log {
   static LIMIT = 500;
   static TIME = new Intl.DateTimeFormat(LANG, { hour: "numeric", minute: "2-digit" });
@@ -329,13 +329,6 @@ function avatar(user) {
   mark.ariaHidden = "true";
   mark.dataset.hue = [...user].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 1009, 7) % 8;
   return mark;
-}
-
-function element(tag, classes = "", text = "") {
-  const el = document.createElement(tag);
-  el.className = classes;
-  el.textContent = text;
-  return el;
 }
 
 /** The address wins, then what this tab was told, then what the last tab was told. */

@@ -8,9 +8,8 @@ mod desk;
 mod pages;
 mod process;
 
-use std::{io::IsTerminal, num::NonZeroUsize};
-
-use clap::builder::RangedU64ValueParser;
+use clap::{Parser, builder::RangedU64ValueParser};
+use examples_shared::{Failure, Listen};
 use greenroom::{Layer, Limits, MemoryLayer, Server, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::{
@@ -19,15 +18,11 @@ use crate::{
 };
 
 /// A console for deployments, with their output for everyone who watches.
-#[derive(clap::Parser)]
+#[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// The address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8000")]
-    bind: String,
-    /// How many worker threads to run; by default one a core.
-    #[arg(long)]
-    workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    listen: Listen,
     /// How many deployments run at once; the others wait in a queue.
     #[arg(long, default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=8))]
     parallel: usize,
@@ -50,23 +45,14 @@ fn application(deployments: &Deployments) -> ProtocolTypeRouter {
 }
 
 #[actix_web::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let options = <Options as clap::Parser>::parse();
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+async fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    examples_shared::log();
 
     let layer = Layer::from(MemoryLayer::new());
     let deployments = Deployments::new(layer.clone(), PLANS);
-    let server = Server::new(application(&deployments))?.layer(layer);
-    let server = match options.workers {
-        Some(workers) => server.threads(workers.get()),
-        None => server,
-    };
-    let server =
-        server.bind(&options.bind).map_err(|error| format!("{error}; choose another with --bind"))?;
+    let server = Server::new(application(&deployments))?.layer(layer).threads(options.listen.threads);
+    let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     let runners: Vec<_> =
         (0..options.parallel).map(|_| actix_web::rt::spawn(deployments.clone().run_queue())).collect();

@@ -1,8 +1,8 @@
 // Shows the deployments that the server tells of, and the output of those that are open.
 
 import { GreenroomSocket } from "/greenroom.js";
+import { byId, element } from "/static/page.js";
 
-const byId = (id) => document.getElementById(id);
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const STATES = {
   connecting: "Connecting…", open: "Connected", waiting: "Disconnected, trying again…", closed: "Disconnected",
@@ -78,7 +78,7 @@ function showPlans(plans) {
   }));
 }
 
-/** One deployment. Text only ever becomes text: nothing here writes markup. */
+/** One deployment. */
 class Card {
   constructor(entry) {
     cards.set(keyOf(entry), this);
@@ -151,13 +151,6 @@ class Card {
   atEnd() {
     return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 32;
   }
-}
-
-function element(tag, classes = "", text = "") {
-  const el = document.createElement(tag);
-  el.className = classes;
-  el.textContent = text;
-  return el;
 }
 
 // Last: a class exists only from its line on.

@@ -1,6 +1,7 @@
 // The page of a room, the same from both servers. It speaks with the one that it came from.
 
-const byId = (id) => document.getElementById(id);
+import { byId, element } from "/static/page.js";
+
 const server = document.documentElement.dataset.server;
 const room = decodeURIComponent(location.pathname.split("/")[2]);
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
@@ -60,7 +61,6 @@ function setState(state, text) {
   byId("send").disabled = state !== "open";
 }
 
-/** What is said only ever becomes text: nothing here writes markup. */
 function message(user, text) {
   const own = user === byId("name").value;
   const before = log.lastElementChild?.dataset;
@@ -79,7 +79,7 @@ function message(user, text) {
 }
 
 function line(kind, text) {
-  const box = element("p", "quiet", text);
+  const box = element("p", "quiet-line", text);
   box.dataset.kind = kind;
   append(box);
 }
@@ -100,13 +100,6 @@ function typing(user) {
   clearTimeout(typing.timer);
   byId("typing").textContent = user ? `${user} is typing…` : "";
   if (user) typing.timer = setTimeout(typing, TYPING.shown, "");
-}
-
-function element(tag, classes = "", text = "") {
-  const box = document.createElement(tag);
-  box.className = classes;
-  box.textContent = text;
-  return box;
 }
 
 function ownName() {

@@ -5,20 +5,19 @@
 mod chat;
 mod pages;
 
-use std::io::IsTerminal;
-
+use clap::Parser;
+use examples_shared::{Failure, Listen};
 use greenroom::{Layer, Server, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::chat::Chat;
 
 /// The Rust half of a chat that it shares with a Django project.
-#[derive(clap::Parser)]
-#[command(version)]
+#[derive(Parser)]
+#[command(version, mut_arg("bind", |bind| bind.default_value("127.0.0.1:8001")))]
 struct Options {
-    /// The address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8001")]
-    bind: String,
-    /// The Redis of Django's CHANNEL_LAYERS: redis://host:port, or redis-pubsub://host:port where its backend is the pub/sub
+    #[command(flatten)]
+    listen: Listen,
+    /// The Redis of Django's CHANNEL_LAYERS: redis://host:port, or redis-pubsub://host:port if its backend is the pub/sub
     /// layer; memory is for this process alone.
     #[arg(long, default_value = "redis://127.0.0.1:6379")]
     layer: String,
@@ -31,23 +30,14 @@ fn application(layer: Layer) -> ProtocolTypeRouter {
 }
 
 #[actix_web::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let options = <Options as clap::Parser>::parse();
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+async fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    examples_shared::log();
 
-    let layer =
-        Layer::open(&options.layer).await.map_err(|error| match std::error::Error::source(&error) {
-            Some(cause) => format!("--layer: {error}: {cause}"),
-            None => format!("--layer: {error}"),
-        })?;
-    let server = Server::new(application(layer.clone()))?
-        .layer(layer.clone())
-        .bind(&options.bind)
-        .map_err(|error| format!("{error}; choose another with --bind"))?;
+    let layer = Layer::open(&options.layer).await.map_err(|error| Failure::of("--layer", error))?;
+    let server =
+        Server::new(application(layer.clone()))?.layer(layer.clone()).threads(options.listen.threads);
+    let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     let ended = server.run().await;
     // Otherwise Django writes to a process that has ended, until its names in Redis expire.

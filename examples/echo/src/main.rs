@@ -2,8 +2,8 @@
 //!
 //! Run with `cargo run -p echo`, then connect any WebSocket client to `ws://127.0.0.1:8000/room/123/`.
 
-use std::io::IsTerminal;
-
+use clap::Parser;
+use examples_shared::{Failure, Listen};
 use greenroom::{Server, prelude::*};
 
 /// The consumer of one connection.
@@ -34,20 +34,20 @@ fn routes() -> UrlRouter {
 }
 
 /// Echoes what each client says.
-#[derive(clap::Parser)]
+#[derive(Parser)]
+#[command(version)]
 struct Options {
-    /// The address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8000")]
-    bind: String,
+    #[command(flatten)]
+    listen: Listen,
 }
 
 #[actix_web::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(colours);
-    log.with_writer(std::io::stderr).init();
-    let options = <Options as clap::Parser>::parse();
-    let server = Server::new(routes())?.bind(&options.bind)?;
+async fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    examples_shared::log();
+
+    let server = Server::new(routes())?.threads(options.listen.threads);
+    let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on ws://{}/room/123/", server.addresses()[0]);
     Ok(server.run().await?)
 }

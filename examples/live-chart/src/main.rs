@@ -7,22 +7,20 @@
 mod chart;
 mod pages;
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
+use clap::Parser;
+use examples_shared::{Failure, Listen};
 use greenroom::{Layer, MemoryLayer, Server, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::chart::{Chart, Viewer};
 
 /// Bars and a pie that move with the data of a running job.
-#[derive(clap::Parser)]
+#[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// The address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8000")]
-    bind: String,
-    /// How many worker threads to run; by default one a core.
-    #[arg(long)]
-    workers: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    listen: Listen,
 }
 
 fn application(chart: &Chart) -> ProtocolTypeRouter {
@@ -32,24 +30,15 @@ fn application(chart: &Chart) -> ProtocolTypeRouter {
 }
 
 #[actix_web::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let options = <Options as clap::Parser>::parse();
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+async fn main() -> Result<(), Failure> {
+    let options = Options::parse();
+    examples_shared::log();
 
     // Made here, and not by the server: the job and the HTTP handler send by it, and the viewers listen to it.
     let layer = Layer::from(MemoryLayer::new());
     let chart = Chart::new(layer.clone());
-    let server = Server::new(application(&chart))?.layer(layer);
-    let server = match options.workers {
-        Some(workers) => server.threads(workers.get()),
-        None => server,
-    };
-    let server =
-        server.bind(&options.bind).map_err(|error| format!("{error}; choose another with --bind"))?;
+    let server = Server::new(application(&chart))?.layer(layer).threads(options.listen.threads);
+    let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     actix_web::rt::spawn(chart::job(chart, Duration::from_millis(500)));
     Ok(server.run().await?)

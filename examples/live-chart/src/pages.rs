@@ -2,16 +2,12 @@
 
 use actix_web::{
     HttpResponse,
-    http::header,
     web::{self, ServiceConfig},
 };
+use examples_shared::pages::{self, css, html, javascript, svg};
 use greenroom::prelude::*;
 
 use crate::chart::{BadData, Chart};
-
-/// Nothing from elsewhere, and no script or style in the markup.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 pub(crate) fn configure(config: &mut ServiceConfig, chart: &Chart) {
     config
@@ -20,16 +16,11 @@ pub(crate) fn configure(config: &mut ServiceConfig, chart: &Chart) {
         .app_data(web::JsonConfig::default().limit(4096))
         .route("/data", web::post().to(add))
         .route("/job", web::post().to(run))
-        .route("/", web::get().to(|| file("text/html; charset=utf-8", include_str!("../static/index.html"))))
-        .route("/static/chart.css", web::get().to(|| file("text/css", include_str!("../static/chart.css"))))
-        .route(
-            "/static/chart.js",
-            web::get().to(|| file("text/javascript", include_str!("../static/chart.js"))),
-        )
-        .route(
-            "/static/icon.svg",
-            web::get().to(|| file("image/svg+xml", include_str!("../static/icon.svg"))),
-        );
+        .configure(pages::configure)
+        .route("/", html(include_str!("../static/index.html")))
+        .route("/static/chart.css", css(include_str!("../static/chart.css")))
+        .route("/static/chart.js", javascript(include_str!("../static/chart.js")))
+        .route("/static/icon.svg", svg(include_str!("../static/icon.svg")));
 }
 
 #[derive(Deserialize)]
@@ -57,14 +48,4 @@ fn answer(done: Result<(), BadData>) -> HttpResponse {
         Ok(()) => HttpResponse::NoContent().finish(),
         Err(error) => HttpResponse::BadRequest().body(error.to_string()),
     }
-}
-
-async fn file(kind: &'static str, content: &'static str) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(kind)
-        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(content)
 }

@@ -1,8 +1,8 @@
 // Draws what the server says, and posts what its buttons do. The drawing is SVG by hand.
 
 import { GreenroomSocket } from "/greenroom.js";
+import { byId } from "/static/page.js";
 
-const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const STATES = {

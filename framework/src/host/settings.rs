@@ -1,7 +1,13 @@
 //! What consumers run with: the settings that a mount and a server share.
 
-use super::{Drain, Mount, Server, peers::Peers};
-use crate::{Fallback, Layer, Limits, groups::budget::Budget, transport::fallback::table::Table};
+use super::{Mount, Server};
+use crate::{
+    Fallback, Layer, Limits,
+    consumer::connection::peers::Peers,
+    groups::{budget::Budget, drain::Drain},
+    layers::DEFAULT_LAYER,
+    transport::fallback::table::Table,
+};
 
 /// Gives each setting to [`Mount`] and to [`Server`], with the same name and the same docs.
 ///
@@ -38,7 +44,7 @@ macro_rules! settings {
 settings! {
     /// The layer of all consumers that name no other. Default: a [`MemoryLayer`](crate::MemoryLayer) of the mount's own.
     fn layer(mount, layer: impl Into<Layer>) {
-        mount.layers.insert("default".to_owned(), layer.into());
+        mount.layers.insert(DEFAULT_LAYER.to_owned(), layer.into());
     }
 
     /// A layer under an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).

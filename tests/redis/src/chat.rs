@@ -29,7 +29,7 @@ impl Chat {
     /// Where it does not start.
     pub async fn start(layer: &str) -> Self {
         let mut process = tokio::process::Command::new(program("chat"))
-            .args(["--bind", "127.0.0.1:0", "--workers", "2", "--layer", layer])
+            .args(["--bind", "127.0.0.1:0", "--threads", "2", "--layer", layer])
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -1,8 +1,10 @@
 import os
 from pathlib import Path
 
-# Of both servers: the page, its script and its style.
-PAGES = Path(__file__).resolve().parents[2] / "pages"
+# Of both servers: the page, its script and its style, and what it shares with the pages of the other examples.
+EXAMPLE = Path(__file__).resolve().parents[2]
+PAGES = EXAMPLE / "pages"
+SHARED = EXAMPLE.parent / "shared" / "static"
 
 SECRET_KEY = "nothing is signed here"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
@@ -12,7 +14,7 @@ ROOT_URLCONF = "chat.urls"
 ASGI_APPLICATION = "chat.asgi.application"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [PAGES]}]
 STATIC_URL = "static/"
-STATICFILES_DIRS = [PAGES]
+STATICFILES_DIRS = [PAGES, SHARED]
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
 CHANNEL_LAYERS = {
