@@ -9,7 +9,7 @@ use crate::{
     ChannelName, Delivery, Envelope, GroupName, NameError,
     groups::{
         directory::Directory,
-        key::{Key, consumer_channel},
+        key::Key,
         queue::{Call, HubGone, HubQueue},
     },
     metrics::Metrics,

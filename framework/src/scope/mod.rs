@@ -39,8 +39,7 @@ pub struct Scope {
     /// Whether a middleware has let the request's origin in; if none has, the default policy decides.
     origin_checked: bool,
     extensions: Extensions,
-    /// Headers for the accept or the rejection. Without any it is one null pointer.
-    response: Cell<Option<Box<Vec<(HeaderName, HeaderValue)>>>>,
+    response: Cell<ResponseHeaders>,
 }
 
 const ROOT_PATH: usize = 0;
@@ -74,6 +73,9 @@ pub(crate) enum Scheme {
     /// Plain HTTP arrived here; an unknown proxy may have ended TLS.
     Unknown,
 }
+
+/// Headers for the accept or the rejection. Without any it is one null pointer.
+type ResponseHeaders = Option<Box<Vec<(HeaderName, HeaderValue)>>>;
 
 /// Kept only for HTTP exchanges: a WebSocket's is known.
 struct Method(actix_web::http::Method);
