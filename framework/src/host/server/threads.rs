@@ -81,7 +81,8 @@ impl Threads {
             let share = Share { index, turn: Arc::clone(&turn), threads: senders.clone() };
             let stopped = stop.0.subscribe();
             let (done, end) = oneshot::channel();
-            thread::Builder::new().name(format!("greenroom thread {index}")).spawn(move || {
+            // Linux shows 15 bytes of it.
+            thread::Builder::new().name(format!("greenroom {index}")).spawn(move || {
                 let runtime = move || {
                     tokio::runtime::Builder::new_current_thread()
                         .enable_all()
