@@ -47,7 +47,7 @@ impl Groups {
     pub(crate) fn name_of(&self, member: crate::groups::changes::Member) -> ChannelName {
         use crate::groups::changes::Member;
         match member {
-            Member::Consumer { hub, key } => consumer_channel(&self.0.process, hub, key),
+            Member::Consumer { hub, key } => crate::groups::key::consumer_channel(&self.0.process, hub, key),
             Member::Queue(channel) => channel,
         }
     }
