@@ -2,9 +2,9 @@ use greenroom::{GroupName, Layer};
 
 struct Plain;
 
-async fn send(layer: &Layer, group: &GroupName) {
-    let _ = layer.group_send(group, Plain).await;
-    let _ = layer.group_send(group, &Plain).await;
+fn send(layer: &Layer, group: &GroupName) {
+    let _ = layer.group_send_blocking(group, Plain);
+    let _ = layer.group_send_blocking(group, &Plain);
 }
 
 fn main() {}
