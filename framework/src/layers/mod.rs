@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 
 #[cfg(any(feature = "nats", feature = "redis"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "nats", feature = "redis"))))]
-pub use self::server::Away;
+pub use self::server::{Away, ServerConfig, ServerLayer};
 pub use self::{
     gap::LayerGap,
     local::Groups,

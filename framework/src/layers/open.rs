@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-#[cfg(any(feature = "nats", feature = "redis"))]
-use super::Away;
 #[cfg(feature = "nats")]
 use super::nats::{NatsConfig, NatsConfigError, NatsLayer};
 #[cfg(feature = "redis")]
 use super::redis::{RedisConfig, RedisConfigError, RedisLayer, RedisPubSubLayer};
+#[cfg(any(feature = "nats", feature = "redis"))]
+use super::server::{Away, ServerConfig, ServerLayer};
 use super::{Layer, LayerConfig, LayerError, MemoryLayer};
 use crate::event::Format;
 
@@ -137,21 +137,24 @@ impl OpenOptions {
         }
         let mut servers = urls.split(',').map(str::trim);
         let first = NatsConfig::new(servers.next().unwrap_or_default());
-        let mut config = servers.fold(first, NatsConfig::and_server).layer(self.config);
-        if let Some(prefix) = self.prefix {
-            config = config.prefix(prefix);
-        }
-        Ok(if self.must { config.away(Away::Error) } else { config })
+        let config = servers.fold(first, NatsConfig::and_server);
+        Ok(self.common(config))
     }
 
     #[cfg(feature = "redis")]
-    fn redis(self, urls: &str) -> RedisConfig {
-        let mut config = RedisConfig::servers(urls).layer(self.config).encryption_keys(self.keys);
-        if let Some(prefix) = self.prefix {
-            config = config.prefix(prefix);
-        }
+    fn redis(mut self, urls: &str) -> RedisConfig {
+        let mut config = RedisConfig::servers(urls).encryption_keys(std::mem::take(&mut self.keys));
         if let Some(format) = self.serializer {
             config = config.serializer(format);
+        }
+        self.common(config)
+    }
+
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    fn common<B>(self, config: ServerConfig<B>) -> ServerConfig<B> {
+        let mut config = config.layer(self.config);
+        if let Some(prefix) = self.prefix {
+            config = config.prefix(prefix);
         }
         if self.must { config.away(Away::Error) } else { config }
     }
@@ -193,28 +196,30 @@ impl Layer {
         let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
         match scheme {
             #[cfg(feature = "nats")]
-            "nats" | "tls" => {
-                let layer = NatsLayer::new(options.nats(url)?).map_err(OpenError::Nats)?;
-                layer.ready().await.map_err(OpenError::Unavailable)?;
-                Ok(layer.into())
-            }
+            "nats" | "tls" => opened(NatsLayer::new(options.nats(url)?).map_err(OpenError::Nats)?).await,
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "unix" => {
-                let layer = RedisLayer::new(options.redis(url)).map_err(OpenError::Redis)?;
-                layer.ready().await.map_err(OpenError::Unavailable)?;
-                Ok(layer.into())
+                opened(RedisLayer::new(options.redis(url)).map_err(OpenError::Redis)?).await
             }
             #[cfg(feature = "redis")]
             "redis-pubsub" | "rediss-pubsub" => {
                 let url = url.replace("-pubsub://", "://");
-                let layer = RedisPubSubLayer::new(options.redis(&url)).map_err(OpenError::Redis)?;
-                layer.ready().await.map_err(OpenError::Unavailable)?;
-                Ok(layer.into())
+                opened(RedisPubSubLayer::new(options.redis(&url)).map_err(OpenError::Redis)?).await
             }
             // Only the scheme: behind it there may be a password.
             other => Err(OpenError::Scheme(other.to_owned())),
         }
     }
+}
+
+/// A layer whose server is there.
+#[cfg(any(feature = "nats", feature = "redis"))]
+async fn opened<D>(layer: ServerLayer<D>) -> Result<Layer, OpenError>
+where
+    ServerLayer<D>: Into<Layer>,
+{
+    layer.ready().await.map_err(OpenError::Unavailable)?;
+    Ok(layer.into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::{ChannelName, LayerError};
 
 /// An answer, on the wire a word, some with what belongs to it behind a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::layers) enum Answer {
     /// `channels <limit>`: as many channels hold messages as may.
     Channels(usize),
     /// `full`: there is no room for the message.

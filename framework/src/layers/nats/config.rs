@@ -6,7 +6,7 @@ use async_nats::{ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
 
 use super::subjects::is_prefix;
-use crate::layers::{Away, LayerConfig};
+use crate::layers::server::ServerConfig;
 
 /// How many messages of one subscription the client may hold until they are looked at, which is at once: more than it can
 /// read in one turn.
@@ -17,26 +17,23 @@ const CLIENT_MESSAGES: usize = 1 << 18;
 /// | Setting | Default | The same in all processes |
 /// |---|---|---|
 /// | the servers | | of one cluster |
-/// | [`prefix`](Self::prefix) | `greenroom` | yes |
-/// | [`layer`](Self::layer) | [`LayerConfig`]'s | no: of a channel with a message the receiver's counts |
-/// | [`away`](Self::away) | [`Away::Local`] | no |
-/// | [`timeout`](Self::timeout) | 5 s | no |
-/// | [`queue_bytes`](Self::queue_bytes) | 16 MiB | no |
+/// | [`prefix`](NatsConfig::prefix) | `greenroom` | yes |
+/// | [`layer`](NatsConfig::layer) | [`LayerConfig`](crate::LayerConfig)'s | no: of a channel with a message the receiver's counts |
+/// | [`away`](NatsConfig::away) | [`Away::Local`](super::Away::Local) | no |
+/// | [`timeout`](NatsConfig::timeout) | 5 s | no |
+/// | [`queue_bytes`](NatsConfig::queue_bytes) | 16 MiB | no |
 ///
-/// Who connects says so by the URL, or by one of [`user_and_password`](Self::user_and_password), [`token`](Self::token) and
-/// [`credentials`](Self::credentials).
+/// Who connects says so by the URL, or by one of [`user_and_password`](NatsConfig::user_and_password), [`token`](NatsConfig::token) and
+/// [`credentials`](NatsConfig::credentials).
+pub type NatsConfig = ServerConfig<NatsSettings>;
+
+/// What only NATS needs to be told.
 #[derive(Clone)]
-#[must_use]
-pub struct NatsConfig {
+pub struct NatsSettings {
     servers: Vec<String>,
     login: Login,
     roots: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
-    pub(super) prefix: String,
-    pub(super) layer: LayerConfig,
-    pub(super) away: Away,
-    pub(super) timeout: Duration,
-    pub(super) queue_bytes: usize,
 }
 
 /// Secrets: not for logs.
@@ -49,16 +46,9 @@ enum Login {
     Credentials(String),
 }
 
-impl fmt::Debug for NatsConfig {
+impl fmt::Debug for NatsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsConfig")
-            .field("servers", &self.addresses())
-            .field("prefix", &self.prefix)
-            .field("layer", &self.layer)
-            .field("away", &self.away)
-            .field("timeout", &self.timeout)
-            .field("queue_bytes", &self.queue_bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("NatsSettings").field("servers", &self.addresses()).finish_non_exhaustive()
     }
 }
 
@@ -118,108 +108,65 @@ impl NatsConfig {
     ///
     /// The port is 4222 where none is named. A server that asks for TLS gets it with `nats://` too.
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            servers: vec![url.into()],
-            login: Login::Url,
-            roots: None,
-            certificate: None,
-            prefix: "greenroom".to_owned(),
-            layer: LayerConfig::new(),
-            away: Away::default(),
-            timeout: Duration::from_secs(5),
-            queue_bytes: 16 << 20,
-        }
+        let servers = vec![url.into()];
+        let backend = NatsSettings { servers, login: Login::Url, roots: None, certificate: None };
+        Self::with_backend(backend, "greenroom")
     }
 
     /// One more server of the same cluster, to connect to where another is away. User and password are the first one's.
     ///
     /// Those that the servers name themselves are known too.
     pub fn and_server(mut self, url: impl Into<String>) -> Self {
-        self.servers.push(url.into());
+        self.backend.servers.push(url.into());
         self
     }
 
     /// Who connects.
     pub fn user_and_password(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.login = Login::User(user.into(), password.into());
+        self.backend.login = Login::User(user.into(), password.into());
         self
     }
 
     /// The token by which who connects is known.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.login = Login::Token(token.into());
+        self.backend.login = Login::Token(token.into());
         self
     }
 
     /// The text of a `.creds` file: the JWT of a user, and the seed of its key.
     pub fn credentials(mut self, text: impl Into<String>) -> Self {
-        self.login = Login::Credentials(text.into());
+        self.backend.login = Login::Credentials(text.into());
         self
     }
 
     /// Trusts only servers whose certificate goes back to one of those in this PEM file. Default: those that the system trusts.
     pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
-        self.roots = Some(file.into());
+        self.backend.roots = Some(file.into());
         self
     }
 
     /// The certificate of this program and its key, each a PEM file, for servers that ask for one.
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.certificate = Some((certificate.into(), key.into()));
-        self
-    }
-
-    /// What all subjects start with: one word, or several with dots between them. Default `greenroom`.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
-    }
-
-    /// Capacities and lifetimes, which hold for what is in this process: NATS keeps nothing.
-    ///
-    /// For half of [`expiry`](LayerConfig::expiry) a process counts as a reader of a channel after its last `receive`.
-    pub fn layer(mut self, config: LayerConfig) -> Self {
-        self.layer = config;
-        self
-    }
-
-    /// What happens to a `group_send` while NATS is away. Default [`Away::Local`].
-    pub fn away(mut self, away: Away) -> Self {
-        self.away = away;
-        self
-    }
-
-    /// How long NATS, and another process that is asked something, may take to answer. Default 5 s, at least 100 ms.
-    pub fn timeout(mut self, time: Duration) -> Self {
-        self.timeout = time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
-        self
-    }
-
-    /// How many bytes of messages may wait to be written to NATS, and how many that came from it to be delivered. Default 16 MiB each.
-    ///
-    /// At the first bound a sender waits, at most for as long as NATS may take to answer. At the second messages are dropped:
-    /// [`Metrics::inbound_full`](crate::Metrics::inbound_full) counts them, and the members concerned are told by a
-    /// [`LayerGap`](crate::layers::LayerGap). A larger message is refused with
-    /// [`LayerError::MessageTooLarge`](crate::LayerError::MessageTooLarge).
-    pub fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.queue_bytes = bytes.clamp(64 << 10, 1 << 30);
+        self.backend.certificate = Some((certificate.into(), key.into()));
         self
     }
 
     /// Says what cannot be used.
     pub(super) fn check(&self) -> Result<(), NatsConfigError> {
-        if !is_prefix(&self.prefix) {
-            return Err(NatsConfigError::Prefix(self.prefix.clone()));
+        if !is_prefix(&self.common.prefix) {
+            return Err(NatsConfigError::Prefix(self.common.prefix.clone()));
         }
-        for (server, url) in self.servers.iter().enumerate() {
+        for (server, url) in self.backend.servers.iter().enumerate() {
             address(url).map_err(|reason| NatsConfigError::Url { server, reason })?;
         }
-        if let Login::Credentials(text) = &self.login {
+        if let Login::Credentials(text) = &self.backend.login {
             ConnectOptions::with_credentials(text).map_err(NatsConfigError::Credentials)?;
         }
         Ok(())
     }
+}
 
+impl NatsSettings {
     pub(super) fn servers(&self) -> Vec<ServerAddr> {
         self.servers.iter().filter_map(|url| address(url).ok()).collect()
     }
@@ -233,8 +180,8 @@ impl NatsConfig {
         self.servers.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// How to connect.
-    pub(super) fn options(&self) -> io::Result<ConnectOptions> {
+    /// How to connect to a server that has so long to answer.
+    pub(super) fn options(&self, patience: Duration) -> io::Result<ConnectOptions> {
         let mut options = match &self.login {
             Login::Url => self.url_options(),
             Login::User(user, password) => {
@@ -252,9 +199,9 @@ impl NatsConfig {
         Ok(options
             // Members here have the event already.
             .no_echo()
-            .connection_timeout(self.timeout)
+            .connection_timeout(patience)
             // The third that is not answered ends the connection.
-            .ping_interval(self.timeout / 3)
+            .ping_interval(patience / 3)
             .subscription_capacity(CLIENT_MESSAGES)
             .skip_subject_validation(true))
     }

@@ -42,8 +42,8 @@ impl Fate {
     }
 
     /// Logs, as the client on this thread may not.
-    pub(super) fn log(&self, text: impl FnOnce()) {
-        tracing::dispatcher::with_default(&self.log, text);
+    pub(super) fn log<T>(&self, text: impl FnOnce() -> T) -> T {
+        tracing::dispatcher::with_default(&self.log, text)
     }
 
     /// Notes what the client tells.

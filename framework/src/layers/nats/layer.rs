@@ -1,24 +1,36 @@
 //! The layer on NATS.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize, mpsc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 
 use super::{
     config::{NatsConfig, NatsConfigError},
     readers::Readers,
-    shared::{Operation, Place, Shared},
+    shared::{Nats, Operation, Place, Shared, Source},
     subjects::{Subjects, Task},
-    thread::{self, FAREWELL},
+    thread,
 };
 use crate::{
-    ChannelName, Delivery, Envelope, GroupName,
+    ChannelName, Delivery, Envelope, EventError, GroupName,
+    event::Format,
     layers::{
-        Away, ChannelLayer, Groups, Layer, LayerError,
-        server::{members::Members, status::Status},
+        Groups, LayerError,
+        server::{
+            ServerLayer,
+            driver::{Driver, InboxOf, Publication, local_first},
+            layer::start,
+        },
     },
 };
 
@@ -44,212 +56,145 @@ const MAX_PAYLOAD: usize = 1 << 20;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct NatsLayer {
-    shared: Arc<Shared>,
-    end: Mutex<mpsc::Receiver<()>>,
-}
+pub type NatsLayer = ServerLayer<Nats>;
 
 impl NatsLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`NatsConfigError`] for a setting that cannot be used. A server that cannot be reached is none: see [`ready`](Self::ready).
+    /// [`NatsConfigError`] for a setting that is invalid. A server that cannot be reached is no error: see
+    /// [`ready`](Self::ready).
     pub fn new(config: NatsConfig) -> Result<Self, NatsConfigError> {
         config.check()?;
-        let groups = Groups::watched(config.layer.clone());
+        let groups = Groups::watched(config.common.layer.clone());
         let (operations, receiver) = unbounded_channel();
-        let shared = Arc::new(Shared {
-            subjects: Subjects::new(&config.prefix, &groups.directory().process),
-            status: Status::new([config.addresses()].into_iter()),
-            members: Members::default(),
+        let addresses = [config.backend.addresses()];
+        let driver = Nats {
+            subjects: Subjects::new(&config.common.prefix, &groups.directory().process),
             readers: Readers::default(),
             max_payload: AtomicUsize::new(MAX_PAYLOAD),
-            room: Arc::new(Semaphore::new(config.queue_bytes)),
             operations,
-            stop: Notify::new(),
-            ended: watch::Sender::new(false),
-            groups,
-            config,
-        });
-        let end = thread::start(Arc::clone(&shared), receiver).map_err(NatsConfigError::Thread)?;
-        Ok(Self { shared, end: Mutex::new(end) })
+            settings: config.backend,
+        };
+        start(config.common, groups, addresses, driver, receiver).map_err(NatsConfigError::Thread)
+    }
+}
+
+impl Driver for Nats {
+    type Operation = Operation;
+    type Source = Source;
+    type Over = ();
+
+    const SERVER: &'static str = "NATS";
+    const THREADS: [&'static str; 2] = ["greenroom-nats", "greenroom-nats-in"];
+
+    fn start(
+        shared: Arc<Shared>,
+        inbox: InboxOf<Self>,
+        operations: UnboundedReceiver<Operation>,
+    ) -> io::Result<impl FnOnce() + Send + 'static> {
+        Ok(move || thread::run(&shared, inbox, operations))
     }
 
-    /// Waits until NATS is there: what a program asks for at its start.
-    ///
-    /// # Errors
-    /// [`LayerError::Unavailable`] at the first attempt that fails: it says where, and why. The layer goes on trying.
-    pub async fn ready(&self) -> Result<(), LayerError> {
-        self.shared.status.ready().await
+    fn operations(&self) -> &UnboundedSender<Operation> {
+        &self.operations
     }
 
-    /// Whether NATS is there now.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.shared.is_up()
+    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
+        envelope.to_wire(Format::MsgPack)
+    }
+
+    fn largest(&self) -> usize {
+        self.max_payload.load(Relaxed)
     }
 
     async fn publish(
-        &self,
+        shared: &Shared,
         group: &GroupName,
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
-        let shared = &self.shared;
-        let must = shared.config.away == Away::Error;
-        if must && !shared.is_up() {
-            return Err(shared.away());
-        }
-        // Made before anybody gets it: one that cannot be written reaches nobody.
-        let event = shared.write(&envelope)?;
-        let delivery = if count {
-            shared.groups.publish_counted(group, envelope).await
-        } else {
-            shared.groups.publish(group, envelope).await;
-            Delivery::default()
+        let operation = |publication| {
+            let Publication { group, event, reply, room, .. } = publication;
+            Operation::Publish { group, event, reply, place: Place::new(shared, room) }
         };
-        if !shared.is_up() {
-            shared.counters().unpublished.one();
-            return if must { Err(shared.away()) } else { Ok(delivery) };
-        }
-        let room = shared.room_for(event.len()).await?;
-        let (reply, answer) = if must || count { Some(oneshot::channel()).unzip() } else { (None, None) };
-        let place = Place::new(shared, room);
-        shared.ask(Operation::Publish { group: group.clone(), event, reply, place });
-        if let Some(answer) = answer {
-            let done = answer.await.unwrap_or_else(|_| Err(shared.lost()));
-            if must {
-                done?;
-            }
-        }
-        Ok(delivery)
+        local_first(shared, group, envelope, count, operation).await
     }
 
-    /// Asks whoever hears a subject, and waits for the answer.
-    async fn ask(&self, subject: String, payload: Bytes, channel: &ChannelName) -> Result<(), LayerError> {
-        let shared = &self.shared;
-        if !shared.is_up() {
-            return Err(shared.away());
-        }
-        let room = shared.room_for(payload.len()).await?;
-        let (reply, answer) = oneshot::channel();
-        shared.ask(Operation::Ask { subject, payload, reply, room });
-        answer.await.unwrap_or_else(|_| Err(shared.lost()))?.into_result(channel)
-    }
-
-    /// Asks the owner of a channel to do something with it.
-    async fn ask_owner(&self, task: Task, channel: &ChannelName, payload: Bytes) -> Result<(), LayerError> {
-        match self.shared.subjects.task(&task, channel) {
-            Some(subject) => self.ask(subject, payload, channel).await,
-            None => Err(LayerError::NoReceiver),
-        }
-    }
-
-    /// Whether another process owns a channel.
-    fn is_foreign(&self, channel: &ChannelName) -> bool {
-        channel.local().is_some() && !self.shared.groups.owns(channel)
-    }
-}
-
-#[async_trait]
-impl ChannelLayer for NatsLayer {
-    fn groups(&self) -> &Groups {
-        &self.shared.groups
-    }
-
-    fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
-        if self.shared.members.is_settled(group) == Some(true) {
-            return None;
-        }
-        Some(Box::pin(self.shared.settled(group)))
-    }
-
-    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
-        if channel.local().is_some() && !self.is_foreign(channel) {
-            return self.shared.groups.send(channel, envelope).await;
-        }
-        let message = self.shared.write(&envelope)?;
-        drop(envelope);
+    async fn send(shared: &Shared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
         if channel.local().is_some() {
-            return self.ask_owner(Task::Send, channel, message).await;
+            return ask_owner(shared, Task::Send, channel, event).await;
         }
-        self.ask(self.shared.subjects.channel(channel), message, channel).await
+        ask(shared, shared.driver.subjects.channel(channel), event, channel).await
     }
 
-    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
-        let shared = &self.shared;
-        if channel.local().is_some() {
-            return shared.groups.receive(channel).await;
-        }
-        let _reader = shared.readers.read(channel, shared.config.layer.channels)?;
+    async fn receive(shared: &Shared, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        let _reader = shared.driver.readers.read(channel, shared.config.layer.channels)?;
         shared.groups.receive(channel).await
     }
 
-    fn received_last(&self, channel: &ChannelName) {
-        self.shared.readers.leave(channel);
+    fn received_last(shared: &Shared, channel: &ChannelName) {
+        shared.driver.readers.leave(channel);
     }
 
-    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
-        self.shared.groups.new_channel(prefix)
-    }
-
-    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        if self.is_foreign(channel) {
-            return self.ask_owner(Task::Join(group.clone()), channel, Bytes::new()).await;
-        }
-        self.shared.groups.add(group, channel).await?;
-        self.shared.settled(group).await;
-        Ok(())
-    }
-
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        if !self.is_foreign(channel) {
-            return self.shared.groups.discard(group, channel).await;
-        }
-        match self.ask_owner(Task::Leave(group.clone()), channel, Bytes::new()).await {
-            // Who has gone is in no group.
-            Err(LayerError::NoReceiver) => Ok(()),
+    async fn set_member(
+        shared: &Shared,
+        group: &GroupName,
+        channel: &ChannelName,
+        is_in: bool,
+    ) -> Result<(), LayerError> {
+        let group = group.clone();
+        let task = if is_in { Task::Join(group) } else { Task::Leave(group) };
+        match ask_owner(shared, task, channel, Bytes::new()).await {
+            // A channel that has gone is in no group.
+            Err(LayerError::NoReceiver) if !is_in => Ok(()),
             done => done,
         }
     }
 
-    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
-        self.publish(group, envelope, false).await.map(drop)
+    fn unanswered(shared: &Shared) -> LayerError {
+        shared.lost()
     }
 
-    async fn group_send_counted(
-        &self,
-        group: &GroupName,
-        envelope: Envelope,
-    ) -> Result<Delivery, LayerError> {
-        self.publish(group, envelope, true).await
-    }
-
-    async fn flush(&self) -> Result<(), LayerError> {
-        self.shared.groups.flush();
-        Ok(())
-    }
-
-    async fn close(&self) {
-        self.shared.stop.notify_one();
-        let mut ended = self.shared.ended.subscribe();
-        // It ends in its time, whatever NATS does.
-        let _ = ended.wait_for(|ended| *ended).await;
+    async fn deliver(shared: &Shared, bytes: Bytes, source: Source, room: OwnedSemaphorePermit) {
+        match source {
+            Source::Group(group) => {
+                // Counted and logged where it cannot be read.
+                if let Ok(envelope) = shared.read(&group, bytes) {
+                    shared.groups.publish(&group, envelope).await;
+                }
+            }
+            Source::Channel { channel, passed, to } => shared.take(channel, bytes, passed, to, room).await,
+            Source::Task { subject, to } => {
+                let (answer, joined) = shared.carry_out(&subject, bytes).await;
+                shared.answer(to, answer, joined, room);
+            }
+        }
     }
 }
 
-impl Drop for NatsLayer {
-    /// Writes what is to be written, and hands on what nobody reads here any more; waits for that up to a second.
-    fn drop(&mut self) {
-        self.shared.stop.notify_one();
-        let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = end.recv_timeout(FAREWELL);
+/// Asks the owner of a channel to do something with it.
+async fn ask_owner(
+    shared: &Shared,
+    task: Task,
+    channel: &ChannelName,
+    payload: Bytes,
+) -> Result<(), LayerError> {
+    match shared.driver.subjects.task(&task, channel) {
+        Some(subject) => ask(shared, subject, payload, channel).await,
+        None => Err(LayerError::NoReceiver),
     }
 }
 
-impl From<NatsLayer> for Layer {
-    fn from(layer: NatsLayer) -> Self {
-        Self::new(layer)
-    }
+/// Asks whoever hears a subject, and waits for the answer.
+async fn ask(
+    shared: &Shared,
+    subject: String,
+    payload: Bytes,
+    channel: &ChannelName,
+) -> Result<(), LayerError> {
+    shared.must_be_up(0)?;
+    let room = shared.room_for(payload.len()).await?;
+    let answer = shared.ask(|reply| Operation::Ask { subject, payload, reply, room }).await?;
+    answer.into_result(channel)
 }

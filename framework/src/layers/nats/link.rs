@@ -23,10 +23,10 @@ use tokio::{
 use super::{
     answer::Answer,
     fate::Fate,
-    shared::{Inbox, LOST, Shared, Source},
+    shared::{LOST, Nats, Shared, Source},
     subjects::READERS,
 };
-use crate::{ChannelName, GroupName, LayerError};
+use crate::{ChannelName, GroupName, LayerError, layers::server::driver::InboxOf};
 
 /// In the header: how often a message was passed on.
 const PASSED: &str = "Greenroom-Passed";
@@ -46,7 +46,7 @@ pub(super) const CHANNELS: usize = 1;
 /// connection nothing comes back: members here have the event, and who passes a message on is not asked itself.
 pub(super) struct Link {
     pub(super) shared: Arc<Shared>,
-    pub(super) inbox: Rc<Inbox>,
+    pub(super) inbox: Rc<InboxOf<Nats>>,
     clients: [Client; 2],
     pub(super) fate: Arc<Fate>,
     /// What this process is known by in what it publishes to groups.
@@ -83,7 +83,7 @@ impl Link {
     /// Connects, and hears what others ask and answer.
     pub(super) async fn connect(
         shared: &Arc<Shared>,
-        inbox: &Rc<Inbox>,
+        inbox: &Rc<InboxOf<Nats>>,
         fate: &Arc<Fate>,
         servers: &[ServerAddr],
     ) -> Result<Rc<Self>, String> {
@@ -92,13 +92,13 @@ impl Link {
             client(shared, fate, servers, "channels").await?,
         ];
         let max_payload = clients.iter().map(Client::max_payload).min().unwrap_or_default();
-        shared.max_payload.store(max_payload, Relaxed);
+        shared.driver.max_payload.store(max_payload, Relaxed);
         let link = Rc::new(Self {
             shared: Arc::clone(shared),
             inbox: Rc::clone(inbox),
             clients,
             fate: Arc::clone(fate),
-            from: shared.subjects.from().into(),
+            from: shared.driver.subjects.from().into(),
             waiting: RefCell::default(),
             next: Cell::new(0),
             groups: RefCell::default(),
@@ -123,7 +123,7 @@ impl Link {
     async fn hear_own(self: &Rc<Self>) -> Result<(), String> {
         for connection in [GROUPS, CHANNELS] {
             let link = Rc::downgrade(self);
-            let replies = self.shared.subjects.reply(connection, '*');
+            let replies = self.shared.driver.subjects.reply(connection, '*');
             let hear = move |message: Message| {
                 let Some(link) = link.upgrade() else { return };
                 let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
@@ -136,7 +136,7 @@ impl Link {
             let heard = self.subscribe(connection, replies, None, hear).await?;
             self.own.borrow_mut().push(heard);
         }
-        for subject in self.shared.subjects.own_tasks() {
+        for subject in self.shared.driver.subjects.own_tasks() {
             let link = Rc::downgrade(self);
             let hear = move |message: Message| {
                 let Some(link) = link.upgrade() else { return };
@@ -167,7 +167,7 @@ impl Link {
                 link.fate.misses.notify_one();
             }
         };
-        let heard = self.subscribe(GROUPS, self.shared.subjects.group(group), None, hear).await?;
+        let heard = self.subscribe(GROUPS, self.shared.driver.subjects.group(group), None, hear).await?;
         self.groups.borrow_mut().insert(group.clone(), heard);
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Link {
             let to = message.reply.as_ref().map(ToString::to_string);
             link.arrived(&message, Source::Channel { channel: name.clone(), passed, to });
         };
-        let subject = self.shared.subjects.channel(channel);
+        let subject = self.shared.driver.subjects.channel(channel);
         let heard = self.subscribe(CHANNELS, subject, Some(READERS), hear).await?;
         self.channels.borrow_mut().insert(channel.clone(), heard);
         Ok(())
@@ -249,7 +249,7 @@ impl Link {
 
     /// Publishes to a group.
     pub(super) async fn publish(&self, group: &GroupName, event: Bytes) -> Result<(), String> {
-        let subject = self.shared.subjects.group(group);
+        let subject = self.shared.driver.subjects.group(group);
         let published = self.clients[GROUPS].publish_with_reply(subject, self.from.clone(), event).await;
         published.map_err(|error| error.to_string())
     }
@@ -273,7 +273,7 @@ impl Link {
         passed: u8,
     ) -> impl Future<Output = Result<Answer, LayerError>> + use<> {
         let answer = self.expect();
-        let reply = self.shared.subjects.reply(connection, answer.number);
+        let reply = self.shared.driver.subjects.reply(connection, answer.number);
         let client = &self.clients[connection];
         let asked = if passed == 0 {
             client.publish_with_reply(subject, reply, payload).await
@@ -330,7 +330,7 @@ impl Link {
     /// Publishes on one of the connections what the other hears.
     async fn call(&self, connection: usize, number: u64) -> Result<(), String> {
         let other = if connection == GROUPS { CHANNELS } else { GROUPS };
-        let subject = self.shared.subjects.reply(other, number);
+        let subject = self.shared.driver.subjects.reply(other, number);
         self.clients[connection].publish(subject, Bytes::new()).await.map_err(|error| error.to_string())
     }
 
@@ -389,7 +389,7 @@ async fn client(
 ) -> Result<Client, String> {
     // Where the program has several, rustls takes none by itself; one that was chosen stays. Any server may ask for TLS.
     let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
-    let options = shared.config.options().map_err(|error| error.to_string())?;
+    let options = shared.driver.settings.options(shared.config.timeout).map_err(|error| error.to_string())?;
     let fate = Arc::clone(fate);
     let connected = Arc::new(AtomicBool::new(false));
     let was_connected = Arc::clone(&connected);

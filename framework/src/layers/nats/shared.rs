@@ -1,31 +1,21 @@
-//! What the threads of a layer share: its caller's, the one that speaks with NATS, and the one that delivers.
+//! What the threads of a layer share, what is asked of the one that speaks with NATS, and what becomes of what comes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
 
 use super::{
     answer::Answer,
-    config::NatsConfig,
+    config::NatsSettings,
     readers::{Readers, Reads},
     subjects::{Subjects, Task},
 };
 use crate::{
-    ChannelName, Envelope, GroupName,
+    ChannelName, Delivery, Envelope, GroupName,
     event::Format,
-    layers::{
-        Groups, LayerError,
-        server::{
-            inbound::{self, Deliver, log_undecodable},
-            members::Members,
-            status::Status,
-        },
-    },
-    metrics::Counters,
+    groups::directory::Directory,
+    layers::{LayerError, server},
 };
 
 /// How often a message is passed on at most: each process that has no room for it, or no reader any more, asks the others.
@@ -34,38 +24,30 @@ const PASSED: u8 = 3;
 /// Why there is no answer, where the connection is gone.
 pub(super) const LOST: &str = "the connection was lost before there was an answer";
 
-/// The way in, bounded by bytes.
-pub(super) type Inbox = inbound::Inbox<Source, ()>;
-
-/// The state of one [`NatsLayer`](super::NatsLayer).
+/// The state of one [`NatsLayer`](super::NatsLayer), and the driver of its kind.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: NatsConfig,
+pub struct Nats {
+    pub(super) settings: NatsSettings,
     pub(super) subjects: Subjects,
-    pub(super) groups: Groups,
-    pub(super) status: Status,
-    pub(super) members: Members,
     pub(super) readers: Readers,
     /// The largest message that the server takes, as it said last.
     pub(super) max_payload: AtomicUsize,
-    /// The bytes that may wait to be written.
-    pub(super) room: Arc<Semaphore>,
-    pub(super) operations: mpsc::UnboundedSender<Operation>,
-    pub(super) stop: Notify,
-    /// Whether the thread has ended that speaks with NATS.
-    pub(super) ended: watch::Sender<bool>,
+    pub(super) operations: UnboundedSender<Operation>,
 }
+
+/// The state of a layer on NATS.
+pub(super) type Shared = server::shared::Shared<Nats>;
 
 /// What the thread is asked to do.
 ///
 /// Those that come from a caller hold their place in the bound on bytes; the others that of the message that they are about.
 #[derive(Debug)]
-pub(super) enum Operation {
+pub(in crate::layers) enum Operation {
     /// Publish an event to a group.
     Publish {
         group: GroupName,
         event: Bytes,
-        reply: Option<oneshot::Sender<Result<(), LayerError>>>,
+        reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
         place: Place,
     },
     /// Ask whoever hears this subject.
@@ -90,15 +72,15 @@ pub(super) enum Operation {
 
 /// The place of a publication in the bound on bytes. Where it is dropped before it was written, others have missed the event.
 #[derive(Debug)]
-pub(super) struct Place {
-    shared: Arc<Shared>,
+pub(in crate::layers) struct Place {
+    directory: Arc<Directory>,
     written: bool,
     _room: OwnedSemaphorePermit,
 }
 
 impl Place {
-    pub(super) fn new(shared: &Arc<Shared>, room: OwnedSemaphorePermit) -> Self {
-        Self { shared: Arc::clone(shared), written: false, _room: room }
+    pub(super) fn new(shared: &Shared, room: OwnedSemaphorePermit) -> Self {
+        Self { directory: Arc::clone(shared.groups.directory()), written: false, _room: room }
     }
 
     pub(super) fn written(mut self) {
@@ -109,14 +91,14 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.written {
-            self.shared.counters().unpublished.one();
+            self.directory.counters.unpublished.one();
         }
     }
 }
 
 /// By what a message came.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(in crate::layers) enum Source {
     /// It was published to a group.
     Group(GroupName),
     /// It was sent to a channel of any process that is read here.
@@ -126,14 +108,6 @@ pub(super) enum Source {
 }
 
 impl Shared {
-    pub(super) fn counters(&self) -> &Counters {
-        &self.groups.directory().counters
-    }
-
-    pub(super) fn is_up(&self) -> bool {
-        self.status.is_up(0)
-    }
-
     /// Why nothing can be sent.
     pub(super) fn away(&self) -> LayerError {
         self.status.away(0)
@@ -145,34 +119,10 @@ impl Shared {
     }
 
     pub(super) fn unavailable(&self, reason: &str) -> LayerError {
-        LayerError::Unavailable(format!("{}: {reason}", self.status.address(0)))
+        self.status.unavailable(0, reason)
     }
 
-    /// The event's bytes, if they are not too many.
-    pub(super) fn write(&self, envelope: &Envelope) -> Result<Bytes, LayerError> {
-        let event = envelope.to_wire(Format::MsgPack).map_err(LayerError::Unwritable)?;
-        let (size, limit) = (event.len(), self.config.queue_bytes.min(self.max_payload.load(Relaxed)));
-        if size > limit { Err(LayerError::MessageTooLarge { size, limit }) } else { Ok(event) }
-    }
-
-    /// A place in the bound on bytes. What is before it is written, or fails, in the time that NATS may take to answer.
-    pub(super) async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, LayerError> {
-        let weight = (bytes + 256).min(self.config.queue_bytes) as u32;
-        Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_closed| self.away())
-    }
-
-    pub(super) fn ask(&self, operation: Operation) {
-        // The thread ends with the layer; who waits for a reply then learns that.
-        let _ = self.operations.send(operation);
-    }
-
-    /// Waits until NATS knows that this process is in a group, where it can.
-    pub(super) async fn settled(&self, group: &GroupName) {
-        let known = || self.members.is_settled(group).unwrap_or_else(|| !self.groups.has_members(group));
-        self.members.wait_until(&self.status, || known() || !self.is_up()).await;
-    }
-
-    fn answer(
+    pub(super) fn answer(
         &self,
         to: Option<String>,
         answer: Answer,
@@ -180,19 +130,19 @@ impl Shared {
         room: OwnedSemaphorePermit,
     ) {
         if let Some(to) = to {
-            self.ask(Operation::Answer { to, answer, joined, room });
+            self.tell(Operation::Answer { to, answer, joined, room });
         }
     }
 
-    fn read(&self, from: &str, bytes: Bytes) -> Result<Envelope, Answer> {
+    pub(super) fn read(&self, from: &str, bytes: Bytes) -> Result<Envelope, Answer> {
         Envelope::from_wire(Format::MsgPack, bytes).map_err(|error| {
-            log_undecodable(&self.status, self.counters(), from, &error);
+            self.log_undecodable(from, &error);
             Answer::Refused(format!("the message cannot be read: {error}"))
         })
     }
 
     /// Takes a message of a channel of any process, or passes it on.
-    async fn take(
+    pub(super) async fn take(
         &self,
         channel: ChannelName,
         bytes: Bytes,
@@ -203,20 +153,20 @@ impl Shared {
         let answer = match self.read(&channel, bytes.clone()) {
             Err(answer) => answer,
             // Who reads no more may have something under way still.
-            Ok(_) if self.readers.reads(&channel) != Reads::Yes => Answer::None,
+            Ok(_) if self.driver.readers.reads(&channel) != Reads::Yes => Answer::None,
             Ok(envelope) => self.groups.send(&channel, envelope).await.into(),
         };
         match answer {
             otherwise @ (Answer::Full | Answer::None | Answer::Channels(_)) if passed < PASSED => {
-                self.ask(Operation::PassOn { channel, bytes, passed: passed + 1, to, otherwise, room });
+                self.tell(Operation::PassOn { channel, bytes, passed: passed + 1, to, otherwise, room });
             }
             answer => self.answer(to, answer, None, room),
         }
     }
 
     /// Does what another process asks; with the group that a channel was put into.
-    async fn carry_out(&self, subject: &str, bytes: Bytes) -> (Answer, Option<GroupName>) {
-        let Some((task, channel)) = self.subjects.read_task(subject) else {
+    pub(super) async fn carry_out(&self, subject: &str, bytes: Bytes) -> (Answer, Option<GroupName>) {
+        let Some((task, channel)) = self.driver.subjects.read_task(subject) else {
             self.counters().stray.one();
             return (Answer::Refused("the subject names no task".into()), None);
         };
@@ -237,30 +187,5 @@ impl Shared {
             self.counters().stray.one();
         }
         (done.into(), group)
-    }
-}
-
-impl Deliver for Shared {
-    type Source = Source;
-    type Over = ();
-
-    async fn message(&self, bytes: Bytes, source: Source, room: OwnedSemaphorePermit) {
-        match source {
-            Source::Group(group) => {
-                // Counted and logged where it cannot be read.
-                if let Ok(envelope) = self.read(&group, bytes) {
-                    self.groups.publish(&group, envelope).await;
-                }
-            }
-            Source::Channel { channel, passed, to } => self.take(channel, bytes, passed, to, room).await,
-            Source::Task { subject, to } => {
-                let (answer, joined) = self.carry_out(&subject, bytes).await;
-                self.answer(to, answer, joined, room);
-            }
-        }
-    }
-
-    fn groups(&self) -> &Groups {
-        &self.groups
     }
 }

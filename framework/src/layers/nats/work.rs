@@ -16,11 +16,12 @@ use tokio::{
 };
 
 use super::{
+    answer::Answer,
     link::{CHANNELS, GROUPS, Link},
     readers::Reads,
     shared::{Operation, Place, Shared},
 };
-use crate::{ChannelName, Envelope, GroupName, LayerError, event::Format, layers::nats::answer::Answer};
+use crate::{ChannelName, Delivery, Envelope, LayerError, event::Format, layers::server::shared::Changes};
 
 /// How many operations make a batch.
 const BATCH: usize = 512;
@@ -29,13 +30,13 @@ const BATCH: usize = 512;
 pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
     let shared = &link.shared;
     // Who came and went while there was no connection.
-    note_changes(shared, shared.groups.changed().now_or_never().unwrap_or_default());
-    shared.readers.take_dirty();
+    shared.note_changes(shared.groups.changed().now_or_never().unwrap_or_default());
+    shared.driver.readers.take_dirty();
     let groups = shared.members.all(|_| true);
     for (group, _) in &groups {
         link.hear_group(group).await?;
     }
-    for channel in shared.readers.all() {
+    for channel in shared.driver.readers.all() {
         link.hear_channel(&channel).await?;
     }
     link.synced(GROUPS).await?;
@@ -44,29 +45,14 @@ pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes up the groups that have members now, and forgets those that have none any more: both lists.
-fn note_changes(shared: &Shared, changed: Vec<GroupName>) -> (Vec<(GroupName, u64)>, Vec<GroupName>) {
-    let (mut joined, mut left) = (Vec::new(), Vec::new());
-    for group in changed {
-        if shared.members.remove(&group, || shared.groups.has_members(&group)).is_some() {
-            left.push(group);
-        } else if shared.groups.has_members(&group)
-            && let Some(number) = shared.members.insert(&group)
-        {
-            joined.push((group, number));
-        }
-    }
-    (joined, left)
-}
-
 /// Hears a group from its first member here to its last. Ends where a connection does not work any more, and says why.
 pub(super) async fn follow(link: &Rc<Link>) -> String {
     let shared = &link.shared;
     loop {
-        let (joined, left) = note_changes(shared, shared.groups.changed().await);
+        let Changes { joined, left } = shared.note_changes(shared.groups.changed().await);
         // Who waits for a group that has no member any more need not.
         shared.members.changed.notify_waiters();
-        for group in left {
+        for (group, _) in left {
             let heard = link.groups.borrow_mut().remove(&group);
             if let Some(heard) = heard {
                 heard.leave().await;
@@ -91,7 +77,7 @@ pub(super) async fn follow(link: &Rc<Link>) -> String {
 
 /// Takes part in the channels that are read here. Ends where a connection does not work any more, and says why.
 pub(super) async fn listen(link: &Rc<Link>) -> String {
-    let readers = &link.shared.readers;
+    let readers = &link.shared.driver.readers;
     let idle = link.shared.config.layer.expiry / 2;
     let mut look = interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(5)));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,11 +123,11 @@ async fn hand_on(link: &Rc<Link>, channel: &ChannelName) {
         kept.messages.push_back(envelope);
     }
     while let Some(envelope) = kept.messages.front() {
-        if shared.readers.reads(channel) == Reads::Yes {
+        if shared.driver.readers.reads(channel) == Reads::Yes {
             return;
         }
         let Ok(bytes) = envelope.to_wire(Format::MsgPack) else { return };
-        let asked = link.ask(CHANNELS, shared.subjects.channel(channel), bytes, 1).await;
+        let asked = link.ask(CHANNELS, shared.driver.subjects.channel(channel), bytes, 1).await;
         match asked.await {
             Ok(Answer::Ok) => drop(kept.messages.pop_front()),
             _ => return,
@@ -228,7 +214,8 @@ async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) ->
                 });
             }
             Operation::PassOn { channel, bytes, passed, to, otherwise, room } => {
-                let asked = link.ask(CHANNELS, link.shared.subjects.channel(&channel), bytes, passed).await;
+                let asked =
+                    link.ask(CHANNELS, link.shared.driver.subjects.channel(&channel), bytes, passed).await;
                 let link = Rc::clone(link);
                 spawn_local(async move {
                     let answer = if asked.await == Ok(Answer::Ok) { Answer::Ok } else { otherwise };
@@ -253,7 +240,7 @@ async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) ->
         spawn_local(async move {
             let synced = link.synced(GROUPS).await;
             for reply in replies {
-                let done = synced.clone().map_err(|_| link.shared.lost());
+                let done = synced.clone().map(|()| Delivery::default()).map_err(|_| link.shared.lost());
                 // Who asked may have gone.
                 let _ = reply.send(done);
             }
@@ -265,7 +252,7 @@ async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) ->
 /// Those who wait until NATS has their events.
 struct Confirmed<'a> {
     shared: &'a Shared,
-    replies: Vec<oneshot::Sender<Result<(), LayerError>>>,
+    replies: Vec<oneshot::Sender<Result<Delivery, LayerError>>>,
 }
 
 impl Drop for Confirmed<'_> {
@@ -298,7 +285,7 @@ pub(super) async fn leave(link: &Rc<Link>, operations: &mut UnboundedReceiver<Op
     if write_batch(link, batch.into_iter()).await.is_err() {
         return;
     }
-    for channel in link.shared.readers.close() {
+    for channel in link.shared.driver.readers.close() {
         let heard = link.channels.borrow_mut().remove(&channel);
         if let Some(heard) = heard {
             heard.leave().await;

@@ -1,17 +1,13 @@
-//! The commands of a batch, and what becomes of their replies.
-
-use std::collections::HashSet;
+//! The commands of a batch, and what their replies are for.
 
 use redis::{Arg, Cmd, Pipeline, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{
-    link::{flat, score},
-    publication::Publication,
-    told::Piece,
-    writer::Io,
+use super::told::Piece;
+use crate::{
+    ChannelName, Delivery, GroupName,
+    layers::{LayerError, server::status::Status},
 };
-use crate::{ChannelName, GroupName, layers::LayerError};
 
 /// What becomes of a reply.
 pub(super) enum Then {
@@ -51,8 +47,67 @@ impl Batch {
     }
 }
 
+/// How far an event has got on its way to other processes.
+pub(super) struct Progress {
+    pub(super) delivery: Delivery,
+    pub(super) error: Option<LayerError>,
+    pub(super) reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// The replies to the commands of a pipeline, in their order.
+pub(super) struct Replies<'a> {
+    status: &'a Status,
+    shard: usize,
+    commands: &'a Pipeline,
+    replies: Result<std::vec::IntoIter<Value>, LayerError>,
+    at: usize,
+}
+
+impl<'a> Replies<'a> {
+    /// What a shard has answered; a reason if it has not, which holds for all commands.
+    pub(super) fn new(
+        status: &'a Status,
+        shard: usize,
+        commands: &'a Pipeline,
+        replies: Result<Vec<Value>, String>,
+    ) -> Self {
+        let replies = replies.map(Vec::into_iter).map_err(|reason| status.unavailable(shard, &reason));
+        Self { status, shard, commands, replies, at: 0 }
+    }
+
+    /// Passes a reply over.
+    pub(super) fn skip(&mut self) {
+        self.at += 1;
+        let _ = self.replies.as_mut().map(Iterator::next);
+    }
+
+    /// The next reply: an error if the server refused the command, which is logged now and then.
+    pub(super) fn next(&mut self) -> Result<Value, LayerError> {
+        let at = self.at;
+        self.at += 1;
+        match self.replies.as_mut().map_err(|error| error.clone())?.next() {
+            Some(Value::ServerError(error)) => {
+                let why = format!("{}: {error}", subject(self.commands, at));
+                Err(refused(self.status, self.shard, &why))
+            }
+            Some(reply) => Ok(reply),
+            None => Err(LayerError::Refused("an answer is missing".into())),
+        }
+    }
+}
+
+/// What is said of a command that a shard refused. It is logged now and then.
+pub(super) fn refused(status: &Status, shard: usize, why: &str) -> LayerError {
+    let address = status.address(shard);
+    if let Some(more) = status.logs("refused") {
+        tracing::warn!(address, why, more, "Redis refused a command");
+    }
+    LayerError::Refused(format!("{address}: {why}"))
+}
+
 /// What a command of a pipeline is about: its name and its key, which Redis does not say.
-pub(super) fn subject(commands: &Pipeline, at: usize) -> String {
+fn subject(commands: &Pipeline, at: usize) -> String {
     commands.cmd_iter().nth(at).into_iter().flat_map(words).take(2).collect::<Vec<_>>().join(" ")
 }
 
@@ -62,94 +117,4 @@ pub(super) fn words(command: &Cmd) -> impl Iterator<Item = String> {
         Arg::Simple(text) => Some(String::from_utf8_lossy(text).into_owned()),
         _ => None,
     })
-}
-
-impl Io {
-    pub(super) fn take_replies(
-        &self,
-        shard: usize,
-        batch: Batch,
-        replies: Result<Vec<Value>, LayerError>,
-        publications: &mut [Publication],
-        wanted: &mut HashSet<ChannelName>,
-    ) {
-        let mut replies = replies.map(Vec::into_iter);
-        for (at, then) in batch.then.into_iter().enumerate() {
-            let reply = match &mut replies {
-                Err(error) => Err(error.clone()),
-                Ok(replies) => match replies.next() {
-                    Some(Value::ServerError(error)) => {
-                        Err(self.refused(shard, &format!("{}: {error}", subject(&batch.commands, at))))
-                    }
-                    Some(reply) => Ok(reply),
-                    None => Err(LayerError::Refused("an answer is missing".into())),
-                },
-            };
-            match then {
-                Then::Nothing => {}
-                Then::Answer(to) => drop(to.send(reply.map(drop))),
-                // Who is away comes back, and is told anew; who refuses is not waited for.
-                Then::Settle(group, number) => {
-                    if !matches!(reply, Err(LayerError::Unavailable(_))) {
-                        self.shared.members.settle([&(group, number)]);
-                    }
-                }
-                Then::PutBack => {
-                    if reply.is_err() {
-                        // It is nowhere any more.
-                        self.shared.counters().unpublished.one();
-                    }
-                }
-                // Who is away may have it still: the next connection asks once more.
-                Then::Left(Piece { group, names }) => {
-                    self.told.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
-                }
-                Then::Take { channel, count } => {
-                    self.taking[shard].release(&channel, count);
-                    let found = reply.map(flat).unwrap_or_default();
-                    let mut found = found.into_iter();
-                    while let (Some(member), Some(at)) = (found.next(), found.next()) {
-                        self.shared.popped(channel.clone(), member.into(), score(&at), shard);
-                    }
-                    wanted.insert(channel);
-                }
-                Then::Sent { channel, reply: to, _room } => {
-                    let sent = reply.and_then(|reply| self.added(shard, reply)).and_then(|added| {
-                        if added.full == 0 {
-                            return Ok(());
-                        }
-                        self.shared.counters().queue_full.one();
-                        Err(LayerError::ChannelFull(channel))
-                    });
-                    let _ = to.send(sent);
-                }
-                Then::Count { publication, queues } => {
-                    let publication = &mut publications[publication];
-                    match reply.and_then(|reply| self.added(shard, reply)) {
-                        Ok(added) => {
-                            self.shared.counters().queue_full.add(added.full);
-                            publication.delivery.delivered += queues.saturating_sub(added.full);
-                            publication.delivery.dropped += added.full;
-                        }
-                        Err(error) => publication.error = Some(error),
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) fn refused(&self, shard: usize, why: &str) -> LayerError {
-        let address = self.shared.status.address(shard);
-        if let Some(more) = self.shared.status.logs("refused") {
-            tracing::warn!(address, why, more, "Redis refused a command");
-        }
-        LayerError::Refused(format!("{address}: {why}"))
-    }
-
-    /// Asks a shard; an error is the same for all commands.
-    pub(super) async fn ask(&self, shard: usize, commands: &Pipeline) -> Result<Vec<Value>, LayerError> {
-        self.links[shard].run(commands).await.map_err(|reason| {
-            LayerError::Unavailable(format!("{}: {reason}", self.shared.status.address(shard)))
-        })
-    }
 }

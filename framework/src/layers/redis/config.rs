@@ -5,10 +5,7 @@ use std::{fmt, time::Duration};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::codec::Codec;
-use crate::{
-    event::Format,
-    layers::{Away, LayerConfig},
-};
+use crate::{event::Format, layers::server::ServerConfig};
 
 /// What a process calls its members in Redis' groups, with [`RedisLayer`](super::RedisLayer).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,32 +31,29 @@ pub enum Names {
 /// | Setting | Default | Shared | `CONFIG` of channels_redis |
 /// |---|---|---|---|
 /// | the hosts, in their order | | yes | `hosts` |
-/// | [`prefix`](Self::prefix) | `asgi` | yes | `prefix` |
-/// | [`serializer`](Self::serializer) | MessagePack | yes | `serializer_format` |
-/// | [`random_prefix_length`](Self::random_prefix_length) | 12 | yes | `random_prefix_length` |
-/// | [`encryption_keys`](Self::encryption_keys) | none | yes | `symmetric_encryption_keys` |
-/// | [`layer`](Self::layer) | [`LayerConfig`]'s | no | `expiry`, `group_expiry`, `capacity`, `channel_capacity` |
-/// | [`away`](Self::away) | [`Away::Local`] | no | |
-/// | [`names`](Self::names) | [`Names::Process`] | no | |
-/// | [`timeout`](Self::timeout) | 5 s | no | |
-/// | [`renew_every`](Self::renew_every) | 10 min | no | |
-/// | [`queue_bytes`](Self::queue_bytes) | 16 MiB | no | |
+/// | [`prefix`](RedisConfig::prefix) | `asgi` | yes | `prefix` |
+/// | [`serializer`](RedisConfig::serializer) | MessagePack | yes | `serializer_format` |
+/// | [`random_prefix_length`](RedisConfig::random_prefix_length) | 12 | yes | `random_prefix_length` |
+/// | [`encryption_keys`](RedisConfig::encryption_keys) | none | yes | `symmetric_encryption_keys` |
+/// | [`layer`](RedisConfig::layer) | [`LayerConfig`](crate::LayerConfig)'s | no | `expiry`, `group_expiry`, `capacity`, `channel_capacity` |
+/// | [`away`](RedisConfig::away) | [`Away::Local`](super::Away::Local) | no | |
+/// | [`names`](RedisConfig::names) | [`Names::Process`] | no | |
+/// | [`timeout`](RedisConfig::timeout) | 5 s | no | |
+/// | [`renew_every`](RedisConfig::renew_every) | 10 min | no | |
+/// | [`queue_bytes`](RedisConfig::queue_bytes) | 16 MiB | no | |
+pub type RedisConfig = ServerConfig<RedisSettings>;
+
+/// What only Redis needs to be told.
 #[derive(Debug, Clone)]
-#[must_use]
-pub struct RedisConfig {
+pub struct RedisSettings {
     pub(super) hosts: Vec<Host>,
-    pub(super) prefix: String,
-    pub(super) random_prefix_length: usize,
-    pub(super) format: Format,
+    random_prefix_length: usize,
+    format: Format,
     keys: Keys,
     /// Certificates in PEM that a server's may go back to, besides those of the system.
     pub(super) roots: Option<Vec<u8>>,
-    pub(super) layer: LayerConfig,
-    pub(super) away: Away,
     pub(super) names: Names,
-    pub(super) timeout: Duration,
     renew_every: Duration,
-    pub(super) queue_bytes: usize,
 }
 
 /// Secrets: not for logs.
@@ -176,37 +170,27 @@ impl RedisConfig {
     }
 
     fn of(host: Host) -> Self {
-        Self {
+        let backend = RedisSettings {
             hosts: vec![host],
-            prefix: "asgi".to_owned(),
             random_prefix_length: 12,
             format: Format::MsgPack,
             keys: Keys::default(),
             roots: None,
-            layer: LayerConfig::new(),
-            away: Away::default(),
             names: Names::default(),
-            timeout: Duration::from_secs(5),
             renew_every: Duration::from_secs(600),
-            queue_bytes: 16 << 20,
-        }
+        };
+        Self::with_backend(backend, "asgi")
     }
 
     /// One more server: names are spread over all, as channels_redis does. All processes must name the same ones in the same order.
     pub fn and_host(mut self, other: Self) -> Self {
-        self.hosts.extend(other.hosts);
-        self
-    }
-
-    /// What all keys start with. Default `asgi`.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
+        self.backend.hosts.extend(other.backend.hosts);
         self
     }
 
     /// How messages are written. Default MessagePack.
     pub fn serializer(mut self, format: Format) -> Self {
-        self.format = format;
+        self.backend.format = format;
         self
     }
 
@@ -214,7 +198,7 @@ impl RedisConfig {
     ///
     /// They make equal messages of one moment two: with fewer than 8, one of them may be lost.
     pub fn random_prefix_length(mut self, bytes: usize) -> Self {
-        self.random_prefix_length = bytes.min(1024);
+        self.backend.random_prefix_length = bytes.min(1024);
         self
     }
 
@@ -222,7 +206,7 @@ impl RedisConfig {
     ///
     /// The keys of `symmetric_encryption_keys`, as they stand there. Names are not encrypted.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
-        self.keys = Keys(keys.into_iter().map(Into::into).collect());
+        self.backend.keys = Keys(keys.into_iter().map(Into::into).collect());
         self
     }
 
@@ -230,31 +214,13 @@ impl RedisConfig {
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.roots = Some(pem.into());
-        self
-    }
-
-    /// Capacities and lifetimes. `channels` and `group_queues` hold for the queues of this process: what is in Redis they do not bound.
-    pub fn layer(mut self, config: LayerConfig) -> Self {
-        self.layer = config;
-        self
-    }
-
-    /// What happens to a `group_send` while Redis is away. Default [`Away::Local`].
-    pub fn away(mut self, away: Away) -> Self {
-        self.away = away;
+        self.backend.roots = Some(pem.into());
         self
     }
 
     /// What the members here are called in Redis' groups. Default [`Names::Process`]. The pub/sub layer has no names there.
     pub fn names(mut self, names: Names) -> Self {
-        self.names = names;
-        self
-    }
-
-    /// How long Redis may take to answer, or to connect to, before it counts as away. Default 5 s, at least 100 ms.
-    pub fn timeout(mut self, time: Duration) -> Self {
-        self.timeout = time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
+        self.backend.names = names;
         self
     }
 
@@ -263,35 +229,33 @@ impl RedisConfig {
     /// It repairs what another program deleted, as by Django's `flush`. It costs one command a group, and with
     /// [`Names::Connection`] one for each 512 of its members.
     pub fn renew_every(mut self, time: Duration) -> Self {
-        self.renew_every = time.max(Duration::from_secs(1));
+        self.backend.renew_every = time.max(Duration::from_secs(1));
         self
     }
 
-    /// How many bytes of messages may wait to be written to Redis, and how many that came from it to be delivered. Default 16 MiB each.
-    ///
-    /// At the first bound a sender waits, at most for as long as Redis may take to answer. At the second nothing more is taken from Redis,
-    /// where the senders' capacity then counts. A larger message is refused with
-    /// [`LayerError::MessageTooLarge`](crate::LayerError::MessageTooLarge).
-    pub fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.queue_bytes = bytes.clamp(64 << 10, 1 << 30);
-        self
-    }
-
+    /// How often the memberships of this process are written anew.
     pub(super) fn renewal(&self) -> Duration {
-        self.renew_every.min(self.layer.group_expiry / 3).max(Duration::from_millis(100))
+        self.backend.renew_every.min(self.common.layer.group_expiry / 3).max(Duration::from_millis(100))
     }
 
     pub(super) fn core_codec(&self) -> Codec {
-        Codec::new(self.format, self.random_prefix_length, &self.keys.0, Some(self.layer.expiry))
+        let settings = &self.backend;
+        let expiry = Some(self.common.layer.expiry);
+        Codec::new(settings.format, settings.random_prefix_length, &settings.keys.0, expiry)
     }
 
     pub(super) fn pubsub_codec(&self) -> Codec {
-        Codec::new(self.format, 0, &self.keys.0, None)
+        Codec::new(self.backend.format, 0, &self.backend.keys.0, None)
+    }
+
+    /// Where the shards are, for texts.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        self.backend.hosts.iter().map(Host::address).collect()
     }
 
     /// Says which URL cannot be used.
     pub(super) fn check(&self) -> Result<(), RedisConfigError> {
-        for (at, host) in self.hosts.iter().enumerate() {
+        for (at, host) in self.backend.hosts.iter().enumerate() {
             let urls: Vec<&String> = match host {
                 Host::Server(url) => vec![url],
                 Host::Sentinel { sentinels, server, .. } => sentinels.iter().chain(server).collect(),

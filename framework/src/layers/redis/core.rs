@@ -1,23 +1,42 @@
 //! The layer that shares groups with `channels_redis.core.RedisChannelLayer`.
 
-use std::sync::{Arc, atomic::AtomicU64, mpsc};
+use std::{io, rc::Rc, sync::Arc};
 
-use async_trait::async_trait;
-use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, Semaphore, mpsc::unbounded_channel, oneshot, watch};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::{
+    runtime::Builder,
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    task::LocalSet,
+};
 
 use super::{
-    config::{Host, Names, RedisConfig, RedisConfigError},
+    config::{Names, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
     names::shard_of,
-    shared::{Operation, Shared, ended},
-    status::Status,
-    thread::{self, FAREWELL},
+    state::{Core, Operation, Shared},
+    thread,
+    writer::Io,
 };
 use crate::{
-    ChannelName, Delivery, Envelope, GroupName,
-    layers::{Away, ChannelLayer, Groups, Layer, LayerError, server::members::Members},
+    ChannelName, Delivery, Envelope, EventError, GroupName,
+    layers::{
+        Groups, LayerError,
+        server::{
+            ServerLayer,
+            driver::{Driver, InboxOf, local_first},
+            layer::start,
+            status::ended,
+        },
+    },
 };
+
+/// To how many members an event is handed at once.
+const AT_ONCE: usize = 128;
 
 /// Groups and queues shared with other processes by Redis, and with Django: what `channels_redis.core.RedisChannelLayer`
 /// of channels_redis 4.3 writes and reads.
@@ -39,214 +58,130 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct RedisLayer {
-    shared: Arc<Shared>,
-    end: std::sync::Mutex<mpsc::Receiver<()>>,
-}
+pub type RedisLayer = ServerLayer<Core>;
 
 impl RedisLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`RedisConfigError`] for a URL that cannot be used. A server that cannot be reached is none: see [`ready`](Self::ready).
+    /// [`RedisConfigError`] for a URL that is invalid. A server that cannot be reached is no error: see
+    /// [`ready`](Self::ready).
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
         config.check()?;
-        let groups = match config.names {
-            Names::Process => Groups::watched(config.layer.clone()),
-            Names::Connection => Groups::watched_members(config.layer.clone()),
+        let groups = match config.backend.names {
+            Names::Process => Groups::watched(config.common.layer.clone()),
+            Names::Connection => Groups::watched_members(config.common.layer.clone()),
         };
         let (operations, receiver) = unbounded_channel();
-        let shared = Arc::new(Shared {
+        let addresses = config.addresses();
+        let driver = Core {
             codec: config.core_codec(),
-            status: Status::new(config.hosts.iter().map(Host::address)),
-            members: Members::default(),
-            told: AtomicU64::new(0),
             demand: Demand::default(),
             process: format!("specific.{}!", groups.directory().process),
-            room: Arc::new(Semaphore::new(config.queue_bytes)),
+            renewal: config.renewal(),
             operations,
-            stop: Notify::new(),
-            ended: watch::Sender::new(false),
-            groups,
-            config,
-        });
-        let end = thread::start(Arc::clone(&shared), receiver).map_err(RedisConfigError::Thread)?;
-        Ok(Self { shared, end: std::sync::Mutex::new(end) })
+            settings: config.backend,
+        };
+        start(config.common, groups, addresses, driver, receiver).map_err(RedisConfigError::Thread)
+    }
+}
+
+impl Driver for Core {
+    type Operation = Operation;
+    /// The time at which a message was sent: it says itself whom it is for.
+    type Source = f64;
+    type Over = ();
+
+    const SERVER: &'static str = "Redis";
+    const THREADS: [&'static str; 2] = ["greenroom-redis", "greenroom-redis-in"];
+    const KEEPS_MEMBERS: bool = true;
+
+    fn start(
+        shared: Arc<Shared>,
+        inbox: InboxOf<Self>,
+        operations: UnboundedReceiver<Operation>,
+    ) -> io::Result<impl FnOnce() + Send + 'static> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let io = move || Rc::new(Io::new(shared, inbox));
+        Ok(move || LocalSet::new().block_on(&runtime, thread::serve(io(), operations)))
     }
 
-    /// Waits until every server is there: what a program asks for at its start.
-    ///
-    /// # Errors
-    /// [`LayerError::Unavailable`] at the first attempt that fails: it says where, and why. The layer goes on trying.
-    pub async fn ready(&self) -> Result<(), LayerError> {
-        self.shared.status.ready().await
+    fn operations(&self) -> &UnboundedSender<Operation> {
+        &self.operations
     }
 
-    /// Whether every server is there now.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.shared.status.all_up()
+    fn ended(shared: &Shared, _: &InboxOf<Self>) {
+        shared.driver.demand.end();
+    }
+
+    fn shard(shared: &Shared, group: &GroupName) -> usize {
+        shard_of(group, shared.status.len())
+    }
+
+    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
+        self.codec.write(envelope)
     }
 
     async fn publish(
-        &self,
+        shared: &Shared,
         group: &GroupName,
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
-        let shared = &self.shared;
-        let must = shared.config.away == Away::Error;
-        let shard = shared.group_shard(group);
-        if must && !shared.status.is_up(shard) {
-            return Err(shared.status.away(shard));
-        }
-        // Made before anybody gets it: one that cannot be written reaches nobody.
-        let event = shared.write(&envelope)?;
-        let mut delivery = if count {
-            shared.groups.publish_counted(group, envelope.clone()).await
-        } else {
-            shared.groups.publish(group, envelope.clone()).await;
-            Delivery::default()
-        };
-        if !shared.status.is_up(shard) {
-            shared.counters().unpublished.one();
-            return if must { Err(shared.status.away(shard)) } else { Ok(delivery) };
-        }
-        let room = shared.room_for(&event).await?;
-        let (reply, answer) = if must || count { Some(oneshot::channel()).unzip() } else { (None, None) };
-        shared.ask(Operation::Publish { group: group.clone(), envelope, event, reply, room });
-        if let Some(answer) = answer {
-            match answer.await.unwrap_or_else(|_| Err(ended())) {
-                Ok(elsewhere) => delivery.add(elsewhere),
-                Err(error) if must => return Err(error),
-                // Counted, and told as a gap.
-                Err(_) => {}
-            }
-        }
-        Ok(delivery)
+        local_first(shared, group, envelope, count, Operation::Publish).await
     }
 
-    /// Asks for one command, and waits for what becomes of it.
-    async fn command(
-        &self,
-        shard: usize,
-        operation: impl FnOnce(oneshot::Sender<Result<(), LayerError>>) -> Operation,
-    ) -> Result<(), LayerError> {
-        if !self.shared.status.is_up(shard) {
-            return Err(self.shared.status.away(shard));
-        }
-        let (reply, answer) = oneshot::channel();
-        self.shared.ask(operation(reply));
-        answer.await.unwrap_or_else(|_| Err(ended()))
-    }
-
-    /// Whether a channel is one of this process: a consumer's or a queue's.
-    fn is_own(&self, channel: &ChannelName) -> bool {
-        channel.local().is_some() && self.shared.groups.owns(channel)
-    }
-}
-
-#[async_trait]
-impl ChannelLayer for RedisLayer {
-    fn groups(&self) -> &Groups {
-        &self.shared.groups
-    }
-
-    fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
-        if self.shared.is_settled(group) {
-            return None;
-        }
-        Some(Box::pin(self.shared.settled(group)))
-    }
-
-    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
-        let shared = &self.shared;
-        if self.is_own(channel) {
-            return shared.groups.send(channel, envelope).await;
-        }
-        let event = shared.write(&envelope)?;
-        // What is another process' own has one shard; what is anyone's may go to any.
+    async fn send(shared: &Shared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
+        // A message to another process' own channel has one shard; any shard takes one for any process.
         let shard = channel.local().map(|_| shard_of(channel.non_local(), shared.status.len()));
-        let there = match shard {
-            Some(shard) => shared.status.is_up(shard),
-            None => (0..shared.status.len()).any(|shard| shared.status.is_up(shard)),
-        };
-        if !there {
-            return Err(shared.status.away(shard.unwrap_or_default()));
+        match shard {
+            None if (0..shared.status.len()).any(|shard| shared.status.is_up(shard)) => {}
+            shard => shared.must_be_up(shard.unwrap_or_default())?,
         }
-        let room = shared.room_for(&event).await?;
-        let (reply, answer) = oneshot::channel();
-        shared.ask(Operation::Send { channel: channel.clone(), event, reply, room });
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        let room = shared.room_for(event.len()).await?;
+        shared.ask(|reply| Operation::Send { channel: channel.clone(), event, reply, room }).await
     }
 
-    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
-        let shared = &self.shared;
-        if channel.local().is_some() {
-            return shared.groups.receive(channel).await;
-        }
-        let message = shared.demand.wait(channel, shared.config.layer.channels)?;
+    async fn receive(shared: &Shared, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        let message = shared.driver.demand.wait(channel, shared.config.layer.channels)?;
         let mut waiting = Waiting { shared, channel, message };
-        shared.ask(Operation::Want(channel.clone()));
+        shared.tell(Operation::Want(channel.clone()));
         (&mut waiting.message).await.map(|popped| popped.envelope).map_err(|_| ended())
     }
 
-    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
-        self.shared.groups.new_channel(prefix)
-    }
-
-    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        if self.is_own(channel) {
-            self.shared.groups.add(group, channel).await?;
-            self.shared.settled(group).await;
-            return Ok(());
-        }
-        let (group, channel) = (group.clone(), channel.clone());
-        let shard = self.shared.group_shard(&group);
-        self.command(shard, |reply| Operation::Add { group, channel, reply }).await
-    }
-
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        let own = self.is_own(channel);
-        if own {
-            self.shared.groups.discard(group, channel).await?;
-        }
-        // Another program may have put a consumer of this process into the group by its own name.
-        let (group, channel) = (group.clone(), channel.clone());
-        let shard = self.shared.group_shard(&group);
-        let discarded = self.command(shard, |reply| Operation::Discard { group, channel, reply }).await;
-        if own { Ok(()) } else { discarded }
-    }
-
-    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
-        self.publish(group, envelope, false).await.map(drop)
-    }
-
-    async fn group_send_counted(
-        &self,
+    async fn set_member(
+        shared: &Shared,
         group: &GroupName,
-        envelope: Envelope,
-    ) -> Result<Delivery, LayerError> {
-        self.publish(group, envelope, true).await
+        channel: &ChannelName,
+        is_in: bool,
+    ) -> Result<(), LayerError> {
+        shared.must_be_up(shared.group_shard(group))?;
+        let (group, channel) = (group.clone(), channel.clone());
+        shared.ask(|reply| Operation::Member { group, channel, is_in, reply }).await
     }
 
-    async fn flush(&self) -> Result<(), LayerError> {
-        self.shared.groups.flush();
-        let (reply, answer) = oneshot::channel();
-        self.shared.ask(Operation::Flush { reply });
-        answer.await.unwrap_or_else(|_| Err(ended()))
+    async fn flush(shared: &Shared) -> Result<(), LayerError> {
+        shared.ask(|reply| Operation::Flush { reply }).await
     }
 
-    async fn close(&self) {
-        self.shared.stop.notify_one();
-        let mut ended = self.shared.ended.subscribe();
-        // It ends in its time, whatever Redis does.
-        let _ = ended.wait_for(|ended| *ended).await;
+    async fn deliver(shared: &Shared, bytes: Bytes, sent: f64, _room: OwnedSemaphorePermit) {
+        if shared.has_expired(sent) {
+            return shared.counters().expired.one();
+        }
+        match shared.driver.codec.read(bytes) {
+            Err(error) => shared.log_undecodable(&shared.driver.process, &error),
+            Ok((_, to)) if to.is_empty() => shared.counters().stray.one(),
+            Ok((envelope, to)) => {
+                // Each has its own place to wait for; the next message comes after all have this one.
+                for some in to.chunks(AT_ONCE) {
+                    join_all(some.iter().map(|name| shared.deliver(name, envelope.clone()))).await;
+                }
+            }
+        }
     }
 }
 
-/// One who waits for a message: it goes back where it came and was not taken.
+/// A caller that waits for a message: if it gives up, a message that it did not take goes back.
 struct Waiting<'a> {
     shared: &'a Shared,
     channel: &'a ChannelName,
@@ -257,23 +192,8 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.message.close();
         if let Ok(popped) = self.message.try_recv() {
-            self.shared.ask(Operation::Back(popped));
+            self.shared.tell(Operation::Back(popped));
         }
-        self.shared.demand.tidy(self.channel);
-    }
-}
-
-impl Drop for RedisLayer {
-    /// Takes this process out of its groups in Redis; waits for that up to a second.
-    fn drop(&mut self) {
-        self.shared.stop.notify_one();
-        let end = self.end.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = end.recv_timeout(FAREWELL);
-    }
-}
-
-impl From<RedisLayer> for Layer {
-    fn from(layer: RedisLayer) -> Self {
-        Self::new(layer)
+        self.shared.driver.demand.tidy(self.channel);
     }
 }

@@ -8,12 +8,14 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::shared::ended;
-use crate::{ChannelName, Envelope, layers::LayerError};
+use crate::{
+    ChannelName, Envelope,
+    layers::{LayerError, server::status::ended},
+};
 
 /// A message that was taken out of Redis.
 #[derive(Debug)]
-pub(super) struct Popped {
+pub(in crate::layers) struct Popped {
     pub(super) envelope: Envelope,
     pub(super) channel: ChannelName,
     /// As it stood in Redis, to be put back.

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use redis::{
@@ -12,7 +12,7 @@ use redis::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::config::{Host, RedisConfig};
+use super::config::{Host, RedisSettings};
 
 /// How long the blocking command of a reader lasts. It shows that the connection lives.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
@@ -33,11 +33,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(host: &Host, config: &RedisConfig) -> Self {
+    /// To all hosts, each with the time that it may take to answer.
+    pub(super) fn all(settings: &RedisSettings, patience: Duration) -> Vec<Self> {
+        settings.hosts.iter().map(|host| Self::new(host.clone(), settings.roots.clone(), patience)).collect()
+    }
+
+    fn new(host: Host, roots: Option<Vec<u8>>, patience: Duration) -> Self {
         Self {
-            host: host.clone(),
-            roots: config.roots.clone(),
-            patience: config.timeout,
+            host,
+            roots,
+            patience,
             writer: RefCell::default(),
             failure: RefCell::default(),
             failed: Notify::new(),
@@ -195,6 +200,11 @@ fn flatten(reply: Value, to: &mut Vec<Vec<u8>>) {
         Value::Array(values) | Value::Set(values) => values.into_iter().for_each(|value| flatten(value, to)),
         _ => {}
     }
+}
+
+/// Seconds since 1970, by the clock of this machine: what channels_redis sorts and expires by.
+pub(super) fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as f64 / 1e6
 }
 
 /// A score as Redis writes it.

@@ -1,11 +1,11 @@
 //! This process in its groups in Redis.
 
 use futures_util::future::join_all;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Pipeline};
 
 use super::{
-    batch::{Batch, Then, subject},
-    inbound::unix_time,
+    batch::{Batch, Replies, Then},
+    link::unix_time,
     names::{group_key, process_number},
     told::{Piece, Tell},
     writer::{BATCH, Io},
@@ -75,10 +75,11 @@ impl Io {
 
     /// Runs commands; one that is refused is said, and is as one that is done.
     async fn run_all(&self, shard: usize, commands: &Pipeline) -> Result<(), String> {
-        for (at, reply) in self.links[shard].run(commands).await?.into_iter().enumerate() {
-            if let Value::ServerError(error) = reply {
-                self.refused(shard, &format!("{}: {error}", subject(commands, at)));
-            }
+        let done = self.links[shard].run(commands).await?;
+        let count = done.len();
+        let mut replies = Replies::new(&self.shared.status, shard, commands, Ok(done));
+        for _ in 0..count {
+            let _ = replies.next();
         }
         Ok(())
     }

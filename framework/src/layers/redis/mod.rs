@@ -9,16 +9,15 @@ mod core;
 mod demand;
 mod echoes;
 mod flush;
-mod inbound;
 mod link;
 mod membership;
 mod names;
-mod outage;
 mod publication;
 mod pubsub;
 mod queue;
 mod reader;
-mod shared;
+mod replies;
+mod state;
 mod subscriber;
 mod taking;
 mod thread;
@@ -31,5 +30,4 @@ pub use self::{
     core::RedisLayer,
     pubsub::RedisPubSubLayer,
 };
-pub use super::Away;
-use super::server::status;
+pub use super::server::Away;

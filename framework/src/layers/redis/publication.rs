@@ -4,29 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use redis::Value;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    batch::{Batch, Then},
+    batch::{Batch, Progress, Replies, Then},
     config::Names,
-    inbound::unix_time,
-    link::flat,
+    link::{flat, unix_time},
     names::{channel_key, group_key, process_number, shard_of},
     queue::Queue,
-    shared::Operation,
+    state::Operation,
     writer::Io,
 };
-use crate::{
-    ChannelName, Delivery, Envelope, GroupName, event::wire::addressed::Address, layers::LayerError,
-};
-
-pub(super) struct Publication {
-    pub(super) delivery: Delivery,
-    pub(super) error: Option<LayerError>,
-    pub(super) reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
-    pub(super) _room: OwnedSemaphorePermit,
-}
+use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Address, layers::LayerError};
 
 /// Who is in a group, so far as Redis says.
 pub(super) type Found = Result<Vec<String>, LayerError>;
@@ -37,9 +25,10 @@ impl Io {
         let mut groups: Vec<Vec<GroupName>> = self.links.iter().map(|_| Vec::new()).collect();
         let mut seen = HashSet::new();
         for operation in operations {
-            if let Operation::Publish { group, .. } = operation
-                && seen.insert(group)
+            if let Operation::Publish(publication) = operation
+                && seen.insert(&publication.group)
             {
+                let group = &publication.group;
                 groups[self.shared.group_shard(group)].push(group.clone());
             }
         }
@@ -51,44 +40,28 @@ impl Io {
                 commands.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest.max(0.0) as u64);
                 commands.cmd("ZRANGE").arg(&key).arg(0).arg(-1);
             }
-            let replies = self.ask(shard, &commands).await;
-            (shard, groups, replies)
+            let replies = self.links[shard].run(&commands).await;
+            (shard, groups, commands, replies)
         });
         let mut names = HashMap::new();
-        for (shard, groups, replies) in join_all(look_ups).await {
-            match replies {
-                Err(error) => names.extend(groups.into_iter().map(|group| (group, Err(error.clone())))),
-                Ok(replies) => {
-                    let mut replies = replies.into_iter();
-                    for group in groups {
-                        let (_removed, found) = (replies.next(), replies.next());
-                        let names_of_group = self.names(shard, &group, found);
-                        names.insert(group, names_of_group);
-                    }
-                }
+        for (shard, groups, commands, replies) in join_all(look_ups).await {
+            let mut replies = Replies::new(&self.shared.status, shard, &commands, replies);
+            for group in groups {
+                // What has expired was taken out.
+                replies.skip();
+                let found = replies.next().map(flat);
+                let text = |name| String::from_utf8(name).ok();
+                names.insert(group, found.map(|found| found.into_iter().filter_map(text).collect()));
             }
         }
         names
-    }
-
-    fn names(&self, shard: usize, group: &GroupName, reply: Option<Value>) -> Found {
-        match reply {
-            Some(Value::ServerError(error)) => {
-                let key = group_key(&self.shared.config.prefix, group);
-                Err(self.refused(shard, &format!("ZRANGE {key}: {error}")))
-            }
-            Some(reply) => {
-                Ok(flat(reply).into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
-            }
-            None => Err(LayerError::Refused("an answer is missing".into())),
-        }
     }
 
     pub(super) fn publish(
         &self,
         group: &GroupName,
         names: &[String],
-        envelope: &Envelope,
+        envelope: Option<&Envelope>,
         event: &Bytes,
         publication: usize,
         batches: &mut [Batch],
@@ -98,8 +71,10 @@ impl Io {
         let mut queues: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for name in names {
             let non_local = name.find('!').map_or(name.as_str(), |at| &name[..=at]);
-            if non_local == shared.process {
-                self.deliver_own(group, name, envelope, event.len());
+            if non_local == shared.driver.process {
+                if let Some(envelope) = envelope {
+                    self.deliver_own(group, name, envelope, event.len());
+                }
             } else {
                 queues.entry(non_local).or_default().push(name);
             }
@@ -108,7 +83,7 @@ impl Io {
         for (non_local, names) in queues {
             let capacity = ChannelName::new(names[0])
                 .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
-            match shared.codec.frame(event, Some(Address::Many(&names))) {
+            match shared.driver.codec.frame(event, Some(Address::Many(&names))) {
                 Ok(message) => adds[shard_of(non_local, batches.len())].push(Queue {
                     key: channel_key(&shared.config.prefix, non_local),
                     message,
@@ -129,7 +104,7 @@ impl Io {
     fn deliver_own(&self, group: &GroupName, name: &str, envelope: &Envelope, bytes: usize) {
         let Ok(channel) = ChannelName::new(name) else { return };
         let local = channel.local().unwrap_or_default();
-        let is_served = match self.shared.config.names {
+        let is_served = match self.shared.driver.settings.names {
             Names::Connection => self.told.has(group, name),
             Names::Process => process_number(local).is_some(),
         };
@@ -139,7 +114,7 @@ impl Io {
         }
     }
 
-    pub(super) fn finish(&self, publication: Publication) {
+    pub(super) fn finish(&self, publication: Progress) {
         if publication.error.is_some() {
             self.shared.counters().unpublished.one();
         }

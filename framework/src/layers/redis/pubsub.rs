@@ -1,127 +1,144 @@
 //! The layer that shares groups with `channels_redis.pubsub.RedisPubSubChannelLayer`.
 
-use std::sync::Arc;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc::unbounded_channel, oneshot};
+use tokio::{
+    runtime::Builder,
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+    task::LocalSet,
+};
 
 use super::{
     config::{RedisConfig, RedisConfigError},
-    shared::ended,
+    echoes::Echoes,
+    names::group_topic,
     subscriber,
-    topics::{Operation, PubSub},
+    topics::{Operation, Over, PubSub, Shared},
 };
 use crate::{
-    ChannelName, Delivery, Envelope, GroupName,
-    layers::{Away, ChannelLayer, Groups, Layer, LayerError},
+    ChannelName, Delivery, Envelope, EventError, GroupName,
+    layers::{
+        Away, Groups, LayerError,
+        server::{
+            ServerLayer,
+            driver::{Driver, InboxOf},
+            layer::start,
+        },
+    },
 };
 
 /// Groups shared with other processes by Redis' publish and subscribe, and with Django: what
 /// `channels_redis.pubsub.RedisPubSubChannelLayer` of channels_redis 4.3 writes and hears.
 ///
-/// Redis keeps nothing: who does not listen misses it, and a channel that several processes read gives each message to all
-/// of them. It and [`RedisLayer`](super::RedisLayer) do not hear each other. Members in this process get an event when
-/// Redis sends it back: [`group_send`](Layer::group_send) waits for that.
+/// Redis keeps nothing: a process that does not listen misses it, and a channel that several processes read gives each message
+/// to all of them. It and [`RedisLayer`](super::RedisLayer) do not hear each other. Members in this process get an event when
+/// Redis sends it back: [`group_send`](crate::Layer::group_send) waits for that.
 ///
 /// `expiry`, `capacity` and `channel_capacity` hold for the queues of this process, `group_expiry` and
 /// `random_prefix_length` for nothing.
-#[derive(Debug)]
-pub struct RedisPubSubLayer {
-    layer: Arc<PubSub>,
-}
+pub type RedisPubSubLayer = ServerLayer<PubSub>;
 
 impl RedisPubSubLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`RedisConfigError`] for a URL that cannot be used. A server that cannot be reached is none: see [`ready`](Self::ready).
+    /// [`RedisConfigError`] for a URL that is invalid. A server that cannot be reached is no error: see
+    /// [`ready`](Self::ready).
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
         config.check()?;
-        let groups = Groups::watched(config.layer.clone());
+        let groups = Groups::watched(config.common.layer.clone());
         let (operations, receiver) = unbounded_channel();
-        let layer = Arc::new(PubSub::new(config, groups, operations));
-        subscriber::start(Arc::clone(&layer), receiver).map_err(RedisConfigError::Thread)?;
-        Ok(Self { layer })
+        let addresses = config.addresses();
+        let driver = PubSub {
+            codec: config.pubsub_codec(),
+            echoes: Echoes::default(),
+            channels: Mutex::default(),
+            heard: Mutex::default(),
+            process: format!("specific.{}!", groups.directory().process),
+            operations,
+            settings: config.backend,
+        };
+        start(config.common, groups, addresses, driver, receiver).map_err(RedisConfigError::Thread)
+    }
+}
+
+impl Driver for PubSub {
+    type Operation = Operation;
+    /// The topic to which a message was published.
+    type Source = String;
+    type Over = Over;
+
+    const SERVER: &'static str = "Redis";
+    const THREADS: [&'static str; 2] = ["greenroom-pubsub", "greenroom-redis-in"];
+    // With the connections Redis forgets the subscriptions by itself.
+    const FAREWELL: Duration = Duration::ZERO;
+
+    fn start(
+        shared: Arc<Shared>,
+        inbox: InboxOf<Self>,
+        operations: UnboundedReceiver<Operation>,
+    ) -> io::Result<impl FnOnce() + Send + 'static> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(move || LocalSet::new().block_on(&runtime, subscriber::serve(shared, inbox, operations)))
     }
 
-    /// Waits until every server is there: what a program asks for at its start.
-    ///
-    /// # Errors
-    /// [`LayerError::Unavailable`] at the first attempt that fails: it says where, and why. The layer goes on trying.
-    pub async fn ready(&self) -> Result<(), LayerError> {
-        self.layer.status.ready().await
+    fn operations(&self) -> &UnboundedSender<Operation> {
+        &self.operations
     }
 
-    /// Whether every server is there now.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.layer.status.all_up()
-    }
-
-    fn write(&self, envelope: &Envelope) -> Result<Bytes, LayerError> {
-        let event = self.layer.codec.write(envelope).map_err(LayerError::Unwritable)?;
-        let (size, limit) = (event.len(), self.layer.config.queue_bytes);
-        if size > limit {
-            return Err(LayerError::MessageTooLarge { size, limit });
+    fn ended(shared: &Shared, inbox: &InboxOf<Self>) {
+        // In this order: a caller that waits for an echo from now on sees that none comes.
+        shared.members.unsettle(|_| true);
+        for shard in 0..shared.status.len() {
+            inbox.over(Over::Shard(shard));
         }
-        self.layer.codec.frame(&event, None).map(Bytes::from).map_err(LayerError::Unwritable)
     }
 
-    /// Publishes, waiting for room to do so.
+    fn shard(shared: &Shared, group: &GroupName) -> usize {
+        shared.topic_shard(&shared.topic(group))
+    }
+
+    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
+        self.codec.write(envelope)
+    }
+
     async fn publish(
-        &self,
-        topic: String,
-        message: Bytes,
-        reply: Option<oneshot::Sender<Result<u64, LayerError>>>,
-    ) -> Result<(), LayerError> {
-        let weight = (message.len() + 256).min(self.layer.config.queue_bytes) as u32;
-        let room = Arc::clone(&self.layer.room).acquire_many_owned(weight).await.map_err(|_| ended())?;
-        self.layer.ask(Operation::Publish { topic, message, reply, room });
-        Ok(())
-    }
-
-    async fn here(&self, group: &GroupName, envelope: Envelope, count: bool) -> Delivery {
-        if count {
-            return self.layer.groups.publish_counted(group, envelope).await;
-        }
-        self.layer.groups.publish(group, envelope).await;
-        Delivery::default()
-    }
-
-    async fn send_to_group(
-        &self,
+        shared: &Shared,
         group: &GroupName,
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
-        let layer = &self.layer;
-        let must = layer.config.away == Away::Error;
-        let message = self.write(&envelope)?;
-        let topic = layer.topic(group);
-        let shard = layer.shard(&topic);
-        if layer.members.is_settled(group) != Some(true) {
-            self.settled(group).await;
+        let must = shared.config.away == Away::Error;
+        let message = framed(shared, &shared.write(&envelope)?)?;
+        let topic = shared.topic(group);
+        let shard = shared.topic_shard(&topic);
+        if !shared.is_settled(group) {
+            shared.settled(group).await;
         }
-        if !layer.status.is_up(shard) {
+        if let Err(away) = shared.must_be_up(shard) {
             if must {
-                return Err(layer.status.away(shard));
+                return Err(away);
             }
-            layer.counters().unpublished.one();
-            return Ok(self.here(group, envelope, count).await);
+            shared.counters().unpublished.one();
+            return Ok(shared.serve_here(group, envelope, count).await);
         }
         let mut echo = None;
-        if let Some(subscription) = layer.members.settled_as(group) {
-            echo = Some(layer.echoes.expect(&topic, subscription, message.clone(), count));
-            if layer.members.settled_as(group) != Some(subscription) {
-                // The last member left meanwhile, and who waits may have been told already.
+        if let Some(subscription) = shared.members.settled_as(group) {
+            echo = Some(shared.driver.echoes.expect(&topic, subscription, message.clone(), count));
+            if shared.members.settled_as(group) != Some(subscription) {
+                // The last member left meanwhile, and a caller that waits may have been told already.
                 echo = None;
             }
         }
-        let (reply, answer) = oneshot::channel();
-        self.publish(topic.clone(), message, Some(reply)).await?;
-        let published = answer.await.unwrap_or_else(|_| Err(ended()));
+        let published = put(shared, topic, message).await;
         match (published, echo) {
             (Ok(subscribers), Some(echo)) => match echo.await {
                 Ok(mut delivery) => {
@@ -131,7 +148,7 @@ impl RedisPubSubLayer {
                     Ok(delivery)
                 }
                 // The connection that would have brought it is gone: it does not come twice.
-                Err(_) => Ok(self.here(group, envelope, count).await),
+                Err(_) => Ok(shared.serve_here(group, envelope, count).await),
             },
             (Ok(subscribers), None) => {
                 let delivered = if count { subscribers } else { 0 };
@@ -139,122 +156,87 @@ impl RedisPubSubLayer {
             }
             (Err(error), _) if must => Err(error),
             (Err(LayerError::Unavailable(_)), Some(echo)) => {
-                layer.counters().unpublished.one();
+                shared.counters().unpublished.one();
                 // It may have been published all the same, and then it comes back, unless that connection is gone too.
                 match echo.await {
                     Ok(delivery) => Ok(delivery),
-                    Err(_) => Ok(self.here(group, envelope, count).await),
+                    Err(_) => Ok(shared.serve_here(group, envelope, count).await),
                 }
             }
             (Err(_), _) => {
-                layer.counters().unpublished.one();
-                Ok(self.here(group, envelope, count).await)
+                shared.counters().unpublished.one();
+                Ok(shared.serve_here(group, envelope, count).await)
             }
         }
     }
 
-    /// Waits until Redis has this process as a subscriber of a group, where it can have it.
-    async fn settled(&self, group: &GroupName) {
-        let layer = &self.layer;
-        let shard = layer.shard(&layer.topic(group));
-        let known = || layer.members.is_settled(group).unwrap_or_else(|| !layer.groups.has_members(group));
-        layer.members.wait_until(&layer.status, || known() || !layer.status.is_up(shard)).await;
-    }
-
-    fn is_own(&self, channel: &ChannelName) -> bool {
-        channel.local().is_some() && self.layer.groups.owns(channel)
-    }
-}
-
-#[async_trait]
-impl ChannelLayer for RedisPubSubLayer {
-    fn groups(&self) -> &Groups {
-        &self.layer.groups
-    }
-
-    fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
-        if self.layer.members.is_settled(group) == Some(true) {
-            return None;
-        }
-        Some(Box::pin(self.settled(group)))
-    }
-
-    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
-        if self.is_own(channel) {
-            return self.layer.groups.send(channel, envelope).await;
-        }
-        let message = self.write(&envelope)?;
-        let shard = self.layer.shard(channel);
-        if !self.layer.status.is_up(shard) {
-            return Err(self.layer.status.away(shard));
-        }
-        let (reply, answer) = oneshot::channel();
-        self.publish(channel.to_string(), message, Some(reply)).await?;
-        match answer.await.unwrap_or_else(|_| Err(ended()))? {
+    async fn send(shared: &Shared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
+        let message = framed(shared, &event)?;
+        shared.must_be_up(shared.topic_shard(channel))?;
+        match put(shared, channel.to_string(), message).await? {
             0 => Err(LayerError::NoReceiver),
             _ => Ok(()),
         }
     }
 
-    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
-        if channel.local().is_none() {
-            self.layer.listen(channel).await?;
-        }
-        self.layer.groups.receive(channel).await
+    async fn receive(shared: &Shared, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        shared.listen(channel).await?;
+        shared.groups.receive(channel).await
     }
 
-    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
-        self.layer.groups.new_channel(prefix)
-    }
-
-    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+    async fn set_member(_: &Shared, _: &GroupName, _: &ChannelName, is_in: bool) -> Result<(), LayerError> {
         // Groups are each process' own affair: one cannot put another's consumer into them.
-        self.layer.groups.add(group, channel).await?;
-        if channel.local().is_none() {
-            self.layer.listen(channel).await?;
+        if is_in { Err(LayerError::NoReceiver) } else { Ok(()) }
+    }
+
+    async fn added(shared: &Shared, channel: &ChannelName) -> Result<(), LayerError> {
+        if channel.local().is_none() { shared.listen(channel).await } else { Ok(()) }
+    }
+
+    async fn deliver(shared: &Shared, bytes: Bytes, topic: String, _room: OwnedSemaphorePermit) {
+        let echo = shared.driver.echoes.take(&topic, &bytes);
+        let envelope = match shared.driver.codec.read(bytes) {
+            Ok((envelope, _)) => envelope,
+            Err(error) => return shared.log_undecodable(&topic, &error),
+        };
+        let prefix = group_topic(&shared.config.prefix, "");
+        let group = topic.strip_prefix(&prefix).and_then(|name| GroupName::new(name).ok());
+        let delivery = match (group, ChannelName::new(&topic)) {
+            (Some(group), _) => {
+                let count = echo.as_ref().is_some_and(|echo| echo.count);
+                shared.serve_here(&group, envelope, count).await
+            }
+            (None, Ok(channel)) => {
+                // A full inbox or queue has counted itself.
+                if let Err(LayerError::NoReceiver) = shared.groups.send(&channel, envelope).await {
+                    shared.counters().stray.one();
+                }
+                Delivery::default()
+            }
+            (None, Err(_)) => return shared.counters().stray.one(),
+        };
+        if let Some(echo) = echo {
+            // The sender may have given up.
+            let _ = echo.heard.send(delivery);
         }
-        self.settled(group).await;
-        Ok(())
     }
 
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
-        self.layer.groups.discard(group, channel).await
-    }
-
-    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
-        self.send_to_group(group, envelope, false).await.map(drop)
-    }
-
-    async fn group_send_counted(
-        &self,
-        group: &GroupName,
-        envelope: Envelope,
-    ) -> Result<Delivery, LayerError> {
-        self.send_to_group(group, envelope, true).await
-    }
-
-    async fn flush(&self) -> Result<(), LayerError> {
-        self.layer.groups.flush();
-        Ok(())
-    }
-
-    async fn close(&self) {
-        self.layer.stop.notify_one();
-        let mut ended = self.layer.ended.subscribe();
-        // It ends at once, whatever Redis does.
-        let _ = ended.wait_for(|ended| *ended).await;
+    fn over(shared: &Shared, over: Over) {
+        let echoes = &shared.driver.echoes;
+        match over {
+            Over::Shard(shard) => echoes.lose(|topic| shared.topic_shard(topic) == shard),
+            Over::Topics(topics) => echoes.leave(&topics),
+        }
     }
 }
 
-impl Drop for RedisPubSubLayer {
-    /// Ends the connections: Redis then forgets the subscriptions by itself.
-    fn drop(&mut self) {
-        self.layer.stop.notify_one();
-    }
+/// A message of these bytes, as it is published.
+fn framed(shared: &Shared, event: &Bytes) -> Result<Bytes, LayerError> {
+    shared.driver.codec.frame(event, None).map(Bytes::from).map_err(LayerError::Unwritable)
 }
 
-impl From<RedisPubSubLayer> for Layer {
-    fn from(layer: RedisPubSubLayer) -> Self {
-        Self::new(layer)
-    }
+/// Publishes a message, waiting for room to do so; says to how many subscribers it went.
+async fn put(shared: &Shared, topic: String, message: Bytes) -> Result<u64, LayerError> {
+    let room = shared.room_for(message.len()).await?;
+    shared.ask(|reply| Operation::Publish { topic, message, reply, room }).await
 }

@@ -5,9 +5,8 @@ use redis::{Cmd, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    batch::{Batch, Then},
-    inbound::unix_time,
-    link::flat,
+    batch::{Batch, Then, refused},
+    link::{flat, unix_time},
     names::{channel_key, shard_of},
     writer::Io,
 };
@@ -67,7 +66,7 @@ impl Io {
                 (None, shard)
             }
         };
-        match shared.codec.frame(event, to) {
+        match shared.driver.codec.frame(event, to) {
             Err(error) => drop(reply.send(Err(LayerError::Unwritable(error)))),
             Ok(message) => {
                 let key = channel_key(&shared.config.prefix, channel.non_local());
@@ -107,7 +106,7 @@ impl Io {
         };
         if number(1) > 0 {
             let why = fields.get(2).map(|why| String::from_utf8_lossy(why).into_owned());
-            return Err(self.refused(shard, &why.unwrap_or_default()));
+            return Err(refused(&self.shared.status, shard, &why.unwrap_or_default()));
         }
         Ok(Added { full: number(0) })
     }

@@ -5,7 +5,6 @@ use redis::{Cmd, Value, aio::MultiplexedConnection};
 
 use super::{
     batch::words,
-    inbound::Source,
     link::{BLOCK, flat, score},
     names::channel_key,
     taking::Taking,
@@ -37,7 +36,7 @@ async fn read_one(
     let shared = &io.shared;
     let own = shared.queue_key();
     let taking = &io.taking[shard];
-    let listening = Listening { taking, channels: taking.listen(&shared.demand) };
+    let listening = Listening { taking, channels: taking.listen(&shared.driver.demand) };
     let channels = &listening.channels;
     let mut keys: Vec<String> =
         channels.iter().map(|channel| channel_key(&shared.config.prefix, channel)).collect();
@@ -96,7 +95,7 @@ async fn take_for_others(
     channel: ChannelName,
 ) -> redis::RedisResult<()> {
     let taking = &io.taking[shard];
-    let count = taking.claim(&io.shared.demand, &channel, usize::MAX);
+    let count = taking.claim(&io.shared.driver.demand, &channel, usize::MAX);
     if count == 0 {
         return Ok(());
     }
@@ -125,7 +124,7 @@ impl Drop for Listening<'_> {
 
 async fn take(io: &Io, member: Vec<u8>, at: &[u8]) {
     if member != WAKE {
-        io.inbox.message(member.into(), Source::Queue { sent: score(at) }).await;
+        io.inbox.message(member.into(), score(at)).await;
     }
 }
 

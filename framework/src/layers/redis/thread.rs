@@ -1,58 +1,26 @@
 //! The thread that speaks with Redis: a writer, a reader a shard, and who keeps up connections and memberships.
 
-use std::{
-    pin::pin,
-    rc::Rc,
-    sync::{Arc, mpsc},
-    thread,
-    time::Duration,
-};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use tokio::{
     select,
     sync::mpsc::UnboundedReceiver,
-    task::LocalSet,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use super::{
-    inbound::{self, Inbox},
     link::BLOCK,
-    outage::Outage,
     reader::read,
-    shared::{Operation, Shared},
+    state::{Core, Operation, Shared},
     writer::{BATCH, Io, write},
 };
-use crate::GroupName;
+use crate::{
+    GroupName,
+    layers::server::{driver::Driver, outage::Outage, shared::Changes},
+};
 
-/// How long the end of a layer may take to leave its groups in Redis.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Starts the threads of a layer. What is returned is told when its end has left all groups.
-pub(super) fn start(
-    shared: Arc<Shared>,
-    operations: UnboundedReceiver<Operation>,
-) -> std::io::Result<mpsc::Receiver<()>> {
-    let (inbox, inbound) = Inbox::new(shared.config.queue_bytes);
-    inbound::start("greenroom-redis-in", Arc::clone(&shared), inbound)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ended, end) = mpsc::sync_channel(1);
-    let last = Arc::clone(&shared);
-    let run = move || {
-        LocalSet::new().block_on(&runtime, serve(Rc::new(Io::new(shared, inbox)), operations));
-        for shard in 0..last.status.len() {
-            last.status.set_away(shard, "the layer has ended".to_owned());
-        }
-        last.demand.end();
-        last.ended.send_replace(true);
-        // Who ended the layer may not wait for it.
-        let _ = ended.try_send(());
-    };
-    thread::Builder::new().name("greenroom-redis".into()).spawn(run)?;
-    Ok(end)
-}
-
-async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
+/// Works until the layer ends.
+pub(super) async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
     for shard in 0..io.links.len() {
         let io = Rc::clone(&io);
         tokio::task::spawn_local(async move { keep_up(&io, shard).await });
@@ -66,14 +34,14 @@ async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
     }
     let farewell = async {
         // A job that was on its way to a worker that has stopped is another one's; so is one for who still waits.
-        io.shared.demand.end();
+        io.shared.driver.demand.end();
         io.hand_back().await;
         // Whoever has joined meanwhile goes too.
         io.leave_all().await;
     };
     select! {
         () = writing => {}
-        _ = timeout(FAREWELL, farewell) => {}
+        _ = timeout(Core::FAREWELL, farewell) => {}
     }
 }
 
@@ -117,28 +85,25 @@ async fn connect(io: &Io, shard: usize) -> Result<redis::aio::MultiplexedConnect
 /// Tells everyone whom it concerns that messages may be missing.
 async fn come_back(io: &Io, shard: usize, away: Duration) {
     let shared = &io.shared;
-    shared.counters().reconnected.one();
-    let rests_on = |group: &GroupName| shared.rests_on(group, shard);
-    io.inbox.gap(io.told.groups(rests_on), away.as_secs_f64()).await;
+    let groups = io.told.groups(|group: &GroupName| shared.rests_on(group, shard));
+    shared.tell_gap(&io.inbox, groups, away).await;
 }
 
 /// Tells Redis which groups have members here, when that changes, and again and again.
 async fn follow(io: &Io) {
     let shared = &io.shared;
-    let period = shared.config.renewal();
+    let period = shared.driver.renewal;
     let mut renewal = interval_at(Instant::now() + period, period);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         select! {
             groups = shared.groups.changed() => {
-                for group in groups {
-                    if let Some(number) = shared.members.remove(&group, || shared.groups.has_members(&group)) {
-                        shared.ask(Operation::Leave { group, number });
-                    } else if shared.groups.has_members(&group)
-                        && let Some(number) = shared.members.insert(&group)
-                    {
-                        shared.ask(Operation::Join { group, number });
-                    }
+                let Changes { joined, left } = shared.note_changes(groups);
+                for (group, number) in left {
+                    shared.tell(Operation::Leave { group, number });
+                }
+                for (group, number) in joined {
+                    shared.tell(Operation::Join { group, number });
                 }
                 // Who waits for a group that has no member any more need not.
                 shared.members.changed.notify_waiters();
@@ -146,12 +111,12 @@ async fn follow(io: &Io) {
             () = members_noted(shared) => {
                 // One is enough for all that are noted before it is done.
                 if !io.asked.replace(true) {
-                    shared.ask(Operation::Members);
+                    shared.tell(Operation::Members);
                 }
             }
             _ = renewal.tick() => {
                 for piece in io.told.members(BATCH, |_| true) {
-                    shared.ask(Operation::Renew(piece));
+                    shared.tell(Operation::Renew(piece));
                 }
             }
         }

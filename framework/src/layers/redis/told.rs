@@ -147,7 +147,7 @@ impl Told {
 
 /// Some names of a group.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub(in crate::layers) struct Piece {
     pub(super) group: GroupName,
     pub(super) names: Vec<ChannelName>,
 }

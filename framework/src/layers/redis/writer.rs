@@ -10,19 +10,24 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use redis::{Pipeline, Value};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use super::{
-    batch::{Batch, Then},
-    inbound::{Inbox, unix_time},
-    link::Link,
-    names::{channel_key, group_key, process_name},
-    publication::Publication,
-    shared::{Operation, Shared},
+    batch::{Batch, Progress, Then},
+    link::{Link, unix_time},
+    names::{channel_key, process_name},
+    state::{Core, Operation, Shared},
     taking::Taking,
     told::{Piece, Tell, Told},
 };
-use crate::{ChannelName, Delivery};
+use crate::{
+    ChannelName, Delivery,
+    layers::{
+        LayerError,
+        server::driver::{InboxOf, Publication},
+    },
+};
 
 /// How many operations make a batch at most.
 pub(super) const BATCH: usize = 512;
@@ -34,7 +39,7 @@ pub(super) const WAKE: &[u8] = b"greenroom:wake";
 pub(super) struct Io {
     pub(super) shared: Arc<Shared>,
     pub(super) links: Vec<Link>,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: InboxOf<Core>,
     /// The names of this process in its groups.
     pub(super) told: Told,
     /// Whether the writer was asked to tell which members have come and gone, and has not yet.
@@ -55,9 +60,8 @@ pub(super) async fn write(io: &Io, mut operations: UnboundedReceiver<Operation>)
 }
 
 impl Io {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Inbox) -> Self {
-        let config = &shared.config;
-        let links: Vec<_> = config.hosts.iter().map(|host| Link::new(host, config)).collect();
+    pub(super) fn new(shared: Arc<Shared>, inbox: InboxOf<Core>) -> Self {
+        let links = Link::all(&shared.driver.settings, shared.config.timeout);
         let taking = links.iter().map(|_| Taking::default()).collect();
         Self {
             shared,
@@ -71,6 +75,12 @@ impl Io {
         }
     }
 
+    /// Asks a shard; an error is the same for all commands.
+    pub(super) async fn ask(&self, shard: usize, commands: &Pipeline) -> Result<Vec<Value>, LayerError> {
+        let replies = self.links[shard].run(commands).await;
+        replies.map_err(|reason| self.shared.status.unavailable(shard, &reason))
+    }
+
     async fn run(&self, operations: Vec<Operation>) {
         let names = self.look_up(&operations).await;
         let mut batches: Vec<Batch> = self.links.iter().map(|_| Batch::default()).collect();
@@ -79,18 +89,18 @@ impl Io {
         let told = self.tell_members(&mut batches);
         for operation in operations {
             match operation {
-                Operation::Publish { group, envelope, event, reply, room } => {
-                    let mut publication =
-                        Publication { delivery: Delivery::default(), error: None, reply, _room: room };
+                Operation::Publish(Publication { group, envelope, event, reply, room }) => {
+                    let mut progress =
+                        Progress { delivery: Delivery::default(), error: None, reply, _room: room };
                     match names.get(&group) {
                         Some(Ok(names)) => {
                             let number = publications.len();
-                            self.publish(&group, names, &envelope, &event, number, &mut batches);
+                            self.publish(&group, names, envelope.as_ref(), &event, number, &mut batches);
                         }
-                        Some(Err(error)) => publication.error = Some(error.clone()),
+                        Some(Err(error)) => progress.error = Some(error.clone()),
                         None => {}
                     }
-                    publications.push(publication);
+                    publications.push(progress);
                 }
                 Operation::Send { channel, event, reply, room } => {
                     self.send(channel, &event, reply, room, &mut batches);
@@ -101,7 +111,7 @@ impl Io {
             }
         }
         let runs = batches.into_iter().enumerate().map(|(shard, batch)| async move {
-            let replies = self.ask(shard, &batch.commands).await;
+            let replies = self.links[shard].run(&batch.commands).await;
             (shard, batch, replies)
         });
         let mut wanted = HashSet::new();
@@ -128,28 +138,27 @@ impl Io {
     fn simple(&self, operation: Operation, batches: &mut [Batch]) {
         let prefix = &self.shared.config.prefix;
         match operation {
-            Operation::Add { group, channel, reply } => {
+            Operation::Member { group, channel, is_in: true, reply } => {
                 let batch = &mut batches[self.shared.group_shard(&group)];
                 self.push_join(batch, &group, &[channel], Then::Answer(reply));
             }
-            Operation::Discard { group, channel, reply } => {
+            Operation::Member { group, channel, is_in: false, reply } => {
                 if self.told.is_in(&group, &channel) {
                     // It has joined anew since this was asked for.
                     return drop(reply.send(Ok(())));
                 }
-                let mut command = redis::cmd("ZREM");
-                command.arg(group_key(prefix, &group)).arg(channel.as_str());
+                let command = self.take_out(&group, &[channel]);
                 batches[self.shared.group_shard(&group)].push(command, Then::Answer(reply));
             }
             Operation::Join { group, number } => {
-                let name = process_name(&self.shared.process, number);
+                let name = process_name(&self.shared.driver.process, number);
                 let shard = self.shared.group_shard(&group);
                 if self.told.note(&group, &name, true, self.links[shard].is_connected()) == Tell::Join {
                     self.push_join(&mut batches[shard], &group, &[name], Then::Settle(group.clone(), number));
                 }
             }
             Operation::Leave { group, number } => {
-                let names = [process_name(&self.shared.process, number)];
+                let names = [process_name(&self.shared.driver.process, number)];
                 let shard = self.shared.group_shard(&group);
                 if self.told.note(&group, &names[0], false, self.links[shard].is_connected()) == Tell::Leave {
                     let left = Piece { group: group.clone(), names: names.to_vec() };
@@ -162,13 +171,13 @@ impl Io {
             Operation::Want(channel) => {
                 // Any shard may hold some: where this one does not, the readers wait at all.
                 let shard = self.next_shard.get() % batches.len();
-                let count = self.taking[shard].claim(&self.shared.demand, &channel, usize::MAX);
+                let count = self.taking[shard].claim(&self.shared.driver.demand, &channel, usize::MAX);
                 let mut command = redis::cmd("ZPOPMIN");
                 command.arg(channel_key(prefix, &channel)).arg(count);
                 batches[shard].push(command, Then::Take { channel, count });
             }
             Operation::Back(popped) => {
-                let Err(popped) = self.shared.demand.offer(popped) else { return };
+                let Err(popped) = self.shared.driver.demand.offer(popped) else { return };
                 let key = channel_key(prefix, popped.channel.non_local());
                 let mut add = redis::cmd("ZADD");
                 add.arg(&key).arg(popped.score.to_string()).arg(&popped.member[..]);
@@ -177,7 +186,7 @@ impl Io {
                 batches[popped.shard].push(add, Then::PutBack);
                 batches[popped.shard].push(expire, Then::Nothing);
             }
-            Operation::Publish { .. }
+            Operation::Publish(_)
             | Operation::Send { .. }
             | Operation::Flush { .. }
             | Operation::Written { .. } => {}
@@ -187,7 +196,7 @@ impl Io {
     /// Has the readers wait for these channels too, where somebody still does.
     async fn wake_readers(&self, wanted: &HashSet<ChannelName>) {
         let wakes = (0..self.links.len()).map(|shard| async move {
-            let misses = |channel| self.taking[shard].misses(&self.shared.demand, channel);
+            let misses = |channel| self.taking[shard].misses(&self.shared.driver.demand, channel);
             if wanted.iter().any(misses) {
                 self.wake_reader(shard).await;
             }
@@ -206,7 +215,7 @@ impl Io {
 
     /// Puts back what was taken, or is about to be, for who waits no more. The writer must run meanwhile.
     pub(super) async fn hand_back(&self) {
-        let demand = &self.shared.demand;
+        let demand = &self.shared.driver.demand;
         let settle = self.taking.iter().enumerate().map(|(shard, taking)| async move {
             if taking.is_stale(demand) {
                 self.wake_reader(shard).await;
@@ -215,7 +224,7 @@ impl Io {
         });
         join_all(settle).await;
         let (reply, written) = oneshot::channel();
-        self.shared.ask(Operation::Written { reply });
+        self.shared.tell(Operation::Written { reply });
         // It answers, or everything ends.
         let _ = written.await;
     }

@@ -1,6 +1,6 @@
-//! What came from a server on its way to the members: on a thread of its own, for relays are user code.
+//! The way from the thread that speaks with a server to the one that delivers, bounded by bytes.
 
-use std::{fmt, sync::Arc, thread};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{
@@ -8,8 +8,7 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-use super::status::Status;
-use crate::{ChannelName, Envelope, GroupName, layers::LayerGap, metrics::Counters};
+use crate::{ChannelName, Envelope, GroupName};
 
 /// Something to be delivered, holding its place in the bound on bytes.
 ///
@@ -87,71 +86,5 @@ impl<S, O> Inbox<S, O> {
 impl<S, O> Clone for Inbox<S, O> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone(), room: Arc::clone(&self.room), bytes: self.bytes }
-    }
-}
-
-/// What a layer does with what came.
-pub(in crate::layers) trait Deliver: Send + Sync + 'static {
-    /// By what a message came.
-    type Source: Send;
-    /// What nothing comes by any more.
-    type Over: Send;
-
-    /// Delivers one message. It counts in the bound on bytes until `room` is dropped.
-    fn message(
-        &self,
-        bytes: Bytes,
-        source: Self::Source,
-        room: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send;
-    /// Hears that all has come that will.
-    fn over(&self, over: Self::Over) {
-        drop(over);
-    }
-    /// Its consumers and groups.
-    fn groups(&self) -> &crate::layers::Groups;
-}
-
-/// Starts the thread that delivers, one thing after the other. It ends with the last [`Inbox`].
-pub(in crate::layers) fn start<D: Deliver>(
-    name: &str,
-    layer: Arc<D>,
-    mut inbound: UnboundedReceiver<Inbound<D::Source, D::Over>>,
-) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let run = async move {
-        while let Some(next) = inbound.recv().await {
-            match next {
-                Inbound::Message { bytes, source, room } => layer.message(bytes, source, room).await,
-                Inbound::Direct { channel, envelope, room } => {
-                    if layer.groups().send(&channel, envelope).await.is_err() {
-                        layer.groups().directory().counters.stray.one();
-                    }
-                    drop(room);
-                }
-                Inbound::Over(over) => layer.over(over),
-                Inbound::Gap { groups, seconds, _room } => {
-                    for group in groups {
-                        let gap = Envelope::new(LayerGap::new(group.clone(), seconds));
-                        layer.groups().publish(&group, gap).await;
-                    }
-                }
-            }
-        }
-    };
-    thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(run))?;
-    Ok(())
-}
-
-/// Says, now and then, that a message could not be read.
-pub(in crate::layers) fn log_undecodable(
-    status: &Status,
-    counters: &Counters,
-    from: &str,
-    error: &impl fmt::Display,
-) {
-    counters.undecodable.one();
-    if let Some(more) = status.logs("undecodable") {
-        tracing::warn!(from, %error, more, "a message of the layer's server cannot be read, and is dropped");
     }
 }

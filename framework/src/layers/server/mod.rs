@@ -1,9 +1,18 @@
 //! What the layers on a server have in common, whichever server it is.
+//!
+//! [`ServerLayer`] is the layer. A backend adds a [`Driver`](driver::Driver), which speaks with its server, and the settings
+//! that only its server needs.
 
 mod away;
+pub(super) mod config;
+mod delivery;
+pub(super) mod driver;
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "Redis needs more of it than NATS"))]
 pub(super) mod inbound;
+pub(super) mod layer;
 pub(super) mod members;
+pub(super) mod outage;
+pub(super) mod shared;
 pub(super) mod status;
 
-pub use self::away::Away;
+pub use self::{away::Away, config::ServerConfig, layer::ServerLayer};

@@ -14,10 +14,19 @@ use crate::layers::LayerError;
 
 /// How often the same kind of trouble is logged.
 const LOG_EVERY: Duration = Duration::from_secs(60);
+/// Why a layer that was closed does nothing.
+pub(super) const ENDED: &str = "the layer has ended";
+
+/// What is said of a layer that was closed.
+pub(in crate::layers) fn ended() -> LayerError {
+    LayerError::Unavailable(ENDED.to_owned())
+}
 
 /// The state of every shard: of one, where a layer does not spread its names over several servers.
 #[derive(Debug)]
 pub(in crate::layers) struct Status {
+    /// What the server is called in texts.
+    server: &'static str,
     shards: Vec<Shard>,
     pub(in crate::layers) changed: Notify,
     /// When each kind of trouble was logged last, and how often it was not since.
@@ -33,10 +42,15 @@ struct Shard {
 }
 
 impl Status {
-    /// Of servers at these addresses, which are for texts.
-    pub(in crate::layers) fn new(addresses: impl Iterator<Item = String>) -> Self {
+    /// Of servers with this name and at these addresses, which are for texts.
+    pub(in crate::layers) fn new(server: &'static str, addresses: impl IntoIterator<Item = String>) -> Self {
         let shard = |address| Shard { address, up: AtomicBool::new(false), reason: Mutex::default() };
-        Self { shards: addresses.map(shard).collect(), changed: Notify::new(), logged: Mutex::default() }
+        let shards = addresses.into_iter().map(shard).collect();
+        Self { server, shards, changed: Notify::new(), logged: Mutex::default() }
+    }
+
+    pub(in crate::layers) fn server(&self) -> &'static str {
+        self.server
     }
 
     pub(in crate::layers) fn len(&self) -> usize {
@@ -76,7 +90,11 @@ impl Status {
     /// Why nothing can be sent to a shard.
     pub(in crate::layers) fn away(&self, shard: usize) -> LayerError {
         let reason = self.reason(shard).clone();
-        let reason = reason.unwrap_or_else(|| "it has not answered yet".to_owned());
+        self.unavailable(shard, reason.as_deref().unwrap_or("it has not answered yet"))
+    }
+
+    /// That a shard could not do something, for this reason.
+    pub(in crate::layers) fn unavailable(&self, shard: usize, reason: &str) -> LayerError {
         LayerError::Unavailable(format!("{}: {reason}", self.address(shard)))
     }
 

@@ -1,0 +1,130 @@
+//! What the threads of a core layer share, what is asked of the one that speaks with Redis, and what becomes of what comes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
+
+use super::{
+    codec::Codec,
+    config::RedisSettings,
+    demand::{Demand, Popped},
+    link::unix_time,
+    names::{channel_key, process_number, shard_of},
+    told::Piece,
+};
+use crate::{
+    ChannelName, Envelope, GroupName,
+    layers::{
+        LayerError,
+        server::{self, driver::Publication},
+    },
+};
+
+/// The state of one [`RedisLayer`](super::RedisLayer), and the driver of its kind.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) settings: RedisSettings,
+    pub(super) codec: Codec,
+    pub(super) demand: Demand,
+    /// `specific.<process>!`: what the queue of this process is called.
+    pub(super) process: String,
+    /// How often the memberships of this process are written anew.
+    pub(super) renewal: Duration,
+    pub(super) operations: UnboundedSender<Operation>,
+}
+
+/// The state of a core layer.
+pub(super) type Shared = server::shared::Shared<Core>;
+
+/// What the writer is asked to do.
+///
+/// Those with an event hold their place in the bound on bytes. Of the others there are no more than there are groups and
+/// callers that wait for a reply.
+#[derive(Debug)]
+pub(in crate::layers) enum Operation {
+    /// Write the event to the members of a group, but for those of this process.
+    Publish(Publication),
+    /// Write the event to one channel.
+    Send {
+        channel: ChannelName,
+        event: Bytes,
+        reply: oneshot::Sender<Result<(), LayerError>>,
+        room: OwnedSemaphorePermit,
+    },
+    /// Put a channel of another process, or of any, into a group, or take it out.
+    Member {
+        group: GroupName,
+        channel: ChannelName,
+        is_in: bool,
+        reply: oneshot::Sender<Result<(), LayerError>>,
+    },
+    /// Put this process into a group.
+    Join { group: GroupName, number: u64 },
+    /// Take it out.
+    Leave { group: GroupName, number: u64 },
+    /// Tell of the members that have come and gone.
+    Members,
+    /// Put these names into their group anew.
+    Renew(Piece),
+    /// Get messages for those who wait.
+    Want(ChannelName),
+    /// Put a message back that nobody waits for any more.
+    Back(Popped),
+    /// Delete all keys of the prefix.
+    Flush { reply: oneshot::Sender<Result<(), LayerError>> },
+    /// Say when everything that was asked for before is written, or has failed.
+    Written { reply: oneshot::Sender<()> },
+}
+
+impl Shared {
+    /// The key of the queue of this process.
+    pub(super) fn queue_key(&self) -> String {
+        channel_key(&self.config.prefix, &self.driver.process)
+    }
+
+    /// Whether what is sent to a group arrives only if this shard is there: that of the group, or the one to which others
+    /// write what is for members of this process.
+    pub(super) fn rests_on(&self, group: &GroupName, shard: usize) -> bool {
+        shard == shard_of(&self.driver.process, self.status.len()) || shard == self.group_shard(group)
+    }
+
+    /// Whether something sent at this time has expired.
+    pub(super) fn has_expired(&self, sent: f64) -> bool {
+        unix_time() - sent > self.config.layer.expiry.as_secs_f64()
+    }
+
+    /// Reads a message of a channel that any process may read, and gives it to who waits.
+    pub(super) fn popped(&self, channel: ChannelName, member: Bytes, score: f64, shard: usize) {
+        if self.has_expired(score) {
+            self.counters().expired.one();
+            return;
+        }
+        match self.driver.codec.read(member.clone()) {
+            Err(error) => self.log_undecodable(&channel, &error),
+            Ok((envelope, _)) => {
+                let popped = Popped { envelope, channel, member, score, shard };
+                if let Err(popped) = self.driver.demand.offer(popped) {
+                    self.tell(Operation::Back(popped));
+                }
+            }
+        }
+    }
+
+    /// Hands a message of this process' queue to one of those that it names.
+    pub(super) async fn deliver(&self, name: &str, envelope: Envelope) {
+        let Some(channel) = ChannelName::new(name).ok().filter(|name| self.groups.owns(name)) else {
+            return self.counters().stray.one();
+        };
+        match channel.local().and_then(process_number).map(|number| self.members.numbered(number)) {
+            Some(Some(group)) => self.groups.publish(&group, envelope).await,
+            Some(None) => self.counters().stray.one(),
+            // A full inbox has counted itself.
+            None => {
+                if let Err(LayerError::NoReceiver) = self.groups.send(&channel, envelope).await {
+                    self.counters().stray.one();
+                }
+            }
+        }
+    }
+}

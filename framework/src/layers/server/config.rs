@@ -1,0 +1,79 @@
+//! The settings that all layers on a server have.
+
+use std::time::Duration;
+
+use super::Away;
+use crate::layers::LayerConfig;
+
+/// The settings of a layer on a server: those that every server has, and those of one kind, `B`.
+///
+/// Programs know it as `RedisConfig` and `NatsConfig`.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ServerConfig<B> {
+    pub(in crate::layers) common: Common,
+    pub(in crate::layers) backend: B,
+}
+
+/// What every layer on a server is set by.
+#[derive(Debug, Clone)]
+pub(in crate::layers) struct Common {
+    pub(in crate::layers) prefix: String,
+    pub(in crate::layers) layer: LayerConfig,
+    pub(in crate::layers) away: Away,
+    pub(in crate::layers) timeout: Duration,
+    pub(in crate::layers) queue_bytes: usize,
+}
+
+impl<B> ServerConfig<B> {
+    pub(in crate::layers) fn with_backend(backend: B, prefix: &str) -> Self {
+        let common = Common {
+            prefix: prefix.to_owned(),
+            layer: LayerConfig::new(),
+            away: Away::default(),
+            timeout: Duration::from_secs(5),
+            queue_bytes: 16 << 20,
+        };
+        Self { common, backend }
+    }
+
+    /// What all keys, topics or subjects start with. Default `asgi` on Redis, `greenroom` on NATS.
+    ///
+    /// On NATS it is one word, or several with dots between them.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.common.prefix = prefix.into();
+        self
+    }
+
+    /// Capacities and lifetimes. `channels` and `group_queues` bound the queues of this process, not what the server holds.
+    pub fn layer(mut self, config: LayerConfig) -> Self {
+        self.common.layer = config;
+        self
+    }
+
+    /// What happens to a `group_send` while the server is away. Default [`Away::Local`].
+    pub fn away(mut self, away: Away) -> Self {
+        self.common.away = away;
+        self
+    }
+
+    /// How long the server may take to answer or to connect. Default 5 s, at least 100 ms.
+    ///
+    /// A server that takes longer counts as away. On NATS a process that is asked something has the same time.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.common.timeout = time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
+        self
+    }
+
+    /// How many bytes of messages may wait in each direction. Default 16 MiB.
+    ///
+    /// If so many wait to be written to the server, a sender waits, at most for as long as the server may take to answer. If so
+    /// many have come from the server and wait to be delivered, `RedisLayer` takes no more from Redis, where the senders'
+    /// capacity then counts; the other layers drop messages, which [`Metrics::inbound_full`](crate::Metrics::inbound_full)
+    /// counts. `NatsLayer` also tells the members concerned by a [`LayerGap`](crate::layers::LayerGap). A larger message is
+    /// refused with [`LayerError::MessageTooLarge`](crate::LayerError::MessageTooLarge).
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.common.queue_bytes = bytes.clamp(64 << 10, 1 << 30);
+        self
+    }
+}
