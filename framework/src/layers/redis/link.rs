@@ -53,7 +53,9 @@ impl Link {
     /// Connects the writer, and gives the client with which to connect what else there is.
     pub(super) async fn connect(&self) -> Result<Client, String> {
         let client = within(self.patience, client(&self.host, self.roots.as_deref())).await?;
-        let writer = self.open(&client, self.patience).await?;
+        let mut writer = self.open(&client, self.patience).await?;
+        // A server that asks for a password takes a connection without one, and refuses what it is asked.
+        self.within(redis::cmd("PING").query_async::<()>(&mut writer)).await?;
         self.generation.set(self.generation.get() + 1);
         self.failure.take();
         self.writer.replace(Some(writer));
