@@ -20,6 +20,8 @@
 //! | [`processes!`] | that the layers of one server are as layers of several processes |
 //! | [`shared!`] | both, and that the server knows who is in a group |
 //! | [`workers!`] | that of several processes which receive from a channel one gets a message |
+//! | [`faults!`] | a [`FaultyServer`](faulty::FaultyServer): one that can be ended, frozen and cut off |
+//! | [`drops!`] | the same, and that what is too much for its members is dropped |
 //!
 //! A suite that a layer cannot run is given the reason, which stands beside every test that is ignored for it.
 
@@ -30,14 +32,18 @@ mod recorder;
 pub mod blocking;
 pub mod consumers;
 pub mod drops;
+pub mod endings;
 pub mod expiry;
+pub mod faulty;
 pub mod groups;
 pub mod limits;
 pub mod names;
+pub mod outages;
 pub mod processes;
 pub mod queues;
 pub mod races;
 pub mod receive;
+pub mod reports;
 pub mod threads;
 pub mod values;
 pub mod workers;
@@ -69,14 +75,17 @@ mod tests {
             ("blocking", include_str!("blocking.rs")),
             ("consumers", include_str!("consumers.rs")),
             ("drops", include_str!("drops.rs")),
+            ("endings", include_str!("endings.rs")),
             ("expiry", include_str!("expiry.rs")),
             ("groups", include_str!("groups.rs")),
             ("limits", include_str!("limits.rs")),
             ("names", include_str!("names.rs")),
+            ("outages", include_str!("outages.rs")),
             ("processes", include_str!("processes.rs")),
             ("queues", include_str!("queues.rs")),
             ("races", include_str!("races.rs")),
             ("receive", include_str!("receive.rs")),
+            ("reports", include_str!("reports.rs")),
             ("threads", include_str!("threads.rs")),
             ("values", include_str!("values.rs")),
             ("workers", include_str!("workers.rs")),

@@ -151,6 +151,43 @@ macro_rules! workers {
     };
 }
 
+/// The cases with a [`FaultyServer`](crate::faulty::FaultyServer), which is ended, frozen, or cut off.
+#[macro_export]
+macro_rules! faults {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            outages::a_restart_closes_no_connection,
+            outages::a_send_beside_the_end_of_a_server_is_heard_once,
+            outages::away_may_be_an_error,
+            outages::a_frozen_server_holds_nobody_up,
+            outages::a_sender_waits_at_the_bound_for_a_while,
+            outages::a_cut_connection_comes_back,
+            outages::members_that_come_and_go_lose_nothing_for_others,
+            outages::a_join_is_known_when_it_returns,
+            endings::consumers_go_on_behind_the_end,
+            endings::a_send_ends_with_its_layer,
+            endings::the_end_of_a_layer_writes_what_it_has,
+            reports::what_is_wrong_is_said,
+            reports::an_unreachable_server_is_one_line,
+            reports::a_wrong_password_is_one_line,
+            reports::a_connection_that_flaps_is_no_flood,
+            reports::a_message_that_is_too_large_is_the_senders_affair,
+        }
+    };
+}
+
+/// The same, if what is too much for the members is dropped.
+#[macro_export]
+macro_rules! drops {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            outages::what_is_too_much_is_dropped_and_counted,
+        }
+    };
+}
+
 /// Writes a test for each case.
 #[doc(hidden)]
 #[macro_export]

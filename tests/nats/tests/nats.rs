@@ -1,9 +1,12 @@
 //! The conformance suite over `NatsLayer`.
 
-use conformance_tests::Server;
+use conformance_tests::{
+    Server,
+    faulty::{FaultyServer, Logins, ServerProcess, Settings},
+};
 use greenroom::{
-    Layer, LayerConfig,
-    layers::nats::{NatsConfig, NatsLayer},
+    Layer, LayerConfig, LayerError,
+    layers::nats::{Away, NatsConfig, NatsLayer},
 };
 use nats_tests::NatsServer;
 
@@ -24,6 +27,37 @@ impl Server for Nats {
     }
 }
 
+impl FaultyServer for Nats {
+    const NAME: &'static str = "NATS";
+    const LOGINS: Logins = Logins {
+        guest: "ann:right@",
+        strangers: &["", "ann:wrong@", "wrong@"],
+        denied: &["authorization violation"],
+    };
+
+    fn start() -> Self {
+        Self(NatsServer::start())
+    }
+
+    fn guarded() -> Self {
+        Self(NatsServer::with(&["--user", "ann", "--pass", "right"]))
+    }
+
+    fn process(&mut self) -> &mut ServerProcess {
+        &mut self.0
+    }
+
+    async fn open(settings: Settings) -> (Layer, Result<(), LayerError>) {
+        let config = NatsConfig::new(settings.url("nats"))
+            .away(if settings.must { Away::Error } else { Away::Local })
+            .timeout(settings.timeout)
+            .queue_bytes(settings.queue_bytes);
+        let layer = NatsLayer::new(config).unwrap();
+        let ready = layer.ready().await;
+        (layer.into(), ready)
+    }
+}
+
 mod nats {
     conformance_tests::every_layer!(super::Nats);
     conformance_tests::moved_clock!(super::Nats, "its connections need NATS' own time");
@@ -31,6 +65,8 @@ mod nats {
     conformance_tests::processes!(super::Nats);
     conformance_tests::shared!(super::Nats, "NATS keeps nothing, and knows no groups");
     conformance_tests::workers!(super::Nats);
+    conformance_tests::faults!(super::Nats);
+    conformance_tests::drops!(super::Nats);
 }
 
 /// What of the last suite needs no store: a process asks the other one.

@@ -1,36 +1,34 @@
-//! Redis servers of the tests' own, Python processes with channels_redis, and what the tests of the layers share.
+//! Redis servers of the tests' own, Python processes with channels_redis, and the chat as a process.
 
 mod chat;
 pub mod cli;
-mod members;
-mod process;
-mod proxy;
 mod python;
 mod server;
 
+pub use conformance_tests::faulty::{
+    Member, Note, Proxy, ServerProcess, Slow, eventually, free_port, group, is_away, note,
+};
+
 pub use self::{
     chat::{Chat, Page, program},
-    members::{Member, Note, group, note},
-    process::{ServerProcess, free_port},
-    proxy::{Proxy, Slow},
     python::Python,
     server::RedisServer,
 };
 
-use std::time::Duration;
+use conformance_tests::faulty::{Logins, Settings};
+use greenroom::layers::{Away, redis::RedisConfig};
 
-use integration_tests::PATIENCE;
-use tokio::time::{sleep, timeout};
+/// Who may connect to [`RedisServer::guarded`].
+pub const LOGINS: Logins = Logins {
+    guest: ":right@",
+    strangers: &["", ":wrong@"],
+    denied: &["uthentication", "NOAUTH", "WRONGPASS"],
+};
 
-/// Waits until something is so.
-///
-/// # Panics
-/// Where it is not so in time.
-pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
-    let wait = async {
-        while !so() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+/// The configuration with these settings.
+pub fn configured(settings: Settings) -> RedisConfig {
+    RedisConfig::new(settings.url("redis"))
+        .away(if settings.must { Away::Error } else { Away::Local })
+        .timeout(settings.timeout)
+        .queue_bytes(settings.queue_bytes)
 }

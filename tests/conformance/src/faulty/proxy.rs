@@ -14,7 +14,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -43,6 +43,8 @@ struct Way {
     /// How many bytes more the server gets from the clients.
     up: AtomicI64,
     flights: AtomicU64,
+    accepted: AtomicU64,
+    cut: Notify,
 }
 
 impl Proxy {
@@ -62,7 +64,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
         let all = || AtomicI64::new(-1);
-        let way = Arc::new(Way { slow, down: all(), up: all(), flights: AtomicU64::new(0) });
+        let way = Arc::new(Way {
+            slow,
+            down: all(),
+            up: all(),
+            flights: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            cut: Notify::new(),
+        });
         actix_web::rt::spawn(serve(listener, server, Arc::clone(&way)));
         Self { port, way }
     }
@@ -77,6 +86,11 @@ impl Proxy {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Cuts every connection that there is now.
+    pub fn cut(&self) {
+        self.way.cut.notify_one();
     }
 
     /// Cuts every connection when the clients have got so many bytes more: in the middle of a message, if that is long enough.
@@ -101,6 +115,12 @@ impl Proxy {
         self.way.up.store(-1, Relaxed);
     }
 
+    /// How many connections there were.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.way.accepted.load(Relaxed)
+    }
+
     /// How many times a client has said something after it had heard the server: its round trips, where all that it says at
     /// once passes before it hears the first of the answers.
     #[must_use]
@@ -111,7 +131,16 @@ impl Proxy {
 
 async fn serve(listener: TcpListener, server: u16, way: Arc<Way>) {
     let mut connections = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = way.cut.notified() => {
+                connections.abort_all();
+                continue;
+            }
+        };
+        let Ok((client, _)) = accepted else { return };
+        way.accepted.fetch_add(1, Relaxed);
         let way = Arc::clone(&way);
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };

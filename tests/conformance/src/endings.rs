@@ -1,0 +1,69 @@
+//! A layer that is closed: nobody waits for what does not come, and members here are served still.
+
+use std::time::Duration;
+
+use actix_web::rt;
+use greenroom::{ChannelName, LayerError};
+
+use crate::faulty::{FaultyServer, Member, Settings, group, layer, note, on, soon};
+
+/// A server that may take a minute to answer.
+fn patient<S: FaultyServer>(server: &mut S) -> Settings {
+    Settings { timeout: Duration::from_secs(60), ..on(server) }
+}
+
+/// Consumers join, send and leave in a process whose layer is closed, as while the server is away.
+pub async fn consumers_go_on_behind_the_end<S: FaultyServer>() {
+    let mut server = S::start();
+    let layer = layer::<S>(patient(&mut server)).await;
+    let mut before = Member::of(&layer, &["room"]).await;
+    soon(layer.close()).await;
+    let mut after = soon(Member::of(&layer, &["room", "hall"])).await;
+    soon(layer.group_send(&group("room"), &note(1))).await.unwrap();
+    soon(layer.group_send(&group("hall"), &note(2))).await.unwrap();
+    assert_eq!(before.hears().await, "1");
+    assert_eq!((after.hears().await, after.hears().await), ("1".to_owned(), "2".to_owned()));
+    let own = layer.new_channel().await.unwrap();
+    soon(layer.group_add(&group("room"), &own)).await.unwrap();
+    let _ = soon(layer.group_discard(&group("room"), &own)).await;
+    soon(after.leave()).await;
+    // Twice is once.
+    soon(layer.close()).await;
+    let sent = layer.send(&ChannelName::new("jobs").unwrap(), &note(0)).await;
+    assert!(matches!(&sent, Err(LayerError::Unavailable(why)) if why.contains("ended")), "{sent:?}");
+    server.assert_left();
+}
+
+/// A send that waits for a frozen server is served here when the layer is closed.
+pub async fn a_send_ends_with_its_layer<S: FaultyServer>() {
+    let mut server = S::start();
+    let layer = layer::<S>(patient(&mut server)).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    server.process().pause();
+    let sending = rt::spawn({
+        let layer = layer.clone();
+        async move { layer.group_send_counted(&group("room"), &note(1)).await }
+    });
+    tokio::task::yield_now().await;
+    soon(layer.close()).await;
+    soon(sending).await.unwrap().unwrap();
+    assert_eq!(member.hears().await, "1");
+    soon(layer.group_send(&group("room"), &note(2))).await.unwrap();
+    assert_eq!(member.hears().await, "2");
+    server.process().resume();
+}
+
+/// What is asked for at the end is done: the last event arrives, and `close` returns.
+pub async fn the_end_of_a_layer_writes_what_it_has<S: FaultyServer>() {
+    let mut server = S::start();
+    let other = layer::<S>(on(&mut server)).await;
+    let mut member = Member::of(&other, &["room"]).await;
+    for number in 0..20 {
+        let layer = layer::<S>(on(&mut server)).await;
+        layer.group_send(&group("room"), &note(number)).await.unwrap();
+        layer.close().await;
+        assert_eq!(member.hears().await, number.to_string());
+        let sent = layer.send(&ChannelName::new("jobs").unwrap(), &note(0)).await;
+        assert!(matches!(sent, Err(LayerError::Unavailable(_))), "{sent:?}");
+    }
+}

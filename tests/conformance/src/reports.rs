@@ -1,0 +1,132 @@
+//! What a program and its operator are told if something is wrong: what, where, once, and not in a loop of lines.
+
+use greenroom::{ChannelName, Envelope, LayerError};
+use integration_tests::{
+    PATIENCE,
+    log::{capture, lines},
+};
+use tokio::{net::TcpListener, time::timeout};
+
+use crate::faulty::{
+    FaultyServer, Member, Proxy, Settings, eventually, free_port, group, is_away, layer, note, on,
+};
+
+/// The lines about this port that are no debugging.
+fn loud(port: u16) -> Vec<String> {
+    let lines = lines(&[&port.to_string()]);
+    lines.into_iter().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect()
+}
+
+/// A wrong address or password is said when it is asked for; the layer goes on trying, and its consumers work.
+pub async fn what_is_wrong_is_said<S: FaultyServer>() {
+    let mut server = S::guarded();
+    let settings = on(&mut server);
+    for login in S::LOGINS.strangers {
+        let (_layer, ready) = S::open(Settings { login, ..settings }).await;
+        let error = ready.unwrap_err().to_string();
+        assert!(error.contains(&settings.port.to_string()), "{error}");
+        assert!(S::LOGINS.denied.iter().any(|denied| error.contains(denied)), "{error}");
+        assert!(!error.contains("wrong"), "no password is shown: {error}");
+    }
+    layer::<S>(Settings { login: S::LOGINS.guest, ..settings }).await;
+    let free = free_port();
+    let (layer, ready) = S::open(Settings::new(free)).await;
+    let error = ready.unwrap_err().to_string();
+    assert!(error.contains("refused") && error.contains(&free.to_string()), "{error}");
+    assert!(is_away(&layer));
+    let mut member = Member::of(&layer, &["room"]).await;
+    layer.group_send(&group("room"), &note(1)).await.unwrap();
+    assert_eq!(member.hears().await, "1");
+}
+
+/// Takes connections, and ends each at once.
+struct Deaf(TcpListener);
+
+impl Deaf {
+    async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    async fn one_more(&self) {
+        drop(timeout(PATIENCE, self.0.accept()).await.expect("it tries again").unwrap());
+    }
+}
+
+/// An address where nobody speaks: one line with address and reason, however often it is tried.
+pub async fn an_unreachable_server_is_one_line<S: FaultyServer>() {
+    capture();
+    let deaf = Deaf::start().await;
+    let opening = S::open(Settings { login: S::LOGINS.strangers[1], ..Settings::new(deaf.port()) });
+    let ((layer, ready), ()) = tokio::join!(opening, deaf.one_more());
+    let error = ready.unwrap_err().to_string();
+    assert!(error.contains(&deaf.port().to_string()), "{error}");
+    // It waits twice as long before each attempt, up to 2 s.
+    for _ in 0..5 {
+        deaf.one_more().await;
+    }
+    let said = loud(deaf.port());
+    assert!(!said.is_empty() && said.len() <= 2, "a line a reason: {said:#?}");
+    assert!(said[0].contains("WARN") && said[0].contains(&format!("{} is away", S::NAME)), "{said:#?}");
+    let all = lines(&[&deaf.port().to_string()]);
+    assert!(!all.iter().any(|line| line.contains("wrong")), "no password is shown");
+    drop(layer);
+}
+
+/// A wrong password: the server's own word for it, once.
+pub async fn a_wrong_password_is_one_line<S: FaultyServer>() {
+    capture();
+    let mut server = S::guarded();
+    let proxy = Proxy::start(server.process().port()).await;
+    let settings = Settings { login: S::LOGINS.strangers[1], ..Settings::new(proxy.port()) };
+    let (_layer, ready) = S::open(settings).await;
+    let error = ready.unwrap_err().to_string();
+    assert!(error.contains(&proxy.port().to_string()) && !error.contains("wrong"), "{error}");
+    let before = proxy.accepted();
+    eventually("it tries again and again", || proxy.accepted() >= before + 3).await;
+    let said = loud(proxy.port());
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(S::LOGINS.denied.iter().any(|denied| said[0].contains(denied)), "{said:#?}");
+}
+
+/// A server that is there and gone again and again: not a line each time, and members there are told each time.
+pub async fn a_connection_that_flaps_is_no_flood<S: FaultyServer>() {
+    capture();
+    let mut server = S::start();
+    let proxy = Proxy::start(server.process().port()).await;
+    let layer = layer::<S>(Settings::new(proxy.port())).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    for flap in 1..=6 {
+        server.cut(&proxy);
+        eventually("it is back", || layer.metrics().reconnected == flap).await;
+        assert_eq!(member.hears().await, "gap in room");
+    }
+    let said = loud(proxy.port());
+    assert!((1..=4).contains(&said.len()), "for 6 times away and back: {said:#?}");
+}
+
+/// A message that is too large: the sender is told its size and the limit, nobody gets it, and nothing is logged.
+pub async fn a_message_that_is_too_large_is_the_senders_affair<S: FaultyServer>() {
+    capture();
+    let mut server = S::start();
+    let layer = layer::<S>(Settings { queue_bytes: 100_000, ..on(&mut server) }).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    let text = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(200_000));
+    let large = Envelope::from_json(text).unwrap();
+    let jobs = ChannelName::new("jobs").unwrap();
+    for sent in [
+        layer.group_send(&group("room"), large.clone()).await,
+        layer.send(&jobs, large).await,
+    ] {
+        let error = sent.unwrap_err();
+        assert!(matches!(error, LayerError::MessageTooLarge { limit: 100_000, .. }), "{error:?}");
+        assert!(error.to_string().contains("100000"), "{error}");
+    }
+    layer.group_send(&group("room"), &note(2)).await.unwrap();
+    assert_eq!(member.hears().await, "2", "and not 1");
+    assert!(loud(server.process().port()).is_empty());
+    assert_eq!(layer.metrics().reconnected, 0);
+}
