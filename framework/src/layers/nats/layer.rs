@@ -40,7 +40,7 @@ const MAX_PAYLOAD: usize = 1 << 20;
 /// Groups and channels shared with other processes by NATS, which keeps nothing.
 ///
 /// Members in this process get an event at once, without NATS; a process hears a group by *one* subscription, however many
-/// members it has there. A [`send`](Layer::send) to another process returns when that has the message. Where NATS goes and
+/// members it has there. A [`send`](crate::Layer::send) to another process returns when that has the message. Where NATS goes and
 /// comes back, no connection ends: all is subscribed to anew, and consumers are told by a
 /// [`LayerGap`](crate::layers::LayerGap).
 ///

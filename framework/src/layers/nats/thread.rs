@@ -71,8 +71,9 @@ async fn serve(
     discovered: &mut Vec<ServerAddr>,
 ) -> End {
     let mut servers = shared.driver.settings.servers();
+    // They stay known if no server answers.
     discovered.retain(|server| !servers.contains(server));
-    servers.append(discovered);
+    servers.extend(discovered.iter().cloned());
     let connect = async {
         outage.pause().await;
         let link = Link::connect(shared, inbox, fate, &servers).await?;

@@ -184,11 +184,6 @@ impl Driver for PubSub {
         shared.groups.receive(channel).await
     }
 
-    async fn set_member(_: &Shared, _: &GroupName, _: &ChannelName, is_in: bool) -> Result<(), LayerError> {
-        // Groups are each process' own affair: one cannot put another's consumer into them.
-        if is_in { Err(LayerError::NoReceiver) } else { Ok(()) }
-    }
-
     async fn added(shared: &Shared, channel: &ChannelName) -> Result<(), LayerError> {
         if channel.local().is_none() { shared.listen(channel).await } else { Ok(()) }
     }

@@ -88,12 +88,16 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
     fn received_last(_shared: &Shared<Self>, _channel: &ChannelName) {}
 
     /// Puts a channel into a group, or takes it out. It is another process' own or, if the server keeps members, anyone's.
+    ///
+    /// By default groups are each process' own affair.
     fn set_member(
-        shared: &Shared<Self>,
-        group: &GroupName,
-        channel: &ChannelName,
+        _shared: &Shared<Self>,
+        _group: &GroupName,
+        _channel: &ChannelName,
         is_in: bool,
-    ) -> impl Future<Output = Result<(), LayerError>> + Send;
+    ) -> impl Future<Output = Result<(), LayerError>> + Send {
+        async move { if is_in { Err(LayerError::NoReceiver) } else { Ok(()) } }
+    }
 
     /// Hears that a channel was put into a group in this process.
     fn added(

@@ -14,5 +14,7 @@ pub(super) mod members;
 pub(super) mod outage;
 pub(super) mod shared;
 pub(super) mod status;
+#[cfg(test)]
+mod tests;
 
 pub use self::{away::Away, config::ServerConfig, layer::ServerLayer};
