@@ -1,5 +1,6 @@
 //! Typed events, and the [`Envelope`] that carries one through a channel layer.
 
+mod decoded;
 #[doc(hidden)]
 pub mod handler;
 pub mod wire;
@@ -8,6 +9,8 @@ use std::{any::Any, fmt, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use self::decoded::Decoded;
 
 /// A value that travels through a channel layer under a name, as `{"type": "xx.oo", …}`.
 ///
@@ -89,6 +92,7 @@ struct WireEvent {
     name: String,
     format: Format,
     bytes: Bytes,
+    decoded: Decoded,
 }
 
 /// How the bytes of an event are written.
@@ -128,14 +132,19 @@ impl Envelope {
 
     /// Reads the envelope of an event that some program wrote.
     ///
-    /// Its fields are read by who takes it.
+    /// Its fields are read when a receiver takes it, once for each type: see [`event`](Self::event).
     ///
     /// # Errors
-    /// [`EventError`] where it is no map, or its `type` is missing or malformed (rule 5).
+    /// [`EventError`] if it is no map, or if its `type` is missing or malformed (rule 5).
     pub fn from_wire(format: Format, bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let bytes = bytes.into();
         let name = wire::read_type(format, &bytes)?;
-        Ok(Self(Repr::Wire(Arc::new(WireEvent { name, format, bytes }))))
+        Ok(Self::of_type(name, format, bytes))
+    }
+
+    /// The envelope of bytes whose `type` was read before, by [`wire::read_type`].
+    pub(crate) fn of_type(name: String, format: Format, bytes: Bytes) -> Self {
+        Self(Repr::Wire(Arc::new(WireEvent { name, format, bytes, decoded: Decoded::default() })))
     }
 
     /// Reads the envelope of an event written as JSON, `{"type": "xx.oo", …}`.
@@ -155,10 +164,16 @@ impl Envelope {
         }
     }
 
-    /// The event as an `E`: shared where it was sent as one, else read.
+    /// The event as an `E`: shared if it was sent as one, else read from its wire form.
+    ///
+    /// An event that came from the wire is read once for each type: all clones of the envelope share the value, or the
+    /// error. Only threads that ask for the first time at the same moment each read it; they share one of the values.
+    ///
+    /// An event that was sent as a Rust type, and is taken as another type with the same name, is written and read at
+    /// each call.
     ///
     /// # Errors
-    /// [`EventError::Fields`] where the fields are not those of `E`.
+    /// [`EventError::Fields`] if the fields are not those of `E`.
     pub fn event<E: Event>(&self) -> Result<Arc<E>, EventError> {
         match &self.0 {
             Repr::Typed(event) => {
@@ -169,7 +184,9 @@ impl Envelope {
                     Err(_) => wire::from_bytes(Format::MsgPack, &event.write(Format::MsgPack)?).map(Arc::new),
                 }
             }
-            Repr::Wire(event) => wire::read_named(event.format, &event.name, &event.bytes).map(Arc::new),
+            Repr::Wire(event) => {
+                event.decoded.event(|| wire::read_named(event.format, &event.name, &event.bytes))
+            }
         }
     }
 

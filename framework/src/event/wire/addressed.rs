@@ -4,11 +4,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    msgpack, read_json, read_msgpack, unwritable,
+    msgpack, read_json, read_msgpack, read_type, unwritable,
     value::{Skipped, TextKey, Value},
     write_msgpack,
 };
-use crate::event::{EventError, Format};
+use crate::event::{Envelope, EventError, Format};
 
 /// The key of the map. Channels writes it last; it is read wherever it stands.
 const KEY: &str = "__asgi_channel__";
@@ -54,15 +54,15 @@ pub(crate) fn check_keys(name: &str, bytes: &[u8]) -> Result<(), EventError> {
     checked.map(drop).map_err(|error| unwritable(name, &error))
 }
 
-/// Takes out whom a message is for. What is left has the bytes that it had before, where the key was the last one.
+/// Reads the event of a message, and whom the message is for.
 ///
-/// It does not look whether the rest is an event: who reads that does.
-pub(crate) fn take_address(format: Format, bytes: Bytes) -> Result<(Bytes, Vec<String>), EventError> {
+/// The event has the bytes that it had before the key was added, if the key was the last one.
+pub(crate) fn read(format: Format, bytes: Bytes) -> Result<(Envelope, Vec<String>), EventError> {
     if !contains(&bytes, KEY.as_bytes()) {
-        return Ok((bytes, Vec::new()));
+        return Ok((Envelope::from_wire(format, bytes)?, Vec::new()));
     }
     if format == Format::MsgPack
-        && let Some(taken) = take_last(&bytes)
+        && let Some(taken) = read_before_last(&bytes)
     {
         return Ok(taken);
     }
@@ -85,20 +85,20 @@ pub(crate) fn take_address(format: Format, bytes: Bytes) -> Result<(Bytes, Vec<S
         Format::Json => serde_json::to_vec(&value).map_err(|error| refused(&error))?,
         Format::MsgPack => write_msgpack(&value).map_err(|error| refused(&error))?,
     };
-    Ok((rest.into(), to))
+    Ok((Envelope::from_wire(format, rest)?, to))
 }
 
-/// The same where the key is the last of a map in MessagePack: what both sides write.
-fn take_last(bytes: &Bytes) -> Option<(Bytes, Vec<String>)> {
+/// The same if the key is the last of a map in MessagePack: so do both sides write it.
+fn read_before_last(bytes: &Bytes) -> Option<(Envelope, Vec<String>)> {
     let (entries, header) = map_header(bytes)?;
     let at = bytes.windows(PACKED_KEY.len()).rposition(|part| part == PACKED_KEY)?;
     let value: Value = read_msgpack(&bytes[at + PACKED_KEY.len()..]).ok()?;
     let mut rest = Vec::with_capacity(at);
     write_map_header(entries.checked_sub(1)?, &mut rest);
     rest.extend_from_slice(bytes.get(header..at)?);
-    // The bytes may stand inside another value; then what is before them is no map of its own.
-    super::read_type(Format::MsgPack, &rest).ok()?;
-    Some((rest.into(), channels(&value)))
+    // The bytes of the key may stand inside another value: then the bytes before them are no map.
+    let name = read_type(Format::MsgPack, &rest).ok()?;
+    Some((Envelope::of_type(name, Format::MsgPack, rest.into()), channels(&value)))
 }
 
 fn channels(value: &Value) -> Vec<String> {
@@ -150,6 +150,13 @@ mod tests {
 
     const PLAIN: &[u8] = b"\x82\xa4type\xa1x\xa1a\xc3";
 
+    /// The event's bytes, and whom they are for.
+    fn taken(format: Format, bytes: impl Into<Bytes>) -> (Bytes, Vec<String>) {
+        let (envelope, to) = read(format, bytes.into()).unwrap();
+        assert_eq!(envelope.name(), "x");
+        (envelope.to_wire(format).unwrap(), to)
+    }
+
     #[test]
     fn one_channel_and_several_are_written_as_python_does() {
         let one = address(Format::MsgPack, PLAIN, Address::One("plain-chan")).unwrap();
@@ -167,10 +174,9 @@ mod tests {
     #[test]
     fn what_was_added_is_taken_out_again() {
         for (format, plain) in [(Format::MsgPack, PLAIN), (Format::Json, br#"{"type":"x"}"#)] {
-            let bytes: Bytes = address(format, plain, Address::Many(&["a!b", "c"])).unwrap().into();
-            let (rest, to) = take_address(format, bytes).unwrap();
+            let (rest, to) = taken(format, address(format, plain, Address::Many(&["a!b", "c"])).unwrap());
             assert_eq!((&rest[..], to), (plain, vec!["a!b".to_owned(), "c".to_owned()]));
-            let (rest, to) = take_address(format, Bytes::from_static(plain)).unwrap();
+            let (rest, to) = taken(format, plain);
             assert_eq!((&rest[..], to.len()), (plain, 0));
         }
     }
@@ -178,18 +184,18 @@ mod tests {
     #[test]
     fn the_key_may_stand_anywhere() {
         let first = Bytes::from_static(b"\x83\xb0__asgi_channel__\xa1c\xa4type\xa1x\xa1a\xc3");
-        assert_eq!(take_address(Format::MsgPack, first).unwrap(), (PLAIN.into(), vec!["c".to_owned()]));
+        assert_eq!(taken(Format::MsgPack, first), (PLAIN.into(), vec!["c".to_owned()]));
         let json = Bytes::from_static(br#"{"__asgi_channel__": "c", "type": "x"}"#);
-        let (rest, to) = take_address(Format::Json, json).unwrap();
+        let (rest, to) = taken(Format::Json, json);
         assert_eq!((&rest[..], to), (&br#"{"type":"x"}"#[..], vec!["c".to_owned()]));
     }
 
     #[test]
     fn the_same_bytes_inside_a_value_are_no_key() {
         let inside = b"\x82\xa4type\xa1x\xa1a\xc4\x13\xb0__asgi_channel__\xa1c";
-        let (rest, to) = take_address(Format::MsgPack, Bytes::from_static(inside)).unwrap();
+        let (rest, to) = taken(Format::MsgPack, &inside[..]);
         assert_eq!((&rest[..], to.len()), (&inside[..], 0));
-        assert!(take_address(Format::MsgPack, Bytes::from_static(b"\x91\xb0__asgi_channel__")).is_err());
+        assert!(read(Format::MsgPack, Bytes::from_static(b"\x91\xb0__asgi_channel__")).is_err());
     }
 
     #[test]
@@ -203,7 +209,7 @@ mod tests {
                 bytes.push(0xc0);
             }
             let addressed = address(Format::MsgPack, &bytes, Address::One("c")).unwrap();
-            let (rest, to) = take_address(Format::MsgPack, addressed.into()).unwrap();
+            let (rest, to) = taken(Format::MsgPack, addressed);
             assert!(rest == bytes && to == ["c"], "{entries}");
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     Envelope, EventError,
     event::{
         Format,
-        wire::addressed::{Address, address, check_keys, take_address},
+        wire::addressed::{self, Address, address, check_keys},
     },
 };
 
@@ -121,9 +121,7 @@ impl Codec {
         if !self.keys.is_empty() {
             event = self.decrypt(&event).ok_or(Undecodable::Encryption)?.into();
         }
-        let (event, to) = take_address(self.format, event).map_err(Undecodable::Event)?;
-        let envelope = Envelope::from_wire(self.format, event).map_err(Undecodable::Event)?;
-        Ok((envelope, to))
+        addressed::read(self.format, event).map_err(Undecodable::Event)
     }
 
     fn decrypt(&self, token: &[u8]) -> Option<Vec<u8>> {
