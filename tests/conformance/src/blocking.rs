@@ -52,7 +52,7 @@ pub async fn a_worker_does_not_block<S: Server>() {
         assert_eq!(member.0.receive_text().await.unwrap(), "Err(WouldBlock)");
     }
     assert_eq!(layer.group_send_blocking(&group("room"), note(2)), Err(LayerError::WouldBlock));
-    layer.group_send(&group("room"), &note(3)).await.unwrap();
+    layer.group_send(&group("room"), note(3)).await.unwrap();
     member.assert_hears(&[3]).await;
     member.leave().await;
 }
@@ -61,7 +61,7 @@ pub async fn a_worker_does_not_block<S: Server>() {
 fn run_a_consumer(layer: &Layer) {
     rt::System::new().block_on(async {
         let mut member = Members::new(layer).of("room").await;
-        layer.group_send(&group("room"), &note(1)).await.unwrap();
+        layer.group_send(&group("room"), note(1)).await.unwrap();
         member.assert_hears(&[1]).await;
         member.leave().await;
     });
@@ -84,7 +84,7 @@ pub async fn a_thread_runs_consumers_again<S: Server>() {
         run_a_consumer(&layer);
         rt::System::new().block_on(async {
             let mut member = Members::new(&layer).of("room").await;
-            layer.send(&member.channel(), &note(1)).await.unwrap();
+            layer.send(&member.channel(), note(1)).await.unwrap();
             let from_afar = layer.clone();
             on_thread(move || from_afar.group_send_blocking(&group("room"), note(2))).await.unwrap();
             member.assert_hears(&[1, 2]).await;

@@ -57,12 +57,12 @@ pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
 /// Checks that a channel of another layer is not reached. A server that stores messages cannot know who is behind it.
 pub(crate) async fn assert_out_of_reach<S: Server>(layer: &Layer, channel: &ChannelName) {
     let expected = if S::ALONE || !S::STORES { Err(LayerError::NoReceiver) } else { Ok(()) };
-    assert_eq!(layer.send(channel, &note(0)).await, expected);
+    assert_eq!(layer.send(channel, note(0)).await, expected);
 }
 
 /// Waits until what was sent before has arrived where it goes, or was refused there, and is counted.
 pub(crate) async fn settled(layer: &Layer) {
-    layer.group_send_counted(&group("nobody"), &note(0)).await.expect("the layer works");
+    layer.group_send_counted(&group("nobody"), note(0)).await.expect("the layer works");
 }
 
 /// Why a queue cannot be received from.
@@ -80,7 +80,7 @@ pub(crate) async fn next_note(layer: &Layer, channel: &ChannelName) -> u64 {
 pub(crate) async fn assert_holds(layer: &Layer, channel: &ChannelName, notes: &[u64]) {
     const LAST: u64 = u64::MAX;
     let mut held = Vec::new();
-    let mut sent = layer.send(channel, &note(LAST)).await.is_ok();
+    let mut sent = layer.send(channel, note(LAST)).await.is_ok();
     loop {
         let number = next_note(layer, channel).await;
         if number == LAST {
@@ -89,7 +89,7 @@ pub(crate) async fn assert_holds(layer: &Layer, channel: &ChannelName, notes: &[
         held.push(number);
         if !sent {
             // It was full.
-            sent = layer.send(channel, &note(LAST)).await.is_ok();
+            sent = layer.send(channel, note(LAST)).await.is_ok();
         }
     }
     assert_eq!(held, notes, "what {channel} holds");

@@ -15,9 +15,9 @@ pub async fn a_send_reaches_the_handler<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
     let (mut first, mut second) = (members.alone().await, members.alone().await);
-    layer.send(&first.channel(), &note(1)).await.unwrap();
-    layer.send(&second.channel(), &note(2)).await.unwrap();
-    layer.send(&first.channel(), &note(3)).await.unwrap();
+    layer.send(&first.channel(), note(1)).await.unwrap();
+    layer.send(&second.channel(), note(2)).await.unwrap();
+    layer.send(&first.channel(), note(3)).await.unwrap();
     first.assert_hears(&[1, 3]).await;
     second.assert_hears(&[2]).await;
     first.leave().await;
@@ -32,13 +32,13 @@ pub async fn rule_23_a_full_consumer_refuses<S: Server>() {
     let name = member.channel();
     member.hold().await;
     for number in 1..=3 {
-        layer.send(&name, &note(number)).await.unwrap();
+        layer.send(&name, note(number)).await.unwrap();
     }
-    assert_eq!(layer.send(&name, &note(4)).await.unwrap_err(), LayerError::ChannelFull(name.clone()));
+    assert_eq!(layer.send(&name, note(4)).await.unwrap_err(), LayerError::ChannelFull(name.clone()));
     assert_eq!(layer.metrics().inbox_full, 1);
     members.release();
     member.assert_hears(&[1, 2, 3]).await;
-    layer.send(&name, &note(5)).await.unwrap();
+    layer.send(&name, note(5)).await.unwrap();
     member.assert_hears(&[5]).await;
     member.leave().await;
 }
@@ -50,14 +50,14 @@ pub async fn rule_23_only_the_held_consumer_misses<S: Server>() {
     let (mut held, mut free) = (members.of("room").await, members.of("room").await);
     held.hold().await;
     for (number, dropped) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
-        let delivery = layer.group_send_counted(&group("room"), &note(number)).await.unwrap();
+        let delivery = layer.group_send_counted(&group("room"), note(number)).await.unwrap();
         assert_eq!((delivery.delivered, delivery.dropped), (2 - dropped, dropped), "note {number}");
         free.assert_hears(&[number]).await;
     }
     assert_eq!(layer.metrics().inbox_full, 2);
     members.release();
     held.assert_hears(&[1, 2]).await;
-    layer.group_send(&group("room"), &note(5)).await.unwrap();
+    layer.group_send(&group("room"), note(5)).await.unwrap();
     held.assert_hears(&[5]).await;
     free.assert_hears(&[5]).await;
     held.leave().await;
@@ -76,7 +76,7 @@ pub async fn rule_32_each_consumer_has_its_own_capacity<S: Server>() {
     }
     for member in &held {
         for number in 1..=2 {
-            layer.send(&member.channel(), &note(number)).await.unwrap();
+            layer.send(&member.channel(), note(number)).await.unwrap();
         }
     }
     for mut member in held {
@@ -94,10 +94,10 @@ pub async fn a_consumer_that_has_gone_is_no_receiver<S: Server>() {
     let gone = member.channel();
     member.leave().await;
     let mut other = members.alone().await;
-    assert_eq!(layer.send(&gone, &note(1)).await, Err(LayerError::NoReceiver));
+    assert_eq!(layer.send(&gone, note(1)).await, Err(LayerError::NoReceiver));
     assert_eq!(layer.group_add(&group("room"), &gone).await, Err(LayerError::NoReceiver));
     layer.group_discard(&group("room"), &gone).await.unwrap();
-    layer.send(&other.channel(), &note(2)).await.unwrap();
+    layer.send(&other.channel(), note(2)).await.unwrap();
     other.assert_hears(&[2]).await;
     other.leave().await;
     assert_nothing_left(&layer);
@@ -110,8 +110,8 @@ pub async fn consumers_are_members_while_they_live<S: Server>() {
     let (mut first, mut second, mut other) =
         (members.of("room").await, members.of("room").await, members.of("hall").await);
     assert_eq!(layer.backend().groups().group_count(), 2);
-    layer.group_send(&group("room"), &note(1)).await.unwrap();
-    layer.group_send(&group("hall"), &note(2)).await.unwrap();
+    layer.group_send(&group("room"), note(1)).await.unwrap();
+    layer.group_send(&group("hall"), note(2)).await.unwrap();
     first.assert_hears(&[1]).await;
     second.assert_hears(&[1]).await;
     other.assert_hears(&[2]).await;
@@ -119,7 +119,7 @@ pub async fn consumers_are_members_while_they_live<S: Server>() {
     first.leave().await;
     // A client that goes without a word.
     second.0.abort().await;
-    let delivery = layer.group_send_counted(&group("room"), &note(3)).await.unwrap();
+    let delivery = layer.group_send_counted(&group("room"), note(3)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (0, 0));
     other.leave().await;
     assert_nothing_left(&layer);
@@ -133,13 +133,13 @@ pub async fn rule_28_membership_from_outside<S: Server>() {
     layer.group_discard(&room, &name).await.unwrap();
     layer.group_add(&room, &name).await.unwrap();
     layer.group_add(&room, &name).await.unwrap();
-    let delivery = layer.group_send_counted(&room, &note(1)).await.unwrap();
+    let delivery = layer.group_send_counted(&room, note(1)).await.unwrap();
     assert_eq!(delivery.delivered, 1);
     layer.group_discard(&room, &name).await.unwrap();
-    let delivery = layer.group_send_counted(&room, &note(2)).await.unwrap();
+    let delivery = layer.group_send_counted(&room, note(2)).await.unwrap();
     assert_eq!(delivery.delivered, 0);
     layer.group_add(&room, &name).await.unwrap();
-    layer.group_send(&room, &note(3)).await.unwrap();
+    layer.group_send(&room, note(3)).await.unwrap();
     member.assert_hears(&[1, 3]).await;
     member.leave().await;
     assert_nothing_left(&layer);
@@ -151,11 +151,11 @@ pub async fn queues_and_consumers_share_a_group<S: Server>() {
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     let mut member = Members::new(&layer).of("room").await;
     layer.group_add(&room, &jobs).await.unwrap();
-    let delivery = layer.group_send_counted(&room, &note(1)).await.unwrap();
+    let delivery = layer.group_send_counted(&room, note(1)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (2, 0));
     member.assert_hears(&[1]).await;
     member.leave().await;
-    let delivery = layer.group_send_counted(&room, &note(2)).await.unwrap();
+    let delivery = layer.group_send_counted(&room, note(2)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (1, 0));
     assert_holds(&layer, &jobs, &[1, 2]).await;
 }
@@ -167,9 +167,9 @@ pub async fn one_senders_events_keep_their_order<S: Server>() {
     layer.group_add(&group("hall"), &member.channel()).await.unwrap();
     let name = member.channel();
     for number in (0..30).step_by(3) {
-        layer.send(&name, &note(number)).await.unwrap();
-        layer.group_send(&group("room"), &note(number + 1)).await.unwrap();
-        layer.group_send(&group("hall"), &note(number + 2)).await.unwrap();
+        layer.send(&name, note(number)).await.unwrap();
+        layer.group_send(&group("room"), note(number + 1)).await.unwrap();
+        layer.group_send(&group("hall"), note(number + 2)).await.unwrap();
     }
     let sender = on_thread({
         let (layer, name) = (layer.clone(), name.clone());
@@ -192,7 +192,7 @@ pub async fn a_burst_is_no_loss_to_members_that_run<S: Server>() {
     let members = Members::new(&layer);
     let mut clients = [members.of("room").await, members.of("room").await, members.of("room").await];
     for number in 0..1_000 {
-        layer.group_send(&group("room"), &note(number)).await.unwrap();
+        layer.group_send(&group("room"), note(number)).await.unwrap();
     }
     for client in &mut clients {
         client.assert_hears(&(0..1_000).collect::<Vec<_>>()).await;
@@ -233,7 +233,7 @@ pub async fn members_of_all_types_share_a_group<S: Server>() {
         relay.connect().await.unwrap();
     }
     for number in 1..=3 {
-        let delivery = layer.group_send_counted(&room, &note(number)).await.unwrap();
+        let delivery = layer.group_send_counted(&room, note(number)).await.unwrap();
         assert_eq!((delivery.delivered, delivery.dropped), (4, 0));
     }
     assert_eq!(layer.metrics().encoded, 3, "once an event");
@@ -277,9 +277,9 @@ pub async fn an_alias_names_a_layer<S: Server>() {
     client.connect().await.unwrap();
     let name = client.channel_name().unwrap();
     assert_out_of_reach::<S>(&first, &name).await;
-    assert_eq!(first.group_send_counted(&group("room"), &note(2)).await.unwrap().delivered, 0);
-    second.send(&name, &note(3)).await.unwrap();
-    second.group_send(&group("room"), &note(4)).await.unwrap();
+    assert_eq!(first.group_send_counted(&group("room"), note(2)).await.unwrap().delivered, 0);
+    second.send(&name, note(3)).await.unwrap();
+    second.group_send(&group("room"), note(4)).await.unwrap();
     assert_eq!(client.receive_text().await.unwrap(), "3");
     assert_eq!(client.receive_text().await.unwrap(), "4");
     client.disconnect().await;

@@ -23,6 +23,8 @@ thread_local! {
 }
 
 /// Uses all parts of the layer of its thread when it is dropped.
+///
+/// It is sent by reference, since a layer on a server may drop what it was given on a thread of its own.
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Farewell;
 

@@ -23,11 +23,11 @@ pub async fn rule_25_a_message_expires<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(60))).await;
     let jobs = channel("jobs");
-    layer.send(&jobs, &note(1)).await.unwrap();
+    layer.send(&jobs, note(1)).await.unwrap();
     advance(seconds(59)).await;
     assert_eq!(next_note(&layer, &jobs).await, 1);
 
-    layer.send(&jobs, &note(2)).await.unwrap();
+    layer.send(&jobs, note(2)).await.unwrap();
     advance(seconds(60)).await;
     assert_nothing_left(&layer);
     assert_eq!(layer.metrics().expired, 1);
@@ -40,10 +40,10 @@ pub async fn rule_25_an_unread_channel_is_swept<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(60))).await;
     let (unread, jobs) = (channel("unread"), channel("jobs"));
     for number in 1..=3 {
-        layer.send(&unread, &note(number)).await.unwrap();
+        layer.send(&unread, note(number)).await.unwrap();
     }
     advance(seconds(61)).await;
-    layer.send(&jobs, &note(4)).await.unwrap();
+    layer.send(&jobs, note(4)).await.unwrap();
     assert_eq!(layer.metrics().expired, 3, "the send swept them");
     assert_holds(&layer, &jobs, &[4]).await;
     assert_nothing_left(&layer);
@@ -55,7 +55,7 @@ pub async fn rule_25_only_fresh_messages_arrive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
     let jobs = channel("jobs");
     for number in 1..=3 {
-        layer.send(&jobs, &note(number)).await.unwrap();
+        layer.send(&jobs, note(number)).await.unwrap();
         advance(seconds(2)).await;
     }
     // At 6 s; they were sent at 0, 2 and 4.
@@ -69,7 +69,7 @@ pub async fn rule_25_all_arrive_in_time<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
     let jobs = channel("jobs");
     for number in 1..=3 {
-        layer.send(&jobs, &note(number)).await.unwrap();
+        layer.send(&jobs, note(number)).await.unwrap();
         advance(Duration::from_millis(900)).await;
     }
     assert_holds(&layer, &jobs, &[1, 2, 3]).await;
@@ -80,11 +80,11 @@ pub async fn rule_25_all_arrive_in_time<S: Server>() {
 pub async fn rule_25_expired_messages_make_room<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(1).channels(1).expiry(seconds(60))).await;
-    layer.send(&channel("jobs"), &note(1)).await.unwrap();
+    layer.send(&channel("jobs"), note(1)).await.unwrap();
     advance(seconds(60)).await;
-    layer.send(&channel("jobs"), &note(2)).await.unwrap();
+    layer.send(&channel("jobs"), note(2)).await.unwrap();
     advance(seconds(60)).await;
-    layer.send(&channel("other"), &note(3)).await.unwrap();
+    layer.send(&channel("other"), note(3)).await.unwrap();
     assert_holds(&layer, &channel("other"), &[3]).await;
 }
 
@@ -95,7 +95,7 @@ pub async fn rule_25_what_a_group_sent_expires<S: Server>() {
     let (room, jobs) = (group("room"), channel("jobs"));
     layer.group_add(&room, &jobs).await.unwrap();
     for number in 1..=3 {
-        layer.group_send(&room, &note(number)).await.unwrap();
+        layer.group_send(&room, note(number)).await.unwrap();
         advance(Duration::from_millis(1_400)).await;
     }
     // At 4.2 s; they were sent at 0, 1.4 and 2.8.
@@ -112,10 +112,10 @@ pub async fn rule_25_an_expired_message_ends_no_membership<S: Server>() {
     for member in [&slow, &quick] {
         layer.group_add(&room, member).await.unwrap();
     }
-    layer.group_send(&room, &note(1)).await.unwrap();
+    layer.group_send(&room, note(1)).await.unwrap();
     assert_eq!(next_note(&layer, &quick).await, 1);
     advance(seconds(3)).await;
-    layer.group_send(&room, &note(2)).await.unwrap();
+    layer.group_send(&room, note(2)).await.unwrap();
     assert_holds(&layer, &quick, &[2]).await;
     assert_holds(&layer, &slow, &[2]).await;
 }
@@ -127,9 +127,9 @@ pub async fn an_expiry_may_be_never<S: Server>() {
     let (_server, layer) = one::<S>(config).await;
     let (room, jobs) = (group("room"), channel("jobs"));
     layer.group_add(&room, &jobs).await.unwrap();
-    layer.group_send(&room, &note(1)).await.unwrap();
+    layer.group_send(&room, note(1)).await.unwrap();
     advance(DAY * 700).await;
-    layer.group_send(&room, &note(2)).await.unwrap();
+    layer.group_send(&room, note(2)).await.unwrap();
     assert_holds(&layer, &jobs, &[1, 2]).await;
 }
 
@@ -140,9 +140,9 @@ pub async fn rule_27_a_queue_leaves_its_groups<S: Server>() {
     let (room, jobs) = (group("room"), channel("jobs"));
     layer.group_add(&room, &jobs).await.unwrap();
     advance(seconds(9)).await;
-    assert_eq!(layer.group_send_counted(&room, &note(1)).await.unwrap().delivered, 1);
+    assert_eq!(layer.group_send_counted(&room, note(1)).await.unwrap().delivered, 1);
     advance(seconds(1)).await;
-    assert_eq!(layer.group_send_counted(&room, &note(2)).await.unwrap().delivered, 0);
+    assert_eq!(layer.group_send_counted(&room, note(2)).await.unwrap().delivered, 0);
     assert_holds(&layer, &jobs, &[1]).await;
     assert_nothing_left(&layer);
 
@@ -163,7 +163,7 @@ pub async fn rule_27_adding_again_renews<S: Server>() {
         layer.group_add(&room, &jobs).await.unwrap();
         advance(seconds(9)).await;
     }
-    let delivery = layer.group_send_counted(&room, &note(1)).await.unwrap();
+    let delivery = layer.group_send_counted(&room, note(1)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (1, 0), "the other one was not renewed");
     assert_holds(&layer, &jobs, &[1]).await;
 }
@@ -178,7 +178,7 @@ pub async fn rule_27_expired_members_make_room<S: Server>() {
     }
     advance(seconds(10)).await;
     layer.group_add(&room, &jobs).await.unwrap();
-    assert_eq!(layer.group_send_counted(&room, &note(1)).await.unwrap().delivered, 1);
+    assert_eq!(layer.group_send_counted(&room, note(1)).await.unwrap().delivered, 1);
     assert_holds(&layer, &jobs, &[1]).await;
 }
 
@@ -192,8 +192,8 @@ pub async fn rule_27_a_live_consumer_never_leaves<S: Server>() {
     layer.group_add(&group("room"), &channel("jobs")).await.unwrap();
     for day in 0..30 {
         advance(DAY).await;
-        layer.group_send(&group("room"), &note(day)).await.unwrap();
-        layer.group_send(&group("hall"), &note(day)).await.unwrap();
+        layer.group_send(&group("room"), note(day)).await.unwrap();
+        layer.group_send(&group("hall"), note(day)).await.unwrap();
         member.assert_hears(&[day, day]).await;
     }
     member.leave().await;

@@ -15,15 +15,15 @@ pub async fn queues_are_limited<S: Server>() {
         layer.new_channel().await.unwrap(),
         layer.new_channel().await.unwrap(),
     );
-    layer.send(&first, &note(1)).await.unwrap();
-    layer.send(&second, &note(1)).await.unwrap();
+    layer.send(&first, note(1)).await.unwrap();
+    layer.send(&second, note(1)).await.unwrap();
     let full = LayerError::TooManyChannels { limit: 2 };
-    assert_eq!(layer.send(&third, &note(1)).await, Err(full.clone()));
+    assert_eq!(layer.send(&third, note(1)).await, Err(full.clone()));
     assert_eq!(refusal(&layer, &third).await, full);
-    layer.send(&first, &note(2)).await.expect("a queue that is there may grow");
+    layer.send(&first, note(2)).await.expect("a queue that is there may grow");
 
     assert_holds(&layer, &first, &[1, 2]).await;
-    layer.send(&third, &note(3)).await.unwrap();
+    layer.send(&third, note(3)).await.unwrap();
     assert_holds(&layer, &third, &[3]).await;
     assert_holds(&layer, &second, &[1]).await;
     assert_nothing_left(&layer);
@@ -46,7 +46,7 @@ pub async fn queues_of_a_group_are_limited<S: Server>() {
 
     layer.group_discard(&room, &first).await.unwrap();
     layer.group_add(&room, &third).await.unwrap();
-    layer.group_send(&room, &note(1)).await.unwrap();
+    layer.group_send(&room, note(1)).await.unwrap();
     assert_holds(&layer, &first, &[]).await;
     assert_holds(&layer, &second, &[1]).await;
     assert_holds(&layer, &third, &[1]).await;

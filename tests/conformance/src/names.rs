@@ -15,8 +15,8 @@ pub async fn rule_1_every_valid_name_works<S: Server>() {
     for name in ["chat", "a.B-c_9", &"x".repeat(99)] {
         let (channel, group) = (channel(name), group(name));
         layer.group_add(&group, &channel).await.unwrap();
-        layer.send(&channel, &note(1)).await.unwrap();
-        layer.group_send(&group, &note(2)).await.unwrap();
+        layer.send(&channel, note(1)).await.unwrap();
+        layer.group_send(&group, note(2)).await.unwrap();
         assert_holds(&layer, &channel, &[1, 2]).await;
     }
 }
@@ -78,7 +78,7 @@ pub async fn rule_3_a_prefix_stands_in_front<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let channel = layer.backend().new_channel("jobs.").await.unwrap();
     assert!(channel.starts_with("jobs."), "{channel}");
-    layer.send(&channel, &note(1)).await.unwrap();
+    layer.send(&channel, note(1)).await.unwrap();
     assert_eq!(next_note(&layer, &channel).await, 1);
 }
 
@@ -100,7 +100,7 @@ pub async fn a_consumers_channel_is_its_own<S: Server>() {
     let mut member = Members::new(&layer).alone().await;
     let name = member.channel();
     assert_eq!(refusal(&layer, &name).await, LayerError::ConsumerChannel(name.clone()));
-    layer.send(&name, &note(1)).await.unwrap();
+    layer.send(&name, note(1)).await.unwrap();
     member.assert_hears(&[1]).await;
     member.leave().await;
 }

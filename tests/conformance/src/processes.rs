@@ -17,8 +17,8 @@ async fn two<S: Server>() -> (S, Layer, Layer) {
 pub async fn a_plain_channel_is_everyones<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let jobs = channel("jobs");
-    first.send(&jobs, &note(1)).await.unwrap();
-    first.send(&jobs, &note(2)).await.unwrap();
+    first.send(&jobs, note(1)).await.unwrap();
+    first.send(&jobs, note(2)).await.unwrap();
     assert_eq!(next_note(&second, &jobs).await, 1);
     assert_eq!(next_note(&first, &jobs).await, 2);
 }
@@ -27,7 +27,7 @@ pub async fn a_plain_channel_is_everyones<S: Server>() {
 pub async fn a_process_channel_is_sent_to_from_anywhere<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let local = first.new_channel().await.unwrap();
-    second.send(&local, &note(1)).await.unwrap();
+    second.send(&local, note(1)).await.unwrap();
     assert_eq!(next_note(&first, &local).await, 1);
     assert_holds(&first, &local, &[]).await;
 }
@@ -40,7 +40,7 @@ pub async fn a_group_spans_processes<S: Server>() {
     let mut there = Members::new(&second).of("room").await;
     first.group_add(&room, &jobs).await.unwrap();
     for (number, layer) in [(1, &first), (2, &second)] {
-        layer.group_send(&room, &note(number)).await.unwrap();
+        layer.group_send(&room, note(number)).await.unwrap();
         // Between processes nothing is promised of the order of two senders.
         here.assert_hears(&[number]).await;
         there.assert_hears(&[number]).await;
@@ -56,7 +56,7 @@ pub async fn a_plain_channel_in_a_group_is_everyones<S: Server>() {
     let (room, jobs) = (group("room"), channel("jobs"));
     first.group_add(&room, &jobs).await.unwrap();
     for (number, layer) in [(1, &first), (2, &second)] {
-        assert_eq!(layer.group_send_counted(&room, &note(number)).await.unwrap().delivered, 1);
+        assert_eq!(layer.group_send_counted(&room, note(number)).await.unwrap().delivered, 1);
     }
     assert_holds(&second, &jobs, &[1, 2]).await;
 }
@@ -68,15 +68,15 @@ pub async fn rule_31_the_senders_capacity_counts<S: Server>() {
     let generous = server.make(LayerConfig::new().capacity(3)).await;
     let jobs = channel("jobs");
     for number in 1..=3 {
-        generous.send(&jobs, &note(number)).await.unwrap();
+        generous.send(&jobs, note(number)).await.unwrap();
     }
     let full = LayerError::ChannelFull(jobs.clone());
-    assert_eq!(generous.send(&jobs, &note(4)).await, Err(full.clone()));
+    assert_eq!(generous.send(&jobs, note(4)).await, Err(full.clone()));
     for number in 1..=3 {
-        assert_eq!(strict.send(&jobs, &note(5)).await, Err(full.clone()));
+        assert_eq!(strict.send(&jobs, note(5)).await, Err(full.clone()));
         assert_eq!(next_note(&strict, &jobs).await, number);
     }
-    strict.send(&jobs, &note(6)).await.unwrap();
+    strict.send(&jobs, note(6)).await.unwrap();
     assert_eq!(next_note(&generous, &jobs).await, 6);
 }
 
@@ -84,9 +84,9 @@ pub async fn rule_31_the_senders_capacity_counts<S: Server>() {
 pub async fn rule_28_a_consumer_is_reached_from_another_process<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let mut member = Members::new(&first).alone().await;
-    second.send(&member.channel(), &note(1)).await.unwrap();
+    second.send(&member.channel(), note(1)).await.unwrap();
     second.group_add(&group("room"), &member.channel()).await.unwrap();
-    second.group_send(&group("room"), &note(2)).await.unwrap();
+    second.group_send(&group("room"), note(2)).await.unwrap();
     member.assert_hears(&[1, 2]).await;
     member.leave().await;
 }

@@ -11,7 +11,7 @@ use crate::{
 pub async fn send_receive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
-    layer.send(&jobs, &note(1)).await.unwrap();
+    layer.send(&jobs, note(1)).await.unwrap();
     assert_eq!(next_note(&layer, &jobs).await, 1);
     assert_nothing_left(&layer);
 }
@@ -21,8 +21,8 @@ pub async fn messages_keep_their_order<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (one, two) = (queue::<S>(&layer, "one").await, queue::<S>(&layer, "two").await);
     for number in 1..=3 {
-        layer.send(&one, &note(number)).await.unwrap();
-        layer.send(&two, &note(number + 10)).await.unwrap();
+        layer.send(&one, note(number)).await.unwrap();
+        layer.send(&two, note(number + 10)).await.unwrap();
     }
     assert_holds(&layer, &two, &[11, 12, 13]).await;
     assert_holds(&layer, &one, &[1, 2, 3]).await;
@@ -33,8 +33,8 @@ pub async fn messages_keep_their_order<S: Server>() {
 pub async fn rule_3_process_local_send_receive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (mine, other) = (layer.new_channel().await.unwrap(), layer.new_channel().await.unwrap());
-    layer.send(&mine, &note(1)).await.unwrap();
-    layer.send(&other, &note(2)).await.unwrap();
+    layer.send(&mine, note(1)).await.unwrap();
+    layer.send(&other, note(2)).await.unwrap();
     assert_holds(&layer, &other, &[2]).await;
     assert_holds(&layer, &mine, &[1]).await;
     assert_nothing_left(&layer);
@@ -45,13 +45,13 @@ pub async fn rule_23_send_capacity<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     for number in 1..=3 {
-        layer.send(&jobs, &note(number)).await.unwrap();
+        layer.send(&jobs, note(number)).await.unwrap();
     }
-    assert_eq!(layer.send(&jobs, &note(4)).await.unwrap_err(), LayerError::ChannelFull(jobs.clone()));
+    assert_eq!(layer.send(&jobs, note(4)).await.unwrap_err(), LayerError::ChannelFull(jobs.clone()));
     assert_eq!(layer.metrics().queue_full, 1);
     assert_eq!(next_note(&layer, &jobs).await, 1);
-    layer.send(&jobs, &note(5)).await.unwrap();
-    assert_eq!(layer.send(&jobs, &note(6)).await.unwrap_err(), LayerError::ChannelFull(jobs.clone()));
+    layer.send(&jobs, note(5)).await.unwrap();
+    assert_eq!(layer.send(&jobs, note(6)).await.unwrap_err(), LayerError::ChannelFull(jobs.clone()));
     assert_holds(&layer, &jobs, &[2, 3, 5]).await;
 }
 
@@ -70,7 +70,7 @@ pub async fn rule_23_channel_capacity_takes_patterns<S: Server>() {
     for (name, capacity) in [("one", 1), ("two", 2), ("ten", 3), ("oneself", 5), (specific.as_str(), 4)] {
         let channel = channel(name);
         let mut taken = 0;
-        while layer.send(&channel, &note(taken)).await.is_ok() {
+        while layer.send(&channel, note(taken)).await.is_ok() {
             taken += 1;
         }
         assert_eq!(taken, capacity, "{name}");
@@ -85,13 +85,13 @@ pub async fn flush_forgets_queues_and_keeps_consumers<S: Server>() {
         (group("room"), queue::<S>(&layer, "jobs").await, layer.new_channel().await.unwrap());
     layer.group_add(&room, &jobs).await.unwrap();
     for channel in [&jobs, &local] {
-        layer.send(channel, &note(1)).await.unwrap();
+        layer.send(channel, note(1)).await.unwrap();
     }
     layer.flush().await.unwrap();
     let groups = layer.backend().groups();
     assert_eq!((groups.group_count(), groups.queue_count()), (1, 0));
 
-    layer.group_send(&room, &note(2)).await.unwrap();
+    layer.group_send(&room, note(2)).await.unwrap();
     member.assert_hears(&[2]).await;
     assert_holds(&layer, &jobs, &[]).await;
     assert_holds(&layer, &local, &[]).await;

@@ -27,14 +27,14 @@ pub async fn a_waiting_receive_survives_its_empty_queue<S: Server>() {
     let jobs = queue::<S>(&layer, "jobs").await;
     let reader = waiting_reader(&layer, &jobs).await;
     // This reader comes later and is faster, for it runs at once: it takes the message of the other.
-    layer.send(&jobs, &note(1)).await.unwrap();
+    layer.send(&jobs, note(1)).await.unwrap();
     let first = layer.receive(&jobs).now_or_never();
     if first.is_some() {
         // The other one was woken for nothing, and waits again.
         yield_now().await;
         layer.flush().await.unwrap();
         assert!(!reader.is_finished());
-        layer.send(&jobs, &note(1)).await.unwrap();
+        layer.send(&jobs, note(1)).await.unwrap();
     }
     assert_eq!(timeout(PATIENCE, reader).await.expect("the reader is woken").unwrap(), 1);
     assert_nothing_left(&layer);
@@ -62,7 +62,7 @@ pub async fn rule_8_a_dropped_receive_loses_nothing<S: Server>() {
                 for _ in 0..sent_after {
                     yield_now().await;
                 }
-                layer.send(&jobs, &note(point)).await.unwrap();
+                layer.send(&jobs, note(point)).await.unwrap();
             }
         });
         let patience = async {
@@ -92,7 +92,7 @@ pub async fn rule_8_a_dropped_reader_hands_its_turn_on<S: Server>() {
     for number in 0..10 {
         let first = waiting_reader(&layer, &jobs).await;
         let second = waiting_reader(&layer, &jobs).await;
-        layer.send(&jobs, &note(number)).await.unwrap();
+        layer.send(&jobs, note(number)).await.unwrap();
         first.abort();
         let received = match first.await {
             // It had the message already.
@@ -123,7 +123,7 @@ pub async fn rule_24_readers_share_a_queue<S: Server>() {
     };
     let send = async {
         for number in 0..100 {
-            layer.send(&jobs, &note(number)).await.unwrap();
+            layer.send(&jobs, note(number)).await.unwrap();
             if number % 7 == 0 {
                 yield_now().await;
             }
@@ -144,7 +144,7 @@ pub async fn two_runtimes_receive_at_once<S: Server>() {
             rt::System::new().block_on(async {
                 let local = layer.new_channel().await.unwrap();
                 let reader = waiting_reader(&layer, &local).await;
-                layer.send(&local, &note(number)).await.unwrap();
+                layer.send(&local, note(number)).await.unwrap();
                 reader.await.unwrap()
             })
         })

@@ -70,7 +70,7 @@ pub async fn every_kind_of_thread_at_once<S: Server>() {
                     let (layer, jobs) = (layer.clone(), jobs.clone());
                     tokio::spawn(async move {
                         for number in 0..COUNT {
-                            layer.send(&jobs, &Note { sender, number }).await.unwrap();
+                            layer.send(&jobs, Note { sender, number }).await.unwrap();
                         }
                     })
                 };
@@ -81,7 +81,7 @@ pub async fn every_kind_of_thread_at_once<S: Server>() {
     });
     let here = async {
         for number in 0..COUNT {
-            layer.group_send(&group("room"), &Note { sender: 3, number }).await.unwrap();
+            layer.group_send(&group("room"), Note { sender: 3, number }).await.unwrap();
             tokio::task::yield_now().await;
         }
     };
@@ -122,8 +122,8 @@ pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
     let send = async {
         for round in 0..ROUNDS {
             start.wait().await;
-            layer.send(&jobs, &note(2 * round)).await.unwrap();
-            layer.send(&jobs, &note(2 * round + 1)).await.unwrap();
+            layer.send(&jobs, note(2 * round)).await.unwrap();
+            layer.send(&jobs, note(2 * round + 1)).await.unwrap();
         }
     };
     let (first, second, ()) = tokio::join!(read(), read(), send);
@@ -185,9 +185,9 @@ pub async fn joining_and_leaving_are_exact<S: Server>() {
     let room = group("room");
     for number in 0..100 {
         layer.group_add(&room, &member).await.unwrap();
-        assert_eq!(layer.group_send_counted(&room, &note(number)).await.unwrap().delivered, 1);
+        assert_eq!(layer.group_send_counted(&room, note(number)).await.unwrap().delivered, 1);
         layer.group_discard(&room, &member).await.unwrap();
-        assert_eq!(layer.group_send_counted(&room, &note(1_000)).await.unwrap().delivered, 0);
+        assert_eq!(layer.group_send_counted(&room, note(1_000)).await.unwrap().delivered, 0);
     }
     client.close().await;
     timeout(PATIENCE, server.wait_until_empty()).await.expect("it leaves");
@@ -203,12 +203,12 @@ pub async fn a_stopped_server_leaves_nothing<S: Server>() {
     let server = LiveServer::start(&recorder.mount(&layer), 2).unwrap();
     let client = Client::connect(&server, "/room/").await;
     let member = recorder.member().await;
-    layer.group_send(&group("room"), &note(1)).await.unwrap();
+    layer.group_send(&group("room"), note(1)).await.unwrap();
     eventually("the member hears", || recorder.count() == 1).await;
     server.drain(Duration::ZERO).await;
     drop(server);
     eventually("the groups are empty", || layer.backend().groups().group_count() == 0).await;
-    assert_eq!(layer.group_send_counted(&group("room"), &note(2)).await.unwrap().delivered, 0);
-    assert_eq!(layer.send(&member, &note(3)).await, Err(LayerError::NoReceiver));
+    assert_eq!(layer.group_send_counted(&group("room"), note(2)).await.unwrap().delivered, 0);
+    assert_eq!(layer.send(&member, note(3)).await, Err(LayerError::NoReceiver));
     client.abort();
 }

@@ -54,8 +54,8 @@ pub async fn rule_35_every_value_arrives<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     layer.group_add(&room, &jobs).await.unwrap();
-    layer.send(&jobs, &every_value()).await.unwrap();
-    layer.group_send(&room, &every_value()).await.unwrap();
+    layer.send(&jobs, every_value()).await.unwrap();
+    layer.group_send(&room, every_value()).await.unwrap();
     for _ in 0..2 {
         let received = next(&layer, &jobs).await;
         assert_eq!(received.name(), "every.value");
@@ -144,7 +144,7 @@ pub async fn rule_33_receivers_do_not_share<S: Server>() {
         editor.connect().await.unwrap();
         editors.push(editor);
     }
-    layer.group_send(&room, &note(1)).await.unwrap();
+    layer.group_send(&room, note(1)).await.unwrap();
     for editor in &mut editors {
         assert_eq!(editor.receive_text().await.unwrap(), "2", "each editor adds one to what was sent");
     }

@@ -95,8 +95,8 @@ impl Clerk {
         assert_eq!(ctx.channel_name().as_str(), "jobs");
         let number = match job {
             Job::Announce { group, channel } => {
-                ctx.group_send(&GroupName::new(group)?, &note(1)).await?;
-                ctx.send(&greenroom::ChannelName::new(channel)?, &note(2)).await?;
+                ctx.group_send(&GroupName::new(group)?, note(1)).await?;
+                ctx.send(&greenroom::ChannelName::new(channel)?, note(2)).await?;
                 3
             }
             Job::Block { number } => {
@@ -259,7 +259,7 @@ pub async fn a_job_sends_and_blocks_elsewhere<S: Server>() {
 pub async fn jobs_wait_for_their_worker<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     for number in 0..10 {
-        layer.send(&channel("jobs"), &Job::Count { number }).await.unwrap();
+        layer.send(&channel("jobs"), Job::Count { number }).await.unwrap();
     }
     let desk = Desk::default();
     let worker = desk.open(&layer, 1);
@@ -278,7 +278,7 @@ pub async fn what_is_not_taken_stays<S: Server>() {
         desk.gate.visited().await;
     }
     for number in 2..5 {
-        layer.send(&channel("jobs"), &note(number)).await.unwrap();
+        layer.send(&channel("jobs"), note(number)).await.unwrap();
     }
     // Asked before the gate opens, so neither takes another one.
     worker.handle().stop();

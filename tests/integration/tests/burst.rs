@@ -24,7 +24,7 @@ impl Consumer for Handler {
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        ctx.group_send(&self.0, &Said { text: message.text()?.to_owned() }).await
+        ctx.group_send(&self.0, Said { text: message.text()?.to_owned() }).await
     }
 }
 
@@ -44,7 +44,7 @@ impl Consumer for Relay {
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        ctx.group_send(&self.0, &Said { text: message.text()?.to_owned() }).await
+        ctx.group_send(&self.0, Said { text: message.text()?.to_owned() }).await
     }
 }
 
@@ -174,7 +174,7 @@ async fn every_send_after_group_add_arrives_whatever_the_worker() {
             let room = GroupName::new("join").unwrap();
             let delivery = mount
                 .default_layer()
-                .group_send_counted(&room, &Said { text: round.to_string() })
+                .group_send_counted(&room, Said { text: round.to_string() })
                 .await
                 .unwrap();
             assert_eq!(delivery.delivered, 1);
@@ -183,7 +183,7 @@ async fn every_send_after_group_add_arrives_whatever_the_worker() {
             server.wait_until_empty().await;
             let delivery = mount
                 .default_layer()
-                .group_send_counted(&room, &Said { text: "gone".to_owned() })
+                .group_send_counted(&room, Said { text: "gone".to_owned() })
                 .await
                 .unwrap();
             assert_eq!(delivery.delivered, 0);
@@ -293,7 +293,7 @@ async fn a_burst_to_a_large_group_loses_none_of_a_handler_that_runs() {
     // One after the other, all at once, and from another thread.
     let said = |number: usize| Said { text: number.to_string() };
     for number in 0..EVENTS {
-        let delivery = layer.group_send_counted(&room, &said(number)).await.unwrap();
+        let delivery = layer.group_send_counted(&room, said(number)).await.unwrap();
         assert_eq!((delivery.delivered, delivery.dropped), (MEMBERS as u64, 0));
     }
     let events: Vec<_> = (EVENTS..2 * EVENTS).map(said).collect();
@@ -324,7 +324,7 @@ async fn a_hook_that_floods_its_own_group_ends_and_loses_only_its_own() {
         }
         async fn receive(&mut self, _: Message, ctx: &mut Context) -> Result<()> {
             for number in 0..1000 {
-                ctx.group_send(&self.0, &Said { text: number.to_string() }).await?;
+                ctx.group_send(&self.0, Said { text: number.to_string() }).await?;
             }
             ctx.send_text("through")
         }

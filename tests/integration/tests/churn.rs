@@ -38,7 +38,7 @@ impl Consumer for Member {
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        ctx.group_send(&self.0[1], &Said { text: message.text()?.to_owned() }).await
+        ctx.group_send(&self.0[1], Said { text: message.text()?.to_owned() }).await
     }
 }
 

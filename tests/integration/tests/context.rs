@@ -217,6 +217,6 @@ async fn a_consumer_uses_the_layer_that_it_names() {
     let connected = client.connect().await.unwrap();
     assert_eq!(connected.subprotocol.as_deref(), Some("v2"));
     assert_eq!(connected.headers, [("x-foo".to_owned(), "bar".to_owned())]);
-    layer.send(&client.channel_name().unwrap(), &Tick { name: "here".to_owned() }).await.unwrap();
+    layer.send(&client.channel_name().unwrap(), Tick { name: "here".to_owned() }).await.unwrap();
     assert_eq!(client.receive_text().await.unwrap(), "here");
 }

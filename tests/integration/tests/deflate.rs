@@ -37,7 +37,7 @@ impl Consumer for Member {
         match message {
             Message::Binary(bytes) => ctx.send_bytes(bytes),
             Message::Text(text) => match text.split_once(' ') {
-                Some(("say", text)) => ctx.group_send(&self.0, &Said { text: text.to_owned() }).await,
+                Some(("say", text)) => ctx.group_send(&self.0, Said { text: text.to_owned() }).await,
                 Some(("many", text)) => (0..MANY).try_for_each(|_| ctx.send_text(text)),
                 _ => ctx.send_text(text),
             },
@@ -420,7 +420,7 @@ async fn a_slow_reader_with_context_takeover_can_inflate_what_was_not_dropped() 
     let (layer, room, mut sent) = (mount.default_layer(), GroupName::new("a").unwrap(), 0);
     // The kernel's buffers hold some MiB; then the outbox fills.
     while layer.metrics().outbox_full < 10 {
-        layer.group_send(&room, &Said { text: text.clone() }).await.unwrap();
+        layer.group_send(&room, Said { text: text.clone() }).await.unwrap();
         sent += 1;
         assert!(sent < 1_000, "nothing is ever dropped");
     }

@@ -24,7 +24,7 @@ impl Consumer for Member {
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
         ctx.send_text(format!("{}, directly", message.text()?))?;
-        ctx.group_send(&room(), &Said { text: message.text()?.to_owned() }).await
+        ctx.group_send(&room(), Said { text: message.text()?.to_owned() }).await
     }
 }
 

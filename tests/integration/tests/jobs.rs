@@ -120,7 +120,7 @@ async fn consumers_share_the_threads_that_they_are_given() {
                 .channel_with("jobs", JobLimits::new().concurrency(3), move |_| Ok(made.clone()));
         let worker = Worker::new(layer.clone(), router).unwrap().threads(threads).start().unwrap();
         for _ in 0..3 {
-            layer.send(&channel("jobs"), &Order::Hold).await.unwrap();
+            layer.send(&channel("jobs"), Order::Hold).await.unwrap();
         }
         for _ in 0..3 {
             clerk.gate.visited().await;
@@ -147,7 +147,7 @@ async fn channels_have_limits_of_their_own() {
     );
     let worker = Worker::new(layer.clone(), router).unwrap().job_timeout(PATIENCE).start().unwrap();
     for name in ["patient", "hasty"] {
-        layer.send(&channel(name), &Order::Hold).await.unwrap();
+        layer.send(&channel(name), Order::Hold).await.unwrap();
     }
     for _ in ["patient", "hasty"] {
         clerk.gate.visited().await;
@@ -167,8 +167,8 @@ async fn a_failed_job_is_logged_with_its_channel_and_its_event() {
     let clerk = Clerk::default();
     let router = ChannelNameRouter::new().channel("logged-jobs", move |_| Ok(clerk.clone()));
     let worker = Worker::new(layer.clone(), router).unwrap().start().unwrap();
-    layer.send(&channel("logged-jobs"), &Order::Fail).await.unwrap();
-    layer.send(&channel("logged-jobs"), &Ready { path: String::new() }).await.unwrap();
+    layer.send(&channel("logged-jobs"), Order::Fail).await.unwrap();
+    layer.send(&channel("logged-jobs"), Ready { path: String::new() }).await.unwrap();
     log::logged(&["ERROR", "a job failed", "channel=logged-jobs", "event=fail", "the disk is full"]).await;
     log::logged(&["WARN", "no handler for a job", "channel=logged-jobs", "event=thumbnail.ready"]).await;
     let summary = worker.stop().await.unwrap();
@@ -182,11 +182,11 @@ async fn a_worker_that_is_dropped_stops_at_once() {
     let made = clerk.clone();
     let router = ChannelNameRouter::new().channel("jobs", move |_| Ok(made.clone()));
     let worker = Worker::new(layer.clone(), router).unwrap().start().unwrap();
-    layer.send(&channel("jobs"), &Order::Hold).await.unwrap();
+    layer.send(&channel("jobs"), Order::Hold).await.unwrap();
     clerk.gate.visited().await;
     drop(worker);
     eventually("the job is cancelled", || layer.metrics().jobs_cancelled == 1).await;
-    layer.send(&channel("jobs"), &Order::Where).await.unwrap();
+    layer.send(&channel("jobs"), Order::Where).await.unwrap();
     let left = timeout(PATIENCE, layer.receive(&channel("jobs"))).await.unwrap().unwrap();
     assert_eq!(left.name(), "where", "nobody takes it");
 }

@@ -40,9 +40,7 @@ impl Consumer for Member {
                 Some(("direct", text)) => ctx.send_text(text.to_owned())?,
                 Some(("join", name)) => ctx.group_add(&group(name)).await?,
                 Some(("leave", name)) => ctx.group_discard(&group(name)).await?,
-                Some((name, text)) => {
-                    ctx.group_send(&group(name), &Relayed { text: text.to_owned() }).await?
-                }
+                Some((name, text)) => ctx.group_send(&group(name), Relayed { text: text.to_owned() }).await?,
                 None if word == "wait" => self.gate.pass().await,
                 None => ctx.send_text(word.to_owned())?,
             }
@@ -98,14 +96,14 @@ async fn a_relayed_event_does_not_overtake_one_that_a_suspended_hook_handles() {
     let mount = mount(&gate, false);
     let mut member = connected(&mount).await;
     let layer = mount.default_layer();
-    layer.group_send(&group("a"), &Slow { text: "1".to_owned() }).await.unwrap();
+    layer.group_send(&group("a"), Slow { text: "1".to_owned() }).await.unwrap();
     gate.visited().await;
-    layer.group_send(&group("a"), &relayed("2")).await.unwrap();
-    layer.group_send(&group("b"), &relayed("3")).await.unwrap();
+    layer.group_send(&group("a"), relayed("2")).await.unwrap();
+    layer.group_send(&group("b"), relayed("3")).await.unwrap();
     assert!(member.receive_nothing().await, "all wait for the hook");
     gate.open();
     assert_eq!(texts(&mut member, 3).await, ["1", "2", "3"]);
-    layer.group_send(&group("a"), &relayed("4")).await.unwrap();
+    layer.group_send(&group("a"), relayed("4")).await.unwrap();
     assert_eq!(texts(&mut member, 1).await, ["4"]);
 }
 
@@ -128,9 +126,9 @@ async fn a_direct_send_keeps_its_place_among_the_frames_of_groups() {
     let layer = mount.default_layer();
     // All in one turn of the loop, without letting the member run in between.
     for round in 0..3 {
-        layer.group_send(&group("a"), &relayed(&format!("a{round}"))).await.unwrap();
+        layer.group_send(&group("a"), relayed(&format!("a{round}"))).await.unwrap();
         member.send_text(format!("direct:d{round}"));
-        layer.group_send(&group("b"), &relayed(&format!("b{round}"))).await.unwrap();
+        layer.group_send(&group("b"), relayed(&format!("b{round}"))).await.unwrap();
     }
     // The member's hooks were called after all six sends.
     assert_eq!(texts(&mut member, 9).await, ["a0", "b0", "a1", "b1", "a2", "b2", "d0", "d1", "d2"]);
@@ -152,7 +150,7 @@ async fn joining_and_leaving_between_two_sends_is_exact() {
             "join" => layer.group_add(&group("c"), &channel).await.unwrap(),
             _ => {}
         }
-        layer.group_send(&group("c"), &relayed(text)).await.unwrap();
+        layer.group_send(&group("c"), relayed(text)).await.unwrap();
     }
     assert_eq!(texts(&mut member, 3).await, ["6", "9", "10"]);
 }
@@ -172,15 +170,15 @@ async fn joins_leaves_and_sends_beside_the_slices_of_a_large_group_are_exact() {
     // From another thread, which need not wait for the slices: each of these returns while they still go on.
     let calls = async move {
         let (large, small) = (group("a"), group("b"));
-        layer.group_send(&large, &relayed("1")).await?;
-        layer.group_send(&small, &relayed("2")).await?;
-        layer.group_send(&large, &relayed("3")).await?;
+        layer.group_send(&large, relayed("1")).await?;
+        layer.group_send(&small, relayed("2")).await?;
+        layer.group_send(&large, relayed("3")).await?;
         layer.group_discard(&large, &channel).await?;
-        layer.group_send(&large, &relayed("4")).await?;
+        layer.group_send(&large, relayed("4")).await?;
         layer.group_add(&large, &channel).await?;
-        layer.group_send(&large, &relayed("5")).await?;
-        layer.send(&channel, &relayed("6")).await?;
-        layer.group_send_counted(&large, &relayed("7")).await
+        layer.group_send(&large, relayed("5")).await?;
+        layer.send(&channel, relayed("6")).await?;
+        layer.group_send_counted(&large, relayed("7")).await
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let calls = tokio::task::spawn_blocking(move || runtime.block_on(calls).unwrap().delivered);
@@ -200,7 +198,7 @@ async fn rule_7_the_clients_messages_go_first_but_at_most_eight_in_a_row() {
     member.send_text("wait");
     gate.visited().await;
     for event in ["e1", "e2"] {
-        mount.default_layer().group_send(&group("a"), &relayed(event)).await.unwrap();
+        mount.default_layer().group_send(&group("a"), relayed(event)).await.unwrap();
     }
     for message in 0..20 {
         member.send_text(format!("direct:m{message}"));

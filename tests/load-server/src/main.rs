@@ -76,7 +76,7 @@ fn read_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<
 
 async fn say(room: &GroupName, message: Message, ctx: &Context) -> Result<()> {
     if let Message::Text(text) = message {
-        ctx.group_send(room, &Said { text }).await?;
+        ctx.group_send(room, Said { text }).await?;
     }
     Ok(())
 }

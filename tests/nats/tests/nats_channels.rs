@@ -63,7 +63,7 @@ async fn jobs_are_shared_and_run_once() {
         }));
     }
     for number in 0..COUNT as u64 {
-        layers[0].send(&jobs(), &note(number)).await.unwrap();
+        layers[0].send(&jobs(), note(number)).await.unwrap();
     }
     eventually("all are run", || run.lock().unwrap().len() >= COUNT).await;
     workers.iter().for_each(actix_web::rt::task::JoinHandle::abort);
@@ -82,29 +82,29 @@ async fn what_becomes_of_a_send_is_exact() {
     let server = NatsServer::watched();
     let layer = ready(&server, LayerConfig::new().capacity(2)).await;
     let other = ready(&server, LayerConfig::new()).await;
-    assert_eq!(other.send(&jobs(), &note(1)).await, Err(LayerError::NoReceiver));
+    assert_eq!(other.send(&jobs(), note(1)).await, Err(LayerError::NoReceiver));
     reads(&layer, &server).await;
     for number in 0..2 {
-        other.send(&jobs(), &note(number)).await.unwrap();
+        other.send(&jobs(), note(number)).await.unwrap();
     }
-    assert_eq!(other.send(&jobs(), &note(2)).await, Err(LayerError::ChannelFull(jobs())));
+    assert_eq!(other.send(&jobs(), note(2)).await, Err(LayerError::ChannelFull(jobs())));
     assert_eq!((next(&layer).await, next(&layer).await), (0, 1));
-    other.send(&jobs(), &note(3)).await.unwrap();
+    other.send(&jobs(), note(3)).await.unwrap();
     assert_eq!(next(&layer).await, 3);
 
     let own = layer.new_channel().await.unwrap();
     for number in 0..2 {
-        other.send(&own, &note(number)).await.unwrap();
+        other.send(&own, note(number)).await.unwrap();
     }
-    assert_eq!(other.send(&own, &note(2)).await, Err(LayerError::ChannelFull(own.clone())));
+    assert_eq!(other.send(&own, note(2)).await, Err(LayerError::ChannelFull(own.clone())));
     let member = Member::of(&layer, &[]).await;
     let gone = member.channel();
     member.leave().await;
-    assert_eq!(other.send(&gone, &note(1)).await, Err(LayerError::NoReceiver));
+    assert_eq!(other.send(&gone, note(1)).await, Err(LayerError::NoReceiver));
     assert_eq!(other.group_add(&group("room"), &gone).await, Err(LayerError::NoReceiver));
     other.group_discard(&group("room"), &gone).await.unwrap();
     let nobody = ChannelName::new("specific.abcdefghijkl!1.2.3").unwrap();
-    assert_eq!(other.send(&nobody, &note(1)).await, Err(LayerError::NoReceiver));
+    assert_eq!(other.send(&nobody, note(1)).await, Err(LayerError::NoReceiver));
 }
 
 /// A consumer of another process is put into a group and taken out again.
@@ -114,11 +114,11 @@ async fn a_consumer_elsewhere_joins_and_leaves() {
     let (layer, other) = (ready(&server, LayerConfig::new()).await, ready(&server, LayerConfig::new()).await);
     let mut member = Member::of(&layer, &["hall"]).await;
     other.group_add(&group("room"), &member.channel()).await.unwrap();
-    other.group_send(&group("room"), &note(1)).await.unwrap();
+    other.group_send(&group("room"), note(1)).await.unwrap();
     assert_eq!(member.hears().await, "1");
     other.group_discard(&group("room"), &member.channel()).await.unwrap();
-    other.group_send(&group("room"), &note(2)).await.unwrap();
-    other.group_send(&group("hall"), &note(3)).await.unwrap();
+    other.group_send(&group("room"), note(2)).await.unwrap();
+    other.group_send(&group("hall"), note(3)).await.unwrap();
     assert_eq!(member.hears().await, "3");
 }
 
@@ -132,7 +132,7 @@ async fn a_full_process_passes_on() {
     reads(&small, &server).await;
     reads(&large, &server).await;
     for number in 0..50 {
-        sender.send(&jobs(), &note(number)).await.unwrap();
+        sender.send(&jobs(), note(number)).await.unwrap();
     }
     assert!(small.metrics().queue_full > 0, "it had its turn again and again");
     let mut all = BTreeSet::from([next(&small).await]);
@@ -150,7 +150,7 @@ async fn what_a_reader_leaves_runs_elsewhere() {
     let fickle = ready(&server, LayerConfig::new().expiry(Duration::from_secs(2))).await;
     reads(&fickle, &server).await;
     for number in 0..5 {
-        sender.send(&jobs(), &note(number)).await.unwrap();
+        sender.send(&jobs(), note(number)).await.unwrap();
     }
     let steady = ready(&server, LayerConfig::new()).await;
     for number in 0..5 {
@@ -159,7 +159,7 @@ async fn what_a_reader_leaves_runs_elsewhere() {
     assert_eq!((fickle.metrics().expired, fickle.backend().groups().queue_count()), (0, 0));
     // From now on all go to the other one.
     for number in 10..20 {
-        sender.send(&jobs(), &note(number)).await.unwrap();
+        sender.send(&jobs(), note(number)).await.unwrap();
         assert_eq!(next(&steady).await, number);
     }
 }
@@ -172,7 +172,7 @@ async fn what_nobody_takes_stays() {
     let only = ready(&server, LayerConfig::new().expiry(Duration::from_secs(2))).await;
     reads(&only, &server).await;
     let mut sent = 0;
-    while sender.send(&jobs(), &note(sent)).await.is_ok() {
+    while sender.send(&jobs(), note(sent)).await.is_ok() {
         sent += 1;
         // A busy worker is a reader still; far fewer than the capacity come until it counts as gone.
         sleep(Duration::from_millis(100)).await;
@@ -197,7 +197,7 @@ async fn what_nobody_takes_stays() {
 
 /// Waits until a process is known as a reader once more.
 async fn reads_again(layer: &Layer, sender: &Layer) {
-    let known = async { while sender.send(&jobs(), &note(0)).await == Err(LayerError::NoReceiver) {} };
+    let known = async { while sender.send(&jobs(), note(0)).await == Err(LayerError::NoReceiver) {} };
     timeout(PATIENCE, known).await.expect("NATS knows in time");
     assert_eq!(next(layer).await, 0);
 }
@@ -210,7 +210,7 @@ async fn the_end_of_a_process_hands_on() {
     let ending = ready(&server, LayerConfig::new()).await;
     reads(&ending, &server).await;
     for number in 0..20 {
-        sender.send(&jobs(), &note(number)).await.unwrap();
+        sender.send(&jobs(), note(number)).await.unwrap();
     }
     let steady = ready(&server, LayerConfig::new()).await;
     reads(&steady, &server).await;
@@ -228,6 +228,6 @@ async fn a_plain_channel_in_a_group_is_of_this_process() {
     for layer in [&layer, &other] {
         layer.group_add(&group("room"), &jobs()).await.unwrap();
     }
-    other.group_send(&group("room"), &note(1)).await.unwrap();
+    other.group_send(&group("room"), note(1)).await.unwrap();
     assert_eq!((next(&layer).await, next(&other).await), (1, 1), "a copy each");
 }

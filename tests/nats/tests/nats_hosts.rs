@@ -13,9 +13,9 @@ use redis_tests::{Member, eventually, group, note};
 async fn works(config: NatsConfig) {
     let (first, second) = (ready(config.clone()).await, ready(config).await);
     let mut member = Member::of(&first, &["room"]).await;
-    second.group_send(&group("room"), &note(1)).await.unwrap();
+    second.group_send(&group("room"), note(1)).await.unwrap();
     assert_eq!(member.hears().await, "1");
-    second.send(&member.channel(), &note(2)).await.unwrap();
+    second.send(&member.channel(), note(2)).await.unwrap();
     assert_eq!(member.hears().await, "2");
     member.leave().await;
 }
@@ -61,10 +61,10 @@ async fn prefixes_are_apart() {
     let one = ready(NatsConfig::new(server.url()).prefix("one")).await;
     let two = ready(NatsConfig::new(server.url()).prefix("two")).await;
     let mut member = Member::of(&one, &["room"]).await;
-    two.group_send_counted(&group("room"), &note(1)).await.unwrap();
-    one.group_send(&group("room"), &note(2)).await.unwrap();
+    two.group_send_counted(&group("room"), note(1)).await.unwrap();
+    one.group_send(&group("room"), note(2)).await.unwrap();
     assert_eq!(member.hears().await, "2");
-    assert!(two.send(&member.channel(), &note(3)).await.is_err());
+    assert!(two.send(&member.channel(), note(3)).await.is_err());
 }
 
 #[actix_web::test]
@@ -103,7 +103,7 @@ async fn a_cluster() {
     let mut number = 0;
     let heard = loop {
         number += 1;
-        there.group_send(&group("room"), &note(number)).await.unwrap();
+        there.group_send(&group("room"), note(number)).await.unwrap();
         if let Ok(heard) = tokio::time::timeout(Duration::from_millis(50), member.hears()).await {
             break heard;
         }
@@ -112,7 +112,7 @@ async fn a_cluster() {
     first.kill();
     while member.hears().await != "gap in room" {}
     eventually("it is back", || here.metrics().reconnected == 1).await;
-    there.group_send(&group("room"), &note(1_000)).await.unwrap();
+    there.group_send(&group("room"), note(1_000)).await.unwrap();
     assert_eq!(member.hears().await, "1000");
     assert_eq!(there.metrics().reconnected, 0);
 }
@@ -127,7 +127,7 @@ async fn one_who_listens_to_everything_disturbs_little() {
     let config = NatsConfig::new(server.url()).timeout(Duration::from_secs(1));
     works(config.clone()).await;
     let layer = ready(config).await;
-    let sent = layer.send(&ChannelName::new("jobs").unwrap(), &note(1)).await;
+    let sent = layer.send(&ChannelName::new("jobs").unwrap(), note(1)).await;
     assert!(
         matches!(&sent, Err(LayerError::Unavailable(why)) if why.contains("no answer in 1s")),
         "{sent:?}"
@@ -142,7 +142,7 @@ async fn a_layer_is_opened_by_its_url() {
     let layer = Layer::open(&format!("nats://{away},{}", server.url())).await.unwrap();
     let mut member = Member::of(&layer, &["room"]).await;
     let other = Layer::open(&server.url()).await.unwrap();
-    other.group_send(&group("room"), &note(1)).await.unwrap();
+    other.group_send(&group("room"), note(1)).await.unwrap();
     assert_eq!(member.hears().await, "1");
     for wrong in ["nats://", "nats://secret@:x", &format!("nats://{away}")] {
         let error = Layer::open(wrong).await.unwrap_err();

@@ -28,7 +28,7 @@ async fn works(config: RedisConfig) {
 
 async fn hears(first: &Layer, second: &Layer) {
     let mut member = Member::of(first, &["room"]).await;
-    second.group_send(&group("room"), &note(1)).await.unwrap();
+    second.group_send(&group("room"), note(1)).await.unwrap();
     assert_eq!(member.hears().await, "1");
     member.leave().await;
 }

@@ -105,7 +105,7 @@ async fn each_member_hears_once() {
     let name = json!(members[0].channel().as_str());
     python.must("group_add", &[json!("room"), name.clone()]).await;
     for number in 0..20 {
-        first.group_send(&group("room"), &note(3 * number)).await.unwrap();
+        first.group_send(&group("room"), note(3 * number)).await.unwrap();
         for member in &mut members {
             assert_eq!(member.hears().await, (3 * number).to_string());
         }
@@ -118,7 +118,7 @@ async fn each_member_hears_once() {
     }
     python.must("send", &[name, python_note(99)[1].clone()]).await;
     assert_eq!(members[0].hears().await, "99");
-    first.group_send(&group("room"), &note(100)).await.unwrap();
+    first.group_send(&group("room"), note(100)).await.unwrap();
     for member in &mut members {
         assert_eq!(member.hears().await, "100", "and nothing before it");
     }
@@ -139,7 +139,7 @@ async fn a_name_that_python_discards_comes_back_with_the_renewal() {
     for member in &mut members[1..] {
         assert_eq!(member.hears().await, "1");
     }
-    layer.group_send(&group("room"), &note(2)).await.unwrap();
+    layer.group_send(&group("room"), note(2)).await.unwrap();
     for member in &mut members {
         assert_eq!(member.hears().await, "2", "the first one has not heard 1");
     }
@@ -157,7 +157,7 @@ async fn a_name_that_python_discards_comes_back_with_the_renewal() {
     for member in &mut members {
         assert_eq!(member.hears().await, "4");
     }
-    layer.group_send(&group("room"), &note(5)).await.unwrap();
+    layer.group_send(&group("room"), note(5)).await.unwrap();
     for member in &mut members {
         assert_eq!(member.hears().await, "5");
     }
@@ -206,7 +206,7 @@ async fn relays_run_for_each_member() {
         assert_eq!(client.hears().await, "theirs");
     }
     assert_eq!(RELAYED.load(Relaxed), 3);
-    layer.group_send(&group("relays"), &Said { text: "ours".into() }).await.unwrap();
+    layer.group_send(&group("relays"), Said { text: "ours".into() }).await.unwrap();
     for client in &mut clients {
         assert_eq!(client.hears().await, "ours");
     }
@@ -260,7 +260,7 @@ async fn names_are_right_after_an_outage() {
     stay.push(Member::of(&layer, &["room"]).await);
     // Neither told nor here.
     Member::of(&layer, &["room"]).await.leave().await;
-    layer.group_send(&group("room"), &note(1)).await.unwrap();
+    layer.group_send(&group("room"), note(1)).await.unwrap();
     for member in &mut stay {
         assert_eq!(member.hears().await, "1");
     }
@@ -292,7 +292,7 @@ async fn names_of_a_dead_process_expire() {
     proxy.cut_after(0);
     let expired = async {
         for number in 0.. {
-            alive.group_send_counted(&group("room"), &note(number)).await.unwrap();
+            alive.group_send_counted(&group("room"), note(number)).await.unwrap();
             assert_eq!(member.hears().await, number.to_string());
             if size(&server) == 1 {
                 return;
@@ -320,7 +320,7 @@ async fn who_comes_and_goes_leaves_no_name() {
     let send = async {
         for number in 0..COUNT {
             let from = if number % 2 == 0 { &layer } else { &other };
-            from.group_send_counted(&group("room"), &note(number)).await.unwrap();
+            from.group_send_counted(&group("room"), note(number)).await.unwrap();
         }
     };
     tokio::join!(churn, send);

@@ -163,7 +163,7 @@ async fn what_python_sends_arrives() {
         python.must("group_add", &[json!("hall"), name.clone()]).await;
         python.must("group_send", &[json!("hall"), json!("{'type': 'note', 'number': 3}")]).await;
         assert_eq!(member.hears().await, "3");
-        layer.group_send(&group("hall"), &note(4)).await.unwrap();
+        layer.group_send(&group("hall"), note(4)).await.unwrap();
         assert_eq!(member.hears().await, "4");
         member.leave().await;
         let metrics = layer.metrics();
@@ -332,7 +332,7 @@ async fn direct_sends_with_several_servers_arrive() {
     for _ in 0..30 {
         let theirs = python.must("new_channel", &[]).await;
         python.must("send", &[theirs.clone(), json!("{'type': 'theirs'}")]).await;
-        layer.send(&channel(&theirs), &note(1)).await.unwrap();
+        layer.send(&channel(&theirs), note(1)).await.unwrap();
         let first = python.receive(&theirs).await;
         if first == "{'type': 'theirs'}" {
             assert_eq!(python.receive(&theirs).await, "{'type': 'note', 'number': 1}");

@@ -44,9 +44,9 @@ async fn sends_over_a_long_way_are_pipelined() {
     let mut there = Member::of(&near, &["room"]).await;
     let before = proxy.flights();
     for number in 0..COUNT {
-        far.group_send(&group("room"), &note(number)).await.unwrap();
+        far.group_send(&group("room"), note(number)).await.unwrap();
     }
-    far.group_send_counted(&group("nobody"), &note(0)).await.unwrap();
+    far.group_send_counted(&group("nobody"), note(0)).await.unwrap();
     let flights = proxy.flights() - before;
     // Two round trips a batch of 512, and what the reader and the watch over the connection need.
     assert!(flights <= 20, "{flights} round trips for {COUNT} sends");
@@ -62,16 +62,16 @@ async fn a_slow_link_loses_nothing() {
     let (far, near) = (core(RedisConfig::new(proxy.url())).await, core(RedisConfig::new(server.url())).await);
     let mut there = Member::of(&near, &["room"]).await;
     for number in 0..COUNT {
-        far.group_send(&group("room"), &note(number)).await.unwrap();
+        far.group_send(&group("room"), note(number)).await.unwrap();
     }
     hears_all(&mut there, COUNT).await;
     let mut here = Member::of(&far, &["hall"]).await;
     for number in 0..COUNT {
-        near.group_send(&group("hall"), &note(number)).await.unwrap();
+        near.group_send(&group("hall"), note(number)).await.unwrap();
     }
     hears_all(&mut here, COUNT).await;
     for layer in [&far, &near] {
-        layer.group_send(&group("room"), &note(COUNT)).await.unwrap();
+        layer.group_send(&group("room"), note(COUNT)).await.unwrap();
         assert_eq!(there.hears().await, COUNT.to_string(), "and nothing twice");
         assert_eq!((layer.metrics().unpublished, layer.metrics().reconnected), (0, 0));
     }
@@ -99,11 +99,11 @@ async fn a_slow_link_holds_the_sender_back() {
             assert!(number < written + most, "{number} were taken, {written} are written");
             // While they are under way.
             assert!(written < COUNT);
-            far.group_send(&group("hall"), &note(number)).await.unwrap();
+            far.group_send(&group("hall"), note(number)).await.unwrap();
             assert_eq!(other.hears().await, number.to_string());
         }
     }
-    far.group_send_counted(&group("nobody"), &note(0)).await.unwrap();
+    far.group_send_counted(&group("nobody"), note(0)).await.unwrap();
     for number in 0..COUNT {
         let event = near.receive(&jobs).await.unwrap();
         assert_eq!(event.event::<redis_tests::Note>().unwrap().number, number);
@@ -125,7 +125,7 @@ async fn pubsub_over_a_long_way_is_pipelined() {
         let far = &far;
         async move {
             for number in 0..3 {
-                far.group_send(&group("room"), &note(10 * sender + number)).await.unwrap();
+                far.group_send(&group("room"), note(10 * sender + number)).await.unwrap();
             }
         }
     };
@@ -157,9 +157,9 @@ async fn a_request_that_is_cut_is_not_written_in_part() {
     proxy.mend();
     assert_eq!((here.hears().await, here.hears().await), ("1".to_owned(), "gap in room".to_owned()));
     assert_eq!(far.metrics().unpublished, 1);
-    far.group_send(&group("room"), &note(2)).await.unwrap();
+    far.group_send(&group("room"), note(2)).await.unwrap();
     assert_eq!((here.hears().await, there.hears().await), ("2".to_owned(), "2".to_owned()));
-    near.group_send(&group("room"), &note(3)).await.unwrap();
+    near.group_send(&group("room"), note(3)).await.unwrap();
     assert_eq!((here.hears().await, there.hears().await), ("3".to_owned(), "3".to_owned()));
 }
 
@@ -176,8 +176,8 @@ async fn a_publication_that_is_cut_is_heard_here() {
     assert!(proxy.has_cut());
     proxy.mend();
     assert_eq!((here.hears().await, here.hears().await), ("1".to_owned(), "gap in room".to_owned()));
-    far.group_send(&group("room"), &note(2)).await.unwrap();
+    far.group_send(&group("room"), note(2)).await.unwrap();
     assert_eq!((here.hears().await, there.hears().await), ("2".to_owned(), "2".to_owned()));
-    near.group_send(&group("room"), &note(3)).await.unwrap();
+    near.group_send(&group("room"), note(3)).await.unwrap();
     assert_eq!((here.hears().await, there.hears().await), ("3".to_owned(), "3".to_owned()));
 }

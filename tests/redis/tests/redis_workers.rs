@@ -147,7 +147,7 @@ async fn what_one_process_leaves_another_does() {
     let (first, clerk) = (core(&server).await, Clerk::default());
     let worker = clerk.work(&first, 2);
     for number in 0..2 {
-        first.send(&jobs(), &note(number)).await.unwrap();
+        first.send(&jobs(), note(number)).await.unwrap();
         clerk.gate.visited().await;
     }
     for id in 100..150 {
@@ -180,7 +180,7 @@ async fn no_job_is_lost_when_processes_end() {
         let worker = clerk.work(&layer, 2);
         let send = async {
             for number in 0..JOBS {
-                sender.send(&jobs(), &Generate { id: 100 + round * JOBS + number }).await.unwrap();
+                sender.send(&jobs(), Generate { id: 100 + round * JOBS + number }).await.unwrap();
             }
         };
         let end = async {
@@ -207,11 +207,11 @@ async fn a_worker_outlives_a_restart() {
     let mut server = RedisServer::start();
     let (layer, clerk) = (core(&server).await, Clerk::default());
     let worker = clerk.work(&layer, 1);
-    layer.send(&jobs(), &Generate { id: 1 }).await.unwrap();
+    layer.send(&jobs(), Generate { id: 1 }).await.unwrap();
     clerk.has_done(1).await;
     server.restart();
     let sent = async {
-        while layer.send(&jobs(), &Generate { id: 2 }).await.is_err() {
+        while layer.send(&jobs(), Generate { id: 2 }).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -228,7 +228,7 @@ async fn djangos_worker_does_what_we_send() {
     let layer = core(&server).await;
     let mut django = python("core", &server).await;
     for number in 0..20 {
-        layer.send(&jobs(), &note(number)).await.unwrap();
+        layer.send(&jobs(), note(number)).await.unwrap();
     }
     django.must("work", &[json!(jobs().as_str())]).await;
     let done = django.must("worked", &[json!(20), json!(30)]).await;
@@ -240,7 +240,7 @@ async fn djangos_worker_does_what_we_send() {
 async fn with_pubsub_each_process_does_each_job_once() {
     let server = RedisServer::start();
     let (first, second) = (pubsub(&server).await, pubsub(&server).await);
-    assert_eq!(first.send(&jobs(), &Generate { id: 0 }).await, Err(LayerError::NoReceiver));
+    assert_eq!(first.send(&jobs(), Generate { id: 0 }).await, Err(LayerError::NoReceiver));
     let (here, there) = (Clerk::default(), Clerk::default());
     let workers = [here.work(&first, 3), there.work(&second, 1)];
     let listening = || {

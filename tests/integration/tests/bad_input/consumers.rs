@@ -153,7 +153,7 @@ async fn the_answer_to_bad_input_is_the_consumers_own() {
 async fn an_event_without_a_handler_is_counted_and_the_connection_lives() {
     let mut room = open().await;
     let (mut client, _) = room.enter().await;
-    room.layer.group_send(&super::room(), &OtherThing {}).await.unwrap();
+    room.layer.group_send(&super::room(), OtherThing {}).await.unwrap();
     eventually("both members count it", || room.layer.metrics().unhandled == 2).await;
     log::logged(&["no handler for an event", "other.thing", "Member"]).await;
     client.text("hello").await;

@@ -61,7 +61,7 @@ impl Consumer for Member {
             Some("panic") => panic!("the hook panicked on purpose"),
             Some(text) => match text.strip_prefix("join ") {
                 Some(name) => ctx.group_add(&GroupName::new(name)?).await,
-                None => ctx.group_send(&room(), &Said { text: text.to_owned() }).await,
+                None => ctx.group_send(&room(), Said { text: text.to_owned() }).await,
             },
             None => ctx.send_text(format!("{} bytes", message.as_bytes().len())),
         }

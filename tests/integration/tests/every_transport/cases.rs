@@ -49,7 +49,7 @@ impl Subject {
             ("json", text) => drop(Message::Text(text.into()).json::<u32>()?),
             ("hang", _) => self.gate.pass().await,
             ("group", text) => {
-                ctx.group_send(&subjects(), &Relayed { text: text.to_owned() }).await?;
+                ctx.group_send(&subjects(), Relayed { text: text.to_owned() }).await?;
             }
             ("count", _) => {
                 self.heard += 1;

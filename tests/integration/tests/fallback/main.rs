@@ -59,7 +59,7 @@ impl Consumer for Guest {
             ("fail", _) => Err(greenroom::Error::msg("as asked")),
             ("fill", count) => (0..count.parse::<usize>()?).try_for_each(|_| ctx.send_text("x".repeat(1024))),
             ("hang", _) => std::future::pending().await,
-            ("room", said) => ctx.group_send(&self.room, &Said { text: said.to_owned() }).await,
+            ("room", said) => ctx.group_send(&self.room, Said { text: said.to_owned() }).await,
             ("transport", _) => ctx.send_text(match ctx.transport() {
                 Transport::EventStream => "events",
                 Transport::LongPolling => "long polling",

@@ -65,7 +65,7 @@ impl Consumer for Member {
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        ctx.group_send(&self.0, &Said { text: message.text()?.to_owned() }).await
+        ctx.group_send(&self.0, Said { text: message.text()?.to_owned() }).await
     }
 }
 
@@ -172,7 +172,7 @@ async fn main() -> Outcome<()> {
         let room = GroupName::new("large")?;
         loop {
             let start = Instant::now();
-            let delivery = layer.group_send_counted(&room, &Said { text: "ten bytes!".to_owned() }).await?;
+            let delivery = layer.group_send_counted(&room, Said { text: "ten bytes!".to_owned() }).await?;
             if delivery.dropped > 0 || sender.send(start.elapsed()).is_err() {
                 return Outcome::Ok(());
             }
