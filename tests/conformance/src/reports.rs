@@ -117,10 +117,7 @@ pub async fn a_message_that_is_too_large_is_the_senders_affair<S: FaultyServer>(
     let text = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(200_000));
     let large = Envelope::from_json(text).unwrap();
     let jobs = ChannelName::new("jobs").unwrap();
-    for sent in [
-        layer.group_send(&group("room"), large.clone()).await,
-        layer.send(&jobs, large).await,
-    ] {
+    for sent in [layer.group_send(&group("room"), large.clone()).await, layer.send(&jobs, large).await] {
         let error = sent.unwrap_err();
         assert!(matches!(error, LayerError::MessageTooLarge { limit: 100_000, .. }), "{error:?}");
         assert!(error.to_string().contains("100000"), "{error}");
