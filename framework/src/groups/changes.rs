@@ -118,7 +118,7 @@ impl MemberChanges {
 
     /// How many there were in all.
     #[cfg_attr(
-        not(feature = "redis"),
+        not(any(feature = "nats", feature = "redis")),
         expect(dead_code, reason = "no layer here tells its server of each member")
     )]
     pub(crate) fn count(&self) -> u64 {

@@ -124,7 +124,7 @@ impl Directory {
 
     /// What is noted of each member, where that is so.
     #[cfg_attr(
-        not(any(feature = "redis", test)),
+        not(any(feature = "nats", feature = "redis", test)),
         expect(dead_code, reason = "no layer here tells its server of each member")
     )]
     pub(crate) fn members(&self) -> Option<&MemberChanges> {

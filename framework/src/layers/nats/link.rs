@@ -288,7 +288,8 @@ impl Link {
                 return Err(LayerError::Refused(error.to_string()));
             }
             let answered = answer.wait(&link).await;
-            let message = answered.map_err(|failed| link.shared.unavailable(&failed.reason(&link)))?;
+            let message =
+                answered.map_err(|failed| link.shared.status.unavailable(0, &failed.reason(&link)))?;
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Ok(Answer::None);
             }

@@ -108,18 +108,9 @@ pub(in crate::layers) enum Source {
 }
 
 impl Shared {
-    /// Why nothing can be sent.
-    pub(super) fn away(&self) -> LayerError {
-        self.status.away(0)
-    }
-
     /// What becomes of what was under way when the connection broke.
     pub(super) fn lost(&self) -> LayerError {
-        self.unavailable(LOST)
-    }
-
-    pub(super) fn unavailable(&self, reason: &str) -> LayerError {
-        self.status.unavailable(0, reason)
+        self.status.unavailable(0, LOST)
     }
 
     pub(super) fn answer(

@@ -1,6 +1,6 @@
 //! The thread that speaks with NATS: it connects, again and again, and does the work while it is connected.
 
-use std::{rc::Rc, sync::Arc, thread, time::Duration};
+use std::{rc::Rc, sync::Arc, thread};
 
 use async_nats::ServerAddr;
 use futures_util::FutureExt;
@@ -93,7 +93,7 @@ async fn serve(
     };
     *discovered = link.discovered();
     if let Some(away) = fate.log(|| outage.found()) {
-        come_back(&link, away).await;
+        shared.tell_gap(inbox, shared.members.groups(|_| true), away).await;
     }
     let reason = select! {
         reason = fate.lost() => reason,
@@ -108,10 +108,4 @@ async fn serve(
         }
     };
     End::Lost(reason)
-}
-
-/// Tells everyone that messages may be missing.
-async fn come_back(link: &Link, away: Duration) {
-    let groups = link.shared.members.all(|_| true).into_iter().map(|(group, _)| group).collect();
-    link.shared.tell_gap(&link.inbox, groups, away).await;
 }

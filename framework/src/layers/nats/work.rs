@@ -267,8 +267,8 @@ impl Drop for Confirmed<'_> {
 pub(super) async fn refuse(shared: &Arc<Shared>, operations: &mut UnboundedReceiver<Operation>) {
     while let Some(operation) = operations.recv().await {
         match operation {
-            Operation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.away()))),
-            Operation::Ask { reply, .. } => drop(reply.send(Err(shared.away()))),
+            Operation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.status.away(0)))),
+            Operation::Ask { reply, .. } => drop(reply.send(Err(shared.status.away(0)))),
             // A publication counts itself; who asked learns that there is no answer.
             Operation::Publish { .. } | Operation::Answer { .. } | Operation::PassOn { .. } => {}
         }

@@ -109,9 +109,7 @@ async fn keep_up(io: &Io, shard: usize, mut leaving: UnboundedReceiver<Left>) {
                 // Before what comes; but where there is no room for it, Redis waits no more than for messages.
                 let come_back = async {
                     if let Some(away) = away {
-                        let concerned = shared.members.all(on_shard);
-                        let groups = concerned.into_iter().map(|(group, _)| group).collect();
-                        shared.tell_gap(&io.inbox, groups, away).await;
+                        shared.tell_gap(&io.inbox, shared.members.groups(on_shard), away).await;
                     }
                 };
                 let hear = join(come_back, hear(io, &mut messages, &mut leaving));

@@ -134,6 +134,7 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
 pub(in crate::layers) struct Publication {
     pub(in crate::layers) group: GroupName,
     /// The event itself, if the server keeps members: some of them may be consumers of this process.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "NATS keeps no members"))]
     pub(in crate::layers) envelope: Option<Envelope>,
     pub(in crate::layers) event: Bytes,
     /// How far it got elsewhere, if somebody waits for that.

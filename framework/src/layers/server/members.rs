@@ -119,6 +119,11 @@ impl Members {
         self.table().numbers.get(&number).cloned()
     }
 
+    /// All groups that are wanted.
+    pub(in crate::layers) fn groups(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<GroupName> {
+        self.all(wanted).into_iter().map(|(group, _)| group).collect()
+    }
+
     /// All groups that are wanted, with their numbers.
     pub(in crate::layers) fn all(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<(GroupName, u64)> {
         let table = self.table();

@@ -134,8 +134,7 @@ async fn carry(
         let mut heard = office.published.subscribe();
         shared.members.settle(&shared.members.all(|_| true));
         if let Some(away) = outage.found() {
-            let groups = shared.members.all(|_| true).into_iter().map(|(group, _)| group).collect();
-            shared.tell_gap(inbox, groups, away).await;
+            shared.tell_gap(inbox, shared.members.groups(|_| true), away).await;
         }
         loop {
             select! {
