@@ -30,7 +30,7 @@ use crate::{Error, Result, Scope, scope::Scheme};
 /// error when the router is built. Denial is a 403 and a warning in the log that says what to change.
 #[derive(Debug, Clone)]
 pub struct AllowedHostsOriginValidator {
-    patterns: Vec<Pattern>,
+    patterns: Vec<HostPattern>,
     errors: Vec<String>,
 }
 
@@ -54,13 +54,13 @@ pub struct SameOrigin {
 }
 
 #[derive(Debug, Clone)]
-enum Pattern {
+enum HostPattern {
     Any,
     Host { scheme: Option<String>, authority: Authority, below: bool },
 }
 
 /// The request's `Origin` header.
-enum Sent {
+enum SentOrigin {
     Malformed(String),
     Missing,
     Site(Site, String),
@@ -74,7 +74,7 @@ impl AllowedHostsOriginValidator {
     pub fn new<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let mut validator = Self { patterns: Vec::new(), errors: Vec::new() };
         for pattern in patterns {
-            match Pattern::parse(pattern.as_ref()) {
+            match HostPattern::parse(pattern.as_ref()) {
                 Ok(pattern) => validator.patterns.push(pattern),
                 Err(error) => validator.errors.push(error),
             }
@@ -82,12 +82,15 @@ impl AllowedHostsOriginValidator {
         validator
     }
 
-    fn allows(&self, sent: &Sent) -> bool {
-        matches!(sent, Sent::Unneeded)
+    fn allows(&self, sent: &SentOrigin) -> bool {
+        matches!(sent, SentOrigin::Unneeded)
             || self.patterns.iter().any(|pattern| match (pattern, sent) {
-                (Pattern::Any, _) => true,
-                (Pattern::Host { .. }, Sent::Site(site, _)) => pattern.matches(site),
-                (Pattern::Host { .. }, Sent::Malformed(_) | Sent::Missing | Sent::Unneeded) => false,
+                (HostPattern::Any, _) => true,
+                (HostPattern::Host { .. }, SentOrigin::Site(site, _)) => pattern.matches(site),
+                (
+                    HostPattern::Host { .. },
+                    SentOrigin::Malformed(_) | SentOrigin::Missing | SentOrigin::Unneeded,
+                ) => false,
             })
     }
 }
@@ -95,7 +98,7 @@ impl AllowedHostsOriginValidator {
 #[async_trait(?Send)]
 impl Middleware for AllowedHostsOriginValidator {
     async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
-        let sent = Sent::of(scope);
+        let sent = SentOrigin::of(scope);
         if !self.allows(&sent) {
             return Err(deny(scope, &sent, "add the origin's host to the allowed hosts"));
         }
@@ -120,12 +123,12 @@ impl SameOrigin {
         self
     }
 
-    fn allows(&self, scope: &Scope, sent: &Sent) -> bool {
+    fn allows(&self, scope: &Scope, sent: &SentOrigin) -> bool {
         match sent {
-            Sent::Malformed(_) => false,
-            Sent::Missing => !self.require,
-            Sent::Unneeded => true,
-            Sent::Site(site, _) => is_own(scope, site),
+            SentOrigin::Malformed(_) => false,
+            SentOrigin::Missing => !self.require,
+            SentOrigin::Unneeded => true,
+            SentOrigin::Site(site, _) => is_own(scope, site),
         }
     }
 }
@@ -133,7 +136,7 @@ impl SameOrigin {
 #[async_trait(?Send)]
 impl Middleware for SameOrigin {
     async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
-        let sent = Sent::of(scope);
+        let sent = SentOrigin::of(scope);
         if !self.allows(scope, &sent) {
             let fix = "list the page's host with AllowedHostsOriginValidator, or the proxy in front with \
                        TrustedProxies where it changes the host or the scheme";
@@ -156,11 +159,13 @@ fn is_own(scope: &Scope, site: &Site) -> bool {
 }
 
 /// Answers 403 and says in the log why, for whoever runs the server.
-fn deny(scope: &Scope, sent: &Sent, fix: &str) -> Rejection {
+fn deny(scope: &Scope, sent: &SentOrigin, fix: &str) -> Rejection {
     let (origin, cause) = match sent {
-        Sent::Malformed(text) => (text.as_str(), "the Origin header is not a scheme, host and port"),
-        Sent::Missing | Sent::Unneeded => ("", "the client sent no Origin header: it is not a browser"),
-        Sent::Site(_, text) => {
+        SentOrigin::Malformed(text) => (text.as_str(), "the Origin header is not a scheme, host and port"),
+        SentOrigin::Missing | SentOrigin::Unneeded => {
+            ("", "the client sent no Origin header: it is not a browser")
+        }
+        SentOrigin::Site(_, text) => {
             (text.as_str(), "a page of another site asks, or a proxy changes the Host header")
         }
     };
@@ -168,7 +173,7 @@ fn deny(scope: &Scope, sent: &Sent, fix: &str) -> Rejection {
     Rejection::forbidden()
 }
 
-impl Sent {
+impl SentOrigin {
     fn of(scope: &Scope) -> Self {
         let mut lines = scope.headers().filter(|(name, _)| *name == "origin").map(|(_, value)| value);
         let Some(value) = lines.next() else {
@@ -182,7 +187,7 @@ impl Sent {
     }
 }
 
-impl Pattern {
+impl HostPattern {
     fn parse(text: &str) -> Result<Self, String> {
         let error = |fix: &str| Err(format!("the allowed host {text:?} is not one: {fix}"));
         if text == "*" {
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_host_is_let_in_and_others_are_not() {
+    fn only_pages_of_the_same_host_are_let_in() {
         for (host, origin, expected) in [
             ("chat.example", "https://chat.example", true),
             ("chat.example", "http://chat.example", true),
@@ -349,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_host_is_the_default_behind_all_middleware() {
+    fn same_origin_is_the_default_after_all_middleware() {
         let admit = |router: UrlRouter, builder: ScopeBuilder| {
             let route = |_: &Scope| Ok(crate::routing::testing::Nobody);
             let routes = router.route("/", route).build().unwrap();
@@ -370,14 +375,14 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_counts_where_it_is_known() {
+    fn the_scheme_is_compared_if_it_is_known() {
         let secure = |origin| from(origin).secure();
         assert!(is_let_in(&SameOrigin::new(), secure("https://server")));
         assert!(!is_let_in(&SameOrigin::new(), secure("http://server")));
     }
 
     #[test]
-    fn clients_without_an_origin_are_no_browsers() {
+    fn clients_without_an_origin_are_let_in_unless_it_is_required() {
         let missing = || Scope::builder("/").header("host", "server");
         assert!(is_let_in(&SameOrigin::new(), missing()));
         assert!(!is_let_in(&SameOrigin::new().require_origin(), missing()));

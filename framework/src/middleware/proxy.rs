@@ -43,13 +43,13 @@ pub(super) const MOST_HOPS: usize = 32;
 pub struct TrustedProxies {
     networks: Vec<Network>,
     unix: bool,
-    header: Header,
+    header: ProxyHeader,
     ignore_host: bool,
     errors: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Header {
+enum ProxyHeader {
     Forwarded,
     XForwarded,
 }
@@ -75,7 +75,7 @@ impl TrustedProxies {
         let mut trusted = Self {
             networks: Vec::new(),
             unix: false,
-            header: Header::XForwarded,
+            header: ProxyHeader::XForwarded,
             ignore_host: false,
             errors: Vec::new(),
         };
@@ -94,7 +94,7 @@ impl TrustedProxies {
 
     /// Reads `Forwarded` (RFC 7239) instead of `X-Forwarded-*`.
     pub fn forwarded(mut self) -> Self {
-        self.header = Header::Forwarded;
+        self.header = ProxyHeader::Forwarded;
         self
     }
 
@@ -130,8 +130,8 @@ impl Middleware for TrustedProxies {
             return Ok(());
         }
         let (client, outermost) = match self.header {
-            Header::Forwarded => self.walk(forwarded::forwarded(scope)),
-            Header::XForwarded => self.walk(forwarded::x_forwarded(scope)),
+            ProxyHeader::Forwarded => self.walk(forwarded::forwarded(scope)),
+            ProxyHeader::XForwarded => self.walk(forwarded::x_forwarded(scope)),
         };
         let scheme = outermost.and_then(|hop| hop.scheme);
         let host = outermost.and_then(|hop| hop.host).filter(|host| Authority::parse(host).is_some());

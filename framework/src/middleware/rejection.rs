@@ -25,7 +25,7 @@ pub struct Rejection {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: String,
     /// Whether the connection ends after it.
-    last: bool,
+    closes: bool,
 }
 
 impl Rejection {
@@ -36,7 +36,7 @@ impl Rejection {
     pub fn new(status: u16, body: impl Into<String>) -> Result<Self, MisuseError> {
         let known = StatusCode::from_u16(status).ok().filter(|_| (400..=599).contains(&status));
         let status = known.ok_or(MisuseError::BadStatus(status))?;
-        Ok(Self { status, headers: Vec::new(), body: body.into(), last: false })
+        Ok(Self { status, headers: Vec::new(), body: body.into(), closes: false })
     }
 
     /// 403: as Channels answers what it denies.
@@ -108,7 +108,7 @@ impl Rejection {
     /// 503 with a `Retry-After`: the server ends, and with it this connection.
     pub(crate) fn shutting_down(retry: Duration) -> Self {
         let mut rejection = Self::busy("the server is shutting down", retry);
-        rejection.last = true;
+        rejection.closes = true;
         rejection
     }
 
@@ -135,7 +135,7 @@ impl Rejection {
     }
 
     fn fixed(status: StatusCode, body: &str) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_owned(), last: false }
+        Self { status, headers: Vec::new(), body: body.to_owned(), closes: false }
     }
 }
 
@@ -143,7 +143,7 @@ impl From<Rejection> for HttpResponse {
     fn from(rejection: Rejection) -> Self {
         let mut response = Self::build(rejection.status);
         response.content_type("text/plain; charset=utf-8");
-        if rejection.last {
+        if rejection.closes {
             response.force_close();
         }
         for header in rejection.headers {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_500_and_their_text_stays_here() {
+    fn errors_are_answered_500_without_their_text() {
         let failed = || -> Result<(), Rejection> {
             "secret".parse::<u8>()?;
             Ok(())

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_site_is_refused() {
+    fn malformed_sites_are_refused() {
         for text in [
             "",
             "null",

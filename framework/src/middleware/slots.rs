@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_already_stays() {
+    fn a_session_and_a_user_that_are_set_already_stay() {
         let mut scope = scope("sessionid=7");
         scope.set_session(8_u32);
         assert_eq!(run(&stack(true), &mut scope), Ok(()));

@@ -60,7 +60,7 @@ mod tests {
     };
 
     #[test]
-    fn it_runs_in_order_and_ends_at_the_first_rejection() {
+    fn a_stack_runs_in_order_and_ends_at_the_first_rejection() {
         let add = |add: u32| {
             from_fn(async move |scope: &mut Scope| {
                 let sum = scope.remove::<u32>().unwrap_or(1);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_reported() {
+    fn all_errors_of_a_stack_are_reported() {
         let wrong = || AllowedHostsOriginValidator::new(["*.x"]);
         let text =
             Stack::new().with(wrong()).with(Stack::new().with(wrong())).check().unwrap_err().to_string();

@@ -17,8 +17,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     DjangoSession, DjangoStore, DjangoUser, StoreError, StoredSession, cookie,
     health::Health,
-    signing::{Keys, Refused},
-    store::Kept,
+    signing::{SignedTextError, SigningKeys},
+    store::SessionData,
 };
 use crate::{
     Error, Result, Scope,
@@ -110,22 +110,22 @@ pub struct DjangoAuth {
     store: Option<Arc<dyn DjangoStore>>,
     /// Whether the session is in the cookie itself.
     signed_cookies: bool,
-    keys: Keys,
-    hashes: Keys,
+    keys: SigningKeys,
+    hashes: SigningKeys,
     cookie_name: String,
     cookie_age: Duration,
     required: bool,
     lookup_timeout: Duration,
     lookups: Semaphore,
     clock: fn() -> SystemTime,
-    wrong: Vec<&'static str>,
+    errors: Vec<&'static str>,
     sessions_health: Health,
     users_health: Health,
     warned: AtomicBool,
 }
 
 /// What a session says of its user.
-enum Found {
+enum SessionUser {
     /// The session was of a user whose password has changed: it is none.
     Ended,
     Nobody,
@@ -154,15 +154,15 @@ impl DjangoAuth {
         let auth = Self {
             signed_cookies: store.is_none(),
             store,
-            keys: Keys::new(salt),
-            hashes: Keys::new(HASH_SALT),
+            keys: SigningKeys::new(salt),
+            hashes: SigningKeys::new(HASH_SALT),
             cookie_name: "sessionid".to_owned(),
             cookie_age: Duration::from_secs(14 * 86_400),
             required: false,
             lookup_timeout: Duration::from_secs(5),
             lookups: Semaphore::new(1024),
             clock: SystemTime::now,
-            wrong: Vec::new(),
+            errors: Vec::new(),
             sessions_health: Health::new("sessions"),
             users_health: Health::new("users"),
             warned: AtomicBool::new(false),
@@ -172,7 +172,7 @@ impl DjangoAuth {
 
     fn with_key(mut self, secret: &[u8]) -> Self {
         if secret.is_empty() {
-            self.wrong.push("a secret key is empty: give Django's SECRET_KEY");
+            self.errors.push("a secret key is empty: give Django's SECRET_KEY");
         }
         self.keys.add(secret);
         self.hashes.add(secret);
@@ -193,7 +193,7 @@ impl DjangoAuth {
     pub fn session_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.cookie_name = name.into();
         if !is_token(&self.cookie_name) {
-            self.wrong.push("the name of the session cookie is none: give Django's SESSION_COOKIE_NAME");
+            self.errors.push("the name of the session cookie is none: give Django's SESSION_COOKIE_NAME");
         }
         self
     }
@@ -233,7 +233,7 @@ impl DjangoAuth {
     pub fn lookups(mut self, most: usize) -> Self {
         self.lookups = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
         if most == 0 {
-            self.wrong.push("no lookups may be under way: let there be one at least");
+            self.errors.push("no lookups may be under way: let there be one at least");
         }
         self
     }
@@ -272,9 +272,9 @@ impl DjangoAuth {
         };
         let Some(session) = loaded.as_ref().or_else(|| scope.session()) else { return Ok(()) };
         match self.user(session).await? {
-            Found::Ended => return Ok(()),
-            Found::Nobody => {}
-            Found::User(user) => drop(scope.set_user(user)),
+            SessionUser::Ended => return Ok(()),
+            SessionUser::Nobody => {}
+            SessionUser::User(user) => drop(scope.set_user(user)),
         }
         if let Some(session) = loaded {
             scope.set_session(session);
@@ -301,8 +301,8 @@ impl DjangoAuth {
         let key = || Some(cookie.to_owned());
         Ok(match self.lookup(&self.sessions_health, store.session(cookie)).await? {
             None => None,
-            Some(StoredSession(Kept::Signed(text))) => self.loads(key(), &text),
-            Some(StoredSession(Kept::Values(values))) => Some(DjangoSession::with_key(key(), values)),
+            Some(StoredSession(SessionData::Signed(text))) => self.loads(key(), &text),
+            Some(StoredSession(SessionData::Values(values))) => Some(DjangoSession::with_key(key(), values)),
         })
     }
 
@@ -314,7 +314,7 @@ impl DjangoAuth {
             Ok(values) => Some(DjangoSession::with_key(key, values)),
             Err(reason) => {
                 // Not what any client can cause: Django wrote it.
-                let own = stored || matches!(reason, Refused::Unreadable(_));
+                let own = stored || matches!(reason, SignedTextError::Unreadable(_));
                 if own && !self.warned.swap(true, Relaxed) {
                     tracing::warn!(%reason, "a session of Django is refused; further ones are not reported");
                 } else {
@@ -325,16 +325,16 @@ impl DjangoAuth {
         }
     }
 
-    async fn user(&self, session: &DjangoSession) -> Result<Found, Rejection> {
-        let Some(user) = DjangoUser::of(session) else { return Ok(Found::Nobody) };
-        let Some(store) = &self.store else { return Ok(Found::User(user)) };
+    async fn user(&self, session: &DjangoSession) -> Result<SessionUser, Rejection> {
+        let Some(user) = DjangoUser::of(session) else { return Ok(SessionUser::Nobody) };
+        let Some(store) = &self.store else { return Ok(SessionUser::User(user)) };
         let stored = self.lookup(&self.users_health, store.user(user.id())).await?;
-        let Some(stored) = stored.filter(|stored| stored.is_active) else { return Ok(Found::Nobody) };
+        let Some(stored) = stored.filter(|stored| stored.is_active) else { return Ok(SessionUser::Nobody) };
         let hash = session.value("_auth_user_hash").and_then(|hash| hash.as_str());
         if !hash.is_some_and(|hash| self.hashes.verify_hex(&stored.password, hash)) {
-            return Ok(Found::Ended);
+            return Ok(SessionUser::Ended);
         }
-        Ok(Found::User(user.with(stored)))
+        Ok(SessionUser::User(user.with(stored)))
     }
 
     async fn lookup<T>(
@@ -348,13 +348,13 @@ impl DjangoAuth {
         };
         match answer {
             Ok(found) => {
-                health.well();
+                health.succeeded();
                 Ok(found)
             }
             Err(error) => {
-                let passing = error.is_passing();
-                health.ill(error);
-                Err(if passing {
+                let temporary = error.is_temporary();
+                health.failed(error);
+                Err(if temporary {
                     Rejection::busy("who you are cannot be looked up now", RETRY)
                 } else {
                     Rejection::internal()
@@ -377,7 +377,7 @@ impl Middleware for DjangoAuth {
     }
 
     fn check(&self) -> Result<()> {
-        if self.wrong.is_empty() { Ok(()) } else { Err(Error::msg(self.wrong.join("\n"))) }
+        if self.errors.is_empty() { Ok(()) } else { Err(Error::msg(self.errors.join("\n"))) }
     }
 }
 

@@ -14,7 +14,7 @@ mod tests {
     use crate::wire::token::is_token;
 
     #[test]
-    fn it_is_the_one_that_django_takes() {
+    fn the_cookie_is_the_one_that_django_takes() {
         for (header, expected) in [
             ("sessionid=a", Some("a")),
             ("a=1; sessionid=first; sessionid=last", Some("last")),

@@ -13,13 +13,13 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(super) struct Health {
     of: &'static str,
     /// Held for no longer than it is looked at.
-    state: Mutex<State>,
+    state: Mutex<HealthState>,
 }
 
 #[derive(Default)]
-struct State {
+struct HealthState {
     /// Whether a failure was logged, and no success since.
-    told: bool,
+    reported: bool,
     at: Option<Instant>,
 }
 
@@ -29,12 +29,12 @@ impl Health {
     }
 
     /// A lookup has failed.
-    pub(super) fn ill(&self, error: StoreError) {
-        let passing = error.is_passing();
+    pub(super) fn failed(&self, error: StoreError) {
+        let temporary = error.is_temporary();
         let error = Error::from(error);
-        if !self.begins() {
+        if !self.begins_failing() {
             tracing::debug!(%error, of = self.of, "Django's database fails still");
-        } else if passing {
+        } else if temporary {
             tracing::warn!(%error, of = self.of, "clients are answered 503: Django's database does not serve");
         } else {
             tracing::error!(%error, of = self.of, "clients are answered 500: Django's database cannot be read");
@@ -42,24 +42,24 @@ impl Health {
     }
 
     /// A lookup has succeeded.
-    pub(super) fn well(&self) {
-        if self.ends() {
+    pub(super) fn succeeded(&self) {
+        if self.ends_failing() {
             tracing::info!(of = self.of, "Django's database serves again");
         }
     }
 
-    fn begins(&self) -> bool {
+    fn begins_failing(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.told || state.at.is_some_and(|at| at.elapsed() < SILENCE) {
+        if state.reported || state.at.is_some_and(|at| at.elapsed() < SILENCE) {
             return false;
         }
-        *state = State { told: true, at: Some(Instant::now()) };
+        *state = HealthState { reported: true, at: Some(Instant::now()) };
         true
     }
 
-    fn ends(&self) -> bool {
+    fn ends_failing(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.told)
+        std::mem::take(&mut state.reported)
     }
 }
 
@@ -68,14 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_and_its_end_are_told_once() {
+    fn a_failure_and_its_end_are_logged_once() {
         let health = Health::new("users");
-        assert!(!health.ends(), "nothing has failed");
-        assert!(health.begins());
-        assert!(!health.begins(), "it fails still");
-        assert!(health.ends());
-        assert!(!health.ends());
-        assert!(!health.begins(), "it has failed just now");
-        assert!(!health.ends(), "what was not told need not end");
+        assert!(!health.ends_failing(), "nothing has failed");
+        assert!(health.begins_failing());
+        assert!(!health.begins_failing(), "it fails still");
+        assert!(health.ends_failing());
+        assert!(!health.ends_failing());
+        assert!(!health.begins_failing(), "it has failed just now");
+        assert!(!health.ends_failing(), "what was not reported need not end");
     }
 }

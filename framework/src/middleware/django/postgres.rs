@@ -21,7 +21,7 @@ use tokio_postgres::{
 
 use super::{
     DjangoStore, DjangoTables, StoreError, StoredSession, StoredUser,
-    queue::{Lookup, Queue},
+    queue::{Lookup, LookupQueue},
     signing::MOST_BYTES,
     tables::Quoted,
 };
@@ -64,7 +64,7 @@ const PIPELINED: usize = 64;
 /// ```
 #[derive(Clone)]
 pub struct PostgresStore {
-    queue: Queue,
+    queue: LookupQueue,
 }
 
 impl PostgresStore {
@@ -130,9 +130,9 @@ impl PostgresStore {
             .build()
             .map_err(StoreError::unavailable)?;
         let run = move |lookups| {
-            LocalSet::new().block_on(&runtime, serve(Link::new(config, security, tables), lookups))
+            LocalSet::new().block_on(&runtime, serve(PostgresLink::new(config, security, tables), lookups))
         };
-        let queue = Queue::start("greenroom-postgres", run).map_err(StoreError::unavailable)?;
+        let queue = LookupQueue::start("greenroom-postgres", run).map_err(StoreError::unavailable)?;
         Ok(Self { queue })
     }
 }
@@ -156,7 +156,7 @@ impl fmt::Debug for PostgresStore {
 }
 
 /// Answers lookups until nobody can ask any more.
-async fn serve(mut link: Link, mut lookups: mpsc::Receiver<Lookup>) {
+async fn serve(mut link: PostgresLink, mut lookups: mpsc::Receiver<Lookup>) {
     let mut queries = JoinSet::new();
     while let Some(lookup) = lookups.recv().await {
         while queries.try_join_next().is_some() {}
@@ -166,9 +166,9 @@ async fn serve(mut link: Link, mut lookups: mpsc::Receiver<Lookup>) {
         if lookup.is_abandoned() {
             continue;
         }
-        match link.session().await {
-            Ok(session) => {
-                queries.spawn_local(answer(session, lookup));
+        match link.connection().await {
+            Ok(connection) => {
+                queries.spawn_local(answer(connection, lookup));
             }
             Err(error) => lookup.fail(error),
         }
@@ -177,23 +177,23 @@ async fn serve(mut link: Link, mut lookups: mpsc::Receiver<Lookup>) {
     while queries.join_next().await.is_some() {}
 }
 
-async fn answer(session: Rc<Session>, lookup: Lookup) {
+async fn answer(connection: Rc<PostgresConnection>, lookup: Lookup) {
     match lookup {
         Lookup::Session(key, reply) => {
-            let _ = reply.send(session.session(&key).await);
+            let _ = reply.send(connection.session(&key).await);
         }
         Lookup::User(id, reply) => {
-            let _ = reply.send(session.user(&id).await);
+            let _ = reply.send(connection.user(&id).await);
         }
     }
 }
 
 /// The connection, made when it is needed.
-struct Link {
+struct PostgresLink {
     config: Config,
     security: Security,
     tables: Quoted,
-    session: Option<Rc<Session>>,
+    connection: Option<Rc<PostgresConnection>>,
     pauses: Pauses,
     /// Until when no connection is tried, and why.
     away: Option<(Instant, StoreError)>,
@@ -206,27 +206,28 @@ enum Security {
     Tls(tls::Rustls),
 }
 
-impl Link {
+impl PostgresLink {
     fn new(config: Config, security: Security, tables: Quoted) -> Self {
-        Self { config, security, tables, session: None, pauses: PAUSES, away: None }
+        Self { config, security, tables, connection: None, pauses: PAUSES, away: None }
     }
 
-    async fn session(&mut self) -> Result<Rc<Session>, StoreError> {
-        self.session = self.session.take().filter(|session| session.is_usable());
-        if let Some(session) = &self.session {
-            return Ok(Rc::clone(session));
+    async fn connection(&mut self) -> Result<Rc<PostgresConnection>, StoreError> {
+        self.connection = self.connection.take().filter(|connection| connection.is_usable());
+        if let Some(connection) = &self.connection {
+            return Ok(Rc::clone(connection));
         }
         if let Some((until, reason)) = &self.away
             && Instant::now() < *until
         {
             return Err(reason.copied());
         }
-        let made = timeout(CONNECT, Session::open(&self.config, &self.security, &self.tables)).await;
+        let made =
+            timeout(CONNECT, PostgresConnection::open(&self.config, &self.security, &self.tables)).await;
         match made.unwrap_or(Err(StoreError::TimedOut)) {
-            Ok(session) => {
+            Ok(connection) => {
                 self.away = None;
                 self.pauses.reset();
-                Ok(Rc::clone(self.session.insert(Rc::new(session))))
+                Ok(Rc::clone(self.connection.insert(Rc::new(connection))))
             }
             Err(error) => {
                 self.away = Some((Instant::now() + self.pauses.next(), error.copied()));
@@ -237,22 +238,22 @@ impl Link {
 }
 
 /// A connection, and the queries for the columns that are there.
-struct Session {
+struct PostgresConnection {
     client: Client,
-    session: String,
-    user: String,
+    session_query: String,
+    user_query: String,
     /// Whether a query has failed, so that nothing more is asked here.
     broken: Cell<bool>,
 }
 
-impl Session {
+impl PostgresConnection {
     async fn open(config: &Config, security: &Security, tables: &Quoted) -> Result<Self, StoreError> {
         let client = match security {
             Security::Plain => connect(config, NoTls).await?,
             #[cfg(feature = "rustls")]
             Security::Tls(tls) => connect(config, tls.clone()).await?,
         };
-        let session = format!(
+        let session_query = format!(
             "SELECT substr(session_data, 1, {}) FROM {} WHERE session_key = $1 AND expire_date > now() LIMIT 1",
             MOST_BYTES + 1,
             tables.session,
@@ -260,13 +261,14 @@ impl Session {
         // The catalogue may be read by every role.
         let columns = "SELECT attname::text FROM pg_catalog.pg_attribute \
                        WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped";
-        let known = client.query_typed(columns, &[(&tables.user, Type::TEXT)]).await.map_err(explained)?;
+        let known = client.query_typed(columns, &[(&tables.user, Type::TEXT)]).await.map_err(store_error)?;
         let known: Vec<String> =
-            known.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(explained)?;
+            known.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(store_error)?;
         let select =
             tables.user_columns(&known, |name| format!("{name}::text"), |name| format!("{name}::boolean"));
-        let user = format!("SELECT {select} FROM {} WHERE {} = $1 LIMIT 1", tables.user, tables.user_id);
-        Ok(Self { client, session, user, broken: Cell::new(false) })
+        let user_query =
+            format!("SELECT {select} FROM {} WHERE {} = $1 LIMIT 1", tables.user, tables.user_id);
+        Ok(Self { client, session_query, user_query, broken: Cell::new(false) })
     }
 
     fn is_usable(&self) -> bool {
@@ -274,15 +276,15 @@ impl Session {
     }
 
     async fn session(&self, key: &str) -> Result<Option<StoredSession>, StoreError> {
-        let row = self.row(&self.session, &key, Type::TEXT).await?;
-        let data: Option<String> = row.map(|row| row.try_get(0)).transpose().map_err(explained)?;
+        let row = self.row(&self.session_query, &key, Type::TEXT).await?;
+        let data: Option<String> = row.map(|row| row.try_get(0)).transpose().map_err(store_error)?;
         Ok(data.map(StoredSession::signed))
     }
 
     async fn user(&self, id: &str) -> Result<Option<StoredUser>, StoreError> {
         // The server finds out which type the primary key has, and reads the text as one.
-        let row = self.row(&self.user, &AsText(id), Type::UNKNOWN).await?;
-        row.map(|row| stored(&row)).transpose().map_err(explained)
+        let row = self.row(&self.user_query, &AsText(id), Type::UNKNOWN).await?;
+        row.map(|row| stored(&row)).transpose().map_err(store_error)
     }
 
     async fn row(
@@ -298,7 +300,7 @@ impl Session {
             Ok(Err(error)) if error.code().is_some_and(|code| code.code().starts_with("22")) => Ok(None),
             Ok(Err(error)) => {
                 self.broken.set(true);
-                Err(explained(error))
+                Err(store_error(error))
             }
             Err(_) => {
                 self.broken.set(true);
@@ -313,7 +315,7 @@ where
     T: MakeTlsConnect<Socket>,
     T::Stream: 'static,
 {
-    let (client, connection) = config.connect(tls).await.map_err(explained)?;
+    let (client, connection) = config.connect(tls).await.map_err(store_error)?;
     tokio::task::spawn_local(async move {
         // It ends with its client; what it fails with, the queries fail with too.
         let _ = connection.await;
@@ -336,15 +338,15 @@ fn stored(row: &Row) -> Result<StoredUser, tokio_postgres::Error> {
 }
 
 /// Whether it may pass: the server is away, full, starting or stopping; else somebody must change something.
-fn explained(error: tokio_postgres::Error) -> StoreError {
-    let passing = match error.code() {
+fn store_error(error: tokio_postgres::Error) -> StoreError {
+    let temporary = match error.code() {
         // Without a cause it is closed, or has timed out. A certificate that is not trusted is invalid data.
         None => error.source().is_none_or(|source| {
             source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::InvalidData)
         }),
         Some(code) => ["08", "53", "57"].iter().any(|class| code.code().starts_with(class)),
     };
-    if passing { StoreError::unavailable(error) } else { StoreError::failed(error) }
+    if temporary { StoreError::unavailable(error) } else { StoreError::failed(error) }
 }
 
 /// A text that is sent as such, whatever type is expected.

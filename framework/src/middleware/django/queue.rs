@@ -11,17 +11,17 @@ const WAITING: usize = 1024;
 
 /// What is asked of the thread.
 pub(super) enum Lookup {
-    Session(String, Reply<StoredSession>),
-    User(String, Reply<StoredUser>),
+    Session(String, LookupReply<StoredSession>),
+    User(String, LookupReply<StoredUser>),
 }
 
-type Reply<T> = oneshot::Sender<Result<Option<T>, StoreError>>;
+type LookupReply<T> = oneshot::Sender<Result<Option<T>, StoreError>>;
 
 /// Where lookups are asked. With its last copy the thread ends.
 #[derive(Clone)]
-pub(super) struct Queue(mpsc::Sender<Lookup>);
+pub(super) struct LookupQueue(mpsc::Sender<Lookup>);
 
-impl Queue {
+impl LookupQueue {
     /// Starts the thread.
     pub(super) fn start(
         name: &str,
@@ -40,7 +40,7 @@ impl Queue {
         self.ask(|reply| Lookup::User(id.to_owned(), reply)).await
     }
 
-    async fn ask<T>(&self, lookup: impl FnOnce(Reply<T>) -> Lookup) -> Result<Option<T>, StoreError> {
+    async fn ask<T>(&self, lookup: impl FnOnce(LookupReply<T>) -> Lookup) -> Result<Option<T>, StoreError> {
         let ended = || StoreError::unavailable("the thread that reads it has ended");
         let (reply, answer) = oneshot::channel();
         self.0.try_send(lookup(reply)).map_err(|error| match error {

@@ -19,7 +19,7 @@ const SKEW: Duration = Duration::from_secs(300);
 
 /// Why a signed text is no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum SignedTextError {
     /// Its signature is of none of the keys, or there is none.
     BadSignature,
     /// It was signed before the oldest that is taken.
@@ -43,12 +43,12 @@ pub(super) enum Unreadable {
 ///
 /// The secrets themselves are not kept.
 #[derive(Clone)]
-pub(super) struct Keys {
+pub(super) struct SigningKeys {
     salt: &'static str,
     keys: Vec<Hmac<Sha256>>,
 }
 
-impl Keys {
+impl SigningKeys {
     pub(super) fn new(salt: &'static str) -> Self {
         Self { salt, keys: Vec::new() }
     }
@@ -70,27 +70,27 @@ impl Keys {
         text: &str,
         max_age: Option<Duration>,
         now: SystemTime,
-    ) -> Result<Map<String, Value>, Refused> {
+    ) -> Result<Map<String, Value>, SignedTextError> {
         if text.len() > MOST_BYTES {
-            return Err(Refused::Unreadable(Unreadable::TooLarge));
+            return Err(SignedTextError::Unreadable(Unreadable::TooLarge));
         }
-        let (signed, signature) = text.rsplit_once(':').ok_or(Refused::BadSignature)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refused::BadSignature)?;
+        let (signed, signature) = text.rsplit_once(':').ok_or(SignedTextError::BadSignature)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| SignedTextError::BadSignature)?;
         if !self.verify(signed.as_bytes(), &signature) {
-            return Err(Refused::BadSignature);
+            return Err(SignedTextError::BadSignature);
         }
-        let damaged = Refused::Unreadable(Unreadable::Damaged);
+        let damaged = SignedTextError::Unreadable(Unreadable::Damaged);
         let (payload, time) = signed.rsplit_once(':').ok_or(damaged)?;
         if let Some(max_age) = max_age {
             let signed_at = UNIX_EPOCH.checked_add(decode_base62(time).ok_or(damaged)?).ok_or(damaged)?;
             match now.duration_since(signed_at) {
                 // Django writes whole seconds.
-                Ok(age) if age > max_age => return Err(Refused::Expired),
-                Err(ahead) if ahead.duration() > SKEW => return Err(Refused::FromTheFuture),
+                Ok(age) if age > max_age => return Err(SignedTextError::Expired),
+                Err(ahead) if ahead.duration() > SKEW => return Err(SignedTextError::FromTheFuture),
                 _ => {}
             }
         }
-        decode(payload).map_err(Refused::Unreadable)
+        decode(payload).map_err(SignedTextError::Unreadable)
     }
 
     /// Whether `_auth_user_hash` is that of this password field.
@@ -99,13 +99,13 @@ impl Keys {
     }
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys", self.keys.len())
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for SignedTextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BadSignature => "its signature is of none of the keys",

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     DjangoStore, DjangoTables, StoreError, StoredSession, StoredUser,
-    queue::{Lookup, Queue},
+    queue::{Lookup, LookupQueue},
     signing::MOST_BYTES,
     tables::Quoted,
 };
@@ -43,7 +43,7 @@ const BUSY: Duration = Duration::from_secs(2);
 /// ```
 #[derive(Clone)]
 pub struct SqliteStore {
-    queue: Queue,
+    queue: LookupQueue,
     path: PathBuf,
 }
 
@@ -63,10 +63,11 @@ impl SqliteStore {
     pub fn open_with(path: impl AsRef<Path>, tables: DjangoTables) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let tables = tables.quoted()?;
-        let reader = Reader::open(&path, &tables)?;
+        let reader = SqliteReader::open(&path, &tables)?;
         let file = path.clone();
-        let queue = Queue::start("greenroom-sqlite", move |lookups| serve(&file, &tables, reader, lookups))
-            .map_err(StoreError::unavailable)?;
+        let queue =
+            LookupQueue::start("greenroom-sqlite", move |lookups| serve(&file, &tables, reader, lookups))
+                .map_err(StoreError::unavailable)?;
         Ok(Self { queue, path })
     }
 }
@@ -89,7 +90,7 @@ impl fmt::Debug for SqliteStore {
 }
 
 /// Answers lookups until nobody can ask any more.
-fn serve(path: &Path, tables: &Quoted, reader: Reader, mut lookups: mpsc::Receiver<Lookup>) {
+fn serve(path: &Path, tables: &Quoted, reader: SqliteReader, mut lookups: mpsc::Receiver<Lookup>) {
     let mut reader = Some(reader);
     while let Some(lookup) = lookups.blocking_recv() {
         if lookup.is_abandoned() {
@@ -98,11 +99,11 @@ fn serve(path: &Path, tables: &Quoted, reader: Reader, mut lookups: mpsc::Receiv
         // Who has gone meanwhile need not know.
         match lookup {
             Lookup::Session(key, reply) => {
-                let found = with(&mut reader, path, tables, |reader| reader.session(&key));
+                let found = ask(&mut reader, path, tables, |reader| reader.session(&key));
                 let _ = reply.send(found);
             }
             Lookup::User(id, reply) => {
-                let found = with(&mut reader, path, tables, |reader| reader.user(&id));
+                let found = ask(&mut reader, path, tables, |reader| reader.user(&id));
                 let _ = reply.send(found);
             }
         }
@@ -110,46 +111,46 @@ fn serve(path: &Path, tables: &Quoted, reader: Reader, mut lookups: mpsc::Receiv
 }
 
 /// Asks the file that is there now. After a failure it is opened anew, for it may be another one.
-fn with<T>(
-    reader: &mut Option<Reader>,
+fn ask<T>(
+    reader: &mut Option<SqliteReader>,
     path: &Path,
     tables: &Quoted,
-    ask: impl FnOnce(&Reader) -> rusqlite::Result<T>,
+    lookup: impl FnOnce(&SqliteReader) -> rusqlite::Result<T>,
 ) -> Result<T, StoreError> {
     if reader.as_ref().is_none_or(|reader| reader.file != identity(path)) {
         *reader = None;
-        *reader = Some(Reader::open(path, tables)?);
+        *reader = Some(SqliteReader::open(path, tables)?);
     }
     let open = reader.as_ref().ok_or_else(|| StoreError::unavailable("the file is not open"))?;
-    let answer = ask(open);
+    let answer = lookup(open);
     if answer.is_err() {
         *reader = None;
     }
-    answer.map_err(explained)
+    answer.map_err(store_error)
 }
 
-struct Reader {
+struct SqliteReader {
     connection: Connection,
-    session: String,
-    user: String,
+    session_query: String,
+    user_query: String,
     /// Which file was opened: the path may come to name another one.
     file: Option<(u64, u64)>,
 }
 
-impl Reader {
+impl SqliteReader {
     fn open(path: &Path, tables: &Quoted) -> Result<Self, StoreError> {
         let file = identity(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(explained)?;
-        connection.busy_timeout(BUSY).map_err(explained)?;
-        let session = format!(
+        let connection = Connection::open_with_flags(path, flags).map_err(store_error)?;
+        connection.busy_timeout(BUSY).map_err(store_error)?;
+        let session_query = format!(
             "SELECT substr(session_data, 1, {}) FROM {} WHERE session_key = ?1 \
              AND expire_date > strftime('%Y-%m-%d %H:%M:%f', 'now') LIMIT 1",
             MOST_BYTES + 1,
             tables.session,
         );
         // In double quotes the name of a column that is not there would be a text to SQLite.
-        let known = columns(&connection, &tables.user).map_err(explained)?;
+        let known = columns(&connection, &tables.user).map_err(store_error)?;
         for column in [tables.user_id.trim_matches('"'), "password"] {
             if !known.iter().any(|known| known == column) {
                 return Err(StoreError::failed(format!("{} has no column {column}", tables.user)));
@@ -160,21 +161,21 @@ impl Reader {
             |name| format!("CAST({name} AS TEXT)"),
             |name| format!("{name} <> 0"),
         );
-        let user =
+        let user_query =
             format!("SELECT {select} FROM {} WHERE {} IN (?1, ?2) LIMIT 1", tables.user, tables.user_id);
-        connection.prepare_cached(&session).map_err(explained)?;
-        connection.prepare_cached(&user).map_err(explained)?;
-        Ok(Self { connection, session, user, file })
+        connection.prepare_cached(&session_query).map_err(store_error)?;
+        connection.prepare_cached(&user_query).map_err(store_error)?;
+        Ok(Self { connection, session_query, user_query, file })
     }
 
     fn session(&self, key: &str) -> rusqlite::Result<Option<StoredSession>> {
-        let mut select = self.connection.prepare_cached(&self.session)?;
+        let mut select = self.connection.prepare_cached(&self.session_query)?;
         let data: Option<String> = select.query_row([key], |row| row.get(0)).optional()?;
         Ok(data.map(StoredSession::signed))
     }
 
     fn user(&self, id: &str) -> rusqlite::Result<Option<StoredUser>> {
-        let mut select = self.connection.prepare_cached(&self.user)?;
+        let mut select = self.connection.prepare_cached(&self.user_query)?;
         let user = select.query_row(params![id, without_hyphens(id)], |row| {
             Ok(StoredUser {
                 password: row.get(0)?,
@@ -217,7 +218,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     }
 }
 
-fn explained(error: rusqlite::Error) -> StoreError {
+fn store_error(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(
             ErrorCode::CannotOpen

@@ -42,9 +42,9 @@ impl<S: DjangoStore + ?Sized> DjangoStore for Arc<S> {
 }
 
 /// A session as a [`DjangoStore`] keeps it.
-pub struct StoredSession(pub(super) Kept);
+pub struct StoredSession(pub(super) SessionData);
 
-pub(super) enum Kept {
+pub(super) enum SessionData {
     Signed(String),
     Values(Map<String, Value>),
 }
@@ -54,7 +54,7 @@ impl StoredSession {
     ///
     /// Its signature is verified. Above 1 MiB it is refused.
     pub fn signed(session_data: impl Into<String>) -> Self {
-        Self(Kept::Signed(session_data.into()))
+        Self(SessionData::Signed(session_data.into()))
     }
 
     /// A session that a store has decoded itself, as of an engine that does not sign.
@@ -62,7 +62,7 @@ impl StoredSession {
     /// The store answers for it: who can write there can be any user.
     #[must_use]
     pub fn values(values: Map<String, Value>) -> Self {
-        Self(Kept::Values(values))
+        Self(SessionData::Values(values))
     }
 }
 
@@ -187,7 +187,7 @@ impl StoreError {
     }
 
     /// Whether it may pass by itself.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::Busy | Self::TimedOut | Self::Unavailable(_))
     }
 }

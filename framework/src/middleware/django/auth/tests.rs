@@ -15,11 +15,11 @@ const STORED: &str = ".eJyrVopPLC3JiC8tTi2Kz0xRslIyMVLSQRZMSkzOTs0DyaRkJeal5-sl5
 const COOKIE: &str = ".eJxVjjsOwjAQRO_iGlmxvQ42JT1niHa9axwCiZRPhbg7sZQC2nkzT_NWHW5r6bZF5q5ndVFg1ek3JEyDjJXwA8f7pNM0rnNPulb0QRd9m1ie16P7Jyi4lH1NjgksWWBxzrZ0jp4lp4Amm4ZC8D612YNNLgKygRyoQe-BYxTXxrhL1yIvqUdwHtTnC4HYPLc:1r31eq:LnduVryqZJLYWAi1l8mu-EVwGBnGRbuOQU30zfpgWiI";
 const PASSWORD: &str = "pbkdf2_sha256$1$salt$hash";
 
-type Answer<T> = Box<dyn Fn() -> Result<Option<T>, StoreError> + Send + Sync>;
+type FakeAnswer<T> = Box<dyn Fn() -> Result<Option<T>, StoreError> + Send + Sync>;
 
 struct Fake {
-    session: Answer<StoredSession>,
-    user: Answer<StoredUser>,
+    session: FakeAnswer<StoredSession>,
+    user: FakeAnswer<StoredUser>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -113,7 +113,7 @@ async fn a_signed_cookie_needs_no_database() {
 }
 
 #[actix_web::test]
-async fn without_a_session_that_is_verified_there_is_nobody() {
+async fn without_a_verified_session_the_client_is_anonymous() {
     let longest = "a".repeat(LONGEST_COOKIE + 1);
     for cookie in ["", "x", STORED, &COOKIE[1..], &longest] {
         assert_eq!(who(&cookies(), &mut scope(cookie)).await, NOBODY, "{cookie}");
@@ -129,7 +129,7 @@ async fn without_a_session_that_is_verified_there_is_nobody() {
 }
 
 #[actix_web::test]
-async fn djangos_settings_count() {
+async fn settings_of_django_are_followed() {
     let age = Duration::from_secs(100);
     assert_eq!(who(&cookies().session_cookie_age(age), &mut scope(COOKIE)).await, user_42("dark"));
     let age = Duration::from_secs(99);
@@ -168,7 +168,7 @@ async fn a_session_of_a_store_is_verified_too() {
 }
 
 #[actix_web::test]
-async fn only_an_active_user_with_the_password_of_the_login_is_one() {
+async fn only_an_active_user_with_the_password_of_the_login_counts() {
     let with =
         |user: Option<StoredUser>| database(Fake::new().session(session).user(move || Ok(user.clone())));
     let mut found = scope("12345678");
@@ -182,7 +182,7 @@ async fn only_an_active_user_with_the_password_of_the_login_is_one() {
 }
 
 #[actix_web::test]
-async fn only_what_can_be_a_key_is_looked_up() {
+async fn only_a_cookie_that_can_be_a_key_is_looked_up() {
     let fake = Fake::new();
     let asked = Arc::clone(&fake.asked);
     let auth = database(fake);
@@ -227,7 +227,7 @@ impl DjangoStore for Never {
 }
 
 #[actix_web::test]
-async fn lookups_end_and_are_bounded() {
+async fn lookups_have_a_time_limit_and_are_bounded() {
     tokio::time::pause();
     let start = tokio::time::Instant::now();
     let auth = DjangoAuth::database("key", Never).lookups(1).lookup_timeout(Duration::from_secs(3));
@@ -238,7 +238,7 @@ async fn lookups_end_and_are_bounded() {
 }
 
 #[actix_web::test]
-async fn what_is_there_already_stays() {
+async fn a_session_and_a_user_that_are_set_already_stay() {
     let mut found = scope(COOKIE);
     found.set_user(DjangoUser::new("7", "own"));
     assert_eq!(who(&cookies().required(), &mut found).await, Ok((Some("7".to_owned()), None)));
@@ -263,7 +263,7 @@ fn a_connection_is_bound_to_the_user() {
 }
 
 #[actix_web::test]
-async fn pages_of_another_site_are_denied_still() {
+async fn pages_of_another_site_are_still_denied() {
     let chain: [Arc<dyn Middleware>; 1] = [Arc::new(Stack::new().with(cookies()))];
     let from = |origin: &str| {
         let scope = Scope::builder("/").header("host", "example.com").header("origin", origin);

@@ -11,8 +11,8 @@ const COOKIES: &str = "django.contrib.sessions.backends.signed_cookiessigner";
 const HASH: &str = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-fn keys(salt: &'static str, secrets: &[&str]) -> Keys {
-    let mut keys = Keys::new(salt);
+fn keys(salt: &'static str, secrets: &[&str]) -> SigningKeys {
+    let mut keys = SigningKeys::new(salt);
     secrets.iter().for_each(|secret| keys.add(secret.as_bytes()));
     keys
 }
@@ -25,7 +25,7 @@ fn now() -> SystemTime {
     at(1_700_000_000)
 }
 
-fn own() -> Keys {
+fn own() -> SigningKeys {
     keys(DATABASE, &["test-secret-key"])
 }
 
@@ -38,7 +38,7 @@ fn signed(payload: &str, time: &str) -> String {
 
 fn unreadable(payload: &[u8]) -> Unreadable {
     match own().loads(&signed(&URL_SAFE_NO_PAD.encode(payload), "1r31eq"), Some(WEEK), now()) {
-        Err(Refused::Unreadable(reason)) => reason,
+        Err(SignedTextError::Unreadable(reason)) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -50,7 +50,7 @@ fn zlib(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_django_signed_is_read() {
+fn a_session_that_django_signed_is_read() {
     let session = own().loads(VECTOR, Some(WEEK), now()).unwrap();
     let expected = json!({
         "_auth_user_id": "42",
@@ -61,7 +61,7 @@ fn what_django_signed_is_read() {
 }
 
 #[test]
-fn the_hash_of_a_password_is_djangos() {
+fn the_hash_of_a_password_is_the_same_as_djangos() {
     let hash = "b3db42b24de3326b795defc8a1f10b8855c6f542c394ad14f8b0a554d99e3699";
     let password = "pbkdf2_sha256$1$salt$hash";
     let keys = keys(HASH, &["new", "test-secret-key"]);
@@ -73,7 +73,7 @@ fn the_hash_of_a_password_is_djangos() {
 }
 
 #[test]
-fn no_byte_may_be_changed() {
+fn a_text_with_a_changed_byte_is_refused() {
     for index in 0..VECTOR.len() {
         for byte in [b'A', b'B', b':', b'.', b'-', b'='] {
             let mut changed = VECTOR.as_bytes().to_vec();
@@ -82,23 +82,27 @@ fn no_byte_may_be_changed() {
             }
             changed[index] = byte;
             let changed = String::from_utf8(changed).unwrap();
-            assert_eq!(own().loads(&changed, Some(WEEK), now()), Err(Refused::BadSignature), "{changed}");
+            assert_eq!(
+                own().loads(&changed, Some(WEEK), now()),
+                Err(SignedTextError::BadSignature),
+                "{changed}"
+            );
         }
         let cut = &VECTOR[..index];
-        assert_eq!(own().loads(cut, Some(WEEK), now()), Err(Refused::BadSignature), "{cut}");
+        assert_eq!(own().loads(cut, Some(WEEK), now()), Err(SignedTextError::BadSignature), "{cut}");
     }
     for longer in [format!("{VECTOR}A"), format!("{VECTOR}="), format!(" {VECTOR}"), format!("{VECTOR}:")] {
-        assert_eq!(own().loads(&longer, Some(WEEK), now()), Err(Refused::BadSignature), "{longer}");
+        assert_eq!(own().loads(&longer, Some(WEEK), now()), Err(SignedTextError::BadSignature), "{longer}");
     }
 }
 
 #[test]
 fn the_key_and_the_salt_must_be_the_same() {
-    let loads = |keys: Keys| keys.loads(VECTOR, Some(WEEK), now()).map(|session| session.len());
+    let loads = |keys: SigningKeys| keys.loads(VECTOR, Some(WEEK), now()).map(|session| session.len());
     assert_eq!(loads(keys(DATABASE, &["new", "test-secret-key"])), Ok(3), "a fallback");
-    assert_eq!(loads(keys(DATABASE, &["another", "test-secret-ke", ""])), Err(Refused::BadSignature));
-    assert_eq!(loads(keys(DATABASE, &[])), Err(Refused::BadSignature));
-    assert_eq!(loads(keys(COOKIES, &["test-secret-key"])), Err(Refused::BadSignature));
+    assert_eq!(loads(keys(DATABASE, &["another", "test-secret-ke", ""])), Err(SignedTextError::BadSignature));
+    assert_eq!(loads(keys(DATABASE, &[])), Err(SignedTextError::BadSignature));
+    assert_eq!(loads(keys(COOKIES, &["test-secret-key"])), Err(SignedTextError::BadSignature));
 }
 
 #[test]
@@ -106,10 +110,10 @@ fn the_age_is_bounded() {
     let loads = |seconds, max_age| own().loads(VECTOR, max_age, at(seconds)).map(|session| session.len());
     let week = WEEK.as_secs();
     assert_eq!(loads(1_700_000_000 + week, Some(WEEK)), Ok(3));
-    assert_eq!(loads(1_700_000_001 + week, Some(WEEK)), Err(Refused::Expired));
+    assert_eq!(loads(1_700_000_001 + week, Some(WEEK)), Err(SignedTextError::Expired));
     assert_eq!(loads(1_700_000_001 + week, None), Ok(3), "a row of the database expires by its date");
     assert_eq!(loads(1_700_000_000 - 300, Some(WEEK)), Ok(3), "clocks differ a little");
-    assert_eq!(loads(1_700_000_000 - 301, Some(WEEK)), Err(Refused::FromTheFuture));
+    assert_eq!(loads(1_700_000_000 - 301, Some(WEEK)), Err(SignedTextError::FromTheFuture));
 }
 
 #[test]
@@ -120,14 +124,14 @@ fn times_are_base_62() {
         assert_eq!(decode_base62(wrong), None, "{wrong}");
         let text = signed(&URL_SAFE_NO_PAD.encode("{}"), wrong);
         let refused = own().loads(&text, Some(WEEK), now()).unwrap_err();
-        assert_eq!(refused, Refused::Unreadable(Unreadable::Damaged), "{wrong}");
+        assert_eq!(refused, SignedTextError::Unreadable(Unreadable::Damaged), "{wrong}");
     }
     let last = signed(&URL_SAFE_NO_PAD.encode("{}"), "LygHa16AHYF");
     assert!(own().loads(&last, Some(WEEK), now()).is_err(), "a time past all clocks");
 }
 
 #[test]
-fn what_is_signed_and_no_session_is_refused() {
+fn a_signed_text_that_is_not_a_session_is_refused() {
     assert_eq!(unreadable(b"\x80\x04}\x94."), Unreadable::NotJson, "a pickle");
     assert_eq!(unreadable(b""), Unreadable::NotJson);
     assert_eq!(unreadable(b"{"), Unreadable::NotJson);
@@ -139,10 +143,13 @@ fn what_is_signed_and_no_session_is_refused() {
     assert_eq!(unreadable(&vec![b' '; MOST_BYTES]), Unreadable::TooLarge);
 
     let loads = |payload: &str| own().loads(&signed(payload, "1r31eq"), Some(WEEK), now());
-    let damaged = Err(Refused::Unreadable(Unreadable::Damaged));
+    let damaged = Err(SignedTextError::Unreadable(Unreadable::Damaged));
     for payload in [".", ".AAAA", "not base64!", "e30=", "", &zlib(b"{\"a\":1}")[..12]] {
         let found = loads(payload);
-        assert!(found == damaged || found == Err(Refused::Unreadable(Unreadable::NotJson)), "{payload}");
+        assert!(
+            found == damaged || found == Err(SignedTextError::Unreadable(Unreadable::NotJson)),
+            "{payload}"
+        );
     }
     let without_time = {
         let code = own().keys[0].clone().chain_update("e30").finalize().into_bytes();
@@ -152,11 +159,11 @@ fn what_is_signed_and_no_session_is_refused() {
 }
 
 #[test]
-fn what_is_inflated_is_bounded() {
+fn the_inflated_size_is_bounded() {
     let bomb = zlib(&vec![b' '; 64 << 20]);
     assert!(bomb.len() < 100_000, "64 MiB in {} bytes", bomb.len());
     let refused = own().loads(&signed(&bomb, "1r31eq"), None, now()).unwrap_err();
-    assert_eq!(refused, Refused::Unreadable(Unreadable::TooLarge));
+    assert_eq!(refused, SignedTextError::Unreadable(Unreadable::TooLarge));
     let most = format!("{{\"a\":\"{}\"}}", "b".repeat(MOST_BYTES - 8));
     assert_eq!(
         own().loads(&signed(&zlib(most.as_bytes()), "1r31eq"), None, now()).map(|map| map.len()),
