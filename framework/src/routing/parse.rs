@@ -2,7 +2,7 @@
 
 use regex_lite::Regex;
 
-use super::pattern::{Kind, Param, Segment};
+use super::pattern::{Param, ParamKind, Segment};
 
 /// Reads a pattern, or the prefix of a nested router. The error says what is wrong and how to write it.
 pub(super) fn parse(text: &str, is_prefix: bool) -> Result<Vec<Segment>, String> {
@@ -91,7 +91,7 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
     }
     let (name, kind) = match inside.split_once(':') {
         Some((name, kind)) => (name, self::kind(name, kind, is_last && after.is_empty())?),
-        None => (inside, Kind::Str),
+        None => (inside, ParamKind::Str),
     };
     let first = name.bytes().next().ok_or("a parameter has no name: write `{name}`")?;
     if first.is_ascii_digit() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
@@ -115,13 +115,13 @@ fn literal(text: &str) -> Result<String, String> {
     }
 }
 
-fn kind(name: &str, text: &str, at_end: bool) -> Result<Kind, String> {
+fn kind(name: &str, text: &str, at_end: bool) -> Result<ParamKind, String> {
     Ok(match text {
-        "int" => Kind::Int,
-        "path" => Kind::Path,
-        "slug" => Kind::Slug,
-        "str" => Kind::Str,
-        "uuid" => Kind::Uuid,
+        "int" => ParamKind::Int,
+        "path" => ParamKind::Path,
+        "slug" => ParamKind::Slug,
+        "str" => ParamKind::Str,
+        "uuid" => ParamKind::Uuid,
         _ if text.bytes().all(|byte| byte.is_ascii_lowercase()) => {
             return Err(format!(
                 "`{{{name}:{text}}}` names no converter: use int, path, slug, str, uuid, or a regex as `[a-z]+`"
@@ -131,7 +131,7 @@ fn kind(name: &str, text: &str, at_end: bool) -> Result<Kind, String> {
             let bad = |error| format!("the regex of `{{{name}}}` is not one: {error}");
             Regex::new(text).map_err(bad)?;
             let regex = Regex::new(&format!(r"\A(?:{text})\z")).map_err(bad)?;
-            Kind::Regex { regex, spans: at_end }
+            ParamKind::Regex { regex, spans: at_end }
         }
     })
 }

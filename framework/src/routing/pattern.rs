@@ -24,14 +24,14 @@ pub(super) enum Segment {
 #[derive(Debug, Clone)]
 pub(super) struct Param {
     pub(super) name: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ParamKind,
     pub(super) before: String,
     pub(super) after: String,
 }
 
 /// What the value of a parameter must be.
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(super) enum ParamKind {
     Int,
     /// Anything that is not empty, over any number of segments.
     Path,
@@ -145,7 +145,10 @@ impl Pattern {
 
 impl Segment {
     pub(super) fn spans(&self) -> bool {
-        matches!(self, Self::Param(Param { kind: Kind::Path | Kind::Regex { spans: true, .. }, .. }))
+        matches!(
+            self,
+            Self::Param(Param { kind: ParamKind::Path | ParamKind::Regex { spans: true, .. }, .. })
+        )
     }
 
     /// Compares the texts of this segment with a part of the path, and notes where the parameter is.
@@ -163,7 +166,7 @@ impl Segment {
     }
 }
 
-impl Kind {
+impl ParamKind {
     /// Whether a decoded value is one of this kind.
     pub(super) fn fits(&self, value: &str) -> bool {
         match self {
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_whole_and_the_trailing_slash_matters() {
+    fn a_literal_matches_as_a_whole_and_the_trailing_slash_matters() {
         assert!(fits("/", "/"));
         assert!(fits("/foo/", "/foo/"));
         for path in ["/foo", "/foo//", "//foo/", "/foo/x", "/Foo/", "foo/", "", "/foo/?"] {
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_one_segment_that_is_not_empty() {
+    fn a_parameter_takes_one_segment_that_is_not_empty() {
         assert_eq!(find("/room/{room}/", "/room/lobby/").unwrap(), ["lobby"]);
         for path in ["/room//", "/room/a/b/", "/room/", "/room/a"] {
             assert!(!fits("/room/{room}/", path), "{path}");
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_spans_segments_may_stand_anywhere() {
+    fn a_parameter_over_several_segments_may_stand_anywhere() {
         assert_eq!(find("/{a}/{p:path}/edit/{b}", "/x/1/2/3/edit/y").unwrap(), ["x", "1/2/3", "y"]);
         assert!(!fits("/{p:path}/edit/", "/edit/") && !fits("/{p:path}/edit/", "//edit/"));
         assert_eq!(find("/v{p:path}.txt", "/va/b.txt").unwrap(), ["a/b"]);

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_reversed_says_why() {
+    fn a_reverse_that_fails_says_why() {
         let routes = named();
         let error = |name: &str, given: &[(&str, &str)]| routes.reverse(name, given).unwrap_err().to_string();
         assert_eq!(error("room", &[]), "no route is named \"room\", only text, chat:room, a:b:room, file");

@@ -1,6 +1,6 @@
 //! Which routes can never match, because an earlier one takes all their paths.
 
-use super::pattern::{Kind, Param, Pattern, Segment};
+use super::pattern::{Param, ParamKind, Pattern, Segment};
 
 /// How an earlier route stands to a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +50,9 @@ fn same_shape(a: &Segment, b: &Segment) -> bool {
     }
 }
 
-fn same_kind(a: &Kind, b: &Kind) -> bool {
+fn same_kind(a: &ParamKind, b: &ParamKind) -> bool {
     match (a, b) {
-        (Kind::Regex { regex: a, spans: a_spans }, Kind::Regex { regex: b, spans: b_spans }) => {
+        (ParamKind::Regex { regex: a, spans: a_spans }, ParamKind::Regex { regex: b, spans: b_spans }) => {
             a.as_str() == b.as_str() && a_spans == b_spans
         }
         _ => std::mem::discriminant(a) == std::mem::discriminant(b),
@@ -62,7 +62,7 @@ fn same_kind(a: &Kind, b: &Kind) -> bool {
 /// Whether it takes every text that is not empty, over several segments or in one.
 fn takes_all(segment: &Segment, several: bool) -> bool {
     let Segment::Param(Param { kind, before, after, .. }) = segment else { return false };
-    let takes = if several { matches!(kind, Kind::Path) } else { matches!(kind, Kind::Str) };
+    let takes = if several { matches!(kind, ParamKind::Path) } else { matches!(kind, ParamKind::Str) };
     takes && before.is_empty() && after.is_empty()
 }
 

@@ -37,20 +37,20 @@ use crate::{
 #[derive(Default)]
 #[must_use]
 pub struct UrlRouter {
-    entries: Vec<Entry>,
+    entries: Vec<RouterEntry>,
     /// The outermost last.
     middleware: Vec<Arc<dyn Middleware>>,
     /// Of calls that leave no entry.
     errors: Vec<RouteError>,
 }
 
-struct Entry {
+struct RouterEntry {
     pattern: String,
     name: Option<String>,
-    target: Target,
+    target: EntryTarget,
 }
 
-enum Target {
+enum EntryTarget {
     Nest(UrlRouter),
     Route { limits: Option<Arc<Limits>>, starter: endpoint::Target },
 }
@@ -117,7 +117,11 @@ impl UrlRouter {
     /// The routes of `inner` begin with `/` as well; one `/` at the end of the prefix is left out. Where none of them
     /// matches, the next route of this router is tried.
     pub fn nest(mut self, prefix: impl Into<String>, inner: UrlRouter) -> Self {
-        self.entries.push(Entry { pattern: prefix.into(), name: None, target: Target::Nest(inner) });
+        self.entries.push(RouterEntry {
+            pattern: prefix.into(),
+            name: None,
+            target: EntryTarget::Nest(inner),
+        });
         self
     }
 
@@ -150,8 +154,8 @@ impl UrlRouter {
     /// # Errors
     /// Everything that is wrong, at once; the [module's docs](crate::routing) list it.
     pub fn build(self) -> Result<Routes, RouteErrors> {
-        let mut flat = Flat::default();
-        let outermost = Outer {
+        let mut flat = FlatRoutes::default();
+        let outermost = Inherited {
             pattern: String::new(),
             segments: Some(Vec::new()),
             namespace: String::new(),
@@ -163,8 +167,8 @@ impl UrlRouter {
     }
 
     fn add_route(mut self, pattern: String, limits: Option<Limits>, starter: endpoint::Target) -> Self {
-        let target = Target::Route { limits: limits.map(Arc::new), starter };
-        self.entries.push(Entry { pattern, name: None, target });
+        let target = EntryTarget::Route { limits: limits.map(Arc::new), starter };
+        self.entries.push(RouterEntry { pattern, name: None, target });
         self
     }
 }
@@ -175,8 +179,8 @@ impl fmt::Debug for UrlRouter {
         let mut map = f.debug_map();
         for entry in &self.entries {
             match &entry.target {
-                Target::Nest(inner) => map.entry(&entry.pattern, inner),
-                Target::Route { starter, .. } => map.entry(&entry.pattern, &starter.describe()),
+                EntryTarget::Nest(inner) => map.entry(&entry.pattern, inner),
+                EntryTarget::Route { starter, .. } => map.entry(&entry.pattern, &starter.describe()),
             };
         }
         map.finish()
@@ -185,7 +189,7 @@ impl fmt::Debug for UrlRouter {
 
 /// What nesting routers give to the routes of the inner ones.
 #[derive(Clone)]
-struct Outer {
+struct Inherited {
     pattern: String,
     /// `None` where a prefix is not valid.
     segments: Option<Vec<Segment>>,
@@ -196,13 +200,13 @@ struct Outer {
 
 /// All routes in the order in which they are tried: nesting is unrolled, and fall-through with it.
 #[derive(Default)]
-struct Flat {
+struct FlatRoutes {
     routes: Vec<Route>,
     errors: Vec<RouteError>,
 }
 
-impl Flat {
-    fn add(&mut self, router: UrlRouter, outer: &Outer) {
+impl FlatRoutes {
+    fn add(&mut self, router: UrlRouter, outer: &Inherited) {
         self.errors.extend(router.errors);
         let mut outer = outer.clone();
         for middleware in router.middleware.into_iter().rev() {
@@ -212,19 +216,19 @@ impl Flat {
             outer.middleware.push(middleware);
         }
         let chain: Chain = outer.middleware.as_slice().into();
-        for Entry { pattern, name, target } in router.entries {
+        for RouterEntry { pattern, name, target } in router.entries {
             let whole = join(&outer.pattern, &pattern);
-            let own = parse(&pattern, matches!(target, Target::Nest(_)));
+            let own = parse(&pattern, matches!(target, EntryTarget::Nest(_)));
             let segments = self.join_segments(outer.segments.as_deref(), own, &whole);
             match target {
-                Target::Nest(inner) => {
-                    let mut inside = Outer { pattern: whole, segments, ..outer.clone() };
+                EntryTarget::Nest(inner) => {
+                    let mut inside = Inherited { pattern: whole, segments, ..outer.clone() };
                     if let Some(name) = name {
                         inside.namespace = format!("{}{name}:", outer.namespace);
                     }
                     self.add(inner, &inside);
                 }
-                Target::Route { limits, starter } => {
+                EntryTarget::Route { limits, starter } => {
                     let Some(segments) = segments else { continue };
                     let name = name.map(|name| format!("{}{name}", outer.namespace));
                     let endpoint =
@@ -389,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_those_of_the_route() {
+    fn a_route_may_have_limits_of_its_own() {
         let router = UrlRouter::new().route("/a/", nobody).route_with("/b/", Limits::new().tasks(3), nobody);
         let routes = router.build().unwrap();
         let limits = |path| routes.resolve(path).unwrap().endpoint().limits.clone();
