@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     ChannelName, Envelope, EventHandlers, Handled, IntoEnvelope, Layer, MemoryLayer, Result, WorkerContext,
     layers::{DEFAULT_LAYER, Layers},
-    worker::ledger::Ledger,
+    worker::ledger::JobLedger,
 };
 
 /// One consumer of a [`Worker`](crate::Worker), whose jobs the test hands to it: Channels' `ApplicationCommunicator`.
@@ -42,7 +42,7 @@ use crate::{
 pub struct WorkerCommunicator<C> {
     consumer: C,
     context: WorkerContext,
-    ledger: Arc<Ledger>,
+    ledger: Arc<JobLedger>,
 }
 
 impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
@@ -52,7 +52,7 @@ impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
     /// Where `make` fails, or `channel` is no name.
     pub fn new(channel: &str, make: impl FnOnce(&WorkerContext) -> Result<C>) -> Result<Self> {
         let layer = Layer::from(MemoryLayer::new());
-        let ledger = Arc::new(Ledger::new(&layer, Duration::ZERO));
+        let ledger = Arc::new(JobLedger::new(&layer, Duration::ZERO));
         let layers = Layers::new([(DEFAULT_LAYER.to_owned(), layer.clone())].into());
         let context = WorkerContext::new(layer, layers, ChannelName::new(channel)?, ledger.stopped());
         Ok(Self { consumer: make(&context)?, context, ledger })

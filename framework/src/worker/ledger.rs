@@ -50,7 +50,7 @@ pub struct CancelledJob {
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum JobEnd {
     Cancelled,
     Done,
     Failed,
@@ -60,7 +60,7 @@ pub(super) enum End {
 
 /// What the threads of a worker and those who hold it share.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct JobLedger {
     layer: Layer,
     grace: Duration,
     stop: watch::Sender<Stop>,
@@ -75,7 +75,7 @@ struct Entries {
     summary: Summary,
 }
 
-impl Ledger {
+impl JobLedger {
     pub(crate) fn new(layer: &Layer, grace: Duration) -> Self {
         Self { layer: layer.clone(), grace, stop: watch::Sender::new(Stop::Not), entries: Mutex::default() }
     }
@@ -121,24 +121,24 @@ impl Ledger {
     }
 
     /// Notes how a job ended; false where it was given up before.
-    pub(super) fn end(&self, seat: usize, end: End) -> bool {
+    pub(super) fn end(&self, seat: usize, end: JobEnd) -> bool {
         let mut entries = self.entries();
         let Some(job) = entries.running.remove(&seat) else { return false };
         let Entries { summary, .. } = &mut *entries;
         match end {
-            End::Cancelled => summary.cancelled.push(job),
-            End::Done => {}
-            End::Failed => summary.failed += 1,
-            End::TimedOut => summary.timed_out += 1,
-            End::Unhandled => summary.unhandled += 1,
+            JobEnd::Cancelled => summary.cancelled.push(job),
+            JobEnd::Done => {}
+            JobEnd::Failed => summary.failed += 1,
+            JobEnd::TimedOut => summary.timed_out += 1,
+            JobEnd::Unhandled => summary.unhandled += 1,
         }
         drop(entries);
         match end {
-            End::Cancelled => self.counters().jobs_cancelled.one(),
-            End::Done => {}
-            End::Failed => self.counters().jobs_failed.one(),
-            End::TimedOut => self.counters().jobs_timed_out.one(),
-            End::Unhandled => self.counters().unhandled.one(),
+            JobEnd::Cancelled => self.counters().jobs_cancelled.one(),
+            JobEnd::Done => {}
+            JobEnd::Failed => self.counters().jobs_failed.one(),
+            JobEnd::TimedOut => self.counters().jobs_timed_out.one(),
+            JobEnd::Unhandled => self.counters().unhandled.one(),
         }
         true
     }
@@ -159,14 +159,14 @@ impl Ledger {
 }
 
 /// Waits until a stop is asked for.
-pub(super) async fn asked(stop: &mut watch::Receiver<Stop>) {
+pub(super) async fn stop_asked(stop: &mut watch::Receiver<Stop>) {
     // Where it fails nobody is left who could ask.
     let _ = stop.wait_for(|stop| *stop != Stop::Not).await;
 }
 
 /// Waits until the jobs that run may run no longer, and then `more`.
-pub(super) async fn over(stop: &mut watch::Receiver<Stop>, more: Duration) {
-    asked(stop).await;
+pub(super) async fn time_is_up(stop: &mut watch::Receiver<Stop>, more: Duration) {
+    stop_asked(stop).await;
     let asked = *stop.borrow();
     if let Stop::Gracefully(until) = asked {
         tokio::select! {

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     WorkerContext,
-    ledger::{End, Ledger, Stop, asked, over},
+    ledger::{JobEnd, JobLedger, Stop, stop_asked, time_is_up},
 };
 use crate::{
     ChannelName, Envelope, EventHandlers, Layer, LayerError, Result,
@@ -37,7 +37,7 @@ pub(crate) struct Seat {
     index: usize,
     context: WorkerContext,
     timeout: Option<Duration>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<JobLedger>,
     notices: Arc<Notices>,
 }
 
@@ -46,7 +46,7 @@ impl Seat {
         index: usize,
         context: WorkerContext,
         timeout: Option<Duration>,
-        ledger: Arc<Ledger>,
+        ledger: Arc<JobLedger>,
         notices: Arc<Notices>,
     ) -> Self {
         Self { index, context, timeout, ledger, notices }
@@ -76,7 +76,7 @@ impl Notices {
 /// Waits for the next pause, not beyond a stop.
 async fn wait(pauses: &mut Pauses, stop: &mut watch::Receiver<Stop>) {
     tokio::select! {
-        () = asked(stop) => {}
+        () = stop_asked(stop) => {}
         () = sleep(pauses.next()) => {}
     }
 }
@@ -87,7 +87,10 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
     mut seat: Seat,
 ) {
     let mut stop = seat.context.stop();
-    let _last = Last { layer: seat.context.layer().clone(), channel: seat.context.channel_name().clone() };
+    let _last = LastReceiveGuard {
+        layer: seat.context.layer().clone(),
+        channel: seat.context.channel_name().clone(),
+    };
     let mut instance = None;
     let (mut making, mut receiving) = (PAUSES, PAUSES);
     loop {
@@ -129,12 +132,12 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
 }
 
 /// Tells the layer, at the end, that this consumer receives no more.
-struct Last {
+struct LastReceiveGuard {
     layer: Layer,
     channel: ChannelName,
 }
 
-impl Drop for Last {
+impl Drop for LastReceiveGuard {
     fn drop(&mut self) {
         self.layer.backend().received_last(&self.channel);
     }
@@ -148,13 +151,13 @@ fn has_stopped(stop: &watch::Receiver<Stop>) -> bool {
 async fn next(ctx: &WorkerContext, stop: &mut watch::Receiver<Stop>) -> Option<Result<Envelope, LayerError>> {
     tokio::select! {
         biased;
-        () = asked(stop) => None,
+        () = stop_asked(stop) => None,
         received = ctx.layer().receive(ctx.channel_name()) => Some(received),
     }
 }
 
 /// How the handler of a job ended, if it did.
-enum Outcome {
+enum JobOutcome {
     Cancelled,
     Done(Result<Dispatched>),
     TimedOut,
@@ -171,15 +174,15 @@ async fn work<C: EventHandlers<WorkerContext>>(
     let (channel, event) = (context.channel_name().clone(), envelope.name().to_owned());
     ledger.begin(*index, &channel, &event);
     let outcome = perform(&mut consumer, envelope, context, *timeout, stop).await;
-    let fit = matches!(outcome, Outcome::Done(Ok(_)));
+    let fit = matches!(outcome, JobOutcome::Done(Ok(_)));
     let end = match &outcome {
-        Outcome::Cancelled => End::Cancelled,
-        Outcome::Done(Ok(Dispatched::Handled)) => End::Done,
-        Outcome::Done(Ok(_)) if LayerGap::is(&event) => End::Done,
-        Outcome::Done(Ok(_)) => End::Unhandled,
-        Outcome::Done(Err(error)) if error.is::<StopConsumer>() => End::Done,
-        Outcome::Done(Err(_)) => End::Failed,
-        Outcome::TimedOut => End::TimedOut,
+        JobOutcome::Cancelled => JobEnd::Cancelled,
+        JobOutcome::Done(Ok(Dispatched::Handled)) => JobEnd::Done,
+        JobOutcome::Done(Ok(_)) if LayerGap::is(&event) => JobEnd::Done,
+        JobOutcome::Done(Ok(_)) => JobEnd::Unhandled,
+        JobOutcome::Done(Err(error)) if error.is::<StopConsumer>() => JobEnd::Done,
+        JobOutcome::Done(Err(_)) => JobEnd::Failed,
+        JobOutcome::TimedOut => JobEnd::TimedOut,
     };
     if !ledger.end(*index, end) {
         // Given up, and logged, by who waited for this thread.
@@ -187,7 +190,7 @@ async fn work<C: EventHandlers<WorkerContext>>(
         return None;
     }
     match (outcome, end) {
-        (Outcome::Done(Ok(Dispatched::Unknown)), End::Unhandled) => {
+        (JobOutcome::Done(Ok(Dispatched::Unknown)), JobEnd::Unhandled) => {
             let consumer = std::any::type_name::<C>();
             if notices.unhandled.swap(true, Relaxed) {
                 tracing::debug!(%channel, %event, consumer, "no handler for a job, which is lost");
@@ -195,11 +198,13 @@ async fn work<C: EventHandlers<WorkerContext>>(
                 tracing::warn!(%channel, %event, consumer, "no handler for a job, which is lost; further ones are logged at debug");
             }
         }
-        (Outcome::Done(Err(error)), End::Failed) => tracing::error!(%channel, %event, %error, "a job failed"),
-        (Outcome::TimedOut, _) => {
+        (JobOutcome::Done(Err(error)), JobEnd::Failed) => {
+            tracing::error!(%channel, %event, %error, "a job failed")
+        }
+        (JobOutcome::TimedOut, _) => {
             tracing::warn!(%channel, %event, limit = ?timeout, "a job took too long, and was cancelled");
         }
-        (Outcome::Cancelled, _) => {
+        (JobOutcome::Cancelled, _) => {
             tracing::warn!(%channel, %event, "a job did not end in the grace of the stop, and was cancelled");
         }
         _ => {}
@@ -218,7 +223,7 @@ async fn perform<C: EventHandlers<WorkerContext>>(
     ctx: &mut WorkerContext,
     timeout: Option<Duration>,
     stop: &mut watch::Receiver<Stop>,
-) -> Outcome {
+) -> JobOutcome {
     // The event is dropped in here too: it is a user's value.
     let job = async move {
         let done = dispatch(consumer, &envelope, ctx, false).await;
@@ -234,9 +239,9 @@ async fn perform<C: EventHandlers<WorkerContext>>(
     };
     let outcome = tokio::select! {
         biased;
-        done = &mut job => Outcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))),
-        () = overdue => Outcome::TimedOut,
-        () = over(stop, Duration::ZERO) => Outcome::Cancelled,
+        done = &mut job => JobOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))),
+        () = overdue => JobOutcome::TimedOut,
+        () = time_is_up(stop, Duration::ZERO) => JobOutcome::Cancelled,
     };
     let dropped = guard(|| {
         drop(job);

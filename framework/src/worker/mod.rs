@@ -59,7 +59,7 @@ pub use self::{
     running::{RunningWorker, WorkerHandle},
 };
 use self::{
-    ledger::Ledger,
+    ledger::JobLedger,
     life::{Notices, Seat},
     router::Channel,
 };
@@ -188,7 +188,7 @@ impl Worker {
     /// # Errors
     /// Where a thread cannot be started.
     pub fn start(self) -> io::Result<RunningWorker> {
-        let ledger = Arc::new(Ledger::new(&self.layer, self.grace));
+        let ledger = Arc::new(JobLedger::new(&self.layer, self.grace));
         let layers = Layers::new(self.layers);
         let mut work = Vec::new();
         for Channel { name, limits, starter } in self.channels {

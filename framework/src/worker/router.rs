@@ -44,10 +44,10 @@ use crate::{
 #[derive(Default)]
 #[must_use]
 pub struct ChannelNameRouter {
-    entries: Vec<Entry>,
+    entries: Vec<ChannelEntry>,
 }
 
-struct Entry {
+struct ChannelEntry {
     channel: String,
     limits: Option<JobLimits>,
     starter: Arc<dyn JobStarter>,
@@ -91,7 +91,7 @@ impl ChannelNameRouter {
     }
 
     fn add(mut self, channel: String, limits: Option<JobLimits>, starter: Arc<dyn JobStarter>) -> Self {
-        self.entries.push(Entry { channel, limits, starter });
+        self.entries.push(ChannelEntry { channel, limits, starter });
         self
     }
 
@@ -103,7 +103,7 @@ impl ChannelNameRouter {
             errors.push(RouteError::NoChannels);
         }
         let (mut known, mut twice) = (HashSet::new(), HashSet::new());
-        for Entry { channel, limits, starter } in self.entries {
+        for ChannelEntry { channel, limits, starter } in self.entries {
             if !known.insert(channel.clone()) {
                 if twice.insert(channel.clone()) {
                     errors.push(RouteError::DuplicateChannel { channel });
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_router_has_channels() {
+    fn a_router_without_channels_is_an_error() {
         assert_eq!(router(&[]).build().unwrap_err(), RouteErrors(vec![RouteError::NoChannels]));
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Summary,
-    ledger::{Ledger, over},
+    ledger::{JobLedger, time_is_up},
 };
 use crate::host::signals::Signals;
 
@@ -19,14 +19,14 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
 /// Dropped, it stops at once: jobs that run are cancelled.
 #[must_use = "a worker that is dropped stops at once"]
 pub struct RunningWorker {
-    ledger: Arc<Ledger>,
+    ledger: Arc<JobLedger>,
     pub(super) threads: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
     failed: Option<io::Error>,
 }
 
 impl RunningWorker {
     pub(super) fn new(
-        ledger: Arc<Ledger>,
+        ledger: Arc<JobLedger>,
         threads: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
     ) -> Self {
         Self { ledger, threads, failed: None }
@@ -56,7 +56,7 @@ impl RunningWorker {
     /// Where a thread could not work. The others then stop gracefully.
     pub async fn wait(&mut self) -> io::Result<Summary> {
         let mut stop = self.ledger.stopped();
-        let mut late = std::pin::pin!(over(&mut stop, STOP_DEADLINE));
+        let mut late = std::pin::pin!(time_is_up(&mut stop, STOP_DEADLINE));
         loop {
             let ended = tokio::select! {
                 biased;
@@ -132,7 +132,7 @@ impl fmt::Debug for RunningWorker {
 
 /// Stops a [`RunningWorker`]. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct WorkerHandle(Arc<Ledger>);
+pub struct WorkerHandle(Arc<JobLedger>);
 
 impl WorkerHandle {
     /// Takes no more jobs from now on; those that run have the [grace](super::Worker::grace), then they are cancelled.

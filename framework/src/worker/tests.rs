@@ -102,7 +102,7 @@ impl Clerk {
 /// One consumer at work.
 struct Bench {
     layer: Layer,
-    ledger: Arc<Ledger>,
+    ledger: Arc<JobLedger>,
     notes: Notes,
     life: JoinHandle<()>,
 }
@@ -126,7 +126,7 @@ impl Bench {
         make: impl Fn(Notes) -> Result<Clerk> + 'static,
     ) -> Self {
         pause();
-        let ledger = Arc::new(Ledger::new(&layer, GRACE_HERE));
+        let ledger = Arc::new(JobLedger::new(&layer, GRACE_HERE));
         let layers = Layers::new([(DEFAULT_LAYER.to_owned(), layer.clone())].into());
         let context = WorkerContext::new(layer.clone(), layers, jobs(), ledger.stopped());
         let seat = Seat::new(0, context, timeout, Arc::clone(&ledger), Arc::default());
@@ -185,7 +185,7 @@ async fn a_job_that_fails_ends_alone_and_the_next_has_a_new_instance() {
 }
 
 #[actix_web::test]
-async fn what_has_no_handler_is_counted_and_the_instance_stays() {
+async fn a_job_without_a_handler_is_counted_and_the_instance_stays() {
     let bench = Bench::new(memory(), None);
     bench.send(&[Order::Count]).await;
     bench.layer.send(&jobs(), Unknown {}).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_job_that_takes_too_long_is_cancelled_and_the_next_is_done() {
 }
 
 #[actix_web::test]
-async fn a_stop_takes_no_job_and_lets_the_one_that_runs_end() {
+async fn a_stop_takes_no_job_and_lets_the_running_one_end() {
     let bench = Bench::new(memory(), None);
     bench.send(&[Order::WaitForStop, Order::Count]).await;
     assert_eq!(bench.noted().await, ["wait.for.stop 1.1"]);
@@ -242,7 +242,7 @@ async fn a_job_is_cancelled_when_the_grace_is_over() {
 }
 
 #[actix_web::test]
-async fn a_stop_at_once_waits_for_no_grace() {
+async fn a_stop_at_once_does_not_wait_for_the_grace() {
     let bench = Bench::new(memory(), None);
     bench.send(&[Order::Hang]).await;
     assert_eq!(bench.noted().await, ["hang 1.1"]);
@@ -277,7 +277,7 @@ async fn without_an_instance_no_job_is_taken() {
 }
 
 #[actix_web::test]
-async fn an_instance_that_cannot_be_made_is_no_reason_not_to_stop() {
+async fn a_worker_stops_even_if_no_instance_can_be_made() {
     let bench = Bench::with(memory(), None, |_| Err(Error::msg("no database")));
     assert!(bench.noted().await.is_empty());
     bench.ledger.stop();

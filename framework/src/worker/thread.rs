@@ -6,7 +6,7 @@ use actix_rt::System;
 use futures_util::stream::FuturesUnordered;
 use tokio::{sync::oneshot, task::JoinSet};
 
-use super::{RunningWorker, ledger::Ledger, life::Seat, starter::JobStarter};
+use super::{RunningWorker, ledger::JobLedger, life::Seat, starter::JobStarter};
 use crate::groups::hubs;
 
 /// How many threads there may be for blocking work, in all threads together.
@@ -16,7 +16,7 @@ const BLOCKING_THREADS: usize = 512;
 pub(super) fn start(
     work: Vec<(Arc<dyn JobStarter>, Seat)>,
     threads: usize,
-    ledger: Arc<Ledger>,
+    ledger: Arc<JobLedger>,
 ) -> io::Result<RunningWorker> {
     let threads = threads.min(work.len()).max(1);
     let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
@@ -41,7 +41,7 @@ pub(super) fn start(
 fn work_on(
     share: Vec<(Arc<dyn JobStarter>, Seat)>,
     blocking: usize,
-    ledger: &Ledger,
+    ledger: &JobLedger,
     done: oneshot::Sender<io::Result<()>>,
 ) {
     hubs::note_thread_does_jobs();
