@@ -26,14 +26,14 @@ const RENEWAL: Duration = Duration::from_secs(3600);
 #[command(name = "greenroom", version)]
 struct Options {
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
     #[command(subcommand)]
-    command: Command,
+    command: Action,
 }
 
 /// What must be as in the programs that one talks to.
 #[derive(Args)]
-struct Server {
+struct ServerArgs {
     /// The layer: redis://…, redis-pubsub://…, nats://… and the like; several servers with commas between them.
     #[arg(
         long,
@@ -55,18 +55,18 @@ struct Server {
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Action {
     /// Sends one event.
     ///
     /// The exit code is 1 where the server did not take it. Says on stderr to how many it went, where the server tells: of
     /// another process there is one, however many members it has.
-    Send(Send),
+    Send(SendArgs),
     /// Prints the events of a group, one line of JSON each, until Ctrl-C.
-    Listen(Listen),
+    Listen(ListenArgs),
 }
 
 #[derive(Args)]
-struct Send {
+struct SendArgs {
     /// The group; with --channel the channel.
     group: String,
     /// The event's type, as chat.message.
@@ -83,7 +83,7 @@ struct Send {
 }
 
 #[derive(Args)]
-struct Listen {
+struct ListenArgs {
     /// The group.
     group: String,
     /// Ends after so many events.
@@ -109,8 +109,8 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<ExitCode> {
     // Before the server is asked: what is wrong with the arguments needs none.
     match options.command {
-        Command::Send(send) => {
-            let (to, envelope) = (receiver(&send)?, event(&send)?);
+        Action::Send(send) => {
+            let (to, envelope) = (destination(&send)?, event(&send)?);
             let layer = open(&options.server).await?;
             // NATS does not tell who hears a group.
             let counts =
@@ -119,7 +119,7 @@ async fn run(options: Options) -> Result<ExitCode> {
             layer.close().await;
             sent.map(|()| ExitCode::SUCCESS)
         }
-        Command::Listen(listen) => {
+        Action::Listen(listen) => {
             let group = GroupName::new(&listen.group)?;
             let timeout = listen.timeout.map(Duration::try_from_secs_f64).transpose()?;
             let layer = open(&options.server).await?;
@@ -130,7 +130,7 @@ async fn run(options: Options) -> Result<ExitCode> {
     }
 }
 
-async fn open(server: &Server) -> Result<Layer> {
+async fn open(server: &ServerArgs) -> Result<Layer> {
     if server.layer == "memory" {
         return Err(Error::msg(
             "--layer memory is the inside of one process: name a server that others use too",
@@ -156,7 +156,7 @@ async fn open(server: &Server) -> Result<Layer> {
 }
 
 /// The event that the arguments say.
-fn event(send: &Send) -> Result<Envelope> {
+fn event(send: &SendArgs) -> Result<Envelope> {
     let mut text = String::new();
     if send.fields == "-" {
         io::stdin().read_to_string(&mut text)?;
@@ -176,26 +176,32 @@ fn event(send: &Send) -> Result<Envelope> {
 }
 
 /// Whom an event is for.
-enum To {
+enum Destination {
     Channel(ChannelName),
     Group(GroupName),
 }
 
-fn receiver(send: &Send) -> Result<To> {
+fn destination(send: &SendArgs) -> Result<Destination> {
     Ok(if send.channel {
-        To::Channel(ChannelName::new(&send.group)?)
+        Destination::Channel(ChannelName::new(&send.group)?)
     } else {
-        To::Group(GroupName::new(&send.group)?)
+        Destination::Group(GroupName::new(&send.group)?)
     })
 }
 
-async fn deliver(layer: &Layer, send: &Send, to: &To, envelope: Envelope, counts: bool) -> Result<()> {
+async fn deliver(
+    layer: &Layer,
+    send: &SendArgs,
+    to: &Destination,
+    envelope: Envelope,
+    counts: bool,
+) -> Result<()> {
     let told = match to {
-        To::Channel(channel) => {
+        Destination::Channel(channel) => {
             layer.send(channel, envelope).await?;
             "sent to the channel".to_owned()
         }
-        To::Group(group) => {
+        Destination::Group(group) => {
             let Delivery { delivered, dropped, .. } = layer.group_send_counted(group, envelope).await?;
             match (delivered, dropped) {
                 _ if !counts => "sent".to_owned(),
