@@ -1,14 +1,14 @@
-//! Reading `X-Forwarded-*` and `Forwarded`, from the right: from the nearest proxy outwards.
+//! Reads `X-Forwarded-*` and `Forwarded` from the right: from the nearest proxy outwards.
 //!
-//! What stands at the left can be written by anyone, so nothing there, as an open quote, may change how the right is
-//! read.
+//! Anyone can write the left part of these headers. So nothing in it, such as an open quote, may change how the
+//! right part is read.
 
 use std::net::SocketAddr;
 
 use super::proxy::{Hop, MOST_HOPS};
 use crate::{Scope, scope::Scheme};
 
-/// What each proxy says by `X-Forwarded-*`, the nearest first.
+/// Reads what each proxy says in `X-Forwarded-*`, the nearest proxy first.
 pub(super) fn x_forwarded(scope: &Scope) -> Vec<Hop<'_>> {
     let list = |name| lines(scope, name).flat_map(|line| rsplit(line, b',', false)).take(MOST_HOPS);
     let mut clients: Vec<_> = list("x-forwarded-for").map(address).collect();
@@ -27,7 +27,7 @@ pub(super) fn x_forwarded(scope: &Scope) -> Vec<Hop<'_>> {
     clients.into_iter().enumerate().map(hop).collect()
 }
 
-/// What each proxy says by `Forwarded` (RFC 7239), the nearest first.
+/// Reads what each proxy says in `Forwarded` (RFC 7239), the nearest proxy first.
 pub(super) fn forwarded(scope: &Scope) -> Vec<Hop<'_>> {
     let elements = lines(scope, "forwarded").flat_map(|line| rsplit(line, b',', true));
     elements.take(MOST_HOPS).map(element).collect()
@@ -56,7 +56,7 @@ fn lines<'a>(scope: &'a Scope, name: &'static str) -> impl Iterator<Item = &'a [
     lines.into_iter()
 }
 
-/// The parts between delimiters, the last first. Empty ones are left out; one that is not text reads as `?`.
+/// The parts between delimiters, the last first. Empty parts are left out. A part that is not UTF-8 reads as `?`.
 fn rsplit(text: &[u8], delimiter: u8, quotes: bool) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     let parts = std::iter::from_fn(move || {
@@ -82,7 +82,8 @@ fn rsplit(text: &[u8], delimiter: u8, quotes: bool) -> impl Iterator<Item = &str
     parts.filter(|part| !part.is_empty())
 }
 
-/// An address with or without a port; IPv6 in brackets, or bare without a port. An obfuscated port counts as none.
+/// Reads an address with or without a port. An IPv6 address stands in brackets, or has no port. If there is no
+/// port, or an obfuscated one, the port is 0.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,

@@ -1,20 +1,21 @@
-//! What runs between the router and the consumer.
+//! Middleware: the steps between the router and the consumer.
 //!
-//! A [`Middleware`] sees the [`Scope`] of each connection after its route has matched and before its consumer is made.
-//! It may add to the scope, or end the connection with a [`Rejection`]. [`UrlRouter::wrap`](crate::UrlRouter::wrap)
-//! puts it before all routes of a router; [`Stack`] makes one of several.
+//! A [`Middleware`] sees the [`Scope`] of each connection after its route has matched and before its consumer is
+//! made. It may add to the scope, or end the connection with a [`Rejection`].
+//! [`UrlRouter::wrap`](crate::UrlRouter::wrap) puts a middleware before all routes of a router. A [`Stack`] makes
+//! one middleware of several.
 //!
-//! | Channels | here |
+//! | Channels | Greenroom |
 //! |---|---|
 //! | `AllowedHostsOriginValidator`, `OriginValidator` | [`AllowedHostsOriginValidator`], and by default [`SameOrigin`] |
-//! | `CookieMiddleware` | none needed: [`Scope::cookie`], [`Scope::set_cookie`] |
+//! | `CookieMiddleware` | not needed: [`Scope::cookie`], [`Scope::set_cookie`] |
 //! | `SessionMiddleware` | [`SessionMiddleware`] with a loader, [`Scope::session`] |
 //! | `AuthMiddleware` | [`AuthMiddleware`] with a function, [`Scope::user`] |
 //! | `AuthMiddlewareStack` | [`Stack`]; for the users of a Django project `django::DjangoAuth` (feature `django`) |
 //! | `BaseMiddleware` | [`Middleware`], or [`from_fn`] |
 //! | Daphne's `--proxy-headers` | [`TrustedProxies`], with a list of the proxies |
 //!
-//! Other than in Channels, routing comes first: a path without a route is answered 404 and no middleware runs.
+//! Unlike in Channels, routing comes first. If a path has no route, it is answered 404, and no middleware runs.
 
 #[cfg(feature = "django")]
 #[cfg_attr(docsrs, doc(cfg(feature = "django")))]
@@ -42,8 +43,8 @@ use crate::{Result, Scope};
 
 /// One step between the router and the consumer.
 ///
-/// One value serves all connections of all workers. Write the implementation with `#[async_trait(?Send)]`, or use
-/// [`from_fn`] and no trait.
+/// One value serves all connections on all threads. Write the implementation with `#[async_trait(?Send)]`, or use
+/// [`from_fn`], which needs no trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a middleware",
     note = "for a function or a closure write `middleware::from_fn(async |scope: &mut Scope| …)`",
@@ -54,14 +55,17 @@ pub trait Middleware: Send + Sync + 'static {
     /// Looks at a connection that asks to be let in, and may add to its scope.
     ///
     /// # Errors
-    /// A [`Rejection`] is the answer to the client: no later middleware runs and no consumer is made. Any other error
-    /// by `?` is logged and answered 500.
+    /// A [`Rejection`] is sent to the client as the answer. No later middleware runs, and no consumer is made. `?`
+    /// turns any other error into a rejection: the error is logged, and the client is answered 500.
     async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection>;
 
-    /// Says what is wrong with its settings. Called once, when the router is built. The default finds nothing wrong.
+    /// Checks the settings of this middleware.
+    ///
+    /// It is called once, when the router is built. The default finds nothing wrong.
     ///
     /// # Errors
-    /// The server does not start; the error is reported together with those of the routes.
+    /// If a setting is wrong. The server then does not start, and reports the error together with those of the
+    /// routes.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -70,7 +74,7 @@ pub trait Middleware: Send + Sync + 'static {
 /// The middleware of a route, the outermost first.
 pub(crate) type Chain = Arc<[Arc<dyn Middleware>]>;
 
-/// Runs a chain, up to the first that rejects.
+/// Runs a chain in order, and stops at the first middleware that rejects.
 pub(crate) async fn run(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
     for middleware in chain {
         middleware.handle(scope).await?;
@@ -78,8 +82,10 @@ pub(crate) async fn run(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Res
     Ok(())
 }
 
-/// Runs a route's chain, then the default origin policy where the chain has none. An HTTP request that changes nothing
-/// needs none: browsers do not let a page of another site read the answer.
+/// Runs a route's chain, then the default origin check if the chain had none.
+///
+/// An HTTP request that changes nothing needs no origin check: browsers do not let a page of another site read the
+/// answer.
 pub(crate) async fn admit(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
     run(chain, scope).await?;
     if scope.is_origin_checked() || scope.is_safe_exchange() {

@@ -1,7 +1,7 @@
-//! Which sites' pages may connect.
+//! Checks whether the page that connects is of an allowed site.
 //!
-//! Browsers let any page open a WebSocket to any host, and send the host's cookies with it. The `Origin` header is what
-//! tells the pages apart.
+//! Browsers let any page open a WebSocket to any host, and send the host's cookies with it. Only the `Origin`
+//! header says which site a page is from.
 
 use async_trait::async_trait;
 
@@ -13,21 +13,23 @@ use crate::{Error, Result, Scope, scope::Scheme};
 
 /// Lets pages of the listed hosts connect, and no others.
 ///
-/// Channels calls it the same.
+/// It has the same name in Channels.
 ///
 /// | Pattern | Allows |
 /// |---|---|
 /// | `example.com` | this host, with every scheme and port |
 /// | `example.com:8443` | this host and port, with every scheme; Channels ignores the port here |
-/// | `.example.com` | the host and all below it |
-/// | `https://example.com` | this scheme, host and port; 80 for http and ws, 443 for https and wss where none is written |
-/// | `https://.example.com:8443` | both |
-/// | `*` | everything, also clients that send no `Origin` |
+/// | `.example.com` | this host and all hosts below it |
+/// | `https://example.com` | this scheme, host and port; if no port is written, 80 for http and ws, 443 for https and wss |
+/// | `https://.example.com:8443` | this scheme and port, this host and all hosts below it |
+/// | `*` | every client, even if it sends no `Origin` |
 ///
-/// Without `*`, a missing or malformed `Origin` is denied, and an empty list denies everyone, as in Channels. Case does
-/// not matter. IPv6 stands in brackets. On the routes of [HTTP consumers](crate::UrlRouter::http) a GET or HEAD without
-/// an `Origin` is let in: browsers send none to their own site. A pattern that cannot be read, as `*.example.com`, matches nothing and is an
-/// error when the router is built. Denial is a 403 and a warning in the log that says what to change.
+/// Without `*`, a missing or malformed `Origin` is denied, and an empty list denies everyone, as in Channels. Case
+/// does not matter. An IPv6 address stands in brackets. On the routes of [HTTP consumers](crate::UrlRouter::http) a
+/// GET or HEAD without an `Origin` is let in: browsers send no `Origin` with such a request to the page's own site.
+///
+/// An invalid pattern, such as `*.example.com`, matches nothing and is an error when the router is built. A denied
+/// client is answered 403, and a warning in the log says what to change.
 #[derive(Debug, Clone)]
 pub struct AllowedHostsOriginValidator {
     patterns: Vec<HostPattern>,
@@ -36,17 +38,22 @@ pub struct AllowedHostsOriginValidator {
 
 /// Lets pages of the request's own host connect.
 ///
-/// This is the default: where no [`AllowedHostsOriginValidator`] and no `SameOrigin` has run for a connection, this one
-/// runs behind all middleware. `AllowedHostsOriginValidator::new(["*"])` switches it off.
+/// This is the default: if neither an [`AllowedHostsOriginValidator`] nor a `SameOrigin` has run for a connection,
+/// a `SameOrigin` runs after all middleware. `AllowedHostsOriginValidator::new(["*"])` switches it off.
 ///
-/// The `Origin` must have the host and the port of the request's `Host`. Its scheme is compared too where it is
-/// known: TLS ends here, or a [trusted proxy](super::TrustedProxies) says which it was. A `Host` without a port stands
-/// for the default port of the origin's scheme. On the routes of [HTTP consumers](crate::UrlRouter::http) it looks at
-/// requests that change something only, as POST, unless it is written there. Clients that send no `Origin` are not browsers and are let in;
-/// [`require_origin`](Self::require_origin) denies them.
+/// The `Origin` must have the host and the port of the request's `Host`. The scheme is compared too if the scheme
+/// of the request is known: because this server does TLS itself, or because a [trusted
+/// proxy](super::TrustedProxies) says so. A `Host` without a port stands for the default port of the origin's
+/// scheme.
 ///
-/// Behind a proxy that changes the host, wrap [`TrustedProxies`](super::TrustedProxies) around it or list the hosts
-/// with [`AllowedHostsOriginValidator`].
+/// On the routes of [HTTP consumers](crate::UrlRouter::http) the default checks only requests that change
+/// something, such as a POST. A `SameOrigin` that you wrap around them checks every request.
+///
+/// Clients that send no `Origin` are not browsers and are let in. After [`require_origin`](Self::require_origin)
+/// they are denied.
+///
+/// If a proxy changes the host, wrap [`TrustedProxies`](super::TrustedProxies) around this middleware, or list the
+/// hosts with [`AllowedHostsOriginValidator`].
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct SameOrigin {
@@ -64,12 +71,13 @@ enum SentOrigin {
     Malformed(String),
     Missing,
     Site(Site, String),
-    /// There is none, on an HTTP request that changes nothing: browsers send none with those to their own site.
+    /// It is missing on an HTTP request that changes nothing: browsers send no `Origin` with such a request to the
+    /// page's own site.
     Unneeded,
 }
 
 impl AllowedHostsOriginValidator {
-    /// Lets the hosts of these patterns in.
+    /// Lets in pages of the hosts that match these patterns.
     #[must_use]
     pub fn new<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let mut validator = Self { patterns: Vec::new(), errors: Vec::new() };
@@ -112,12 +120,12 @@ impl Middleware for AllowedHostsOriginValidator {
 }
 
 impl SameOrigin {
-    /// Lets pages of the own host in, and clients that send no `Origin`.
+    /// Lets in pages of the same host, and clients that send no `Origin`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Denies clients that send no `Origin` too.
+    /// Also denies clients that send no `Origin`.
     pub fn require_origin(mut self) -> Self {
         self.require = true;
         self
@@ -138,8 +146,8 @@ impl Middleware for SameOrigin {
     async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
         let sent = SentOrigin::of(scope);
         if !self.allows(scope, &sent) {
-            let fix = "list the page's host with AllowedHostsOriginValidator, or the proxy in front with \
-                       TrustedProxies where it changes the host or the scheme";
+            let fix = "list the page's host with AllowedHostsOriginValidator; if a proxy changes the host or \
+                       the scheme, list the proxy with TrustedProxies";
             return Err(deny(scope, &sent, fix));
         }
         scope.set_origin_checked();
@@ -158,7 +166,7 @@ fn is_own(scope: &Scope, site: &Site) -> bool {
     scheme_fits && own.authority.host == site.authority.host && own.port() == site.port()
 }
 
-/// Answers 403 and says in the log why, for whoever runs the server.
+/// Answers 403, and tells the operator in the log why.
 fn deny(scope: &Scope, sent: &SentOrigin, fix: &str) -> Rejection {
     let (origin, cause) = match sent {
         SentOrigin::Malformed(text) => (text.as_str(), "the Origin header is not a scheme, host and port"),
@@ -166,7 +174,7 @@ fn deny(scope: &Scope, sent: &SentOrigin, fix: &str) -> Rejection {
             ("", "the client sent no Origin header: it is not a browser")
         }
         SentOrigin::Site(_, text) => {
-            (text.as_str(), "a page of another site asks, or a proxy changes the Host header")
+            (text.as_str(), "the page is of another site, or a proxy changes the Host header")
         }
     };
     tracing::warn!(origin = ?origin, host = ?scope.host(), path = ?scope.path(), "connection denied: {cause}; {fix}");
@@ -189,7 +197,7 @@ impl SentOrigin {
 
 impl HostPattern {
     fn parse(text: &str) -> Result<Self, String> {
-        let error = |fix: &str| Err(format!("the allowed host {text:?} is not one: {fix}"));
+        let error = |fix: &str| Err(format!("the allowed host {text:?} is invalid: {fix}"));
         if text == "*" {
             return Ok(Self::Any);
         }
@@ -198,7 +206,7 @@ impl HostPattern {
             None => (None, text),
         };
         if let Some(host) = authority.strip_prefix("*.") {
-            return error(&format!("write \".{host}\" for the host and all below it"));
+            return error(&format!("write \".{host}\" for the host and all hosts below it"));
         }
         let (host, below) = match authority.strip_prefix('.') {
             Some(host) => (host, true),
@@ -206,10 +214,12 @@ impl HostPattern {
         };
         match Authority::parse(host) {
             Some(authority) => Ok(Self::Host { scheme, authority, below }),
-            None if text.contains('*') => error("`*` stands alone, or write \".host\" for all below a host"),
-            None if host.contains('/') => error("leave the path out, browsers do not send it"),
+            None if text.contains('*') => {
+                error("write `*` alone, or \".host\" for a host and all hosts below it")
+            }
+            None if host.contains('/') => error("leave the path out: browsers do not send it"),
             None => error(
-                "write host, .host, host:port or scheme://host:port, IPv6 in brackets, other scripts in punycode",
+                "write host, .host, host:port or scheme://host:port, with IPv6 in brackets and other scripts in punycode",
             ),
         }
     }
@@ -311,7 +321,7 @@ mod tests {
         for (pattern, part) in [
             ("*.example.com", "write \".example.com\""),
             ("https://*.example.com", "write \".example.com\""),
-            ("ex*", "stands alone"),
+            ("ex*", "write `*` alone"),
             ("https://a.example/", "leave the path out"),
             ("::1", "IPv6 in brackets"),
             ("", "write host"),
@@ -319,7 +329,7 @@ mod tests {
         ] {
             let router = UrlRouter::new().wrap(AllowedHostsOriginValidator::new([pattern]));
             let text = router.build().unwrap_err().to_string();
-            assert!(text.contains(&format!("{pattern:?} is not one")) && text.contains(part), "{text}");
+            assert!(text.contains(&format!("{pattern:?} is invalid")) && text.contains(part), "{text}");
         }
         assert!(AllowedHostsOriginValidator::new(["a.example", "*"]).check().is_ok());
     }
@@ -350,7 +360,7 @@ mod tests {
         let twice = from("http://server").header("origin", "http://evil.example");
         assert!(!is_let_in(&SameOrigin::new(), twice));
         let bytes = Scope::builder("/").header("host", "a").header("origin", &b"http://a\xff"[..]);
-        assert!(!is_let_in(&SameOrigin::new(), bytes), "not text is not missing");
+        assert!(!is_let_in(&SameOrigin::new(), bytes), "a value that is not text is not a missing one");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What trusted proxies say of the client.
+//! Takes the client's address, scheme and host from what trusted proxies say.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,31 +7,34 @@ use async_trait::async_trait;
 use super::{Middleware, Rejection, forwarded, site::Authority};
 use crate::{Error, Result, Scope, scope::Scheme};
 
-/// How many proxies are walked past. Beyond, the last one understood counts as the client.
+/// How many entries of a list are read. In a longer list the last entry that was read counts as the client.
 pub(super) const MOST_HOPS: usize = 32;
 
-/// Believes what the proxies in a list say of the client.
+/// Takes the client's address, scheme and host from headers of trusted proxies.
 ///
-/// They tell its address, its scheme and the host that it asked for.
+/// The host is the one that the client asked for. You list the proxies that are trusted.
 ///
-/// Each proxy adds the address it got the request from at the right of a list. The list is read from the right, as long
-/// as the addresses are trusted proxies themselves: the first that is not is the client. What stands left of it can be
-/// written by anyone. Daphne's `--proxy-headers` takes the leftmost, which any client can choose, and asks for no list.
+/// Each proxy appends the address that it got the request from to a list in a header. This middleware reads that
+/// list from the right and skips the addresses of trusted proxies. The first other address is the client. Anyone
+/// can write what stands left of that. Daphne's `--proxy-headers` takes the leftmost address, which any client can
+/// choose, and has no list of trusted proxies.
 ///
-/// By default `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` are read;
-/// [`forwarded`](Self::forwarded) reads `Forwarded` (RFC 7239) instead. Never both: a proxy passes on the one that it
-/// does not know, as the client wrote it. For the same reason **the proxy must set or remove each of the three**; where
-/// it leaves the host as it came, say [`ignore_host`](Self::ignore_host).
+/// By default `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` are read. After
+/// [`forwarded`](Self::forwarded), `Forwarded` (RFC 7239) is read instead. The two are never mixed, because a proxy
+/// passes on a header that it does not know as the client wrote it. For the same reason **the proxy must set or
+/// remove each of the three**. If it passes on `X-Forwarded-Host` as the client wrote it, call
+/// [`ignore_host`](Self::ignore_host).
 ///
 /// - Headers of a peer that is not in the list are ignored.
-/// - `X-Forwarded-Proto` and `-Host` with as many entries as `-For` are read at the same place, else the last entry.
-/// - An entry that cannot be read, `unknown` and obfuscated names end the walk: the last proxy that was understood stays
-///   the peer. At most 32 proxies are walked past.
-/// - A client's port is 0 where the proxy does not say it. `X-Forwarded-Port` is not read, other than in Daphne: most
-///   proxies write their own port there.
+/// - If `X-Forwarded-Proto` or `-Host` has as many entries as `-For`, the entry at the same place is read,
+///   otherwise the last entry.
+/// - Reading stops at an entry that cannot be read, at `unknown` and at an obfuscated name. The last address before
+///   it is then the peer. At most 32 entries are read.
+/// - The client's port is 0 if the proxy does not say it. Unlike in Daphne, `X-Forwarded-Port` is not read: most
+///   proxies write their own port into it.
 ///
-/// An entry of the list is an address, a network as `10.0.0.0/8`, or `unix` for peers on a Unix socket. What cannot be
-/// read is an error when the router is built.
+/// An entry of the list of trusted proxies is an address, a network such as `10.0.0.0/8`, or `unix` for peers on a
+/// Unix socket. An invalid entry is an error when the router is built.
 ///
 /// ```
 /// use greenroom::{UrlRouter, middleware::TrustedProxies};
@@ -60,17 +63,17 @@ struct Network {
     bits: u32,
 }
 
-/// What one proxy says of the side that it got the request from.
+/// What one proxy says about the peer that it got the request from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Hop<'a> {
-    /// `None` where it cannot be read.
+    /// `None` if it cannot be read.
     pub(super) client: Option<SocketAddr>,
     pub(super) scheme: Option<Scheme>,
     pub(super) host: Option<&'a str>,
 }
 
 impl TrustedProxies {
-    /// Trusts these addresses and networks, and `X-Forwarded-*` from them.
+    /// Trusts these addresses and networks, and reads `X-Forwarded-*` from them.
     pub fn new<P: AsRef<str>>(proxies: impl IntoIterator<Item = P>) -> Self {
         let mut trusted = Self {
             networks: Vec::new(),
@@ -85,7 +88,7 @@ impl TrustedProxies {
                 _ if text == "unix" => trusted.unix = true,
                 Some(network) => trusted.networks.push(network),
                 None => trusted.errors.push(format!(
-                    "the trusted proxy {text:?} is not one: write an address, a network as 10.0.0.0/8, or unix"
+                    "the trusted proxy {text:?} is invalid: write an address, a network such as 10.0.0.0/8, or unix"
                 )),
             }
         }
@@ -98,7 +101,7 @@ impl TrustedProxies {
         self
     }
 
-    /// Keeps the host of the request itself.
+    /// Ignores the host that a proxy says, and keeps the request's own `Host`.
     pub fn ignore_host(mut self) -> Self {
         self.ignore_host = true;
         self
@@ -108,8 +111,8 @@ impl TrustedProxies {
         peer.map_or(self.unix, |peer| self.networks.iter().any(|network| network.contains(peer)))
     }
 
-    /// The outermost hop that trusted proxies tell of, and the client's address as far as it is known.
-    fn walk<'a>(&self, hops: Vec<Hop<'a>>) -> (Option<SocketAddr>, Option<Hop<'a>>) {
+    /// Finds the client's address, if it is known, and the outermost hop that a trusted proxy wrote.
+    fn client_and_outermost<'a>(&self, hops: Vec<Hop<'a>>) -> (Option<SocketAddr>, Option<Hop<'a>>) {
         let (mut client, mut outermost) = (None, None);
         for hop in hops {
             outermost = Some(hop);
@@ -130,8 +133,8 @@ impl Middleware for TrustedProxies {
             return Ok(());
         }
         let (client, outermost) = match self.header {
-            ProxyHeader::Forwarded => self.walk(forwarded::forwarded(scope)),
-            ProxyHeader::XForwarded => self.walk(forwarded::x_forwarded(scope)),
+            ProxyHeader::Forwarded => self.client_and_outermost(forwarded::forwarded(scope)),
+            ProxyHeader::XForwarded => self.client_and_outermost(forwarded::x_forwarded(scope)),
         };
         let scheme = outermost.and_then(|hop| hop.scheme);
         let host = outermost.and_then(|hop| hop.host).filter(|host| Authority::parse(host).is_some());
@@ -167,7 +170,7 @@ impl Network {
         (bits <= most).then_some(Self { address, bits })
     }
 
-    /// An IPv4 address that came as IPv6 (`::ffff:10.0.0.1`) counts as IPv4.
+    /// Whether an address is in the network. An IPv4 address in IPv6 form (`::ffff:10.0.0.1`) counts as IPv4.
     fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -204,13 +207,14 @@ mod tests {
         TrustedProxies::new(["10.0.0.0/8", "127.0.0.1", "2001:db8:ff::/48"])
     }
 
-    /// The peer by `X-Forwarded-For`.
+    /// The peer that `X-Forwarded-For` gives.
     fn peer(list: &str) -> String {
         apply(&trusted(), builder().header("x-forwarded-for", list)).peer().unwrap().to_string()
     }
 
     /// Daphne's `test_xff` and `TestXForwardedForHttpParsing`, with the differences: the client is the rightmost
-    /// address that is no trusted proxy, not the leftmost; a port comes from the list, not from `X-Forwarded-Port`.
+    /// address that is not a trusted proxy, not the leftmost one; the port comes from the list, not from
+    /// `X-Forwarded-Port`.
     #[test]
     fn upstream_x_forwarded_for() {
         let with_port = builder().header("x-forwarded-for", "10.1.2.3").header("x-forwarded-port", "1234");
@@ -267,7 +271,7 @@ mod tests {
 
         let shorter =
             builder().header("x-forwarded-for", "192.0.2.7, 10.1.1.1").header("x-forwarded-proto", "WSS");
-        assert_eq!(apply(&trusted(), shorter).scheme(), "https", "one for all");
+        assert_eq!(apply(&trusted(), shorter).scheme(), "https", "one entry counts for all");
         let alone = builder().header("x-forwarded-proto", "http").header("x-forwarded-host", "a");
         let scope = apply(&trusted(), alone);
         assert_eq!((scope.known_scheme(), scope.host()), (Scheme::Http, Some("a")));
@@ -296,7 +300,7 @@ mod tests {
         assert_eq!(
             apply(&trusted().forwarded(), other).peer().unwrap().to_string(),
             "10.0.0.1:5000",
-            "never both"
+            "the two are never mixed"
         );
     }
 
@@ -338,7 +342,7 @@ mod tests {
     fn a_list_that_cannot_be_read_is_an_error_at_the_start() {
         for proxy in ["", "localhost", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/", "::/129", "10.0.0.0/8/8"] {
             let text = UrlRouter::new().wrap(TrustedProxies::new([proxy])).build().unwrap_err().to_string();
-            assert!(text.starts_with(&format!("the trusted proxy {proxy:?} is not one")), "{text}");
+            assert!(text.starts_with(&format!("the trusted proxy {proxy:?} is invalid")), "{text}");
         }
     }
 }

@@ -17,44 +17,44 @@ use crate::{
 ///
 /// It has a status from 400 to 599, headers and a body of plain text.
 ///
-/// Every [`std::error::Error`] converts into one by `?`: it is logged and answered 500, and its text is not sent.
-/// [`DenyConnection`] is 403, as in a hook.
+/// `?` turns every [`std::error::Error`] into a rejection with the status 500. The error is logged, and its text is
+/// not sent to the client. [`DenyConnection`] becomes 403, as in a hook.
 #[derive(Debug, Clone)]
 pub struct Rejection {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: String,
-    /// Whether the connection ends after it.
+    /// Whether the server closes the connection after this answer.
     closes: bool,
 }
 
 impl Rejection {
-    /// An answer with this status and a plain text.
+    /// An answer with this status and a body of plain text.
     ///
     /// # Errors
-    /// [`MisuseError::BadStatus`] where the status is not from 400 to 599.
+    /// [`MisuseError::BadStatus`] if the status is not from 400 to 599.
     pub fn new(status: u16, body: impl Into<String>) -> Result<Self, MisuseError> {
         let known = StatusCode::from_u16(status).ok().filter(|_| (400..=599).contains(&status));
         let status = known.ok_or(MisuseError::BadStatus(status))?;
         Ok(Self { status, headers: Vec::new(), body: body.into(), closes: false })
     }
 
-    /// 403: as Channels answers what it denies.
+    /// 403: the client is denied. Channels answers the same.
     #[must_use]
     pub fn forbidden() -> Self {
         Self::fixed(StatusCode::FORBIDDEN, "forbidden")
     }
 
-    /// 401: the client has not said who it is.
+    /// 401: the client has not logged in.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::fixed(StatusCode::UNAUTHORIZED, "unauthorized")
     }
 
-    /// Adds a header; names may repeat.
+    /// Adds a header. The same name may be added several times.
     ///
     /// # Errors
-    /// [`MisuseError::BadHeader`] where the name or the value is not one.
+    /// [`MisuseError::BadHeader`] if the name or the value is invalid.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, MisuseError> {
         let bad = |_| MisuseError::BadHeader(name.to_owned());
         let header = HeaderName::try_from(name).map_err(|_| bad(()))?;
@@ -63,19 +63,19 @@ impl Rejection {
         Ok(self)
     }
 
-    /// The status.
+    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status.as_u16()
     }
 
-    /// The body.
+    /// The text of the body.
     #[must_use]
     pub fn body(&self) -> &str {
         &self.body
     }
 
-    /// 500: what went wrong is in the log.
+    /// 500: the log says what went wrong.
     pub(crate) fn internal() -> Self {
         Self::fixed(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
     }
@@ -85,7 +85,7 @@ impl Rejection {
         Self::fixed(StatusCode::BAD_REQUEST, "the body cannot be read")
     }
 
-    /// 400: the body is not what the consumer takes.
+    /// 400: the body does not have the form that the consumer expects.
     pub(crate) fn bad_input(error: &InputError) -> Self {
         Self::fixed(StatusCode::BAD_REQUEST, &error.to_string())
     }
@@ -100,12 +100,12 @@ impl Rejection {
         Self::fixed(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
     }
 
-    /// 503: the server ends, or is too busy.
+    /// 503: the server shuts down, or is too busy.
     pub(crate) fn unavailable(body: &str) -> Self {
         Self::fixed(StatusCode::SERVICE_UNAVAILABLE, body)
     }
 
-    /// 503 with a `Retry-After`: the server ends, and with it this connection.
+    /// 503 with a `Retry-After`: the server shuts down, and closes this connection.
     pub(crate) fn shutting_down(retry: Duration) -> Self {
         let mut rejection = Self::busy("the server is shutting down", retry);
         rejection.closes = true;
@@ -115,19 +115,19 @@ impl Rejection {
     /// 503 with a `Retry-After`.
     pub(crate) fn busy(body: &str, retry: Duration) -> Self {
         let mut rejection = Self::unavailable(body);
-        // In whole seconds (RFC 9110, section 10.2.3).
+        // The header is in whole seconds (RFC 9110, section 10.2.3).
         let seconds = retry.as_millis().div_ceil(1000) as u64;
         rejection.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         rejection
     }
 
-    /// 429 with a `Retry-After`: the client's address has as many connections as it may.
+    /// 429 with a `Retry-After`: the client's address has reached its limit of connections.
     pub(crate) fn too_many_connections(retry: Duration) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
         Self { status, ..Self::busy("too many connections from your address", retry) }
     }
 
-    /// Adds the headers that were added to the scope.
+    /// Adds the response headers that middleware put into the scope.
     #[must_use]
     pub(crate) fn with_headers_of(mut self, scope: &Scope) -> Self {
         self.headers.append(&mut scope.take_response_headers());

@@ -1,4 +1,4 @@
-//! Reading `scheme://host:port`, whole or in parts.
+//! Parses `scheme://host:port`, whole or in parts.
 
 use std::net::Ipv6Addr;
 
@@ -9,16 +9,16 @@ pub(super) struct Site {
     pub(super) authority: Authority,
 }
 
-/// A host and, where it was written, a port.
+/// A host, and a port if one was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Authority {
-    /// In lower case; IPv6 in brackets and in its short form.
+    /// In lower case. An IPv6 address stands in brackets, in its short form.
     pub(super) host: String,
     pub(super) port: Option<u16>,
 }
 
 impl Site {
-    /// Reads what browsers send as `Origin`. `None` for `null` and for anything behind the authority.
+    /// Parses what browsers send as `Origin`. `None` for `null`, and if anything follows the authority.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -27,7 +27,7 @@ impl Site {
         Some(Self { scheme: scheme.to_ascii_lowercase(), authority: Authority::parse(authority)? })
     }
 
-    /// The port, or the scheme's own.
+    /// The port, or the scheme's default port.
     pub(super) fn port(&self) -> Option<u16> {
         self.authority.port.or_else(|| default_port(&self.scheme))
     }

@@ -1,4 +1,4 @@
-//! Who the client is, and its session.
+//! Middleware that puts the client's session and its user into the scope.
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
@@ -9,8 +9,9 @@ use crate::{Result, Scope};
 
 /// Loads the client's session into [`Scope::session`].
 ///
-/// The loader finds it, as by a cookie; `None` leaves the slot empty. A session that is there already stays, as in
-/// Channels. Nothing is saved, as for WebSockets in Channels: a consumer that changes its session saves it.
+/// The loader finds the session, for example by a cookie. If it returns `None`, the scope has no session. A session
+/// that is already set stays, as in Channels. The middleware saves nothing, as for WebSockets in Channels: a
+/// consumer that changes its session must save it.
 ///
 /// ```
 /// use greenroom::{Scope, UrlRouter, middleware::SessionMiddleware};
@@ -34,7 +35,7 @@ where
     S: 'static,
     F: AsyncFn(&Scope) -> Result<Option<S>> + Send + Sync + 'static,
 {
-    /// Loads sessions with `loader`; its error is logged and answered 500.
+    /// Loads sessions with `loader`. If it fails, the error is logged and the client is answered 500.
     pub fn new(loader: F) -> Self {
         Self { loader, session: PhantomData }
     }
@@ -64,9 +65,9 @@ impl<S, F> fmt::Debug for SessionMiddleware<S, F> {
 
 /// Finds out who the client is, and puts the user into [`Scope::user`].
 ///
-/// The function reads what middleware before it left, a cookie, a header, a query parameter or a subprotocol. `None`
-/// lets the client in without a user, as Channels' `AnonymousUser`; [`required`](Self::required) answers 401 instead. A
-/// user who is there already stays.
+/// The function may read a cookie, a header, a query parameter, a subprotocol, or what an earlier middleware put
+/// into the scope. If it returns `None`, the client is let in without a user, as with Channels' `AnonymousUser`.
+/// After [`required`](Self::required) such a client is answered 401. A user that is already set stays.
 ///
 /// ```
 /// use greenroom::{Scope, UrlRouter, middleware::{AuthMiddleware, SessionMiddleware, Stack}};
@@ -92,7 +93,7 @@ where
     U: 'static,
     F: AsyncFn(&Scope) -> Result<Option<U>> + Send + Sync + 'static,
 {
-    /// Finds users with `find`; its error is logged and answered 500.
+    /// Finds users with `find`. If it fails, the error is logged and the client is answered 500.
     pub fn new(find: F) -> Self {
         Self { find, required: false, user: PhantomData }
     }

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use super::{Middleware, Rejection, run};
 use crate::{Error, Result, Scope};
 
-/// Several middleware as one, in the order in which they are written.
+/// Several middleware as one, run in the order in which they are written.
 ///
-/// It stands for Channels' `AuthMiddlewareStack` and its like.
+/// It replaces `AuthMiddlewareStack` and similar functions of Channels.
 ///
 /// `.wrap(Stack::new().with(a).with(b))` runs `a`, then `b`; `.wrap(a).wrap(b)` runs `b` first.
 #[derive(Clone, Default)]
@@ -15,12 +15,12 @@ use crate::{Error, Result, Scope};
 pub struct Stack(Vec<Arc<dyn Middleware>>);
 
 impl Stack {
-    /// A stack of nothing, which lets everyone in.
+    /// An empty stack, which lets everyone in.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds one that runs after those before it.
+    /// Adds a middleware, which runs after those that were added before.
     pub fn with(mut self, middleware: impl Middleware) -> Self {
         self.0.push(Arc::new(middleware));
         self

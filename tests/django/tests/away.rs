@@ -53,10 +53,10 @@ async fn a_server_goes_and_comes_back() {
         assert_eq!(ask(&server, WHO, Some(&cookie)).await.unwrap().id(), Some(id.as_str()));
         postgres.stop();
         is_away(&server, &cookie, 503).await;
-        logged(&["WARN", "Django's database does not serve"]).await;
+        logged(&["WARN", "Django's database is not available"]).await;
         postgres.restart();
         comes_back(&server, &cookie, &id).await;
-        logged(&["INFO", "Django's database serves again"]).await;
+        logged(&["INFO", "Django's database is available again"]).await;
     }
     // A server that is away from the beginning is no reason not to start.
     postgres.stop();

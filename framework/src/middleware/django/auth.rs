@@ -1,4 +1,4 @@
-//! The middleware: from the cookie to the session, from the session to the user.
+//! The middleware that finds the session by its cookie, and the user by the session.
 
 use std::{
     fmt,
@@ -30,24 +30,25 @@ use crate::{
 const STORE_SALT: &str = "django.contrib.sessions.SessionStoresigner";
 const COOKIE_SALT: &str = "django.contrib.sessions.backends.signed_cookiessigner";
 const HASH_SALT: &str = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
-/// No browser keeps a cookie of more than 4 KiB.
+/// How many bytes a signed cookie may have. No browser keeps a cookie of more than 4 KiB.
 const LONGEST_COOKIE: usize = 8 << 10;
-/// After which a client that got 503 is asked to come back.
+/// How long a client that got 503 is asked to wait.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Finds Django's session and user by the cookie of Django's login.
 ///
-/// It is Channels' `AuthMiddlewareStack`, for a Django project that is another process. A [`DjangoSession`] comes into
-/// [`Scope::session`], and where somebody has logged in a [`DjangoUser`] into [`Scope::user`]. Without a session that
-/// can be verified both stay empty, as with Channels' `AnonymousUser`, and the client is let in; after
-/// [`required`](Self::required) a client without a user is answered 401. What another middleware has put there stays.
+/// It does what Channels' `AuthMiddlewareStack` does, for a Django project that runs in another process. It puts a
+/// [`DjangoSession`] into [`Scope::session`] and, if somebody has logged in, a [`DjangoUser`] into [`Scope::user`].
+/// If no session can be verified, the scope gets neither, as with Channels' `AnonymousUser`, and the client is let
+/// in. After [`required`](Self::required) a client without a user is answered 401. A session or a user that another
+/// middleware has set stays.
 ///
 /// ```
 /// use greenroom::{Scope, UrlRouter, middleware::django::{DjangoAuth, DjangoSession, DjangoUser}};
 ///
 /// # fn main() -> greenroom::Result<()> {
 /// # fn secret_key() -> greenroom::Result<String> { Ok("of the documentation".to_owned()) }
-/// // Read from where Django reads it, as the environment or a file.
+/// // Read it from where Django reads it, for example the environment or a file.
 /// let router = UrlRouter::new().wrap(DjangoAuth::signed_cookies(secret_key()?));
 /// router.build()?;
 ///
@@ -67,7 +68,7 @@ const RETRY: Duration = Duration::from_secs(2);
 ///
 /// # Settings
 ///
-/// | Django's setting | Here | Default |
+/// | Django's setting | Greenroom | Default |
 /// |---|---|---|
 /// | `SESSION_ENGINE` | [`signed_cookies`](Self::signed_cookies), or [`database`](Self::database) for `db` and `cached_db` | |
 /// | `SECRET_KEY`, `SECRET_KEY_FALLBACKS` | the argument, [`secret_key_fallbacks`](Self::secret_key_fallbacks) | no fallbacks |
@@ -79,33 +80,38 @@ const RETRY: Duration = Duration::from_secs(2);
 ///
 /// # What is verified
 /// - The signature of the session: HMAC-SHA256, compared in constant time, with `SECRET_KEY` and each fallback.
-/// - The age of a signed cookie. One that was signed more than five minutes from now is refused too, other than in Django.
-/// - Where users are looked up: that the user is there and active, and that the password is that of the login
-///   (`_auth_user_hash`, also under a fallback). After a change of the password Django ends the other sessions of the
-///   user; here such a session counts as none. Nothing is written: no session is ended, renewed or saved.
+/// - The age of a signed cookie. Unlike in Django, a cookie whose time is more than five minutes in the future is
+///   refused too.
+/// - If users are looked up: that the user exists and is active, and that the password is still that of the login
+///   (`_auth_user_hash`, also with a fallback key). After a change of the password Django ends the other sessions
+///   of the user. This middleware ignores such a session. It writes nothing: no session is ended, renewed or saved.
 ///
-/// With [`signed_cookies`](Self::signed_cookies) alone no database is asked: until its cookie expires, a session of a
-/// user who has changed the password, been made inactive or been deleted still counts; [`users`](Self::users) looks that
-/// up. A signed cookie that was copied before its owner logged out counts in either case, as in Django.
+/// With [`signed_cookies`](Self::signed_cookies) alone no database is asked. So a session is valid until its cookie
+/// expires, even if the user has changed the password, been made inactive or been deleted. [`users`](Self::users)
+/// looks that up. A signed cookie that was copied before its owner logged out stays valid in either case, as in
+/// Django.
 ///
-/// A user who is not active counts as nobody, whichever of Django's backends is in use.
+/// A user who is not active counts as not logged in, whichever of Django's backends is in use.
 ///
 /// # Failures
-/// A cookie that is damaged, forged, too old or unknown is no error: there is no session. Where a store cannot answer the
-/// client is never taken for nobody: it gets 503 with `Retry-After` while the database is away, too slow or has
-/// too much to do, else 500. That is logged at the first failure and when it has passed, not for every client.
+/// A cookie that is damaged, forged, too old or unknown is not an error: the client has no session. If a store
+/// cannot answer, the client is not let in without a user. It is answered 503 with `Retry-After` if the database is
+/// away, too slow or too busy, otherwise 500. The log says so at the first failure and when lookups succeed again,
+/// not for every client.
 ///
-/// Where the session is signed but is no JSON, which is a pickle mostly, there is none, and a warning is logged once:
-/// this library reads sessions of Django's `JSONSerializer` only. `NaN` and infinite numbers are no JSON either.
+/// This library reads only sessions of Django's `JSONSerializer`. If a session is signed but is not JSON, which is
+/// mostly a pickle, the client has no session, and a warning is logged once. `NaN` and infinite numbers are not
+/// JSON either.
 ///
 /// # Order
-/// The default origin policy runs behind all middleware, so pages of another site get no further than here; an
-/// [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator) before it in a
-/// [`Stack`](crate::middleware::Stack) spares the database their lookups.
+/// The default origin check runs after all middleware, so pages of another site are denied only after their
+/// lookups. An [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator) before this
+/// middleware in a [`Stack`](crate::middleware::Stack) saves the database these lookups.
 ///
 /// # Secrets
-/// Whoever has `SECRET_KEY` can be any user. Take it from where Django takes it, not from the source. It is not
-/// kept here, only keys that are derived of it, and none of them, no cookie and no password field comes into a log or a `Debug` text.
+/// Anyone who has `SECRET_KEY` can act as any user. Read it from where Django reads it, not from the source. This
+/// middleware does not keep it, only keys that are derived from it. No key, no cookie and no password field is
+/// written to a log or a `Debug` text.
 pub struct DjangoAuth {
     store: Option<Arc<dyn DjangoStore>>,
     /// Whether the session is in the cookie itself.
@@ -124,9 +130,9 @@ pub struct DjangoAuth {
     warned: AtomicBool,
 }
 
-/// What a session says of its user.
+/// What a session says about its user.
 enum SessionUser {
-    /// The session was of a user whose password has changed: it is none.
+    /// The user's password has changed since the login, so the session is ignored.
     Ended,
     Nobody,
     User(DjangoUser),
@@ -143,8 +149,8 @@ impl DjangoAuth {
 
     /// Reads sessions of Django's engines `db` and `cached_db`, and the users of their database.
     ///
-    /// Sessions of the engines `cache` and `file` are not read by the stores that come with this library; a
-    /// [`DjangoStore`] of one's own can.
+    /// The stores that come with this library do not read sessions of the engines `cache` and `file`. Your own
+    /// [`DjangoStore`] can.
     #[must_use]
     pub fn database(secret_key: impl AsRef<[u8]>, store: impl DjangoStore) -> Self {
         Self::new(secret_key.as_ref(), STORE_SALT, Some(Arc::new(store)))
@@ -179,7 +185,7 @@ impl DjangoAuth {
         self
     }
 
-    /// Also takes what was signed with these keys: Django's `SECRET_KEY_FALLBACKS`.
+    /// Also accepts what was signed with these keys: Django's `SECRET_KEY_FALLBACKS`.
     #[must_use]
     pub fn secret_key_fallbacks<K: AsRef<[u8]>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         keys.into_iter().fold(self, |auth, key| auth.with_key(key.as_ref()))
@@ -187,27 +193,29 @@ impl DjangoAuth {
 
     /// The name of the cookie: Django's `SESSION_COOKIE_NAME`. Default `sessionid`.
     ///
-    /// On the fallback transports a connection is bound to the same cookie:
-    /// [`Fallback::user_cookies`](crate::Fallback::user_cookies).
+    /// A connection on a fallback transport is bound to the same cookie: give its name to
+    /// [`Fallback::user_cookies`](crate::Fallback::user_cookies) too.
     #[must_use]
     pub fn session_cookie_name(mut self, name: impl Into<String>) -> Self {
         self.cookie_name = name.into();
         if !is_token(&self.cookie_name) {
-            self.errors.push("the name of the session cookie is none: give Django's SESSION_COOKIE_NAME");
+            self.errors.push("the name of the session cookie is invalid: give Django's SESSION_COOKIE_NAME");
         }
         self
     }
 
     /// How old a signed cookie may be: Django's `SESSION_COOKIE_AGE`. Default two weeks.
     ///
-    /// Sessions in a database have a date of their own.
+    /// A session in a database has its own expiry date.
     #[must_use]
     pub fn session_cookie_age(mut self, age: Duration) -> Self {
         self.cookie_age = age;
         self
     }
 
-    /// Looks the users of signed cookies up, too: whether they are there and active, and have the password still.
+    /// Also looks up the users of signed cookies.
+    ///
+    /// Each must exist, be active, and still have the password of the login.
     #[must_use]
     pub fn users(mut self, store: impl DjangoStore) -> Self {
         self.store = Some(Arc::new(store));
@@ -221,28 +229,32 @@ impl DjangoAuth {
         self
     }
 
-    /// How long one lookup in the store may take; then the client is answered 503. Default 5 s.
+    /// How long one lookup in the store may take. Default 5 s.
+    ///
+    /// If it takes longer, the client is answered 503.
     #[must_use]
     pub fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.lookup_timeout = timeout;
         self
     }
 
-    /// How many lookups may be under way at once, over all workers; a further client is answered 503. Default 1,024.
+    /// How many lookups may run at once, on all threads together. Default 1,024.
+    ///
+    /// A further client is answered 503.
     #[must_use]
     pub fn lookups(mut self, most: usize) -> Self {
         self.lookups = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
         if most == 0 {
-            self.errors.push("no lookups may be under way: let there be one at least");
+            self.errors.push("the limit of lookups is 0: allow at least one");
         }
         self
     }
 
-    /// Says who the user of a request is, for [`Fallback::bound_to`](crate::Fallback::bound_to).
+    /// Finds the user of a request, for [`Fallback::bound_to`](crate::Fallback::bound_to).
     ///
-    /// A signed cookie changes whenever Django saves its session, so a connection on a fallback transport must not be
-    /// bound to the cookie, as it is by default; this binds it to the user in it. With a database it is bound to the
-    /// session's key. No database is asked.
+    /// By default a connection on a fallback transport is bound to its cookie. A signed cookie changes whenever
+    /// Django saves its session, so such a connection must be bound to the user in the cookie instead. With a
+    /// database it is bound to the session's key. No database is asked.
     ///
     /// ```
     /// use greenroom::{Fallback, Mount, UrlRouter, middleware::django::DjangoAuth};
@@ -293,7 +305,7 @@ impl DjangoAuth {
             }
             return Ok(self.loads(None, cookie));
         }
-        // Django's own have 32 characters; it takes none with fewer than 8.
+        // Django's own keys have 32 characters. Django refuses keys with fewer than 8.
         if !(8..=128).contains(&cookie.len()) || !cookie.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(None);
         }
@@ -306,17 +318,17 @@ impl DjangoAuth {
         })
     }
 
-    /// Verifies and reads a session. `key` is where it was kept, unless that was in the cookie.
+    /// Verifies and reads a session. `key` is its key in the store, `None` if the cookie itself holds the session.
     fn loads(&self, key: Option<String>, text: &str) -> Option<DjangoSession> {
         let stored = key.is_some();
         let max_age = (!stored).then_some(self.cookie_age);
         match self.keys.loads(text, max_age, (self.clock)()) {
             Ok(values) => Some(DjangoSession::with_key(key, values)),
             Err(reason) => {
-                // Not what any client can cause: Django wrote it.
+                // No client can cause this, because Django wrote the session.
                 let own = stored || matches!(reason, SignedTextError::Unreadable(_));
                 if own && !self.warned.swap(true, Relaxed) {
-                    tracing::warn!(%reason, "a session of Django is refused; further ones are not reported");
+                    tracing::warn!(%reason, "a session of Django is refused; further ones are logged at debug");
                 } else {
                     tracing::debug!(%reason, "a session of Django is refused");
                 }
@@ -355,7 +367,7 @@ impl DjangoAuth {
                 let temporary = error.is_temporary();
                 health.failed(error);
                 Err(if temporary {
-                    Rejection::busy("who you are cannot be looked up now", RETRY)
+                    Rejection::busy("the user cannot be looked up now", RETRY)
                 } else {
                     Rejection::internal()
                 })
@@ -381,7 +393,7 @@ impl Middleware for DjangoAuth {
     }
 }
 
-/// Shows no key.
+/// Leaves the keys out.
 impl fmt::Debug for DjangoAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DjangoAuth")

@@ -1,4 +1,6 @@
-/// The cookie of this name in the lines of a header, as Django reads it: of several the last, and not percent-decoded.
+/// Finds the cookie of this name in the lines of a header, as Django does.
+///
+/// If there are several, the last one counts. Its value is not percent-decoded.
 pub(super) fn last<'a>(lines: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
     let values = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
         let (known, value) = pair.split_once('=')?;

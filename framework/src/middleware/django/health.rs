@@ -6,20 +6,21 @@ use std::{
 use super::StoreError;
 use crate::Error;
 
-/// How long there is silence after a failure was logged, though lookups succeed and fail by turns.
+/// After a failure was logged, no other one is logged for this long, even if lookups succeed in between.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Logs that lookups fail, and that they succeed again, once each.
+/// Logs once that lookups fail, and once that they succeed again.
 pub(super) struct Health {
     of: &'static str,
-    /// Held for no longer than it is looked at.
+    /// Locked only to look at it or change it: nothing is logged under the lock.
     state: Mutex<HealthState>,
 }
 
 #[derive(Default)]
 struct HealthState {
-    /// Whether a failure was logged, and no success since.
+    /// Whether a failure was logged, and no success after it.
     reported: bool,
+    /// When the last failure was logged.
     at: Option<Instant>,
 }
 
@@ -28,23 +29,23 @@ impl Health {
         Self { of, state: Mutex::default() }
     }
 
-    /// A lookup has failed.
+    /// Notes that a lookup has failed.
     pub(super) fn failed(&self, error: StoreError) {
         let temporary = error.is_temporary();
         let error = Error::from(error);
         if !self.begins_failing() {
-            tracing::debug!(%error, of = self.of, "Django's database fails still");
+            tracing::debug!(%error, of = self.of, "Django's database still fails");
         } else if temporary {
-            tracing::warn!(%error, of = self.of, "clients are answered 503: Django's database does not serve");
+            tracing::warn!(%error, of = self.of, "clients are answered 503: Django's database is not available");
         } else {
             tracing::error!(%error, of = self.of, "clients are answered 500: Django's database cannot be read");
         }
     }
 
-    /// A lookup has succeeded.
+    /// Notes that a lookup has succeeded.
     pub(super) fn succeeded(&self) {
         if self.ends_failing() {
-            tracing::info!(of = self.of, "Django's database serves again");
+            tracing::info!(of = self.of, "Django's database is available again");
         }
     }
 
@@ -72,10 +73,10 @@ mod tests {
         let health = Health::new("users");
         assert!(!health.ends_failing(), "nothing has failed");
         assert!(health.begins_failing());
-        assert!(!health.begins_failing(), "it fails still");
+        assert!(!health.begins_failing(), "it still fails");
         assert!(health.ends_failing());
         assert!(!health.ends_failing());
         assert!(!health.begins_failing(), "it has failed just now");
-        assert!(!health.ends_failing(), "what was not reported need not end");
+        assert!(!health.ends_failing(), "the end of a failure that was not logged is not logged either");
     }
 }

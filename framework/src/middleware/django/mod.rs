@@ -1,12 +1,12 @@
-//! Sessions and users of a Django project, by the cookie of its login.
+//! Reads the sessions and users of a Django project, by the cookie of its login.
 //!
-//! [`DjangoAuth`] is the middleware: Channels' `AuthMiddlewareStack` in one. It reads sessions of Django's engine
-//! `signed_cookies` without a database, and those of `db` and `cached_db` from a [`DjangoStore`]: `SqliteStore` (feature
-//! `django-sqlite`), `PostgresStore` (feature `django-postgres`), or one of your own. Consumers find a
-//! [`DjangoSession`] and a [`DjangoUser`] in their scope.
+//! [`DjangoAuth`] is the middleware, and does what Channels' `AuthMiddlewareStack` does. It reads sessions of
+//! Django's engine `signed_cookies` without a database, and those of `db` and `cached_db` from a [`DjangoStore`]:
+//! `SqliteStore` (feature `django-sqlite`), `PostgresStore` (feature `django-postgres`), or your own
+//! implementation. Consumers find a [`DjangoSession`] and a [`DjangoUser`] in their scope.
 //!
-//! Nothing is written: consumers cannot log anybody in or out, and a session that they should change is changed
-//! by Django.
+//! Nothing is written to Django's database. So a consumer cannot log anybody in or out, and only Django can change
+//! a session.
 
 mod auth;
 mod cookie;

@@ -1,4 +1,4 @@
-//! Django's tables in PostgreSQL, read by a thread that keeps one connection.
+//! Reads Django's tables from PostgreSQL, on a thread that keeps one connection.
 
 #[cfg(feature = "rustls")]
 mod tls;
@@ -27,30 +27,33 @@ use super::{
 };
 use crate::time::Pauses;
 
-/// How long connecting may take, and an answer: then the connection is given up.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(3);
+/// How long an answer may take. After that the connection is given up.
 const ANSWER: Duration = Duration::from_secs(4);
-/// The pauses between attempts to connect, within which lookups fail at once.
+/// The pauses between attempts to connect. During a pause lookups fail at once.
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_secs(2));
-/// How many queries are on their way at once.
+/// How many queries may wait for their answers at once.
 const PIPELINED: usize = 64;
 
 /// Reads Django's sessions and users from PostgreSQL.
 ///
-/// One connection serves all workers, made at the first lookup by a thread of its own; queries are pipelined, 64 at once,
-/// and at most 1,024 lookups wait. A connection that is lost, or does not answer for 4 s, is made anew by the next lookup; while the
-/// server cannot be reached lookups fail at once, and it is tried again after 50 ms, later after 2 s. Statements are not
-/// prepared, so a pooler such as PgBouncer may stand before the server.
+/// One background thread answers the lookups of all threads of the server. It makes one connection, at the first
+/// lookup. Queries are pipelined, 64 at once, and at most 1,024 lookups wait. If the connection is lost, or does
+/// not answer for 4 s, the next lookup makes a new one. While the server cannot be reached, lookups fail at once.
+/// The next attempt to connect is made after 50 ms, later after up to 2 s. Statements are not prepared, so a pooler
+/// such as PgBouncer may stand before the server.
 ///
-/// Sessions expire by the clock of the database. The role needs to read, and nothing more:
+/// Sessions expire by the clock of the database. The database role needs only these permissions:
 ///
 /// ```sql
 /// GRANT SELECT (session_key, session_data, expire_date) ON django_session TO greenroom;
 /// GRANT SELECT (id, password, username, is_active, is_staff, is_superuser) ON auth_user TO greenroom;
 /// ```
 ///
-/// Without TLS connect by a Unix socket (`host=/run/postgresql user=greenroom dbname=site`) or on one machine;
-/// an address with `sslmode=require` is refused. With the feature `rustls` there is `PostgresStore::rustls`.
+/// Without TLS, connect through a Unix socket (`host=/run/postgresql user=greenroom dbname=site`) or on one
+/// machine. An address with `sslmode=require` is then refused. For TLS use `PostgresStore::rustls` (feature
+/// `rustls`).
 ///
 /// ```no_run
 /// use greenroom::{UrlRouter, middleware::django::{DjangoAuth, PostgresStore}};
@@ -68,20 +71,20 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A database that has Django's tables under their usual names.
+    /// Reads a database that has Django's tables under their usual names.
     ///
     /// The address is a URL, or the `key=value` form of libpq.
     ///
     /// # Errors
-    /// Where the address cannot be used. Whether the server is there is not tried.
+    /// If the address is invalid. The server is not contacted yet.
     pub fn new(address: &str) -> Result<Self, StoreError> {
         Self::with_tables(address, DjangoTables::new())
     }
 
-    /// A database whose tables have other names.
+    /// Reads a database whose tables have other names.
     ///
     /// # Errors
-    /// Where the address cannot be used, or a name is none.
+    /// If the address or a name is invalid.
     pub fn with_tables(address: &str, tables: DjangoTables) -> Result<Self, StoreError> {
         let config = parsed(address)?;
         if config.get_ssl_mode() == SslMode::Require {
@@ -90,10 +93,11 @@ impl PostgresStore {
         Self::start(config, Security::Plain, tables)
     }
 
-    /// A database that is reached by TLS, with rustls.
+    /// Reads a database over TLS, with rustls.
     ///
-    /// The certificate must be one that the configuration trusts, for the host of the address: as `sslmode=verify-full`
-    /// of libpq, whatever the address says. Unix sockets have no TLS.
+    /// The configuration must trust the server's certificate, and the certificate must be for the host of the
+    /// address. This is `sslmode=verify-full` of libpq, whatever `sslmode` the address has. Unix sockets have no
+    /// TLS.
     ///
     /// ```no_run
     /// use greenroom::middleware::django::{DjangoTables, PostgresStore};
@@ -107,7 +111,7 @@ impl PostgresStore {
     /// ```
     ///
     /// # Errors
-    /// Where the address cannot be used, or a name is none.
+    /// If the address or a name is invalid.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn rustls(
@@ -148,14 +152,14 @@ impl DjangoStore for PostgresStore {
     }
 }
 
-/// Shows no address: it may hold a password.
+/// Leaves the address out: it may contain a password.
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PostgresStore")
     }
 }
 
-/// Answers lookups until nobody can ask any more.
+/// Answers lookups until all copies of the queue are dropped.
 async fn serve(mut link: PostgresLink, mut lookups: mpsc::Receiver<Lookup>) {
     let mut queries = JoinSet::new();
     while let Some(lookup) = lookups.recv().await {
@@ -173,7 +177,7 @@ async fn serve(mut link: PostgresLink, mut lookups: mpsc::Receiver<Lookup>) {
             Err(error) => lookup.fail(error),
         }
     }
-    // Who asked last is answered still: each has its time limit.
+    // The last lookups are still answered. Each has a time limit.
     while queries.join_next().await.is_some() {}
 }
 
@@ -188,18 +192,18 @@ async fn answer(connection: Rc<PostgresConnection>, lookup: Lookup) {
     }
 }
 
-/// The connection, made when it is needed.
+/// The connection to the server, which is made when a lookup needs it.
 struct PostgresLink {
     config: Config,
     security: Security,
     tables: Quoted,
     connection: Option<Rc<PostgresConnection>>,
     pauses: Pauses,
-    /// Until when no connection is tried, and why.
+    /// Until when no connection is tried, and the error that caused this.
     away: Option<(Instant, StoreError)>,
 }
 
-/// How the way to the server is kept from others.
+/// Whether the connection is encrypted.
 enum Security {
     Plain,
     #[cfg(feature = "rustls")]
@@ -237,12 +241,12 @@ impl PostgresLink {
     }
 }
 
-/// A connection, and the queries for the columns that are there.
+/// A connection, with queries for the columns that the tables have.
 struct PostgresConnection {
     client: Client,
     session_query: String,
     user_query: String,
-    /// Whether a query has failed, so that nothing more is asked here.
+    /// Whether a query has failed. If so, the connection is not used again.
     broken: Cell<bool>,
 }
 
@@ -258,7 +262,7 @@ impl PostgresConnection {
             MOST_BYTES + 1,
             tables.session,
         );
-        // The catalogue may be read by every role.
+        // Every role may read the catalogue.
         let columns = "SELECT attname::text FROM pg_catalog.pg_attribute \
                        WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped";
         let known = client.query_typed(columns, &[(&tables.user, Type::TEXT)]).await.map_err(store_error)?;
@@ -282,7 +286,7 @@ impl PostgresConnection {
     }
 
     async fn user(&self, id: &str) -> Result<Option<StoredUser>, StoreError> {
-        // The server finds out which type the primary key has, and reads the text as one.
+        // The server knows the type of the primary key, and reads the text as that type.
         let row = self.row(&self.user_query, &AsText(id), Type::UNKNOWN).await?;
         row.map(|row| stored(&row)).transpose().map_err(store_error)
     }
@@ -296,7 +300,7 @@ impl PostgresConnection {
         let parameters = [(parameter, kind)];
         match timeout(ANSWER, self.client.query_typed(query, &parameters)).await {
             Ok(Ok(rows)) => Ok(rows.into_iter().next()),
-            // A text that is no value of the column's type is nobody's key: the errors of class 22.
+            // An error of class 22: the text is not a value of the column's type, so no user has this key.
             Ok(Err(error)) if error.code().is_some_and(|code| code.code().starts_with("22")) => Ok(None),
             Ok(Err(error)) => {
                 self.broken.set(true);
@@ -317,7 +321,7 @@ where
 {
     let (client, connection) = config.connect(tls).await.map_err(store_error)?;
     tokio::task::spawn_local(async move {
-        // It ends with its client; what it fails with, the queries fail with too.
+        // The task ends with its client. If it fails, the queries fail with the same error.
         let _ = connection.await;
     });
     Ok(client)
@@ -337,10 +341,12 @@ fn stored(row: &Row) -> Result<StoredUser, tokio_postgres::Error> {
     })
 }
 
-/// Whether it may pass: the server is away, full, starting or stopping; else somebody must change something.
+/// Sorts an error: if the server is away, full, starting or stopping, a later lookup may succeed. Otherwise
+/// somebody must change something.
 fn store_error(error: tokio_postgres::Error) -> StoreError {
     let temporary = match error.code() {
-        // Without a cause it is closed, or has timed out. A certificate that is not trusted is invalid data.
+        // Without a cause the connection was closed, or has timed out. An untrusted certificate is reported as
+        // invalid data.
         None => error.source().is_none_or(|source| {
             source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::InvalidData)
         }),
@@ -349,7 +355,7 @@ fn store_error(error: tokio_postgres::Error) -> StoreError {
     if temporary { StoreError::unavailable(error) } else { StoreError::failed(error) }
 }
 
-/// A text that is sent as such, whatever type is expected.
+/// A parameter that is sent as text, whatever type the server expects.
 #[derive(Debug)]
 struct AsText<'a>(&'a str);
 

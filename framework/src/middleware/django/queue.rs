@@ -1,4 +1,6 @@
-//! The way to a thread that reads a database: workers must not block, and share one connection.
+//! A queue of lookups for the thread that reads a database.
+//!
+//! The server's threads must not block, and they share one connection to the database.
 
 use std::{io, thread};
 
@@ -9,7 +11,7 @@ use super::{StoreError, StoredSession, StoredUser};
 /// How many lookups may wait for the thread.
 const WAITING: usize = 1024;
 
-/// What is asked of the thread.
+/// A lookup for the thread, with the sender for its reply.
 pub(super) enum Lookup {
     Session(String, LookupReply<StoredSession>),
     User(String, LookupReply<StoredUser>),
@@ -17,7 +19,7 @@ pub(super) enum Lookup {
 
 type LookupReply<T> = oneshot::Sender<Result<Option<T>, StoreError>>;
 
-/// Where lookups are asked. With its last copy the thread ends.
+/// The sender of lookups. When its last copy is dropped, the thread ends.
 #[derive(Clone)]
 pub(super) struct LookupQueue(mpsc::Sender<Lookup>);
 
@@ -41,7 +43,7 @@ impl LookupQueue {
     }
 
     async fn ask<T>(&self, lookup: impl FnOnce(LookupReply<T>) -> Lookup) -> Result<Option<T>, StoreError> {
-        let ended = || StoreError::unavailable("the thread that reads it has ended");
+        let ended = || StoreError::unavailable("the thread that reads the database has ended");
         let (reply, answer) = oneshot::channel();
         self.0.try_send(lookup(reply)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
@@ -52,7 +54,7 @@ impl LookupQueue {
 }
 
 impl Lookup {
-    /// Whether nobody waits for it any more.
+    /// Whether nobody waits for the reply any more.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
             Self::Session(_, reply) => reply.is_closed(),
@@ -60,10 +62,10 @@ impl Lookup {
         }
     }
 
-    /// Answers that it is not known.
+    /// Replies with an error.
     #[cfg(feature = "django-postgres")]
     pub(super) fn fail(self, error: StoreError) {
-        // Who has gone meanwhile need not know.
+        // Sending fails only if nobody waits for the reply any more.
         match self {
             Self::Session(_, reply) => {
                 let _ = reply.send(Err(error));

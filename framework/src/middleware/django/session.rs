@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 /// A session of Django, as it was at the handshake.
 ///
-/// [`DjangoAuth`](super::DjangoAuth) puts it into [`Scope::session`](crate::Scope::session). It is a copy: what Django
-/// changes later is not seen, and nothing is written back.
+/// [`DjangoAuth`](super::DjangoAuth) puts it into [`Scope::session`](crate::Scope::session). It is a copy: it does
+/// not show what Django changes later, and nothing is written back.
 #[derive(Clone, PartialEq)]
 pub struct DjangoSession {
     key: Option<String>,
@@ -24,30 +24,30 @@ impl DjangoSession {
         Self { key, values }
     }
 
-    /// Reads the value of this name; `None` where there is none.
+    /// Reads the value of this name. `None` if there is no such value.
     ///
-    /// Times, decimals and UUIDs are texts, as Django's JSON serializer leaves them.
+    /// Times, decimals and UUIDs are texts, as Django's JSON serializer writes them.
     ///
     /// # Errors
-    /// Where the value is not a `T`.
+    /// If the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> serde_json::Result<Option<T>> {
         self.values.get(name).map(T::deserialize).transpose()
     }
 
-    /// The value of this name as it is.
+    /// The value of this name, as JSON.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
     }
 
-    /// All values, with those of Django's own, whose names begin with `_`.
+    /// All values, including Django's own, whose names begin with `_`.
     pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The session's key, where it is one of a store: what the cookie holds.
+    /// The key of a session that came from a store: the text in the cookie.
     ///
-    /// Who has it has the session: it is a secret.
+    /// It is a secret: anyone who has it can use the session.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()

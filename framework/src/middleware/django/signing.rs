@@ -1,5 +1,6 @@
-//! What `django.core.signing` writes: `payload:time:signature`, the payload JSON in base64, compressed where it starts
-//! with a dot.
+//! Verifies and reads what `django.core.signing` writes.
+//!
+//! The text is `payload:time:signature`. The payload is JSON in base64. If it starts with a dot, it is compressed.
 
 use std::{
     fmt,
@@ -12,25 +13,25 @@ use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// How large a session may be, as text and inflated.
+/// How many bytes a session may have, both as text and inflated.
 pub(super) const MOST_BYTES: usize = 1 << 20;
 /// How far Django's clock may be ahead of ours.
 const SKEW: Duration = Duration::from_secs(300);
 
-/// Why a signed text is no session.
+/// Why a signed text is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignedTextError {
-    /// Its signature is of none of the keys, or there is none.
+    /// It has no signature, or one that none of the keys has made.
     BadSignature,
-    /// It was signed before the oldest that is taken.
+    /// It was signed longer ago than is allowed.
     Expired,
-    /// It was signed after now.
+    /// Its time is further in the future than clocks may differ.
     FromTheFuture,
-    /// It is signed, and cannot be read.
+    /// Its signature is right, but it cannot be read.
     Unreadable(Unreadable),
 }
 
-/// What is wrong with what Django has signed.
+/// What is wrong with a text that Django has signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     Damaged,
@@ -39,9 +40,9 @@ pub(super) enum Unreadable {
     TooLarge,
 }
 
-/// Keys that Django derives of `SECRET_KEY` and its fallbacks for one purpose, which the salt names.
+/// The keys that Django derives from `SECRET_KEY` and its fallbacks for one purpose.
 ///
-/// The secrets themselves are not kept.
+/// The salt names the purpose. The secrets themselves are not kept.
 #[derive(Clone)]
 pub(super) struct SigningKeys {
     salt: &'static str,
@@ -58,13 +59,13 @@ impl SigningKeys {
         self.keys.push(Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"));
     }
 
-    /// Whether a code is that of the message under one of the keys. The comparison takes the same time wherever they
-    /// differ.
+    /// Whether `code` is the code of the message with one of the keys. The comparison takes the same time wherever
+    /// the codes differ.
     fn verify(&self, message: &[u8], code: &[u8]) -> bool {
         self.keys.iter().any(|key| key.clone().chain_update(message).verify_slice(code).is_ok())
     }
 
-    /// Reads what `signing.dumps` wrote, signed at most `max_age` ago.
+    /// Reads a text that `signing.dumps` wrote, at most `max_age` ago.
     pub(super) fn loads(
         &self,
         text: &str,
@@ -84,7 +85,7 @@ impl SigningKeys {
         if let Some(max_age) = max_age {
             let signed_at = UNIX_EPOCH.checked_add(decode_base62(time).ok_or(damaged)?).ok_or(damaged)?;
             match now.duration_since(signed_at) {
-                // Django writes whole seconds.
+                // Django writes the time in whole seconds.
                 Ok(age) if age > max_age => return Err(SignedTextError::Expired),
                 Err(ahead) if ahead.duration() > SKEW => return Err(SignedTextError::FromTheFuture),
                 _ => {}
@@ -93,7 +94,7 @@ impl SigningKeys {
         decode(payload).map_err(SignedTextError::Unreadable)
     }
 
-    /// Whether `_auth_user_hash` is that of this password field.
+    /// Whether `code`, a session's `_auth_user_hash`, belongs to `message`, a password field.
     pub(super) fn verify_hex(&self, message: &str, code: &str) -> bool {
         decode_hex(code).is_some_and(|code| self.verify(message.as_bytes(), &code))
     }
@@ -108,16 +109,16 @@ impl fmt::Debug for SigningKeys {
 impl fmt::Display for SignedTextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BadSignature => "its signature is of none of the keys",
+            Self::BadSignature => "none of the keys has made its signature",
             Self::Expired => "it has expired",
             Self::FromTheFuture => "it was signed in the future: compare the clocks",
             Self::Unreadable(Unreadable::Damaged) => "it is signed, but cannot be decoded",
             Self::Unreadable(Unreadable::NotJson) => {
-                "it is signed, but not JSON, as of a pickle: set Django's SESSION_SERIALIZER to \
+                "it is signed, but is not JSON, perhaps a pickle: set Django's SESSION_SERIALIZER to \
                  django.contrib.sessions.serializers.JSONSerializer"
             }
-            Self::Unreadable(Unreadable::NotMap) => "it is signed, but no JSON object",
-            Self::Unreadable(Unreadable::TooLarge) => "it is signed, but larger than 1 MiB",
+            Self::Unreadable(Unreadable::NotMap) => "it is signed, but is not a JSON object",
+            Self::Unreadable(Unreadable::TooLarge) => "it is signed, but is larger than 1 MiB",
         })
     }
 }
@@ -129,7 +130,7 @@ fn decode(payload: &str) -> Result<Map<String, Value>, Unreadable> {
     };
     let bytes = URL_SAFE_NO_PAD.decode(base64).map_err(|_| Unreadable::Damaged)?;
     let json = if compressed { inflate(&bytes)? } else { bytes };
-    // Django reads the bytes as Latin-1; what its own serializer writes is ASCII.
+    // Django reads the bytes as Latin-1. Its own serializer writes only ASCII.
     let json = if json.is_ascii() {
         String::from_utf8(json).map_err(|_| Unreadable::NotJson)?
     } else {
@@ -148,7 +149,7 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
     if inflated.len() > MOST_BYTES { Err(Unreadable::TooLarge) } else { Ok(inflated) }
 }
 
-/// Seconds since 1970, as Django writes them: digits, upper case, lower case.
+/// Reads seconds since 1970 as Django writes them: in base 62, with digits, upper case and lower case.
 fn decode_base62(text: &str) -> Option<Duration> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -165,7 +166,7 @@ fn decode_base62(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Lower case only, as Django writes it.
+/// Reads hexadecimal digits, in lower case only, as Django writes them.
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

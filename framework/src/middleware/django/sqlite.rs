@@ -1,4 +1,4 @@
-//! Django's tables in a file of SQLite, read by a thread of its own.
+//! Reads Django's tables from an SQLite file, on a thread for that.
 
 use std::{
     fmt,
@@ -22,13 +22,14 @@ const BUSY: Duration = Duration::from_secs(2);
 
 /// Reads Django's sessions and users from SQLite.
 ///
-/// The file is opened for reading only, by a thread that serves all workers; at most 1,024 lookups wait for it. While
-/// Django writes a lookup waits, up to 2 s. A file that goes away, or that another takes the place of, is opened anew.
+/// One background thread opens the file for reading only, and answers the lookups of all threads of the server. At
+/// most 1,024 lookups wait for it. While Django writes, a lookup waits up to 2 s. If the file goes away or is
+/// replaced, it is opened again.
 ///
-/// Sessions expire by the clock of this machine. Django must have `USE_TZ` on, as it is by default: without it, it
-/// writes times of its own zone.
+/// Sessions expire by the clock of this machine. Django's setting `USE_TZ` must be on, which is the default. If it
+/// is off, Django writes times of its own time zone.
 ///
-/// The feature `django-sqlite` brings SQLite itself, in C.
+/// The feature `django-sqlite` compiles SQLite itself, which is written in C.
 ///
 /// ```no_run
 /// use greenroom::{UrlRouter, middleware::django::{DjangoAuth, DjangoTables, SqliteStore}};
@@ -51,7 +52,7 @@ impl SqliteStore {
     /// Opens a file that has Django's tables under their usual names.
     ///
     /// # Errors
-    /// Where it cannot be opened, or has no such tables.
+    /// If the file cannot be opened, or does not have these tables.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, DjangoTables::new())
     }
@@ -59,7 +60,7 @@ impl SqliteStore {
     /// Opens a file whose tables have other names.
     ///
     /// # Errors
-    /// Where a name is none, or the file cannot be opened, or has no such tables.
+    /// If a name is invalid, or the file cannot be opened, or does not have these tables.
     pub fn open_with(path: impl AsRef<Path>, tables: DjangoTables) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let tables = tables.quoted()?;
@@ -89,14 +90,14 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// Answers lookups until nobody can ask any more.
+/// Answers lookups until all copies of the queue are dropped.
 fn serve(path: &Path, tables: &Quoted, reader: SqliteReader, mut lookups: mpsc::Receiver<Lookup>) {
     let mut reader = Some(reader);
     while let Some(lookup) = lookups.blocking_recv() {
         if lookup.is_abandoned() {
             continue;
         }
-        // Who has gone meanwhile need not know.
+        // Sending fails only if nobody waits for the reply any more.
         match lookup {
             Lookup::Session(key, reply) => {
                 let found = ask(&mut reader, path, tables, |reader| reader.session(&key));
@@ -110,7 +111,8 @@ fn serve(path: &Path, tables: &Quoted, reader: SqliteReader, mut lookups: mpsc::
     }
 }
 
-/// Asks the file that is there now. After a failure it is opened anew, for it may be another one.
+/// Looks something up in the file that is at the path now. After a failure the file is opened again, because it may
+/// have been replaced.
 fn ask<T>(
     reader: &mut Option<SqliteReader>,
     path: &Path,
@@ -133,7 +135,7 @@ struct SqliteReader {
     connection: Connection,
     session_query: String,
     user_query: String,
-    /// Which file was opened: the path may come to name another one.
+    /// Which file was opened. Another file may take its place at the path.
     file: Option<(u64, u64)>,
 }
 
@@ -149,7 +151,8 @@ impl SqliteReader {
             MOST_BYTES + 1,
             tables.session,
         );
-        // In double quotes the name of a column that is not there would be a text to SQLite.
+        // SQLite reads a name in double quotes as a text if there is no such column, so the columns are checked
+        // first.
         let known = columns(&connection, &tables.user).map_err(store_error)?;
         for column in [tables.user_id.trim_matches('"'), "password"] {
             if !known.iter().any(|known| known == column) {
@@ -194,7 +197,8 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>
     Ok(select.column_names().map(str::to_owned).collect())
 }
 
-/// A UUID as Django keeps it in SQLite; the session has it with hyphens. Anything else as it is.
+/// Removes the hyphens of a UUID: the session has them, Django's column in SQLite does not. Other texts stay as
+/// they are.
 fn without_hyphens(id: &str) -> String {
     let is_uuid = id.len() == 36
         && id.bytes().enumerate().all(|(at, byte)| match at {
@@ -204,7 +208,8 @@ fn without_hyphens(id: &str) -> String {
     if is_uuid { id.replace('-', "") } else { id.to_owned() }
 }
 
-/// The device and the number of the file at a path; `None` where there is none, or the system has no such numbers.
+/// The device and the number of the file at a path. `None` if there is no file, or if the system has no such
+/// numbers.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {
@@ -218,6 +223,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     }
 }
 
+/// Sorts an error: if the file cannot be reached now, a later lookup may succeed.
 fn store_error(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(

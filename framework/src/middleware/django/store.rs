@@ -1,32 +1,34 @@
-//! Where sessions and users are kept: the trait, what it gives, and how it fails.
+//! The trait for stores of sessions and users, with its results and its errors.
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-/// Where Django keeps its sessions and users.
+/// A database or cache in which Django keeps its sessions and users.
 ///
-/// `SqliteStore` and `PostgresStore` are there already, behind features. Implement it for another database, by sqlx or
-/// diesel, or for a cache in front of one: write the implementation with `#[async_trait(?Send)]`. One value serves all
-/// connections of all workers. A lookup that takes longer than [`DjangoAuth::lookup_timeout`] is dropped.
+/// `SqliteStore` and `PostgresStore` implement it, each behind a feature. Implement it for another database, for
+/// example with sqlx or diesel, or for a cache in front of a database. Write the implementation with
+/// `#[async_trait(?Send)]`. One value serves all connections on all threads. A lookup that takes longer than
+/// [`DjangoAuth::lookup_timeout`] is dropped.
 ///
 /// [`DjangoAuth::lookup_timeout`]: super::DjangoAuth::lookup_timeout
 #[async_trait(?Send)]
 pub trait DjangoStore: Send + Sync + 'static {
-    /// The session of this key: the row of `django_session` that has not expired.
+    /// Finds the session of this key: a row of `django_session` that has not expired.
     ///
     /// The key is what a client sent, from 8 to 128 visible ASCII characters.
     ///
     /// # Errors
-    /// Where it is not known whether there is one. The client is answered 503 where the error is
-    /// [`Unavailable`](StoreError::Unavailable), [`Busy`](StoreError::Busy) or [`TimedOut`](StoreError::TimedOut), else 500.
+    /// If the store cannot tell whether there is such a session. The client is answered 503 if the error is
+    /// [`Unavailable`](StoreError::Unavailable), [`Busy`](StoreError::Busy) or [`TimedOut`](StoreError::TimedOut),
+    /// otherwise 500.
     async fn session(&self, key: &str) -> Result<Option<StoredSession>, StoreError>;
 
-    /// The user of this primary key, also one that is not active.
+    /// Finds the user of this primary key, even if the user is not active.
     ///
     /// # Errors
-    /// As those of [`session`](Self::session).
+    /// As [`session`](Self::session).
     async fn user(&self, id: &str) -> Result<Option<StoredUser>, StoreError>;
 }
 
@@ -52,21 +54,21 @@ pub(super) enum SessionData {
 impl StoredSession {
     /// A session as Django's engines `db`, `cached_db` and `file` write it: the field `session_data`.
     ///
-    /// Its signature is verified. Above 1 MiB it is refused.
+    /// Its signature is verified. A session above 1 MiB is refused.
     pub fn signed(session_data: impl Into<String>) -> Self {
         Self(SessionData::Signed(session_data.into()))
     }
 
-    /// A session that a store has decoded itself, as of an engine that does not sign.
+    /// A session that the store has decoded itself, for an engine that does not sign.
     ///
-    /// The store answers for it: who can write there can be any user.
+    /// Nothing verifies it: anyone who can write to the store can act as any user.
     #[must_use]
     pub fn values(values: Map<String, Value>) -> Self {
         Self(SessionData::Values(values))
     }
 }
 
-/// Shows nothing of what is in it.
+/// Shows nothing of the session.
 impl fmt::Debug for StoredSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoredSession")
@@ -85,9 +87,10 @@ pub struct StoredUser {
 }
 
 impl StoredUser {
-    /// An active user with this `password` field, as Django hashed it; no staff and no superuser.
+    /// An active user with this `password` field, as Django hashed it.
     ///
-    /// A session is that of the user only while this field is as it was at the login.
+    /// The user is neither staff nor a superuser. A session of the user is valid only while this field is as it was
+    /// at the login.
     pub fn new(password: impl Into<String>) -> Self {
         Self {
             password: password.into(),
@@ -104,7 +107,7 @@ impl StoredUser {
         self
     }
 
-    /// Sets whether the user is active: one that is not counts as nobody.
+    /// Sets whether the user is active. An inactive user counts as not logged in.
     pub fn active(mut self, is_active: bool) -> Self {
         self.is_active = is_active;
         self
@@ -135,36 +138,36 @@ impl fmt::Debug for StoredUser {
     }
 }
 
-/// Why a [`DjangoStore`] does not know an answer, or cannot be opened.
+/// Why a [`DjangoStore`] cannot answer, or cannot be opened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// A name that is given to `DjangoTables` is none.
+    /// A name that is given to `DjangoTables` is invalid.
     BadName(String),
-    /// The address of a database cannot be used.
+    /// The address of a database is invalid.
     BadUrl(Box<dyn StdError + Send + Sync>),
-    /// As many lookups are under way as may be.
+    /// The limit of lookups at once is reached.
     Busy,
     /// The database refuses the lookup, or is not as expected: somebody must change something.
     Failed(Box<dyn StdError + Send + Sync>),
     /// A lookup took too long.
     TimedOut,
-    /// The database cannot be reached, and may be later.
+    /// The database cannot be reached now. Later it may be.
     Unavailable(Box<dyn StdError + Send + Sync>),
 }
 
 impl StoreError {
-    /// The database refuses the lookup, or is not as expected.
+    /// Makes a [`Failed`](Self::Failed): the database refuses the lookup, or is not as expected.
     pub fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Failed(error.into())
     }
 
-    /// The database cannot be reached, and may be later.
+    /// Makes an [`Unavailable`](Self::Unavailable): the database cannot be reached now.
     pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable(error.into())
     }
 
-    /// The same with its causes as a text, for further clients.
+    /// A copy for further clients, with the causes as a text.
     #[cfg(feature = "django-postgres")]
     pub(super) fn copied(&self) -> Self {
         let text = |error: &(dyn StdError + Send + Sync + 'static)| {
@@ -186,7 +189,7 @@ impl StoreError {
         }
     }
 
-    /// Whether it may pass by itself.
+    /// Whether a later lookup may succeed although nobody has changed anything.
     pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::Busy | Self::TimedOut | Self::Unavailable(_))
     }
@@ -197,10 +200,10 @@ impl fmt::Display for StoreError {
         match self {
             Self::BadName(name) => write!(
                 f,
-                "{name:?} is no name of a table or column: letters, digits and `_`, at most 63, a schema and a `.` before a table's"
+                "{name:?} is not the name of a table or column: write at most 63 letters, digits and `_`; before a table there may be a schema and a `.`"
             ),
             Self::BadUrl(_) => f.write_str(
-                "the address of the database cannot be used: write postgres://user:password@host/database",
+                "the address of the database is invalid: write postgres://user:password@host/database",
             ),
             Self::Busy => f.write_str("too many lookups wait for Django's database"),
             Self::Failed(_) => f.write_str("Django's database refuses the lookup"),

@@ -9,10 +9,11 @@ use super::StoreError;
 /// | [`user_id_column`](Self::user_id_column) | `id` |
 /// | [`username_column`](Self::username_column) | `username` |
 ///
-/// The table of users must have a column `password`. Of `username`, `is_active`, `is_staff` and `is_superuser` those
-/// are read that are there; without `is_active` all users are, as in Django.
+/// The table of users must have a column `password`. The columns `username`, `is_active`, `is_staff` and
+/// `is_superuser` are read if they exist. Without `is_active` all users are active, as in Django.
 ///
-/// A name has at most 63 letters, digits and `_`, and does not begin with a digit. A table's may have a schema and a `.` before it.
+/// A name has at most 63 ASCII letters, digits and `_`, and does not begin with a digit. The name of a table may
+/// have a schema and a `.` before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct DjangoTables {
@@ -34,43 +35,44 @@ impl Default for DjangoTables {
 }
 
 impl DjangoTables {
-    /// Those of a project that uses `auth.User`.
+    /// The names in a project that uses `auth.User`.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The table of sessions, as of a model below `AbstractBaseSession`.
+    /// Sets the table of sessions, for example of a model based on `AbstractBaseSession`.
     pub fn session_table(mut self, name: impl Into<String>) -> Self {
         self.session = name.into();
         self
     }
 
-    /// The table of users.
+    /// Sets the table of users.
     pub fn user_table(mut self, name: impl Into<String>) -> Self {
         self.user = name.into();
         self
     }
 
-    /// The table of users that Django makes for a value of `AUTH_USER_MODEL`: `accounts_user` for `accounts.User`.
+    /// Sets the table of users by the value of `AUTH_USER_MODEL`.
     ///
-    /// Where the model sets `db_table`, give that to [`user_table`](Self::user_table).
+    /// The table is the one that Django makes: `accounts_user` for `accounts.User`. If the model sets `db_table`,
+    /// give that to [`user_table`](Self::user_table).
     pub fn auth_user_model(self, model: &str) -> Self {
         self.user_table(model.replacen('.', "_", 1).to_lowercase())
     }
 
-    /// The primary key of the users.
+    /// Sets the column of the users' primary key.
     pub fn user_id_column(mut self, name: impl Into<String>) -> Self {
         self.user_id = name.into();
         self
     }
 
-    /// The column of the model's `USERNAME_FIELD`, as `email`.
+    /// Sets the column of the model's `USERNAME_FIELD`, for example `email`.
     pub fn username_column(mut self, name: impl Into<String>) -> Self {
         self.username = name.into();
         self
     }
 
-    /// The names, quoted for SQL.
+    /// Checks the names, and quotes them for SQL.
     pub(super) fn quoted(&self) -> Result<Quoted, StoreError> {
         let table = |name: &str| {
             let parts: Option<Vec<_>> = name.split('.').map(quote).collect();
@@ -99,8 +101,10 @@ pub(super) struct Quoted {
 }
 
 impl Quoted {
-    /// What to select of a user, in the order of `StoredUser`, with a constant for each column that is not there.
-    /// `text` and `flag` make a column a text and a truth value.
+    /// The columns of a user to select, in the order of `StoredUser`.
+    ///
+    /// A column that does not exist is replaced by a constant. `text` and `flag` write SQL that turns a column into
+    /// a text or a truth value.
     pub(super) fn user_columns(
         &self,
         known: &[String],
@@ -122,7 +126,7 @@ impl Quoted {
     }
 }
 
-/// Puts a name into quotation marks, which it cannot leave.
+/// Puts a name into quotation marks. `None` if the name is invalid: so no name can end the quotation.
 fn quote(name: &str) -> Option<String> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let first = name.bytes().next()?;

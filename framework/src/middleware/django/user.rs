@@ -4,8 +4,9 @@ use super::{DjangoSession, StoredUser};
 
 /// A user of Django.
 ///
-/// [`DjangoAuth`](super::DjangoAuth) puts it into [`Scope::user`](crate::Scope::user) where the session is that of a
-/// user who has logged in. Without a database only the [`id`](Self::id) and the [`backend`](Self::backend) are known.
+/// [`DjangoAuth`](super::DjangoAuth) puts it into [`Scope::user`](crate::Scope::user) if the session belongs to a
+/// user who has logged in. Without a database only the [`id`](Self::id) and the [`backend`](Self::backend) are
+/// known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DjangoUser {
     id: String,
@@ -17,7 +18,7 @@ pub struct DjangoUser {
 }
 
 impl DjangoUser {
-    /// A user of this id and backend, of whom no more is known, as from a signed cookie.
+    /// A user of whom only the id and the backend are known, as from a signed cookie.
     #[must_use]
     pub fn new(id: impl Into<String>, backend: impl Into<String>) -> Self {
         Self {
@@ -30,43 +31,47 @@ impl DjangoUser {
         }
     }
 
-    /// The primary key, as the session has it: a text, also where it is a number or a UUID.
+    /// The primary key, as the session has it: a text, even if it is a number or a UUID.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The entry of `AUTHENTICATION_BACKENDS` by which the user logged in.
+    /// The entry of `AUTHENTICATION_BACKENDS` with which the user logged in.
     #[must_use]
     pub fn backend(&self) -> &str {
         &self.backend
     }
 
-    /// The username; `None` where no database was asked, or its table has none.
+    /// The username. `None` if no database was asked, or if its table has no such column.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// Whether a database says that the user is active; false where none was asked.
+    /// Whether a database says that the user is active. False if no database was asked.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.is_active
     }
 
-    /// Whether a database says that the user may use Django's admin site; false where none was asked.
+    /// Whether a database says that the user may use Django's admin site.
+    ///
+    /// False if no database was asked.
     #[must_use]
     pub fn is_staff(&self) -> bool {
         self.is_staff
     }
 
-    /// Whether a database says that the user has all permissions; false where none was asked.
+    /// Whether a database says that the user has all permissions.
+    ///
+    /// False if no database was asked.
     #[must_use]
     pub fn is_superuser(&self) -> bool {
         self.is_superuser
     }
 
-    /// The user that a session names, as `login` of Django leaves it.
+    /// Reads the user from a session, as Django's `login` writes it.
     pub(super) fn of(session: &DjangoSession) -> Option<Self> {
         let id = match session.value("_auth_user_id")? {
             Value::String(id) => id.clone(),
@@ -77,6 +82,7 @@ impl DjangoUser {
         Some(Self::new(id, backend))
     }
 
+    /// Adds what a store knows of the user.
     pub(super) fn with(self, stored: StoredUser) -> Self {
         Self {
             username: stored.username,

@@ -58,7 +58,7 @@ impl Fake {
     }
 }
 
-/// A session that has the hash of `PASSWORD`, as one that a store has decoded.
+/// A session that has the hash of `PASSWORD`, as a store that decodes it gives.
 fn session() -> Result<Option<StoredSession>, StoreError> {
     let values = json!({
         "_auth_user_id": "42",
@@ -155,12 +155,12 @@ async fn users_of_signed_cookies_can_be_looked_up() {
 #[actix_web::test]
 async fn a_session_of_a_store_is_verified_too() {
     let signed = || Ok(Some(StoredSession::signed(STORED)));
-    // Its hash is none: Django takes it for nobody's, and so does this.
+    // Its hash is invalid. Django takes the client for not logged in, and so does this middleware.
     let auth = database(Fake::new().session(signed).user(|| Ok(Some(StoredUser::new(PASSWORD)))));
     assert_eq!(who(&auth, &mut scope("12345678")).await, NOBODY);
     let auth = database(Fake::new().session(signed));
     let no_theme = Ok((None, Some(String::new())));
-    assert_eq!(who(&auth, &mut scope("12345678")).await, no_theme, "a user that is gone leaves the session");
+    assert_eq!(who(&auth, &mut scope("12345678")).await, no_theme, "the user was deleted, the session stays");
     for text in [COOKIE.to_owned(), "x".to_owned(), " ".repeat(2 << 20)] {
         let auth = database(Fake::new().session(move || Ok(Some(StoredSession::signed(text.clone())))));
         assert_eq!(who(&auth, &mut scope("12345678")).await, NOBODY);
@@ -248,7 +248,7 @@ async fn a_session_and_a_user_that_are_set_already_stay() {
     assert_eq!(who(&cookies(), &mut found).await, Ok((Some("8".to_owned()), Some(String::new()))));
 }
 
-/// On the fallback transports each request must be of the same user, though the cookie has changed.
+/// On the fallback transports each request must be of the same user, even if the cookie has changed.
 #[test]
 fn a_connection_is_bound_to_the_user() {
     let request = |cookie: &str| {

@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, by rustls.
+//! TLS to PostgreSQL, with rustls.
 
 use std::{
     future::Future,
@@ -23,7 +23,7 @@ pub(super) struct Rustls(TlsConnector);
 
 impl Rustls {
     pub(super) fn new(mut config: ClientConfig) -> Self {
-        // What `sslnegotiation=direct` asks for; older servers do not look at it.
+        // `sslnegotiation=direct` requires this name. Older servers do not look at it.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Self(Arc::new(config).into())
     }
@@ -42,7 +42,7 @@ where
     }
 }
 
-/// A connection to one host in the making.
+/// A TLS connection that is being made to one host.
 pub(super) struct Connect {
     connector: TlsConnector,
     host: ServerName<'static>,
@@ -64,7 +64,7 @@ where
 pub(super) struct Encrypted<S>(client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
-    /// None: the certificate is verified already, which is more.
+    /// There is no channel binding: the certificate is already verified, which says more.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

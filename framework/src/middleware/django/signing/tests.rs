@@ -29,7 +29,7 @@ fn own() -> SigningKeys {
     keys(DATABASE, &["test-secret-key"])
 }
 
-/// Signs as Django does, what and when one likes.
+/// Signs a payload with any time, as Django does.
 fn signed(payload: &str, time: &str) -> String {
     let text = format!("{payload}:{time}");
     let code = own().keys[0].clone().chain_update(&text).finalize().into_bytes();
@@ -127,7 +127,7 @@ fn times_are_base_62() {
         assert_eq!(refused, SignedTextError::Unreadable(Unreadable::Damaged), "{wrong}");
     }
     let last = signed(&URL_SAFE_NO_PAD.encode("{}"), "LygHa16AHYF");
-    assert!(own().loads(&last, Some(WEEK), now()).is_err(), "a time past all clocks");
+    assert!(own().loads(&last, Some(WEEK), now()).is_err(), "a time too late for any clock");
 }
 
 #[test]
