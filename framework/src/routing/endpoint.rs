@@ -1,4 +1,4 @@
-//! Where a route leads: how its consumers are made.
+//! The endpoint of a route: its middleware, its limits, and how its consumers are made.
 
 use std::{
     any::type_name,
@@ -16,22 +16,22 @@ use crate::{
     middleware::Chain,
 };
 
-/// What a route leads to. Shared by all workers.
+/// The endpoint of a route. All threads share it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// The whole pattern, prefixes of nesting routers included: for logs and metrics.
+    /// The whole pattern, prefixes of outer routers included: for logs and metrics.
     pub(crate) pattern: String,
     /// The name to [reverse](crate::routing::Routes::reverse) it by.
     pub(crate) name: Option<String>,
-    /// The limits of the route, where it has its own.
+    /// The route's own limits, if it has any.
     pub(crate) limits: Option<Arc<Limits>>,
-    /// What runs before the consumer is made, the outermost first.
+    /// The middleware that runs before the consumer is made, the outermost first.
     pub(crate) middleware: Chain,
     /// Makes and starts the consumer.
     pub(crate) starter: Target,
 }
 
-/// What makes a route's consumers, by what they serve.
+/// What makes a route's consumers, for HTTP requests or for WebSockets.
 #[derive(Clone)]
 pub(crate) enum Target {
     Http(Arc<dyn HttpStarter>),
@@ -68,7 +68,7 @@ pub(crate) trait Starter: Send + Sync + Debug {
     /// The type name of the consumer.
     fn describe(&self) -> &'static str;
 
-    /// Starts the hosting actor; `None` while the server drains.
+    /// Starts the consumer of a connection. `None` while the server drains.
     fn start(&self, start: Start) -> Result<Option<Starting>, MisuseError>;
 }
 
@@ -77,7 +77,7 @@ pub(crate) trait HttpStarter: Send + Sync + Debug {
     /// The type name of the consumer.
     fn describe(&self) -> &'static str;
 
-    /// Starts the consumer; `None` while the server drains.
+    /// Starts the consumer of a request. `None` while the server drains.
     fn start(&self, start: Start, payload: Payload) -> Result<Option<Responding>, MisuseError>;
 }
 

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// A channel cannot be worked on.
+    /// A worker cannot take jobs from a channel of this name.
     BadChannel {
         /// The name that was given.
         channel: String,
@@ -18,7 +18,7 @@ pub enum RouteError {
     },
     /// The pattern cannot be read.
     BadPattern {
-        /// The whole pattern, prefixes of nesting routers included.
+        /// The whole pattern, prefixes of outer routers included.
         pattern: String,
         /// What is wrong with it, and how to write it.
         reason: String,
@@ -44,14 +44,14 @@ pub enum RouteError {
         /// The name.
         name: String,
     },
-    /// Two routes are the same but for the names of their parameters.
+    /// Two patterns differ only in the names of their parameters.
     SameShape {
         /// The pattern of the earlier route.
         earlier: String,
         /// The pattern of the later route, which can never match.
         later: String,
     },
-    /// Every path of a route matches an earlier one.
+    /// An earlier route takes every path of a later one.
     Shadowed {
         /// The pattern of the earlier route.
         earlier: String,
@@ -60,7 +60,7 @@ pub enum RouteError {
     },
 }
 
-/// Everything that is wrong with a router, found at once.
+/// All errors of a router, found at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteErrors(pub(crate) Vec<RouteError>);
 
@@ -71,7 +71,7 @@ impl RouteErrors {
     }
 }
 
-/// Why there is no path of a name and parameters.
+/// Why no path can be made from a name and parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReverseError {
@@ -102,7 +102,7 @@ pub enum ReverseError {
     UnknownRoute {
         /// The name.
         name: String,
-        /// The names that there are.
+        /// The names of the routes that have one.
         known: Vec<String>,
     },
 }
@@ -111,7 +111,7 @@ impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadChannel { channel, reason } => {
-                write!(f, "the channel {channel:?} cannot be worked on: {reason}")
+                write!(f, "no worker can take jobs from the channel {channel:?}: {reason}")
             }
             Self::BadMiddleware { reason } => f.write_str(reason),
             Self::BadPattern { pattern, reason } => {
@@ -119,15 +119,18 @@ impl fmt::Display for RouteError {
             }
             Self::DuplicateChannel { channel } => write!(
                 f,
-                "the channel {channel:?} is there twice: give one consumer the handlers of both, or rename one; for more at once raise its concurrency"
+                "the channel {channel:?} was added twice: give one consumer the handlers of both, or rename one; to do more jobs at once, raise its concurrency"
             ),
             Self::DuplicateName { name, earlier, later } => write!(
                 f,
-                "{earlier:?} and {later:?} are both named {name:?}: rename one, or name the nested router that it is in"
+                "{earlier:?} and {later:?} are both named {name:?}: rename one, or name the nested router that has it"
             ),
-            Self::NoChannels => f.write_str("there is no channel to work on: add one with `channel`"),
+            Self::NoChannels => f.write_str("the router has no channels: add one with `channel`"),
             Self::NothingToName { name } => {
-                write!(f, "no route stands before the name {name:?}: call `name` behind the route it is for")
+                write!(
+                    f,
+                    "no route was added before the name {name:?}: call `name` after the route that it is for"
+                )
             }
             Self::SameShape { earlier, later } => {
                 write!(f, "{later:?} takes the same paths as {earlier:?}, which comes first: remove one")
@@ -135,7 +138,7 @@ impl fmt::Display for RouteError {
             Self::Shadowed { earlier, later } => {
                 write!(
                     f,
-                    "{later:?} can never match, {earlier:?} comes first and takes all its paths: swap them"
+                    "{later:?} can never match, because {earlier:?} comes first and takes all its paths: swap them"
                 )
             }
         }

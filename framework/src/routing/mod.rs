@@ -1,4 +1,4 @@
-//! From paths to consumers, and from channels to those that work in the background.
+//! Maps paths to consumers, and channels to consumers that work in the background.
 //!
 //! A [`UrlRouter`] maps patterns to functions that make consumers; [`UrlRouter::build`] checks it and gives the
 //! [`Routes`]. [`ProtocolTypeRouter`] puts HTTP routes beside them on the same port. A [`ChannelNameRouter`] maps the
@@ -14,23 +14,25 @@
 //! | `{name:slug}` | ASCII letters, digits, `-` and `_` |
 //! | `{id:uuid}` | a UUID in lower case with its hyphens |
 //! | `{rest:path}` | anything that is not empty, slashes included |
-//! | `{room:[A-Za-z0-9_-]+}` | a regex over the whole decoded segment; at the pattern's end over all that remains |
+//! | `{room:[A-Za-z0-9_-]+}` | a regex over the whole decoded segment; at the end of the pattern, over the rest of the path |
 //! | `/room-{id:int}.json` | texts around one parameter |
 //!
-//! A pattern matches the whole path, where Channels' `re_path` without `$` matches its beginning: for that, end it in
-//! `{rest:path}`. At most one parameter of a route may take several segments. Values are percent-decoded once; a path
-//! whose values are not UTF-8 matches nothing.
+//! A pattern matches the whole path. Channels' `re_path` without `$` matches the beginning of a path: for that, end
+//! the pattern in `{rest:path}`. At most one parameter of a route may take several segments. Values are
+//! percent-decoded once. If a value is not UTF-8, the path matches nothing.
 //!
 //! # Order
-//! The first route that matches wins. A router that is nested below a prefix stands at its place in that order: where
-//! none of its routes matches, the next route of the outer one is tried, as in Channels. Its parameters and those of
-//! its prefix are merged, and where both use one name the inner wins.
+//! The first route that matches wins. A nested router has its place in that order: if none of its routes matches,
+//! the next route of the outer router is tried, as in Channels. Its parameters and those of its prefix are merged.
+//! If both use one name, the inner one wins.
 //!
-//! # What is an error at the start
-//! All at once, with the patterns and the fix: malformed patterns, a name that is used twice, and a route that can
-//! never match because an earlier one takes all its paths. The last is found where the two are the same but for the
-//! names of parameters, or where each segment of the later is, at its place in the earlier, the same, or taken by
-//! `{name}` or `{name:path}`. Regexes are compared as texts, so a route that only a regex shadows is not found.
+//! # Errors at the start
+//! [`UrlRouter::build`] reports all errors at once, with the patterns and the fix: malformed patterns, a name that
+//! is used twice, and a route that can never match because an earlier route takes all its paths.
+//!
+//! Such a route is found in two cases. Either the two patterns differ only in the names of parameters. Or each
+//! segment of the later pattern is also in the earlier one at the same place, or is taken there by `{name}` or
+//! `{name:path}`. Regexes are compared as texts, so a route that only a regex shadows is not found.
 
 pub(crate) mod endpoint;
 mod error;

@@ -1,10 +1,10 @@
-//! From a pattern's text to its segments.
+//! Parses the text of a pattern into its segments.
 
 use regex_lite::Regex;
 
 use super::pattern::{Param, ParamKind, Segment};
 
-/// Reads a pattern, or the prefix of a nested router. The error says what is wrong and how to write it.
+/// Parses a pattern, or the prefix of a nested router. The error says what is wrong and how to write it.
 pub(super) fn parse(text: &str, is_prefix: bool) -> Result<Vec<Segment>, String> {
     let body = text.strip_prefix('/').ok_or("it does not begin with `/`: add one")?;
     let body = if is_prefix { body.strip_suffix('/').unwrap_or(body) } else { body };
@@ -19,7 +19,7 @@ pub(super) fn parse(text: &str, is_prefix: bool) -> Result<Vec<Segment>, String>
         let segment = segment(piece, at == last && !is_prefix)?;
         if let Segment::Param(param) = &segment {
             if names.contains(&param.name) {
-                return Err(format!("the parameter `{}` stands in it twice: rename one", param.name));
+                return Err(format!("it has the parameter `{}` twice: rename one", param.name));
             }
             names.push(param.name.clone());
         }
@@ -28,10 +28,10 @@ pub(super) fn parse(text: &str, is_prefix: bool) -> Result<Vec<Segment>, String>
     Ok(segments)
 }
 
-/// Why segments, joined from nesting routers, are no pattern; empty where they are one.
+/// Checks the segments of a prefix and a pattern after they were joined.
 pub(super) fn check_joined(segments: &[Segment]) -> Result<(), String> {
     if segments.iter().filter(|segment| segment.spans()).count() > 1 {
-        return Err("two of its parameters take several segments each, so their border is open: \
+        return Err("two of its parameters take several segments each, so it is not clear where one ends: \
                     let only one be `path` or a regex at the end"
             .to_owned());
     }
@@ -57,7 +57,8 @@ fn split(body: &str) -> Result<Vec<&str>, String> {
     Ok(pieces)
 }
 
-/// Where the brace that opens `text` is closed; braces in the regex are counted, save escaped ones and classes.
+/// Where the brace that opens `text` is closed. Braces in a regex are counted, except escaped ones and those in
+/// classes.
 fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut escaped, mut in_class) = (0, false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -86,7 +87,7 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
     let (before, inside, after) = (&piece[..open], &piece[open + 1..close], &piece[close + 1..]);
     if after.contains('{') {
         return Err(
-            "two parameters share a segment: put a `/` between them, or read them from one".to_owned()
+            "two parameters share a segment: put a `/` between them, or read both from one".to_owned()
         );
     }
     let (name, kind) = match inside.split_once(':') {
@@ -96,7 +97,7 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
     let first = name.bytes().next().ok_or("a parameter has no name: write `{name}`")?;
     if first.is_ascii_digit() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Err(format!(
-            "the parameter name {name:?} is not one: use ASCII letters, digits and `_`, a digit not first"
+            "the parameter name {name:?} is invalid: use ASCII letters, digits and `_`, and begin with no digit"
         ));
     }
     Ok(Segment::Param(Param {
@@ -109,8 +110,12 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
 
 fn literal(text: &str) -> Result<String, String> {
     match text.chars().find(|c| matches!(c, '%' | '?' | '#') || c.is_control()) {
-        Some('%') => Err("it holds a `%`: write the text decoded, paths are compared so".to_owned()),
-        Some(c) => Err(format!("it holds {c:?}, which no path does: remove it, routes see the path only")),
+        Some('%') => {
+            Err("it contains a `%`: write the text decoded, because paths are compared decoded".to_owned())
+        }
+        Some(c) => Err(format!(
+            "it contains {c:?}, which cannot be in a path: remove it, because a route sees only the path"
+        )),
         None => Ok(text.to_owned()),
     }
 }
@@ -124,11 +129,11 @@ fn kind(name: &str, text: &str, at_end: bool) -> Result<ParamKind, String> {
         "uuid" => ParamKind::Uuid,
         _ if text.bytes().all(|byte| byte.is_ascii_lowercase()) => {
             return Err(format!(
-                "`{{{name}:{text}}}` names no converter: use int, path, slug, str, uuid, or a regex as `[a-z]+`"
+                "`{{{name}:{text}}}` has an unknown converter: use int, path, slug, str, uuid, or a regex such as `[a-z]+`"
             ));
         }
         _ => {
-            let bad = |error| format!("the regex of `{{{name}}}` is not one: {error}");
+            let bad = |error| format!("the regex of `{{{name}}}` is invalid: {error}");
             Regex::new(text).map_err(bad)?;
             let regex = Regex::new(&format!(r"\A(?:{text})\z")).map_err(bad)?;
             ParamKind::Regex { regex, spans: at_end }
@@ -152,20 +157,20 @@ mod tests {
             ("/{a}}", "closes nothing"),
             ("/{}", "no name"),
             ("/{:int}", "no name"),
-            ("/{9a}", "is not one"),
-            ("/{a b}", "is not one"),
-            ("/{{a}}", "is not one"),
+            ("/{9a}", "is invalid"),
+            ("/{a b}", "is invalid"),
+            ("/{{a}}", "is invalid"),
             ("/{a}/{a}/", "twice"),
             ("/{a}-{b}/", "share a segment"),
-            ("/{a:integer}", "names no converter"),
-            ("/{a:}", "names no converter"),
+            ("/{a:integer}", "unknown converter"),
+            ("/{a:}", "unknown converter"),
             ("/{a:[}", "never closed"),
-            ("/{a:(}", "the regex of `{a}` is not one"),
-            ("/{a:x)(y}", "the regex of `{a}` is not one"),
+            ("/{a:(}", "the regex of `{a}` is invalid"),
+            ("/{a:x)(y}", "the regex of `{a}` is invalid"),
             ("/a%20b", "decoded"),
-            ("/a?b=c", "holds '?'"),
-            ("/a#b", "holds '#'"),
-            ("/a\n", "holds '\\n'"),
+            ("/a?b=c", "contains '?'"),
+            ("/a#b", "contains '#'"),
+            ("/a\n", "contains '\\n'"),
         ] {
             let error = parse(pattern, false).expect_err(pattern);
             assert!(error.contains(text), "{pattern}: {error}");

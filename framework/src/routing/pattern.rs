@@ -1,4 +1,4 @@
-//! One route's pattern: read once, compared with each path.
+//! The pattern of one route: parsed once, and compared with each path.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use regex_lite::Regex;
 use smallvec::SmallVec;
 
-/// A parsed pattern, those of nesting routers included: the segments between slashes.
+/// A parsed pattern: the segments between slashes, prefixes of outer routers included.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     pub(super) segments: Vec<Segment>,
@@ -35,7 +35,7 @@ pub(super) enum ParamKind {
     Int,
     /// Anything that is not empty, over any number of segments.
     Path,
-    /// `spans`: it stands at the end of the pattern, and takes what remains, slashes included.
+    /// If `spans`, it is the end of the pattern, and takes the rest of the path, slashes included.
     Regex {
         regex: Regex,
         spans: bool,
@@ -46,30 +46,31 @@ pub(super) enum ParamKind {
     Uuid,
 }
 
-/// Writes a character of a text into a pattern of actix-web's, which is compared with a path that is half decoded: all
-/// but `%2F`, `%25` and `%2B`.
+/// Adds a character of a literal to a pattern for actix-web.
+///
+/// actix-web compares the pattern with a path that is decoded except for `%2F`, `%25` and `%2B`.
 fn push_actix(char: char, pattern: &mut String) {
     match char {
-        // Encoded, or in the way of actix-web's own parser.
+        // These are still encoded in that path, or mean something in a pattern of actix-web.
         '%' | '/' | '+' | '{' | '}' => pattern.push_str("[^/]*"),
         other => pattern.push_str(&regex_lite::escape(other.encode_utf8(&mut [0; 4]))),
     }
 }
 
-/// Where the values of a path's parameters are, in the order of the pattern. Byte ranges of the raw path.
+/// The byte ranges of the parameters' values in a raw path, in the order of the pattern.
 pub(super) type Spans = SmallVec<[Range<usize>; 4]>;
 
 impl Pattern {
-    /// Where the parameters are, where the path fits; `None` where it does not.
+    /// Finds the values of the parameters in a path. `None` if the path does not fit.
     ///
-    /// Texts are compared first, then each parameter is checked once. There is at most one parameter over several
+    /// Literals are compared first, then each parameter is checked once. At most one parameter takes several
     /// segments, so nothing is tried twice: the cost is that of reading the path once.
     pub(super) fn find(&self, path: &str) -> Option<Spans> {
         let spanning = self.segments.iter().position(Segment::spans);
         let head = &self.segments[..spanning.unwrap_or(self.segments.len())];
         let mut spans = Spans::new();
 
-        // What is not compared yet, without the slash before it; `None` once there is nothing.
+        // The part that is not compared yet, without the slash before it. `None` if nothing is left.
         let mut rest = Some(path.strip_prefix('/').map(|_| 1..path.len())?);
         for segment in head {
             let from = rest?;
@@ -99,9 +100,10 @@ impl Pattern {
         fits.then_some(spans)
     }
 
-    /// A pattern of actix-web's that takes at least the same paths: it knows no kinds. What it
-    /// takes beyond is sorted out by [`find`](Self::find). `name` is what it captures: all
-    /// behind the first slash.
+    /// A pattern for actix-web that takes at least the same paths.
+    ///
+    /// It does not check the kinds of parameters: [`find`](Self::find) refuses the paths that it takes beyond. It
+    /// captures everything after the first slash under `name`.
     pub(super) fn for_actix(&self, name: &str) -> String {
         let mut text = format!("/{{{name}:");
         for (at, segment) in self.segments.iter().enumerate() {
@@ -124,7 +126,7 @@ impl Pattern {
         })
     }
 
-    /// The parameters that a scope gets: where nested routers use one name twice, the inner wins.
+    /// The parameters that a scope gets. If nested routers use one name twice, the inner one wins.
     pub(super) fn visible<'a>(
         &'a self,
         spans: &'a Spans,
@@ -137,13 +139,14 @@ impl Pattern {
             .map(|(_, (param, span))| (param.name.as_str(), span))
     }
 
-    /// Whether the last parameter takes what remains of the path.
+    /// Whether the last parameter takes the rest of the path.
     pub(super) fn ends_in_rest(&self) -> bool {
         self.segments.last().is_some_and(Segment::spans)
     }
 }
 
 impl Segment {
+    /// Whether the segment may take several segments of a path.
     pub(super) fn spans(&self) -> bool {
         matches!(
             self,
@@ -151,7 +154,7 @@ impl Segment {
         )
     }
 
-    /// Compares the texts of this segment with a part of the path, and notes where the parameter is.
+    /// Compares the literals of this segment with a part of the path, and adds the range of its parameter.
     fn find(&self, path: &str, at: Range<usize>, spans: &mut Spans) -> Option<()> {
         let raw = &path[at.clone()];
         match self {
@@ -167,7 +170,7 @@ impl Segment {
 }
 
 impl ParamKind {
-    /// Whether a decoded value is one of this kind.
+    /// Whether a decoded value is of this kind.
     pub(super) fn fits(&self, value: &str) -> bool {
         match self {
             Self::Int => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
@@ -188,12 +191,12 @@ impl ParamKind {
     }
 }
 
-/// The percent-decoded text; `None` where it is not UTF-8.
+/// The percent-decoded text. `None` if it is not UTF-8.
 pub(super) fn decode(raw: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(raw).decode_utf8().ok()
 }
 
-/// How many bytes of `raw` are the text, percent-encoded or not.
+/// How many bytes at the start of `raw` are the text, percent-encoded or not. `None` if it starts otherwise.
 fn raw_prefix(raw: &str, text: &str) -> Option<usize> {
     if raw.starts_with(text) {
         return Some(text.len());
@@ -202,7 +205,7 @@ fn raw_prefix(raw: &str, text: &str) -> Option<usize> {
     if !text.bytes().all(|byte| bytes.next() == Some(byte)) {
         return None;
     }
-    // One raw byte a decoded one, and two more for each that was encoded.
+    // A decoded byte takes one raw byte, or three if it was encoded.
     let mut at = 0;
     for _ in 0..text.len() {
         at += raw_len(&raw.as_bytes()[at..]);
@@ -210,7 +213,7 @@ fn raw_prefix(raw: &str, text: &str) -> Option<usize> {
     Some(at)
 }
 
-/// As [`raw_prefix`], from the end.
+/// As [`raw_prefix`], at the end of `raw`.
 fn raw_suffix(raw: &str, text: &str) -> Option<usize> {
     if raw.ends_with(text) {
         return Some(text.len());
@@ -221,7 +224,7 @@ fn raw_suffix(raw: &str, text: &str) -> Option<usize> {
         at += raw_len(&raw.as_bytes()[at..]);
         skip -= 1;
     }
-    // A byte that was not encoded may stand inside a character.
+    // `at` may be inside a character, if that character was not encoded.
     percent_decode_str(raw.get(at..)?).eq(text.bytes()).then_some(raw.len() - at)
 }
 

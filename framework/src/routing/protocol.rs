@@ -9,8 +9,9 @@ pub(crate) type HttpRoutes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
 /// One application for WebSockets and HTTP: Channels' `ProtocolTypeRouter`.
 ///
-/// Both have one port, and may even have one path. A WebSocket handshake goes to the [`UrlRouter`], every other request to the HTTP routes. Where one of the two is
-/// not set, its requests are answered 404; Channels raises an error for them.
+/// Both have one port, and may even have the same paths. A WebSocket handshake goes to the [`UrlRouter`], every
+/// other request to the HTTP routes. If one of the two is not set, its requests are answered 404. Channels raises
+/// an error for them.
 ///
 /// ```
 /// # fn chat_routes() -> greenroom::UrlRouter { greenroom::UrlRouter::new() }
@@ -34,20 +35,22 @@ impl ProtocolTypeRouter {
         Self::default()
     }
 
-    /// The HTTP routes, as [`actix_web::App::configure`] takes them. Called once on each worker.
+    /// Sets the HTTP routes, as [`actix_web::App::configure`] takes them.
+    ///
+    /// `routes` is called once on each thread of the server.
     pub fn http(mut self, routes: impl Fn(&mut ServiceConfig) + Send + Sync + 'static) -> Self {
         self.http = Some(Arc::new(routes));
         self
     }
 
-    /// The WebSocket routes.
+    /// Sets the WebSocket routes.
     pub fn websocket(mut self, routes: UrlRouter) -> Self {
         self.websocket = Some(routes);
         self
     }
 }
 
-/// WebSockets only.
+/// An application for WebSockets only.
 impl From<UrlRouter> for ProtocolTypeRouter {
     fn from(routes: UrlRouter) -> Self {
         Self::new().websocket(routes)

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::Scope;
 
-/// The checked routes of a [`UrlRouter`](crate::UrlRouter). Cheap to clone; all workers share them.
+/// The checked routes of a [`UrlRouter`](crate::UrlRouter). Cheap to clone; all threads share them.
 #[derive(Clone)]
 pub struct Routes(Arc<[Route]>);
 
@@ -19,7 +19,7 @@ pub(super) struct Route {
     pub(super) endpoint: Arc<Endpoint>,
 }
 
-/// A path's route and what its parameters are.
+/// The route of a path, and the values of its parameters.
 #[derive(Debug)]
 pub struct Match<'r, 'p> {
     route: &'r Route,
@@ -27,7 +27,7 @@ pub struct Match<'r, 'p> {
     spans: Spans,
 }
 
-/// What is encoded in a segment: all that may not stand in one (RFC 3986, section 3.3), and `%`.
+/// The characters that are encoded in a segment: those that may not be in one (RFC 3986, section 3.3), and `%`.
 const SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -54,24 +54,26 @@ impl Routes {
         Self(routes.into())
     }
 
-    /// The first WebSocket route that matches a path, which may be percent-encoded.
+    /// Finds the first WebSocket route that matches a path.
     ///
-    /// Nothing is allocated for up to four parameters. The routes are tried in their order, texts before parameters.
+    /// The path may be percent-encoded. The routes are tried in their order, and literals are compared before
+    /// parameters. Nothing is allocated for up to four parameters.
     #[must_use]
     pub fn resolve<'r, 'p>(&'r self, path: &'p str) -> Option<Match<'r, 'p>> {
         self.find(path, false).map(|(route, spans)| Match { route, path, spans })
     }
 
-    /// The first route for HTTP that matches a path, as [`resolve`](Self::resolve).
+    /// Finds the first route for HTTP that matches a path, as [`resolve`](Self::resolve).
     #[must_use]
     pub fn resolve_http<'r, 'p>(&'r self, path: &'p str) -> Option<Match<'r, 'p>> {
         self.find(path, true).map(|(route, spans)| Match { route, path, spans })
     }
 
-    /// The path of a named route, percent-encoded.
+    /// Makes the path of a named route, percent-encoded.
     ///
-    /// [`resolve`](Self::resolve) takes it back to the same values. A value of a `path` parameter keeps its slashes; in any other they are encoded. The names of routes in a named
-    /// nested router are `outer:inner`. A segment `.` or `..` fits no parameter, since browsers resolve it.
+    /// From this path [`resolve`](Self::resolve) gives the same values. The slashes in the value of a `path`
+    /// parameter stay; in other values they are encoded. The name of a route in a named nested router is
+    /// `outer:inner`. No parameter takes a segment `.` or `..`, because browsers resolve such segments.
     ///
     /// # Errors
     /// [`ReverseError`] says which name or parameter is unknown or missing, or which value does not fit.
@@ -122,8 +124,9 @@ impl Routes {
         self.resolve_http(&path).map(|found| Self::enter(scope, &found))
     }
 
-    /// What actix-web's router is to look for, to find the paths of the HTTP routes: these, and a few more. What is
-    /// behind the first slash is captured as `name`.
+    /// Patterns for actix-web's router, which match the paths of the HTTP routes and a few more.
+    ///
+    /// Everything after the first slash is captured as `name`.
     pub(crate) fn http_patterns(&self, name: &str) -> Vec<String> {
         let http = self.0.iter().filter(|route| route.endpoint.starter.is_http());
         http.map(|route| route.pattern.for_actix(name)).collect()
@@ -140,7 +143,7 @@ impl Routes {
     }
 }
 
-/// A value as it stands in a path; `None` where it does not fit.
+/// Encodes a value for a path. `None` if it does not fit the parameter.
 fn encode(param: &Param, value: &str, spans: bool) -> Option<String> {
     if !param.kind.fits(value) {
         return None;
@@ -154,13 +157,13 @@ fn encode(param: &Param, value: &str, spans: bool) -> Option<String> {
 }
 
 impl Match<'_, '_> {
-    /// The pattern of the route, prefixes of nesting routers included.
+    /// The pattern of the route, prefixes of outer routers included.
     #[must_use]
     pub fn pattern(&self) -> &str {
         &self.route.endpoint.pattern
     }
 
-    /// The name of the route, where it has one.
+    /// The name of the route, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.route.endpoint.name.as_deref()
@@ -178,13 +181,13 @@ impl Match<'_, '_> {
         self.route.pattern.visible(&self.spans).map(move |(name, span)| (name, value(span)))
     }
 
-    /// Where the route leads.
+    /// The endpoint of the route.
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.route.endpoint
     }
 }
 
-/// Shows the patterns and where they lead.
+/// Shows the patterns and the consumers of their routes.
 impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let routes = self.0.iter().map(|route| (&route.endpoint.pattern, route.endpoint.starter.describe()));
@@ -212,8 +215,9 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    /// Channels' `test_url_router`. Positional captures and default arguments have no counterpart: parameters have
-    /// names, and the route's function holds constants. `re_path("bar")` is unanchored there; here `{rest:path}`.
+    /// Channels' `test_url_router`. Greenroom has no positional captures and no default arguments: parameters have
+    /// names, and the route's function holds constants. Channels' `re_path("bar")` is unanchored; a Greenroom
+    /// pattern ends in `{rest:path}`.
     #[test]
     fn upstream_url_router() {
         let router = UrlRouter::new()
@@ -254,7 +258,7 @@ mod tests {
         assert!(find(&routes, "/universe/x/test/5/").is_none());
     }
 
-    /// Channels' `test_url_router_nesting_path`: leftovers behind the inner pattern are no match.
+    /// Channels' `test_url_router_nesting_path`: a path that is longer than the inner pattern does not match.
     #[test]
     fn upstream_url_router_nesting_path() {
         let inner = UrlRouter::new().route("/test/{page:int}/", nobody);
@@ -280,7 +284,7 @@ mod tests {
         assert!(find(&routes, "/year/uhh/").is_none());
     }
 
-    /// Channels' `test_path_remaining`: the inner router has no match, the outer one goes on.
+    /// Channels' `test_path_remaining`: if the inner router has no match, the outer one goes on.
     #[test]
     fn upstream_path_remaining() {
         let inner = UrlRouter::new().route("/no-match/", nobody);

@@ -1,18 +1,20 @@
-//! Which routes can never match, because an earlier one takes all their paths.
+//! Finds routes that can never match, because an earlier one takes all their paths.
 
 use super::pattern::{Param, ParamKind, Pattern, Segment};
 
-/// How an earlier route stands to a later one.
+/// How an earlier route takes the paths of a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Overlap {
-    /// They are the same but for the names of parameters.
+    /// The two differ only in the names of parameters.
     SameShape,
-    /// Every path of the later matches the earlier.
+    /// Every path of the later one matches the earlier one.
     Shadowed,
 }
 
-/// Compares segment by segment. It finds what literals, `{name}`, `{name:str}` and `{name:path}` take of others;
-/// regexes and the other converters are compared as texts only, so no case is in doubt.
+/// Compares two patterns segment by segment.
+///
+/// It knows which segments a literal, `{name}`, `{name:str}` and `{name:path}` take. Regexes and the other
+/// converters are compared as texts only. So every overlap that it finds is a real one.
 pub(super) fn overlap(earlier: &Pattern, later: &Pattern) -> Option<Overlap> {
     let (earlier, later) = (&earlier.segments[..], &later.segments[..]);
     if earlier.len() == later.len() && earlier.iter().zip(later).all(|(a, b)| same_shape(a, b)) {
@@ -59,7 +61,7 @@ fn same_kind(a: &ParamKind, b: &ParamKind) -> bool {
     }
 }
 
-/// Whether it takes every text that is not empty, over several segments or in one.
+/// Whether a segment takes every text that is not empty, in several segments or in one.
 fn takes_all(segment: &Segment, several: bool) -> bool {
     let Segment::Param(Param { kind, before, after, .. }) = segment else { return false };
     let takes = if several { matches!(kind, ParamKind::Path) } else { matches!(kind, ParamKind::Str) };
@@ -94,7 +96,7 @@ mod tests {
             ("/{x:path}", "//", Some(Shadowed)),
             ("/f/{x:path}/e", "/f/{y}/{z:path}/e", Some(Shadowed)),
             ("/{x:path}", "/{y:.+}", Some(Shadowed)),
-            // Each of these has a path that the earlier one leaves.
+            // In each of these the later pattern has a path that the earlier one does not take.
             ("/a/", "/{x}/", None),
             ("/a/", "/a", None),
             ("/{x}/", "/{y}", None),

@@ -14,7 +14,7 @@ use crate::{
     middleware::{Chain, Middleware},
 };
 
-/// Maps paths to consumers, the first match first: Channels' `URLRouter`.
+/// Maps paths to consumers; the first match wins. Channels' `URLRouter`.
 ///
 /// The patterns and the rules are in the [module's docs](crate::routing).
 ///
@@ -38,9 +38,9 @@ use crate::{
 #[must_use]
 pub struct UrlRouter {
     entries: Vec<RouterEntry>,
-    /// The outermost last.
+    /// The outermost middleware is the last.
     middleware: Vec<Arc<dyn Middleware>>,
-    /// Of calls that leave no entry.
+    /// The errors of calls that add no entry.
     errors: Vec<RouteError>,
 }
 
@@ -63,10 +63,10 @@ impl UrlRouter {
 
     /// Adds a route: `make` makes the consumers for the paths that match.
     ///
-    /// It is called once a connection, with the scope after all middleware.
+    /// `make` is called once for each connection, with the scope as all middleware left it.
     ///
-    /// Where `make` fails, the client is answered 500 and the error is logged; a
-    /// [`DenyConnection`](crate::error::DenyConnection) answers 403.
+    /// If `make` fails, the error is logged and the client is answered 500. If the error is a
+    /// [`DenyConnection`](crate::error::DenyConnection), the client is answered 403.
     pub fn route<C, F>(self, pattern: impl Into<String>, make: F) -> Self
     where
         C: Consumer,
@@ -76,7 +76,7 @@ impl UrlRouter {
         self.add_route(pattern.into(), None, starter)
     }
 
-    /// As [`route`](Self::route), with limits of its own instead of those of all routes.
+    /// As [`route`](Self::route), with limits for this route instead of those of all routes.
     pub fn route_with<C, F>(self, pattern: impl Into<String>, limits: Limits, make: F) -> Self
     where
         C: Consumer,
@@ -86,13 +86,14 @@ impl UrlRouter {
         self.add_route(pattern.into(), Some(limits), starter)
     }
 
-    /// Adds a route for HTTP requests, of every method: `make` makes the consumers for the paths that match.
+    /// Adds a route for HTTP requests of every method.
     ///
-    /// A WebSocket's route may have the same path. It is called once a request, when its body has been read; middleware
-    /// runs before. Where `make` fails it is as in [`HttpConsumer::handle`].
+    /// `make` makes the consumers for the paths that match. It is called once for each request, after all
+    /// middleware and after the body was read. If `make` fails, the error counts as one of
+    /// [`HttpConsumer::handle`]. A WebSocket route may have the same path.
     ///
-    /// An HTTP request that fits none of these routes goes to the routes of the App, as every other. One that fits a
-    /// route but for the kind of a parameter, as `/{id:int}/`, is answered 404.
+    /// A request that fits none of these routes goes to the routes of the App, as any other HTTP request. If a
+    /// request fits a route except for the kind of a parameter, such as `/{id:int}/`, it is answered 404.
     pub fn http<C, F>(self, pattern: impl Into<String>, make: F) -> Self
     where
         C: HttpConsumer,
@@ -102,7 +103,7 @@ impl UrlRouter {
         self.add_route(pattern.into(), None, starter)
     }
 
-    /// As [`http`](Self::http), with limits of its own instead of those of all routes.
+    /// As [`http`](Self::http), with limits for this route instead of those of all routes.
     pub fn http_with<C, F>(self, pattern: impl Into<String>, limits: Limits, make: F) -> Self
     where
         C: HttpConsumer,
@@ -112,10 +113,10 @@ impl UrlRouter {
         self.add_route(pattern.into(), Some(limits.of_exchanges()), starter)
     }
 
-    /// Adds the routes of another router below a prefix, which may hold parameters.
+    /// Adds the routes of another router below a prefix, which may have parameters.
     ///
-    /// The routes of `inner` begin with `/` as well; one `/` at the end of the prefix is left out. Where none of them
-    /// matches, the next route of this router is tried.
+    /// The routes of `inner` begin with `/` too. One `/` at the end of the prefix is left out. If none of the
+    /// routes matches, the next route of this router is tried.
     pub fn nest(mut self, prefix: impl Into<String>, inner: UrlRouter) -> Self {
         self.entries.push(RouterEntry {
             pattern: prefix.into(),
@@ -125,10 +126,10 @@ impl UrlRouter {
         self
     }
 
-    /// Names what was added last, for [`Routes::reverse`].
+    /// Names the route or router that was added last, for [`Routes::reverse`].
     ///
-    /// A nested router's name is put before the names of its routes, as Django's namespaces: `outer:inner`. The routes
-    /// of a nested router without a name keep theirs.
+    /// A nested router's name is put before the names of its routes, as with Django's namespaces: `outer:inner`. If
+    /// a nested router has no name, its routes keep their names.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         match self.entries.last_mut() {
             Some(entry) => entry.name = Some(name.into()),
@@ -139,20 +140,22 @@ impl UrlRouter {
 
     /// Puts a middleware before all routes of this router.
     ///
-    /// Those added later and those of nested routers are included.
+    /// This includes routes that are added later, and routes of nested routers.
     ///
-    /// As in actix-web, each call wraps what is there: the last one is the outermost and runs first. The middleware of
-    /// an outer router runs before that of a nested one. [`Stack`](crate::middleware::Stack) runs several in the order
-    /// in which they are written.
+    /// As in actix-web, each call wraps the earlier ones: the middleware that is added last is the outermost and
+    /// runs first. The middleware of an outer router runs before the middleware of a nested router.
+    /// [`Stack`](crate::middleware::Stack) runs several in the order in which they are written.
     pub fn wrap(mut self, middleware: impl Middleware) -> Self {
         self.middleware.push(Arc::new(middleware));
         self
     }
 
-    /// Checks everything and makes the routes ready. [`Mount::new`](crate::Mount::new) calls it.
+    /// Checks all routes and middleware, and makes the [`Routes`].
+    ///
+    /// [`Mount::new`](crate::Mount::new) calls it.
     ///
     /// # Errors
-    /// Everything that is wrong, at once; the [module's docs](crate::routing) list it.
+    /// All errors at once. The [module's docs](crate::routing) list them.
     pub fn build(self) -> Result<Routes, RouteErrors> {
         let mut flat = FlatRoutes::default();
         let outermost = Inherited {
@@ -173,7 +176,7 @@ impl UrlRouter {
     }
 }
 
-/// Shows the patterns and where they lead.
+/// Shows the patterns and the consumers of their routes.
 impl fmt::Debug for UrlRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
@@ -187,18 +190,18 @@ impl fmt::Debug for UrlRouter {
     }
 }
 
-/// What nesting routers give to the routes of the inner ones.
+/// What a nested router takes over from the routers around it.
 #[derive(Clone)]
 struct Inherited {
     pattern: String,
-    /// `None` where a prefix is not valid.
+    /// `None` if a prefix is not valid.
     segments: Option<Vec<Segment>>,
-    /// With its `:`.
+    /// The names of the outer routers, each with a `:` after it.
     namespace: String,
     middleware: Vec<Arc<dyn Middleware>>,
 }
 
-/// All routes in the order in which they are tried: nesting is unrolled, and fall-through with it.
+/// All routes in the order in which they are tried, those of nested routers included.
 #[derive(Default)]
 struct FlatRoutes {
     routes: Vec<Route>,
@@ -239,7 +242,8 @@ impl FlatRoutes {
         }
     }
 
-    /// The whole pattern; `None` where it or its prefix is not valid, which is noted.
+    /// Joins the segments of a prefix and a pattern. If one of them is not valid, notes the error and returns
+    /// `None`.
     fn join_segments(
         &mut self,
         outer: Option<&[Segment]>,
@@ -259,7 +263,7 @@ impl FlatRoutes {
         }
     }
 
-    /// Finds routes that stand in each other's way.
+    /// Notes names that are used twice, and routes that can never match.
     fn check(&mut self) {
         let mut names: HashMap<&str, &str> = HashMap::new();
         for Endpoint { pattern, name, .. } in self.routes.iter().map(|route| &*route.endpoint) {
@@ -285,7 +289,7 @@ impl FlatRoutes {
     }
 }
 
-/// The text of a nested pattern, for messages.
+/// The text of a nested pattern, for logs and errors.
 fn join(prefix: &str, pattern: &str) -> String {
     match prefix.strip_suffix('/') {
         Some(prefix) if pattern.starts_with('/') => format!("{prefix}{pattern}"),
@@ -304,7 +308,7 @@ mod tests {
         router.build().unwrap_err().iter().cloned().collect()
     }
 
-    /// Channels' `test_invalid_routes`: found when the router is built, not when a client comes.
+    /// Channels' `test_invalid_routes`. The errors are found when the router is built, not when a client comes.
     #[test]
     fn all_errors_are_reported_at_once() {
         struct Broken;
@@ -331,7 +335,7 @@ mod tests {
         let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), 7, "{texts:#?}");
         for (text, part) in texts.iter().zip([
-            "no route stands before the name \"early\"",
+            "no route was added before the name \"early\"",
             "the pattern \"foo/\" is not valid: it does not begin with `/`",
             "the pattern \"/{a:nope}/\" is not valid",
             "it is broken",

@@ -9,7 +9,7 @@ use crate::{
     routing::{RouteError, RouteErrors, endpoint::Maker},
 };
 
-/// Maps the names of channels to consumers that work in the background: Channels' `ChannelNameRouter`.
+/// Maps channel names to background consumers: Channels' `ChannelNameRouter`.
 ///
 /// A [`Worker`](crate::Worker) runs it. The events that are sent to a channel are the jobs of its consumer, whose
 /// handlers take a [`WorkerContext`].
@@ -53,11 +53,11 @@ struct ChannelEntry {
     starter: Arc<dyn JobStarter>,
 }
 
-/// A channel of a router that was checked.
+/// A channel of a checked router.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) name: ChannelName,
-    /// Where it has its own.
+    /// The channel's own limits, if it has any.
     pub(crate) limits: Option<JobLimits>,
     pub(crate) starter: Arc<dyn JobStarter>,
 }
@@ -70,9 +70,9 @@ impl ChannelNameRouter {
 
     /// Adds a channel: `make` makes the consumers for its jobs.
     ///
-    /// It is called for each consumer when the worker starts, and again after a job that failed: the next job finds a
-    /// new instance. Where `make` fails, the error is logged, at most once a minute, no job is taken, and it is called
-    /// again, after a tenth of a second at first, then at longer intervals up to 5 s.
+    /// `make` is called for each consumer when the worker starts, and again after a job has failed, so that the
+    /// next job has a new instance. If `make` fails, the error is logged, at most once a minute, and no job is
+    /// taken. `make` is then called again, first after 100 ms, later at longer intervals of up to 5 s.
     pub fn channel<C, F>(self, name: impl Into<String>, make: F) -> Self
     where
         C: EventHandlers<WorkerContext>,
@@ -81,7 +81,7 @@ impl ChannelNameRouter {
         self.add(name.into(), None, Arc::new(Maker::new(make)))
     }
 
-    /// As [`channel`](Self::channel), with limits of its own instead of those of the worker.
+    /// As [`channel`](Self::channel), with limits for this channel instead of those of the worker.
     pub fn channel_with<C, F>(self, name: impl Into<String>, limits: JobLimits, make: F) -> Self
     where
         C: EventHandlers<WorkerContext>,
@@ -95,7 +95,7 @@ impl ChannelNameRouter {
         self
     }
 
-    /// Checks everything: [`Worker::new`](crate::Worker::new) calls it.
+    /// Checks the channels. [`Worker::new`](crate::Worker::new) calls it.
     pub(crate) fn build(self) -> Result<Vec<Channel>, RouteErrors> {
         let mut errors = Vec::new();
         let mut channels = Vec::new();
@@ -119,15 +119,15 @@ impl ChannelNameRouter {
     }
 }
 
-/// The name, where any process may receive from it.
+/// Checks that a name is valid, and that any process may receive from the channel.
 fn check(channel: &str) -> Result<ChannelName, String> {
     if channel.contains('!') {
-        return Err("one with `!` belongs to a single process or consumer: use a name without it".to_owned());
+        return Err("a name with `!` belongs to a single process or consumer: use one without it".to_owned());
     }
     ChannelName::new(channel).map_err(|error| match error {
         NameError::Empty { .. } => "give it a name".to_owned(),
         NameError::Forbidden { character, .. } => {
-            format!("it holds {character:?}: use ASCII letters, digits, `-`, `_` and `.`")
+            format!("it contains {character:?}: use ASCII letters, digits, `-`, `_` and `.`")
         }
         NameError::TooLong { length, .. } => {
             format!("it has {length} bytes: use at most {MAX_NAME_LENGTH}")
@@ -135,7 +135,7 @@ fn check(channel: &str) -> Result<ChannelName, String> {
     })
 }
 
-/// Shows the channels and where they lead.
+/// Shows the channels and their consumers.
 impl fmt::Debug for ChannelNameRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
@@ -169,7 +169,7 @@ mod tests {
             .fold(ChannelNameRouter::new(), |router, &channel| router.channel(channel, |_| Ok(Nothing)))
     }
 
-    /// `test_channel_name_router`, whose wrong channel is an error when a message comes.
+    /// Channels' `test_channel_name_router`. There a wrong channel is an error when a message comes.
     #[test]
     fn upstream_channel_name_router() {
         let built = router(&["test", "other.channel_1"]).build().unwrap();
@@ -184,15 +184,15 @@ mod tests {
             router(&["fine", "with space", "", "mine!1", "fine", "fine", &long, "é"]).build().unwrap_err();
         let text = errors.to_string();
         let expected = [
-            "the channel \"with space\" cannot be worked on: it holds ' ': use ASCII letters, digits, `-`, `_` and `.`"
+            "no worker can take jobs from the channel \"with space\": it contains ' ': use ASCII letters, digits, `-`, `_` and `.`"
                 .to_owned(),
-            "the channel \"\" cannot be worked on: give it a name".to_owned(),
-            "the channel \"mine!1\" cannot be worked on: one with `!` belongs to a single process or consumer: use a name without it"
+            "no worker can take jobs from the channel \"\": give it a name".to_owned(),
+            "no worker can take jobs from the channel \"mine!1\": a name with `!` belongs to a single process or consumer: use one without it"
                 .to_owned(),
-            "the channel \"fine\" is there twice: give one consumer the handlers of both, or rename one; for more at once raise its concurrency"
+            "the channel \"fine\" was added twice: give one consumer the handlers of both, or rename one; to do more jobs at once, raise its concurrency"
                 .to_owned(),
-            format!("the channel {long:?} cannot be worked on: it has 100 bytes: use at most 99"),
-            "the channel \"é\" cannot be worked on: it holds 'é': use ASCII letters, digits, `-`, `_` and `.`"
+            format!("no worker can take jobs from the channel {long:?}: it has 100 bytes: use at most 99"),
+            "no worker can take jobs from the channel \"é\": it contains 'é': use ASCII letters, digits, `-`, `_` and `.`"
                 .to_owned(),
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
