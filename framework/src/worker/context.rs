@@ -14,7 +14,7 @@ use crate::{
 
 /// What a handler of a job can do.
 ///
-/// It is lent to each handler, and to the function that makes the consumer, and cannot be kept.
+/// Each handler borrows it, and so does the function that makes the consumer. It cannot be kept.
 pub struct WorkerContext {
     layer: Layer,
     layers: Layers,
@@ -36,29 +36,29 @@ impl WorkerContext {
         self.stop.clone()
     }
 
-    /// The channel that the job came by.
+    /// The channel that the job came through.
     ///
-    /// Where it is in a group, by [`Layer::group_add`], what is sent to the group is a job too.
+    /// If [`Layer::group_add`] has added the channel to a group, each event that is sent to the group is a job too.
     #[must_use]
     pub fn channel_name(&self) -> &ChannelName {
         &self.channel
     }
 
-    /// The layer that the jobs come by.
+    /// The layer that the jobs come through.
     #[must_use]
     pub fn layer(&self) -> &Layer {
         &self.layer
     }
 
-    /// The layer under another alias: [`Worker::layer_as`](crate::Worker::layer_as).
+    /// The layer with another alias, which [`Worker::layer_as`](crate::Worker::layer_as) has added.
     ///
     /// # Errors
-    /// [`MisuseError::NoLayer`] where there is none under it.
+    /// [`MisuseError::NoLayer`] if there is no layer with this alias.
     pub fn layer_as(&self, alias: &str) -> Result<&Layer> {
         self.layers.get(alias).ok_or_else(|| MisuseError::NoLayer(alias.to_owned()).into())
     }
 
-    /// Sends an event to one channel: a consumer's, as to tell who asked for the job, or another job's.
+    /// Sends an event to one channel: that of a consumer, or of another worker's jobs.
     ///
     /// # Errors
     /// As [`Layer::send`].
@@ -74,7 +74,7 @@ impl WorkerContext {
         Ok(self.layer.group_send(group, event.into()).await?)
     }
 
-    /// As [`group_send`](Self::group_send), and says how far the event got.
+    /// As [`group_send`](Self::group_send), and counts how many members got the event.
     ///
     /// # Errors
     /// As [`Layer::group_send`].
@@ -84,10 +84,10 @@ impl WorkerContext {
 
     /// Runs blocking work on a thread of a pool, and waits for it.
     ///
-    /// The other consumers of this thread go on meanwhile. Cancelling the job does not stop work that has begun.
+    /// Meanwhile the other consumers of this thread go on. If the job is cancelled, work that has begun goes on.
     ///
     /// # Errors
-    /// Where the work panicked, or the runtime ended.
+    /// If the work panicked, or the runtime ended.
     pub async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -95,7 +95,9 @@ impl WorkerContext {
         Ok(tokio::task::spawn_blocking(work).await?)
     }
 
-    /// Whether the worker was asked to stop: a long job then has the [grace](crate::Worker::grace) to end.
+    /// Whether the worker was asked to stop.
+    ///
+    /// A long job then has the [grace](crate::Worker::grace) to end.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         *self.stop.borrow() != Stop::Not
@@ -105,7 +107,7 @@ impl WorkerContext {
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut stop = self.stop.clone();
         async move {
-            // Who would ask is gone where it fails: then so is the worker.
+            // It fails only if the worker is gone.
             let _ = stop.wait_for(|stop| *stop != Stop::Not).await;
         }
     }

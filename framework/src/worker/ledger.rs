@@ -1,4 +1,4 @@
-//! What the consumers of a worker do, and what became of their jobs.
+//! Which jobs a worker runs, how its jobs ended, and whether it stops.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{ChannelName, Layer, metrics::Counters};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     AtOnce,
-    /// Jobs that run have until then.
+    /// Running jobs may run until then.
     Gracefully(Instant),
     Not,
 }
@@ -32,7 +32,7 @@ pub struct Summary {
     pub failed: u64,
     /// How many jobs were taken, however they ended.
     pub jobs: u64,
-    /// How many jobs took longer than their limit, and were cancelled.
+    /// How many jobs took longer than their time limit, and were cancelled.
     pub timed_out: u64,
     /// How many jobs had no handler, or fields that do not fit it.
     pub unhandled: u64,
@@ -42,7 +42,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CancelledJob {
-    /// The channel that it came by.
+    /// The channel that it came through.
     pub channel: ChannelName,
     /// The name of its event.
     pub event: String,
@@ -58,19 +58,19 @@ pub(super) enum JobEnd {
     Unhandled,
 }
 
-/// What the threads of a worker and those who hold it share.
+/// What the threads of a worker share with its handles.
 #[derive(Debug)]
 pub(crate) struct JobLedger {
     layer: Layer,
     grace: Duration,
     stop: watch::Sender<Stop>,
-    /// Held for an entry, over no value of a user.
+    /// Locked for one entry at a time. No value of a user is dropped under the lock.
     entries: Mutex<Entries>,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// The jobs that run, by the seat of their consumer.
+    /// The running jobs, by the index of their consumer's seat.
     running: HashMap<usize, CancelledJob>,
     summary: Summary,
 }
@@ -92,7 +92,7 @@ impl JobLedger {
         self.grace
     }
 
-    /// Asks all consumers to stop, gracefully unless they were asked before to do so at once.
+    /// Asks all consumers to stop gracefully, if nothing has asked them to stop before.
     pub(crate) fn stop(&self) {
         let until = Instant::now() + self.grace;
         self.stop.send_if_modified(|stop| {
@@ -112,6 +112,7 @@ impl JobLedger {
         self.stop.subscribe()
     }
 
+    /// Notes that a job has begun.
     pub(super) fn begin(&self, seat: usize, channel: &ChannelName, event: &str) {
         self.counters().jobs.one();
         let job = CancelledJob { channel: channel.clone(), event: event.to_owned() };
@@ -120,7 +121,7 @@ impl JobLedger {
         entries.running.insert(seat, job);
     }
 
-    /// Notes how a job ended; false where it was given up before.
+    /// Notes how a job ended. False if the job was given up before.
     pub(super) fn end(&self, seat: usize, end: JobEnd) -> bool {
         let mut entries = self.entries();
         let Some(job) = entries.running.remove(&seat) else { return false };
@@ -143,7 +144,7 @@ impl JobLedger {
         true
     }
 
-    /// Gives up the jobs that still run, on threads that do not come back.
+    /// Gives up the jobs that still run, because they block their threads.
     pub(super) fn give_up(&self) -> Vec<CancelledJob> {
         let mut entries = self.entries();
         let left: Vec<_> = entries.running.drain().map(|(_, job)| job).collect();
@@ -160,11 +161,11 @@ impl JobLedger {
 
 /// Waits until a stop is asked for.
 pub(super) async fn stop_asked(stop: &mut watch::Receiver<Stop>) {
-    // Where it fails nobody is left who could ask.
+    // It fails only if nobody is left to ask for a stop.
     let _ = stop.wait_for(|stop| *stop != Stop::Not).await;
 }
 
-/// Waits until the jobs that run may run no longer, and then `more`.
+/// Waits until the time of the running jobs is up, and then for `more`.
 pub(super) async fn time_is_up(stop: &mut watch::Receiver<Stop>, more: Duration) {
     stop_asked(stop).await;
     let asked = *stop.borrow();

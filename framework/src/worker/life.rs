@@ -1,4 +1,6 @@
-//! A consumer's life in a worker: an instance, then one job after the other, and a new instance after one that failed.
+//! The life of one consumer in a worker.
+//!
+//! An instance does one job after the other. After a job that failed, a new instance is made.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -27,12 +29,12 @@ use crate::{
     time::Pauses,
 };
 
-/// How long to wait after what failed without a job.
+/// How long to wait after a failure that was not a job's.
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(5));
-/// How often one such trouble of a channel is logged.
+/// How long to wait before such a failure of a channel is logged again.
 const NOTICE: Duration = Duration::from_secs(60);
 
-/// What one consumer works with.
+/// What one consumer of a worker works with.
 pub(crate) struct Seat {
     index: usize,
     context: WorkerContext,
@@ -53,18 +55,20 @@ impl Seat {
     }
 }
 
-/// What the log was told of a channel, whose consumers all have the same troubles.
+/// What was logged for a channel. All its consumers share it, because they fail in the same way.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    trouble: Mutex<Option<Instant>>,
+    /// When a failure that was not a job's was last logged.
+    last_failure: Mutex<Option<Instant>>,
+    /// Whether a job without a handler was logged.
     unhandled: AtomicBool,
 }
 
 impl Notices {
-    /// Whether a trouble is to be logged now.
+    /// Whether a failure is to be logged now.
     fn is_due(&self) -> bool {
         let now = Instant::now();
-        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.saturating_duration_since(last) >= NOTICE);
         if due {
             *last = Some(now);
@@ -73,7 +77,7 @@ impl Notices {
     }
 }
 
-/// Waits for the next pause, not beyond a stop.
+/// Waits for the next pause, or until a stop is asked for.
 async fn wait(pauses: &mut Pauses, stop: &mut watch::Receiver<Stop>) {
     tokio::select! {
         () = stop_asked(stop) => {}
@@ -81,7 +85,7 @@ async fn wait(pauses: &mut Pauses, stop: &mut watch::Receiver<Stop>) {
     }
 }
 
-/// A consumer's whole life: it ends with the worker.
+/// Runs one consumer until the worker stops.
 pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
     make: impl Fn(&WorkerContext) -> Result<C>,
     mut seat: Seat,
@@ -94,7 +98,8 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
     let mut instance = None;
     let (mut making, mut receiving) = (PAUSES, PAUSES);
     loop {
-        // Before a job is taken: where there is no instance, the job is left to others, or to later.
+        // The instance is made before a job is taken. If that fails, another consumer can do the job, or this one
+        // later.
         let consumer = match instance.take() {
             Some(consumer) => consumer,
             None if has_stopped(&stop) => return,
@@ -126,12 +131,12 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
                 wait(&mut receiving, &mut stop).await;
             }
         }
-        // The others of this thread have their turn, also where neither layer nor handler ever waits.
+        // The other consumers of this thread get a turn, even if neither the layer nor the handler ever waits.
         tokio::task::yield_now().await;
     }
 }
 
-/// Tells the layer, at the end, that this consumer receives no more.
+/// When it is dropped, tells the layer that this consumer receives no more.
 struct LastReceiveGuard {
     layer: Layer,
     channel: ChannelName,
@@ -147,7 +152,7 @@ fn has_stopped(stop: &watch::Receiver<Stop>) -> bool {
     *stop.borrow() != Stop::Not
 }
 
-/// The next job; `None` at a stop, which loses nothing.
+/// Receives the next job. `None` at a stop, which loses no job.
 async fn next(ctx: &WorkerContext, stop: &mut watch::Receiver<Stop>) -> Option<Result<Envelope, LayerError>> {
     tokio::select! {
         biased;
@@ -156,14 +161,14 @@ async fn next(ctx: &WorkerContext, stop: &mut watch::Receiver<Stop>) -> Option<R
     }
 }
 
-/// How the handler of a job ended, if it did.
+/// How the handler of a job ended, or why it was cancelled.
 enum JobOutcome {
     Cancelled,
     Done(Result<Dispatched>),
     TimedOut,
 }
 
-/// Does one job; the consumer comes back where it is fit for the next.
+/// Does one job. Returns the consumer if it can do the next one.
 async fn work<C: EventHandlers<WorkerContext>>(
     mut consumer: C,
     envelope: Envelope,
@@ -185,7 +190,7 @@ async fn work<C: EventHandlers<WorkerContext>>(
         JobOutcome::TimedOut => JobEnd::TimedOut,
     };
     if !ledger.end(*index, end) {
-        // Given up, and logged, by who waited for this thread.
+        // `RunningWorker::wait` has given the job up and logged that.
         drop_consumer(consumer);
         return None;
     }
@@ -202,10 +207,10 @@ async fn work<C: EventHandlers<WorkerContext>>(
             tracing::error!(%channel, %event, %error, "a job failed")
         }
         (JobOutcome::TimedOut, _) => {
-            tracing::warn!(%channel, %event, limit = ?timeout, "a job took too long, and was cancelled");
+            tracing::warn!(%channel, %event, limit = ?timeout, "a job took too long and was cancelled");
         }
         (JobOutcome::Cancelled, _) => {
-            tracing::warn!(%channel, %event, "a job did not end in the grace of the stop, and was cancelled");
+            tracing::warn!(%channel, %event, "a job did not end within the grace of the stop and was cancelled");
         }
         _ => {}
     }
@@ -216,7 +221,7 @@ async fn work<C: EventHandlers<WorkerContext>>(
     None
 }
 
-/// Runs a handler until it ends or may no longer run, and then drops what is left of it.
+/// Runs a handler until it ends or its time is up, then drops its future.
 async fn perform<C: EventHandlers<WorkerContext>>(
     consumer: &mut C,
     envelope: Envelope,
@@ -224,7 +229,7 @@ async fn perform<C: EventHandlers<WorkerContext>>(
     timeout: Option<Duration>,
     stop: &mut watch::Receiver<Stop>,
 ) -> JobOutcome {
-    // The event is dropped in here too: it is a user's value.
+    // The event is a user's value, so it is dropped inside the guarded future too.
     let job = async move {
         let done = dispatch(consumer, &envelope, ctx, false).await;
         drop(envelope);
@@ -248,7 +253,7 @@ async fn perform<C: EventHandlers<WorkerContext>>(
         Ok(())
     });
     if let Err(error) = dropped {
-        tracing::error!(%error, "a job failed when it was cancelled");
+        tracing::error!(%error, "a job panicked when it was cancelled");
     }
     outcome
 }

@@ -11,20 +11,20 @@ pub struct JobLimits {
 }
 
 impl JobLimits {
-    /// One at a time, without a limit of time.
+    /// One job at a time, without a time limit.
     pub fn new() -> Self {
         Self { concurrency: 1, timeout: None }
     }
 
     /// How many jobs of the channel are done at once, each by a consumer of its own. Default 1, at least 1.
     ///
-    /// With more, the order in which they end is anyone's guess.
+    /// With more than 1, jobs may end in any order.
     pub fn concurrency(mut self, consumers: usize) -> Self {
         self.concurrency = consumers.max(1);
         self
     }
 
-    /// How long one job may take; then it is cancelled. Default `None`: as long as it wants.
+    /// How long one job may take before it is cancelled. Default `None`: no limit.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.timeout = time.into();
         self

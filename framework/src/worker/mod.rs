@@ -1,13 +1,14 @@
 //! Background work: consumers on named channels, in the process that serves or in another.
 //!
-//! A [`Worker`] takes the events that are sent to the channels of a [`ChannelNameRouter`] and calls their handlers: one
-//! event is one job. It is what `manage.py runworker` is in Channels. It has nothing to do with the worker threads of a
-//! server, which run connections.
+//! A [`Worker`] takes the events that are sent to the channels of a [`ChannelNameRouter`] and calls their handlers:
+//! one event is one job. It is what `manage.py runworker` is in Channels. It has nothing to do with the threads of
+//! a server, which run connections.
 //!
 //! # A job
-//! A handler in an [`#[event_handlers]`](crate::event_handlers) block whose context is a [`WorkerContext`] does it. Each
-//! channel has one consumer, or as many as its [concurrency](JobLimits::concurrency); each does one job at a time. With
-//! one consumer, in one process, jobs are done in the order in which they were sent.
+//! A handler in an [`#[event_handlers]`](crate::event_handlers) block does the job. Its context is a
+//! [`WorkerContext`]. Each channel has one consumer, or as many as its [concurrency](JobLimits::concurrency) says.
+//! Each consumer does one job at a time. With one consumer, in one process, jobs are done in the order in which
+//! they were sent.
 //!
 //! | The job | What becomes of it | The next job of this consumer |
 //! |---|---|---|
@@ -18,24 +19,28 @@
 //! | has no handler, or its fields do not fit it | is logged, and counted in [`unhandled`](crate::Metrics::unhandled) | has the same instance |
 //! | still runs when the [grace](Worker::grace) of a stop is over | is cancelled, logged by name, and counted in [`jobs_cancelled`](crate::Metrics::jobs_cancelled) | |
 //!
-//! None of these touches another job: a job is taken from the layer only by a consumer that has nothing else to do.
+//! None of these affects another job: a consumer takes a job from the layer only when it has nothing else to do.
 //!
 //! # What is lost
-//! Delivery is at most once (rule 24): a job that was taken is never done again. What fails, is cancelled, or runs when
-//! the process is killed is lost, and is yours to send again; the jobs behind it stay in the layer. How long, and where,
-//! is the layer's: in memory they end with the process, in Redis they do not. In both they stay for up to
-//! [`expiry`](crate::LayerConfig::expiry), which is 60 s unless it is raised, by who sends and by who receives; and a channel
-//! has at most [`capacity`](crate::LayerConfig::capacity) of them, 100, as the sender has it. In Django these are `expiry` and
-//! `channel_capacity` of the layer's `CONFIG`. Stop a worker before its layer is [closed](Layer::close): then what was on
-//! its way to it goes back.
+//! Delivery is at most once (rule 24). A job that was taken is never done again. A job
+//! that fails, is cancelled, or runs when the process is killed is lost: send it again if you need it. The jobs
+//! behind it stay in the layer.
 //!
-//! With `RedisPubSubLayer` each worker *process* gets every job, one of its consumers does it, and what is sent while no
-//! worker runs is refused with [`NoReceiver`](crate::LayerError::NoReceiver). For jobs take another layer.
+//! The layer decides where and how long they stay. In memory they end with the process, in Redis they do not. In
+//! both they stay for up to [`expiry`](crate::LayerConfig::expiry), by default 60 s. To raise it, set it for both
+//! the sender and the receiver. A channel has at most [`capacity`](crate::LayerConfig::capacity) of them, as set
+//! for the sender, by default 100. In Django these settings are `expiry` and `channel_capacity` in the layer's
+//! `CONFIG`. Stop a worker before its layer is [closed](Layer::close): then jobs on their way to the worker go back
+//! to the layer.
+//!
+//! Do not use `RedisPubSubLayer` for jobs. With it each worker *process* gets every job, and one of its consumers
+//! does it. A job that is sent while no worker runs is refused with [`NoReceiver`](crate::LayerError::NoReceiver).
 //!
 //! # Threads
-//! Consumers run on threads of the worker's own, each with actix's runtime, so that what a handler spawns need not be
-//! `Send`. There are as many as consumers, at most one a core, or as [`Worker::threads`] says. A handler that computes
-//! for long holds up the other consumers of its thread: [`WorkerContext::run_blocking`] does it elsewhere.
+//! Consumers run on the worker's own threads. Each has actix's runtime, so tasks that a handler spawns need not be
+//! `Send`. There are as many threads as consumers, but at most one for each core, or as many as [`Worker::threads`]
+//! says. A handler that computes for a long time holds up the other consumers of its thread: use
+//! [`WorkerContext::run_blocking`] for such work.
 
 mod context;
 pub(crate) mod ledger;
@@ -71,7 +76,7 @@ use crate::{
     time::FOREVER,
 };
 
-/// How long jobs have to end after a stop.
+/// How long running jobs have to end after a stop.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Does the jobs that are sent to the channels of a [`ChannelNameRouter`].
@@ -108,7 +113,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// }
 /// ```
 ///
-/// The [module](crate::worker) says what becomes of a job, and what is lost.
+/// The [module's docs](crate::worker) say what becomes of a job, and which jobs are lost.
 #[must_use = "a worker does nothing until it is run or started"]
 pub struct Worker {
     layers: HashMap<String, Layer>,
@@ -120,10 +125,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for the channels of a router, whose jobs come by `layer`.
+    /// Makes a worker for the channels of a router. The jobs come through `layer`.
     ///
     /// # Errors
-    /// Everything that is wrong with the router, at once.
+    /// All errors of the router, at once.
     pub fn new(layer: impl Into<Layer>, router: ChannelNameRouter) -> Result<Self, RouteErrors> {
         let layer = layer.into();
         Ok(Self {
@@ -136,57 +141,66 @@ impl Worker {
         })
     }
 
-    /// A further layer, for handlers that ask for it by [`WorkerContext::layer_as`]. No jobs come by it.
+    /// Adds a layer for handlers that ask for it by [`WorkerContext::layer_as`].
+    ///
+    /// No jobs come through it.
     pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {
         self.layers.insert(alias.into(), layer.into());
         self
     }
 
-    /// [`JobLimits::concurrency`] of each channel that has no limits of its own.
+    /// Sets the [`JobLimits::concurrency`] of each channel without its own limits.
     pub fn concurrency(mut self, consumers: usize) -> Self {
         self.limits = self.limits.concurrency(consumers);
         self
     }
 
-    /// [`JobLimits::timeout`] of each channel that has no limits of its own.
+    /// Sets the [`JobLimits::timeout`] of each channel without its own limits.
     pub fn job_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.limits = self.limits.timeout(time);
         self
     }
 
-    /// How long jobs that run have to end after a stop; then they are cancelled. Default 30 s.
+    /// How long running jobs have to end after a stop. Default 30 s.
+    ///
+    /// After that they are cancelled.
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time.min(FOREVER);
         self
     }
 
-    /// How many threads the consumers run on. Default one a consumer, at most one a core.
+    /// How many threads the consumers run on.
+    ///
+    /// The default is one for each consumer, but at most one for each core.
     pub fn threads(mut self, count: usize) -> Self {
         self.threads = Some(count.max(1));
         self
     }
 
-    /// Works until SIGINT or SIGTERM, then stops: takes no more jobs, and waits for those that run.
+    /// Works until SIGINT or SIGTERM, then stops gracefully.
     ///
-    /// It may run beside [`Server::run`](crate::Server::run), by `tokio::join!`: each hears the same signals. With a layer
-    /// in memory rather [`start`](Self::start) it, and stop it behind the server, so that what the last connections
-    /// send is still done. The layer stays open: [`Layer::close`] is for the program's end.
+    /// A worker that stops takes no more jobs, and waits for the running ones.
+    ///
+    /// It may run beside [`Server::run`](crate::Server::run), with `tokio::join!`: both get the same signals. With
+    /// a layer in memory, [`start`](Self::start) the worker instead and stop it after the server, so that jobs of
+    /// the last connections are still done. The layer stays open: call [`Layer::close`] at the end of the program.
     ///
     /// # Errors
-    /// Where the signal handlers cannot be set, or as [`start`](Self::start) and [`RunningWorker::wait`]. A second signal
-    /// cancels what runs and returns with [`io::ErrorKind::Interrupted`]: a `main` that returns this ends the process with
-    /// 1. After one signal the result is `Ok`, also where jobs had to be cancelled: see [`Summary::cancelled`].
+    /// If the signal handlers cannot be set, and as [`start`](Self::start) and [`RunningWorker::wait`]. A second
+    /// signal cancels the running jobs, and the error is [`io::ErrorKind::Interrupted`]. A `main` that returns this
+    /// error ends the process with exit code 1. After one signal the result is `Ok`, even if jobs had to be
+    /// cancelled: see [`Summary::cancelled`].
     pub async fn run(self) -> io::Result<Summary> {
         let signals = Signals::new()?;
         self.start()?.until(signals).await
     }
 
-    /// Starts the consumers on threads of their own, and returns.
+    /// Starts the consumers on the worker's own threads, and returns.
     ///
-    /// Await what it returns inside a runtime of tokio or actix.
+    /// Await the [`RunningWorker`] inside a runtime of tokio or actix.
     ///
     /// # Errors
-    /// Where a thread cannot be started.
+    /// If a thread cannot be started.
     pub fn start(self) -> io::Result<RunningWorker> {
         let ledger = Arc::new(JobLedger::new(&self.layer, self.grace));
         let layers = Layers::new(self.layers);

@@ -16,7 +16,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A worker that was started by [`Worker::start`](super::Worker::start).
 ///
-/// Dropped, it stops at once: jobs that run are cancelled.
+/// When it is dropped, the worker stops at once: running jobs are cancelled.
 #[must_use = "a worker that is dropped stops at once"]
 pub struct RunningWorker {
     ledger: Arc<JobLedger>,
@@ -32,13 +32,13 @@ impl RunningWorker {
         Self { ledger, threads, failed: None }
     }
 
-    /// What stops the worker from elsewhere.
+    /// Makes a handle, which can stop the worker from elsewhere.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         WorkerHandle(Arc::clone(&self.ledger))
     }
 
-    /// Stops gracefully, and waits for it: [`WorkerHandle::stop`], then [`wait`](Self::wait).
+    /// Stops gracefully, and waits for the end: [`WorkerHandle::stop`], then [`wait`](Self::wait).
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -47,13 +47,13 @@ impl RunningWorker {
         self.wait().await
     }
 
-    /// Waits until the worker has ended, as somebody asked for.
+    /// Waits until the worker has ended, because it was stopped or a thread failed.
     ///
-    /// A job that blocks its thread cannot be cancelled. One second after its time it is given up, and is among
-    /// [`Summary::cancelled`]; its thread ends with the process. Dropping the future changes nothing.
+    /// A job that blocks its thread cannot be cancelled. One second after its time is up it is given up, and is
+    /// listed in [`Summary::cancelled`]. Its thread ends with the process. If the future is dropped, nothing changes.
     ///
     /// # Errors
-    /// Where a thread could not work. The others then stop gracefully.
+    /// If a thread could not work. The other threads then stop gracefully.
     pub async fn wait(&mut self) -> io::Result<Summary> {
         let mut stop = self.ledger.stopped();
         let mut late = std::pin::pin!(time_is_up(&mut stop, STOP_DEADLINE));
@@ -72,7 +72,7 @@ impl RunningWorker {
                 Some(Ok(Err(error))) => error,
                 Some(Err(_)) => io::Error::other("a thread of the worker panicked"),
             };
-            tracing::error!(%error, "a thread ended, the worker stops");
+            tracing::error!(%error, "a thread ended unexpectedly, the worker stops");
             self.ledger.stop();
             self.failed.get_or_insert(error);
         }
@@ -82,16 +82,16 @@ impl RunningWorker {
         }
     }
 
-    /// Leaves the threads that do not come back.
+    /// Gives up the jobs that block their threads, and no longer waits for these threads.
     fn give_up(&mut self) {
         for job in self.ledger.give_up() {
             let (channel, event) = (job.channel, job.event);
-            tracing::warn!(%channel, %event, "a job blocks its thread, and is given up");
+            tracing::warn!(%channel, %event, "a job blocks its thread and is given up");
         }
         self.threads.clear();
     }
 
-    /// Works until a signal, then stops gracefully; at once with a second one.
+    /// Works until a signal, then stops gracefully. At a second signal it stops at once.
     pub(super) async fn until(mut self, mut signals: Signals) -> io::Result<Summary> {
         tokio::select! {
             ended = self.wait() => return ended,
@@ -135,14 +135,15 @@ impl fmt::Debug for RunningWorker {
 pub struct WorkerHandle(Arc<JobLedger>);
 
 impl WorkerHandle {
-    /// Takes no more jobs from now on; those that run have the [grace](super::Worker::grace), then they are cancelled.
+    /// Stops gracefully: the worker takes no more jobs from now on.
     ///
-    /// What waits in the layer stays there. [`RunningWorker::wait`] waits for the end.
+    /// Running jobs have the [grace](super::Worker::grace) to end, then they are cancelled. Jobs that wait in the
+    /// layer stay there. [`RunningWorker::wait`] waits for the end.
     pub fn stop(&self) {
         self.0.stop();
     }
 
-    /// As [`stop`](Self::stop), but cancels the jobs that run.
+    /// As [`stop`](Self::stop), but cancels the running jobs at once.
     pub fn stop_at_once(&self) {
         self.0.stop_at_once();
     }

@@ -15,7 +15,7 @@ pub(crate) trait JobStarter: Send + Sync + Debug {
     /// The type name of the consumer.
     fn describe(&self) -> &'static str;
 
-    /// The whole life of one consumer.
+    /// Runs the whole life of one consumer.
     fn live(&self, seat: Seat) -> LocalBoxFuture<'static, ()>;
 }
 

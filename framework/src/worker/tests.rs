@@ -1,4 +1,4 @@
-//! One consumer of a worker on this thread, whose clock the test moves.
+//! Tests of one consumer of a worker. It runs on the test's thread, and the test moves the clock.
 
 use std::{
     cell::Cell,
@@ -41,7 +41,7 @@ enum Order {
     WaitForStop,
 }
 
-/// Known to nobody.
+/// An event that no consumer handles.
 #[derive(Clone, Serialize, Deserialize, crate::Event)]
 #[event("unknown")]
 struct Unknown {}
@@ -51,7 +51,7 @@ struct Numbered {
     number: u32,
 }
 
-/// Notes what it does, and which of the instances it is.
+/// Notes what it does, with the number of its instance.
 struct Clerk {
     instance: u32,
     done: u32,
@@ -108,7 +108,7 @@ struct Bench {
 }
 
 const GRACE_HERE: Duration = Duration::from_secs(10);
-/// The runtime's clock goes by milliseconds, and rounds up.
+/// The runtime's clock counts milliseconds, and rounds up.
 const TICK: Duration = Duration::from_millis(1);
 
 impl Bench {
@@ -142,7 +142,7 @@ impl Bench {
         }
     }
 
-    /// Lets the consumer do all it can without the clock, and says what it did.
+    /// Lets the consumer do all that needs no clock, and returns its notes.
     async fn noted(&self) -> Vec<String> {
         for _ in 0..100 {
             yield_now().await;
@@ -219,7 +219,11 @@ async fn a_stop_takes_no_job_and_lets_the_running_one_end() {
     bench.ledger.stop();
     assert_eq!(bench.noted().await, ["stopped 1.1", "dropped 1.1"]);
     bench.life.await.unwrap();
-    assert_eq!(bench.layer.receive(&jobs()).await.unwrap().name(), "count", "it stayed");
+    assert_eq!(
+        bench.layer.receive(&jobs()).await.unwrap().name(),
+        "count",
+        "the next job stays in the layer"
+    );
     assert_eq!(bench.ledger.summary(), Summary { jobs: 1, ..Summary::default() });
 }
 
@@ -231,7 +235,7 @@ async fn a_job_is_cancelled_when_the_grace_is_over() {
     bench.ledger.stop();
     advance(GRACE_HERE - TICK).await;
     assert!(bench.noted().await.is_empty(), "within the grace");
-    // Asking again grants no more of it.
+    // A second stop does not extend the grace.
     bench.ledger.stop();
     advance(2 * TICK).await;
     assert_eq!(bench.noted().await, ["dropped 1.1"]);
@@ -250,7 +254,7 @@ async fn a_stop_at_once_does_not_wait_for_the_grace() {
     assert!(bench.noted().await.is_empty());
     bench.ledger.stop_at_once();
     assert_eq!(bench.noted().await, ["dropped 1.1"]);
-    // No way back.
+    // A graceful stop after that changes nothing.
     bench.ledger.stop();
     bench.life.await.unwrap();
 }
@@ -284,7 +288,7 @@ async fn a_worker_stops_even_if_no_instance_can_be_made() {
     bench.life.await.unwrap();
 }
 
-/// A memory layer whose `receive` fails as often as it says.
+/// A memory layer whose `receive` fails `failures` times.
 #[derive(Debug)]
 struct Failing {
     memory: MemoryLayer,
@@ -339,7 +343,7 @@ impl ChannelLayer for Failing {
     }
 }
 
-/// Upstream, an error of the layer ends the listener, and nobody hears of it.
+/// In Channels an error of the layer ends the listener, and nothing reports it.
 #[actix_web::test]
 async fn a_receive_that_fails_is_tried_again_at_longer_intervals() {
     let asked = Arc::new(AtomicU32::new(0));
@@ -359,7 +363,7 @@ async fn a_receive_that_fails_is_tried_again_at_longer_intervals() {
     assert!(bench.noted().await.is_empty());
     assert_eq!(asked.load(SeqCst), 10);
     advance(Duration::from_secs(5) + TICK).await;
-    assert_eq!(bench.noted().await, ["count 1.1"], "with the instance that there was");
+    assert_eq!(bench.noted().await, ["count 1.1"], "with the same instance");
     assert_eq!(asked.load(SeqCst), 12, "and waits for the next");
     assert!(start.elapsed() < Duration::from_secs(30));
 }

@@ -9,10 +9,10 @@ use tokio::{sync::oneshot, task::JoinSet};
 use super::{RunningWorker, ledger::JobLedger, life::Seat, starter::JobStarter};
 use crate::groups::hubs;
 
-/// How many threads there may be for blocking work, in all threads together.
+/// How many blocking threads the runtimes of all threads together may have.
 const BLOCKING_THREADS: usize = 512;
 
-/// Starts at most so many threads, among which the consumers are dealt out.
+/// Starts at most `threads` threads, and deals the consumers out to them.
 pub(super) fn start(
     work: Vec<(Arc<dyn JobStarter>, Seat)>,
     threads: usize,
@@ -24,7 +24,7 @@ pub(super) fn start(
         shares[at % threads].push(part);
     }
     let ended = FuturesUnordered::new();
-    // Dropped where a further thread cannot be started, it stops those before.
+    // If a further thread cannot be started, this is dropped, which stops the earlier ones.
     let running = RunningWorker::new(Arc::clone(&ledger), ended);
     for (index, share) in shares.into_iter().enumerate() {
         let (done, end) = oneshot::channel();
@@ -37,7 +37,9 @@ pub(super) fn start(
     Ok(running)
 }
 
-/// What one thread does. It says `done` before its runtime ends, which waits for blocking work.
+/// Runs the consumers of one thread.
+///
+/// It sends `done` before the runtime is dropped, because the drop waits for blocking work.
 fn work_on(
     share: Vec<(Arc<dyn JobStarter>, Seat)>,
     blocking: usize,
@@ -50,7 +52,7 @@ fn work_on(
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            // Nobody waits any more where it fails.
+            // Sending fails only if nobody waits any more.
             let _ = done.send(Err(error));
             return;
         }
@@ -63,8 +65,8 @@ fn work_on(
         let mut result = Ok(());
         while let Some(ended) = consumers.join_next().await {
             if let Err(error) = ended {
-                // User code is guarded, so this is a fault of ours. None may end in silence.
-                tracing::error!(%error, "a consumer ended, the worker stops");
+                // User code is guarded, so this is a bug in Greenroom. A consumer must not end silently.
+                tracing::error!(%error, "a consumer ended unexpectedly, the worker stops");
                 ledger.stop();
                 result = Err(io::Error::other(error));
             }
