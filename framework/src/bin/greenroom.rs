@@ -31,10 +31,10 @@ struct Options {
     command: Action,
 }
 
-/// What must be as in the programs that one talks to.
+/// How to reach the server. This must be the same as in the other programs that use it.
 #[derive(Args)]
 struct ServerArgs {
-    /// The layer: redis://…, redis-pubsub://…, nats://… and the like; several servers with commas between them.
+    /// The layer's URL: redis://…, redis-pubsub://…, nats://… and similar; with commas between several servers.
     #[arg(
         long,
         global = true,
@@ -43,13 +43,13 @@ struct ServerArgs {
         default_value = "redis://127.0.0.1:6379"
     )]
     layer: String,
-    /// What all names on the server start with, where it is not the layer's default.
+    /// The start of all names on the server, if it is not the layer's default.
     #[arg(long, global = true, env = "GREENROOM_PREFIX")]
     prefix: Option<String>,
-    /// Messages are written as JSON, as by channels_redis with `"serializer_format": "json"`.
+    /// Writes messages as JSON, as channels_redis does with `"serializer_format": "json"`.
     #[arg(long, global = true)]
     json: bool,
-    /// The key of `symmetric_encryption_keys`; of several with commas between them the first encrypts.
+    /// The key of `symmetric_encryption_keys`; with commas between several, the first of them encrypts.
     #[arg(long, global = true, env = "GREENROOM_KEYS", hide_env_values = true, value_delimiter = ',')]
     keys: Vec<String>,
 }
@@ -58,8 +58,8 @@ struct ServerArgs {
 enum Action {
     /// Sends one event.
     ///
-    /// The exit code is 1 where the server did not take it. Says on stderr to how many it went, where the server tells: of
-    /// another process there is one, however many members it has.
+    /// The exit code is 1 if the server did not take the event. Prints on stderr how many receivers it was sent to,
+    /// if the server tells. Another process counts as one, however many members it has.
     Send(SendArgs),
     /// Prints the events of a group, one line of JSON each, until Ctrl-C.
     Listen(ListenArgs),
@@ -67,17 +67,17 @@ enum Action {
 
 #[derive(Args)]
 struct SendArgs {
-    /// The group; with --channel the channel.
+    /// The group; with --channel, the channel.
     group: String,
-    /// The event's type, as chat.message.
+    /// The event's type, for example chat.message.
     r#type: String,
-    /// The event's other fields, as '{"user": "cron", "text": "hi"}'; - reads them from stdin.
+    /// The event's other fields, for example '{"user": "cron", "text": "hi"}'; - reads them from stdin.
     #[arg(default_value = "{}")]
     fields: String,
-    /// Sends to a channel instead, as to one that a worker reads.
+    /// Sends to a channel instead of a group, for example to one that a worker reads.
     #[arg(long)]
     channel: bool,
-    /// Says nothing where it went well.
+    /// Prints nothing if the server took the event.
     #[arg(long, short)]
     quiet: bool,
 }
@@ -86,10 +86,10 @@ struct SendArgs {
 struct ListenArgs {
     /// The group.
     group: String,
-    /// Ends after so many events.
+    /// Ends after this many events.
     #[arg(long, short = 'n')]
     count: Option<u64>,
-    /// Ends after so many seconds without an event, with the exit code 1.
+    /// Ends after this many seconds without an event, with the exit code 1.
     #[arg(long, short)]
     timeout: Option<f64>,
 }
@@ -107,12 +107,12 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<ExitCode> {
-    // Before the server is asked: what is wrong with the arguments needs none.
+    // The arguments are checked first, because that needs no server.
     match options.command {
         Action::Send(send) => {
             let (to, envelope) = (destination(&send)?, event(&send)?);
             let layer = open(&options.server).await?;
-            // NATS does not tell who hears a group.
+            // NATS does not tell how many members a group has.
             let counts =
                 !options.server.layer.starts_with("nats:") && !options.server.layer.starts_with("tls:");
             let sent = deliver(&layer, &send, &to, envelope, counts).await;
@@ -133,7 +133,7 @@ async fn run(options: Options) -> Result<ExitCode> {
 async fn open(server: &ServerArgs) -> Result<Layer> {
     if server.layer == "memory" {
         return Err(Error::msg(
-            "--layer memory is the inside of one process: name a server that others use too",
+            "--layer memory exists only inside one process: name a server that other programs use too",
         ));
     }
     let config = LayerConfig::new().capacity(WAITING);
@@ -146,7 +146,7 @@ async fn open(server: &ServerArgs) -> Result<Layer> {
         options = options.serializer(Format::Json);
     }
     let layer = Layer::open_with(&server.layer, options.must_publish()).await?;
-    // Not before: that the server is away at the start is the error already.
+    // Logging starts only now: if the server is away at the start, the error says so already.
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
         .from_env_lossy();
@@ -155,7 +155,7 @@ async fn open(server: &ServerArgs) -> Result<Layer> {
     Ok(layer)
 }
 
-/// The event that the arguments say.
+/// Makes the event from the arguments.
 fn event(send: &SendArgs) -> Result<Envelope> {
     let mut text = String::new();
     if send.fields == "-" {
@@ -164,18 +164,18 @@ fn event(send: &SendArgs) -> Result<Envelope> {
         text.clone_from(&send.fields);
     }
     let fields: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-        Error::msg(format!("the fields are no JSON object like '{{\"text\": \"hi\"}}': {error}"))
+        Error::msg(format!("the fields are not a JSON object like '{{\"text\": \"hi\"}}': {error}"))
     })?;
     if fields.contains_key("type") {
-        return Err(Error::msg("the fields have a `type` of their own: it is the second argument"));
+        return Err(Error::msg("the fields contain a `type`: give it only as the second argument"));
     }
-    // The text itself: a map would sort its names.
+    // The text itself is used, because a map would sort its names.
     let fields = text.trim().trim_start_matches('{').trim_start();
     let comma = if fields == "}" { "" } else { "," };
     Ok(Envelope::from_json(format!("{{\"type\":{}{comma}{fields}", Value::String(send.r#type.clone())))?)
 }
 
-/// Whom an event is for.
+/// Where an event is sent to.
 enum Destination {
     Channel(ChannelName),
     Group(GroupName),
@@ -207,7 +207,7 @@ async fn deliver(
                 _ if !counts => "sent".to_owned(),
                 (0, 0) => "nobody is in the group".to_owned(),
                 (_, 0) => format!("sent to {delivered}"),
-                _ => format!("sent to {delivered}; {dropped} more were full, and missed it"),
+                _ => format!("sent to {delivered}; {dropped} more missed it, because they were full"),
             }
         }
     };
@@ -217,7 +217,7 @@ async fn deliver(
     Ok(())
 }
 
-/// Prints what comes, up to the end that was asked for.
+/// Prints the events of a group, until the end that the arguments ask for.
 async fn show(
     layer: &Layer,
     group: &GroupName,
@@ -254,7 +254,7 @@ async fn show(
         quiet.set(sleep(timeout.unwrap_or_default()));
         let full = layer.metrics().queue_full;
         if full > lost {
-            eprintln!("{} events were lost: they are read too slowly", full - lost);
+            eprintln!("{} events were lost, because they are read too slowly", full - lost);
             lost = full;
         }
         if let Ok(gap) = event.event::<LayerGap>()
@@ -264,7 +264,7 @@ async fn show(
             continue;
         }
         match event.to_json() {
-            // Who reads has gone: `| head` has what it wanted.
+            // The program that reads stdout has ended: `| head` has read enough.
             Ok(line) if writeln!(io::stdout(), "{line}").is_err() => break,
             Ok(_) => left = left.map(|left| left - 1),
             Err(error) => eprintln!("an event cannot be shown: {error}"),

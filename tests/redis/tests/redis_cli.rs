@@ -88,8 +88,8 @@ async fn what_is_wrong_is_said() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = format!("redis://{free}");
     let cases: [(&[&str], &str); 8] = [
-        (&["send", "room", "note", "[1]"], "no JSON object"),
-        (&["send", "room", "note", "{\"a\": 1"], "no JSON object"),
+        (&["send", "room", "note", "[1]"], "not a JSON object"),
+        (&["send", "room", "note", "{\"a\": 1"], "not a JSON object"),
         (&["send", "room", "note", "{\"type\": \"other\"}"], "second argument"),
         (&["send", "room", "_note"], "malformed"),
         (&["send", "a room", "note"], "use ASCII letters"),
