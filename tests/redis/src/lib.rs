@@ -2,6 +2,7 @@
 
 mod chat;
 pub mod cli;
+pub mod kinds;
 mod python;
 mod server;
 
@@ -14,21 +15,3 @@ pub use self::{
     python::Python,
     server::RedisServer,
 };
-
-use conformance_tests::faulty::{Logins, Settings};
-use greenroom::layers::{Away, redis::RedisConfig};
-
-/// Who may connect to [`RedisServer::guarded`].
-pub const LOGINS: Logins = Logins {
-    guest: ":right@",
-    strangers: &["", ":wrong@"],
-    denied: &["uthentication", "NOAUTH", "WRONGPASS"],
-};
-
-/// The configuration with these settings.
-pub fn configured(settings: Settings) -> RedisConfig {
-    RedisConfig::new(settings.url("redis"))
-        .away(if settings.must { Away::Error } else { Away::Local })
-        .timeout(settings.timeout)
-        .queue_bytes(settings.queue_bytes)
-}

@@ -36,15 +36,6 @@ impl RedisServer {
         ))
     }
 
-    /// Starts one that asks for the password `right`.
-    ///
-    /// # Panics
-    /// As [`with`](Self::with).
-    #[must_use]
-    pub fn guarded() -> Self {
-        Self::with(&["--requirepass", "right"])
-    }
-
     /// Starts a sentinel that watches `master` under the name `mymaster`.
     ///
     /// # Panics
@@ -64,14 +55,6 @@ impl RedisServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
-    }
-
-    /// Checks that there is nothing on it.
-    ///
-    /// # Panics
-    /// If there is.
-    pub fn assert_empty(&self) {
-        assert_eq!(self.run::<u64>(&["DBSIZE"]), 0, "nothing is left there");
     }
 
     /// A connection of the test's own.

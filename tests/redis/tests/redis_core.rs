@@ -1,59 +1,8 @@
 //! The conformance suite over `RedisLayer`.
 
-use conformance_tests::{
-    Server,
-    faulty::{FaultyServer, Logins, Proxy, ServerProcess, Settings},
-};
-use greenroom::{
-    Layer, LayerConfig, LayerError,
-    layers::redis::{RedisConfig, RedisLayer},
-};
-use redis_tests::{LOGINS, RedisServer, configured};
+use redis_tests::kinds::{self, Redis};
 
-struct Core(RedisServer);
-
-impl Server for Core {
-    async fn start() -> Self {
-        Self(RedisServer::start())
-    }
-
-    async fn make(&self, config: LayerConfig) -> Layer {
-        let layer = RedisLayer::new(RedisConfig::new(self.0.url()).layer(config)).unwrap();
-        layer.ready().await.unwrap();
-        layer.into()
-    }
-}
-
-impl FaultyServer for Core {
-    const NAME: &'static str = "Redis";
-    const LOGINS: Logins = LOGINS;
-
-    fn start() -> Self {
-        Self(RedisServer::start())
-    }
-
-    fn guarded() -> Self {
-        Self(RedisServer::guarded())
-    }
-
-    fn process(&mut self) -> &mut ServerProcess {
-        &mut self.0
-    }
-
-    async fn open(settings: Settings) -> (Layer, Result<(), LayerError>) {
-        let layer = RedisLayer::new(configured(settings)).unwrap();
-        let ready = layer.ready().await;
-        (layer.into(), ready)
-    }
-
-    fn cut(&mut self, _: &Proxy) {
-        self.0.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]);
-    }
-
-    fn assert_left(&mut self) {
-        self.0.assert_empty();
-    }
-}
+type Core = Redis<kinds::Core>;
 
 mod core {
     conformance_tests::every_layer!(super::Core);

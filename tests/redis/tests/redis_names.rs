@@ -5,26 +5,19 @@ use std::{
     time::Duration,
 };
 
-use conformance_tests::Server;
 use greenroom::{
     Frame, Layer, LayerConfig, Mount,
     layers::redis::{Names, RedisConfig, RedisLayer},
     prelude::*,
 };
-use redis_tests::{Member, Proxy, Python, RedisServer, eventually, group, note};
+use redis_tests::{
+    Member, Proxy, Python, RedisServer, eventually, group,
+    kinds::{self, Redis},
+    note,
+};
 use serde_json::{Value, json};
 
-struct Connections(RedisServer);
-
-impl Server for Connections {
-    async fn start() -> Self {
-        Self(RedisServer::start())
-    }
-
-    async fn make(&self, config: LayerConfig) -> Layer {
-        ready(RedisConfig::new(self.0.url()).layer(config)).await
-    }
-}
+type Connections = Redis<kinds::Connections>;
 
 mod names {
     conformance_tests::every_layer!(super::Connections);
@@ -32,6 +25,8 @@ mod names {
     conformance_tests::stored!(super::Connections);
     conformance_tests::processes!(super::Connections);
     conformance_tests::shared!(super::Connections);
+    conformance_tests::faults!(super::Connections);
+    conformance_tests::drops!(super::Connections, "what is too much waits in Redis");
 }
 
 const ROOM_KEY: &str = "asgi:group:room";

@@ -1,42 +1,38 @@
 //! The conformance suite over both layers, through a sentinel: what `test_sentinel.py` and `test_pubsub_sentinel.py` repeat.
 
-use conformance_tests::Server;
-use greenroom::{
-    Layer, LayerConfig,
-    layers::redis::{RedisConfig, RedisLayer, RedisPubSubLayer},
-};
-use redis_tests::RedisServer;
+use std::marker::PhantomData;
 
-/// A master, and who knows where it is.
-struct Sentinel {
+use conformance_tests::Server;
+use greenroom::{Layer, LayerConfig, layers::redis::RedisConfig};
+use redis_tests::{
+    RedisServer,
+    kinds::{self, Kind},
+};
+
+/// A master, and a sentinel that knows where it is.
+struct Sentinel<K> {
     sentinel: RedisServer,
     _master: RedisServer,
+    _kind: PhantomData<K>,
 }
 
-impl Sentinel {
-    fn start() -> Self {
-        let master = RedisServer::start();
-        Self { sentinel: RedisServer::sentinel(&master), _master: master }
-    }
+impl<K: Kind> Server for Sentinel<K> {
+    const STORES: bool = !K::IS_PUBSUB;
 
-    fn config(&self, config: LayerConfig) -> RedisConfig {
-        RedisConfig::sentinel("mymaster", [self.sentinel.url()], None).layer(config)
-    }
-}
-
-struct Core(Sentinel);
-
-impl Server for Core {
     async fn start() -> Self {
-        Self(Sentinel::start())
+        let master = RedisServer::start();
+        Self { sentinel: RedisServer::sentinel(&master), _master: master, _kind: PhantomData }
     }
 
     async fn make(&self, config: LayerConfig) -> Layer {
-        let layer = RedisLayer::new(self.0.config(config)).unwrap();
-        layer.ready().await.unwrap();
-        layer.into()
+        let config = RedisConfig::sentinel("mymaster", [self.sentinel.url()], None).layer(config);
+        let (layer, ready) = K::open(config).await;
+        ready.unwrap();
+        layer
     }
 }
+
+type Core = Sentinel<kinds::Core>;
 
 mod core {
     conformance_tests::every_layer!(super::Core);
@@ -45,21 +41,7 @@ mod core {
     conformance_tests::shared!(super::Core);
 }
 
-struct PubSub(Sentinel);
-
-impl Server for PubSub {
-    const STORES: bool = false;
-
-    async fn start() -> Self {
-        Self(Sentinel::start())
-    }
-
-    async fn make(&self, config: LayerConfig) -> Layer {
-        let layer = RedisPubSubLayer::new(self.0.config(config)).unwrap();
-        layer.ready().await.unwrap();
-        layer.into()
-    }
-}
+type PubSub = Sentinel<kinds::PubSub>;
 
 mod pubsub {
     conformance_tests::every_layer!(super::PubSub);
