@@ -78,10 +78,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For a server on this port that is given up after a second.
+    /// For a server on this port that is given up after 2 s: no busy machine takes as long.
     #[must_use]
     pub fn new(port: u16) -> Self {
-        Self { port, login: "", must: false, timeout: Duration::from_secs(1), queue_bytes: 16 << 20 }
+        Self { port, login: "", must: false, timeout: Duration::from_secs(2), queue_bytes: 16 << 20 }
     }
 
     /// The URL with this scheme.
@@ -91,11 +91,16 @@ impl Settings {
     }
 }
 
-/// A layer whose server is there.
+/// A layer whose server is there. On a busy machine the first attempt may take too long.
 pub(crate) async fn layer<S: FaultyServer>(settings: Settings) -> Layer {
-    let (layer, ready) = S::open(settings).await;
-    ready.expect("the server is there");
-    layer
+    let mut failed = None;
+    for _ in 0..5 {
+        match S::open(settings).await {
+            (layer, Ok(())) => return layer,
+            (_, Err(error)) => failed = Some(error),
+        }
+    }
+    panic!("the server is not there: {failed:?}");
 }
 
 /// The settings of a layer on this server.
