@@ -22,9 +22,8 @@
 //! None of these affects another job: a consumer takes a job from the layer only when it has nothing else to do.
 //!
 //! # What is lost
-//! Delivery is at most once (rule 24). A job that was taken is never done again. A job
-//! that fails, is cancelled, or runs when the process is killed is lost: send it again if you need it. The jobs
-//! behind it stay in the layer.
+//! Delivery is at most once (rule 24). A job that was taken is never done again. A job that fails, is cancelled, or
+//! runs when the process is killed is lost: send it again if you need it. The jobs behind it stay in the layer.
 //!
 //! The layer decides where and how long they stay. In memory they end with the process, in Redis they do not. In
 //! both they stay for up to [`expiry`](crate::LayerConfig::expiry), by default 60 s. To raise it, set it for both
