@@ -9,7 +9,7 @@ use actix_web::{
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 
-use super::{Remaining, Scheme, Scope, header_block::HeaderBlock, text::Texts, values::Extensions};
+use super::{Remaining, Scheme, Scope, header_block::HeaderBlock, text::Texts, values::TypeMap};
 
 /// Makes a [`Scope`] without a connection, for tests.
 ///
@@ -194,7 +194,7 @@ impl RequestParts<'_> {
             scheme: if self.secure { Scheme::Https } else { Scheme::Unknown },
             remaining: Remaining::All,
             origin_checked: false,
-            extensions: Extensions::default(),
+            extensions: TypeMap::default(),
             response: Cell::default(),
         }
     }

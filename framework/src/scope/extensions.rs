@@ -3,8 +3,8 @@
 use super::Scope;
 
 /// A slot of its own, so that a user and an extension may have one type.
-struct User<U>(U);
-struct Session<S>(S);
+struct UserSlot<U>(U);
+struct SessionSlot<S>(S);
 
 impl Scope {
     /// Keeps a value for those who come after; one of each type. Returns the value it replaces.
@@ -29,12 +29,12 @@ impl Scope {
     /// [`set_user`](Self::set_user). `U` is the application's own type; asked for another type, it is `None`.
     #[must_use]
     pub fn user<U: 'static>(&self) -> Option<&U> {
-        self.extensions.get::<User<U>>().map(|user| &user.0)
+        self.extensions.get::<UserSlot<U>>().map(|user| &user.0)
     }
 
     /// Says who the client is. Returns the user it replaces, where it has the same type.
     pub fn set_user<U: 'static>(&mut self, user: U) -> Option<U> {
-        self.extensions.insert(User(user)).map(|user| user.0)
+        self.extensions.insert(UserSlot(user)).map(|user| user.0)
     }
 
     /// The client's session, where middleware loaded one: Channels' `scope["session"]`.
@@ -44,12 +44,12 @@ impl Scope {
     /// it itself, so put a handle in here that can.
     #[must_use]
     pub fn session<S: 'static>(&self) -> Option<&S> {
-        self.extensions.get::<Session<S>>().map(|session| &session.0)
+        self.extensions.get::<SessionSlot<S>>().map(|session| &session.0)
     }
 
     /// Keeps the client's session. Returns the session it replaces, where it has the same type.
     pub fn set_session<S: 'static>(&mut self, session: S) -> Option<S> {
-        self.extensions.insert(Session(session)).map(|session| session.0)
+        self.extensions.insert(SessionSlot(session)).map(|session| session.0)
     }
 }
 

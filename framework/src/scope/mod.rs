@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 pub use self::{builder::ScopeBuilder, error::ScopeError};
-use self::{header_block::HeaderBlock, text::Texts, values::Extensions};
+use self::{header_block::HeaderBlock, text::Texts, values::TypeMap};
 
 /// What is known of a connection.
 ///
@@ -38,7 +38,7 @@ pub struct Scope {
     remaining: Remaining,
     /// Whether a middleware has let the request's origin in; if none has, the default policy decides.
     origin_checked: bool,
-    extensions: Extensions,
+    extensions: TypeMap,
     response: Cell<ResponseHeaders>,
 }
 

@@ -4,12 +4,12 @@ use std::any::Any;
 
 /// Values by their type. Empty it is one null pointer; there are few, so a search is enough.
 #[derive(Default)]
-pub(super) struct Extensions(Option<Box<Values>>);
+pub(super) struct TypeMap(Option<Box<Values>>);
 
 #[derive(Default)]
 struct Values(Vec<Box<dyn Any>>);
 
-impl Extensions {
+impl TypeMap {
     pub(super) fn insert<T: 'static>(&mut self, value: T) -> Option<T> {
         let before = self.remove::<T>();
         self.0.get_or_insert_default().0.push(Box::new(value));
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn empty_costs_eight_bytes() {
-        assert_eq!(size_of::<Extensions>(), size_of::<usize>());
-        let mut extensions = Extensions::default();
+        assert_eq!(size_of::<TypeMap>(), size_of::<usize>());
+        let mut extensions = TypeMap::default();
         extensions.insert(1_u8);
         extensions.remove::<u8>();
         assert!(extensions.0.is_none());
