@@ -24,10 +24,10 @@ struct TypeFirst<S> {
 }
 
 impl<S: Serializer> TypeFirst<S> {
-    fn fields(self, len: usize) -> Result<Fields<S::SerializeStruct>, S::Error> {
+    fn fields(self, len: usize) -> Result<FieldWriter<S::SerializeStruct>, S::Error> {
         let mut to = self.to.serialize_struct("Event", len + 1)?;
         to.serialize_field("type", self.name)?;
-        Ok(Fields(to))
+        Ok(FieldWriter(to))
     }
 
     fn variant(self) -> Result<Self, S::Error> {
@@ -49,9 +49,9 @@ fn check<E: Error>(key: &str) -> Result<(), E> {
 }
 
 /// The fields behind `type`.
-struct Fields<C>(C);
+struct FieldWriter<C>(C);
 
-impl<C: SerializeStruct> SerializeStruct for Fields<C> {
+impl<C: SerializeStruct> SerializeStruct for FieldWriter<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
@@ -73,7 +73,7 @@ impl<C: SerializeStruct> SerializeStruct for Fields<C> {
     }
 }
 
-impl<C: SerializeStruct> SerializeStructVariant for Fields<C> {
+impl<C: SerializeStruct> SerializeStructVariant for FieldWriter<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
@@ -95,7 +95,7 @@ impl<C: SerializeStruct> SerializeStructVariant for Fields<C> {
 }
 
 /// What `#[serde(flatten)]` makes of a struct.
-impl<C: SerializeMap> SerializeMap for Fields<C> {
+impl<C: SerializeMap> SerializeMap for FieldWriter<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
@@ -125,10 +125,10 @@ macro_rules! refuse {
 impl<S: Serializer> Serializer for TypeFirst<S> {
     type Ok = S::Ok;
     type Error = S::Error;
-    type SerializeMap = Fields<S::SerializeMap>;
+    type SerializeMap = FieldWriter<S::SerializeMap>;
     type SerializeSeq = Impossible<S::Ok, S::Error>;
-    type SerializeStruct = Fields<S::SerializeStruct>;
-    type SerializeStructVariant = Fields<S::SerializeStruct>;
+    type SerializeStruct = FieldWriter<S::SerializeStruct>;
+    type SerializeStructVariant = FieldWriter<S::SerializeStruct>;
     type SerializeTuple = Impossible<S::Ok, S::Error>;
     type SerializeTupleStruct = Impossible<S::Ok, S::Error>;
     type SerializeTupleVariant = Impossible<S::Ok, S::Error>;
@@ -148,7 +148,7 @@ impl<S: Serializer> Serializer for TypeFirst<S> {
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
         let mut to = self.to.serialize_map(len.map(|len| len + 1))?;
         to.serialize_entry("type", self.name)?;
-        Ok(Fields(to))
+        Ok(FieldWriter(to))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
