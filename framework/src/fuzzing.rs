@@ -23,7 +23,7 @@ use crate::{
     routing::Routes,
     wire::websocket::{
         Chunk, Decoder, Item, Opcode, ProtocolError, Role,
-        deflate::{Incoming, Offer, settle},
+        deflate::{DeflateOffer, InflateParams, settle},
         encode, extensions,
         handshake::{self, HandshakeError},
     },
@@ -65,7 +65,7 @@ pub fn deflate(data: &[u8]) {
     let [settings, cuts, bytes @ ..] = data else { return };
     let takeover = settings & 1 != 0;
     let limit = [16, 125, 1024, 1 << 20][usize::from(settings >> 1 & 3)];
-    let new = || Decoder::new(Role::Server, limit).with_deflate(Some(Incoming { limit, takeover }));
+    let new = || Decoder::new(Role::Server, limit).with_deflate(Some(InflateParams { limit, takeover }));
     // Of two faults in one piece, as bad data behind bad UTF-8, either may be told.
     let same = |found: Found| Found { error: found.error.and(Some(ProtocolError::BadDeflate)), ..found };
     check(&any_cut_but(same, new, *cuts, bytes), limit);
@@ -81,21 +81,21 @@ pub fn deflate(data: &[u8]) {
     check(&any_cut_but(same, new, *cuts, &messages), limit);
 
     let wanted = Deflate::new().threshold(1).level(settings >> 3 & 7).window_bits(9 + settings % 7);
-    let agreed =
-        settle(&[Offer::new()], &wanted.server_context_takeover(takeover)).expect("one can be accepted");
+    let agreed = settle(&[DeflateOffer::new()], &wanted.server_context_takeover(takeover))
+        .expect("one can be accepted");
     let (mut packer, counters) = (agreed.packer(), Counters::default());
     let message = Frame::binary(Bytes::copy_from_slice(bytes));
     let mut out = Vec::new();
     for _ in 0..2 {
         let plain = encode::encode(&message);
-        let compressed = agreed.outgoing().and_then(|outgoing| outgoing.encode(&message, &counters));
+        let compressed = agreed.compress_params().and_then(|params| params.encode(&message, &counters));
         out.extend(match &mut packer {
             Some(packer) => packer.pack(plain, &counters),
             None => compressed.unwrap_or(plain),
         });
     }
-    let incoming = Incoming { limit: bytes.len(), takeover };
-    let found = any_cut(|| Decoder::new(Role::Client, bytes.len()).with_deflate(Some(incoming)), *cuts, &out);
+    let params = InflateParams { limit: bytes.len(), takeover };
+    let found = any_cut(|| Decoder::new(Role::Client, bytes.len()).with_deflate(Some(params)), *cuts, &out);
     let item = Item::Binary(Bytes::copy_from_slice(bytes));
     assert_eq!(found, Found { items: vec![item.clone(), item], error: None });
 }

@@ -65,15 +65,15 @@ impl Application {
         &self,
         endpoint: &Endpoint,
         mut scope: Scope,
-        offers: &[deflate::Offer],
+        offers: &[deflate::DeflateOffer],
         input: impl FnOnce(Decoder) -> Box<dyn ClientReader>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
         let place = self.admit(endpoint, &mut scope).await?;
         let limits = self.limits_of(endpoint);
         let agreed = limits.deflate.as_ref().and_then(|wanted| deflate::settle(offers, wanted));
-        let incoming = agreed.map(|agreed| agreed.incoming(limits.message_size));
-        let input = input(Decoder::new(Role::Server, limits.message_size).with_deflate(incoming));
-        let wire = Wire::WebSocket(agreed.and_then(|agreed| agreed.outgoing()));
+        let inflate = agreed.map(|agreed| agreed.inflate_params(limits.message_size));
+        let input = input(Decoder::new(Role::Server, limits.message_size).with_deflate(inflate));
+        let wire = Wire::WebSocket(agreed.and_then(|agreed| agreed.compress_params()));
         let start = Start {
             input: Some(input),
             packer: agreed.and_then(|agreed| agreed.packer()),

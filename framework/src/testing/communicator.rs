@@ -154,11 +154,11 @@ impl WebsocketCommunicator {
             .open(&endpoint, scope, &offers, |decoder| Box::new(StreamReader::new(Chunks(receiver), decoder)))
             .await?;
         let agreed = accepted.headers.iter().find(|(name, _)| *name == header::SEC_WEBSOCKET_EXTENSIONS);
-        let incoming = agreed.map(|(_, value)| deflate::Incoming {
+        let inflate = agreed.map(|(_, value)| deflate::InflateParams {
             limit: usize::MAX,
             takeover: !value.to_str().is_ok_and(|value| value.contains("server_no_context_takeover")),
         });
-        let decoder = Decoder::new(Role::Client, usize::MAX).with_deflate(incoming);
+        let decoder = Decoder::new(Role::Client, usize::MAX).with_deflate(inflate);
         self.open = Some(Open { connection, chunks, decoder, items: VecDeque::new() });
         let text = |(name, value): (HeaderName, actix_web::http::header::HeaderValue)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())

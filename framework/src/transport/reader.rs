@@ -14,7 +14,7 @@ use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::{ClientReader, Connection},
-    wire::websocket::{Chunk, Decoder, Item, Settings},
+    wire::websocket::{Chunk, Decoder, DecoderSettings, Item},
 };
 
 /// How much is read from a socket at once.
@@ -87,7 +87,7 @@ where
 /// Between messages it has no decoder: the worker's is lent to it.
 #[derive(Debug)]
 pub(crate) struct SocketReader {
-    settings: Settings,
+    settings: DecoderSettings,
     /// Holds what has arrived of an unfinished message.
     decoder: Option<Box<Decoder>>,
     /// What is left of the last chunk, where the read-ahead bound stopped the decoder in it.
@@ -123,7 +123,7 @@ impl SocketReader {
 }
 
 /// The worker's decoder, or a new one.
-fn lend(settings: Settings) -> Box<Decoder> {
+fn lend(settings: DecoderSettings) -> Box<Decoder> {
     match SPARE.take() {
         Some(mut spare) => {
             *spare = Decoder::from(settings);

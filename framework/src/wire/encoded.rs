@@ -17,7 +17,7 @@ use crate::{
 /// From how many bytes on looking pays: below, encoding is as quick.
 const WORTH: usize = 64;
 
-struct Last {
+struct LastEncoded {
     wire: Wire,
     is_text: bool,
     payload: Bytes,
@@ -25,7 +25,7 @@ struct Last {
 }
 
 thread_local! {
-    static LAST: Cell<Option<Box<Last>>> = const { Cell::new(None) };
+    static LAST: Cell<Option<Box<LastEncoded>>> = const { Cell::new(None) };
 }
 
 /// Encodes a message, or takes what was made of the same one just before.
@@ -44,7 +44,7 @@ pub(crate) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
     });
     let last = last.unwrap_or_else(|| {
         let encoded = wire.encode_anew(frame, counters);
-        Box::new(Last { wire, is_text, payload: payload.clone(), encoded })
+        Box::new(LastEncoded { wire, is_text, payload: payload.clone(), encoded })
     });
     let encoded = last.encoded.clone();
     LAST.set(Some(last));

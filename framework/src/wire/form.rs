@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     batch,
-    websocket::{self, deflate::Outgoing},
+    websocket::{self, deflate::CompressParams},
 };
 use crate::{
     close::CloseCode,
@@ -32,7 +32,7 @@ pub(crate) enum Wire {
     /// Fragments of JSON, for batches.
     Fallback,
     /// Unmasked RFC 6455 frames, with messages compressed as it says.
-    WebSocket(Option<Outgoing>),
+    WebSocket(Option<CompressParams>),
     /// The body of an HTTP response: messages as they are, and nothing else.
     Body,
 }

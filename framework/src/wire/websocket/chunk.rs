@@ -12,13 +12,13 @@ const SMALL: usize = 1 << 10;
 /// Made from a slice, as of a worker's read buffer, or from [`Bytes`], as of actix's payload.
 #[derive(Debug)]
 pub(crate) struct Chunk<'a> {
-    source: Source<'a>,
+    source: ChunkBytes<'a>,
     /// How much memory the chunk keeps alive, as far as can be told.
     memory: usize,
 }
 
 #[derive(Debug)]
-enum Source<'a> {
+enum ChunkBytes<'a> {
     /// Nobody else has the chunk: a large payload is unmasked in place, and leaves without a copy.
     Unique(BytesMut),
     Shared(Bytes),
@@ -28,15 +28,15 @@ enum Source<'a> {
 impl From<Bytes> for Chunk<'_> {
     fn from(chunk: Bytes) -> Self {
         match chunk.try_into_mut() {
-            Ok(chunk) => Self { memory: chunk.capacity(), source: Source::Unique(chunk) },
-            Err(chunk) => Self { memory: chunk.len(), source: Source::Shared(chunk) },
+            Ok(chunk) => Self { memory: chunk.capacity(), source: ChunkBytes::Unique(chunk) },
+            Err(chunk) => Self { memory: chunk.len(), source: ChunkBytes::Shared(chunk) },
         }
     }
 }
 
 impl<'a> From<&'a [u8]> for Chunk<'a> {
     fn from(chunk: &'a [u8]) -> Self {
-        Self { memory: chunk.len(), source: Source::Slice(chunk) }
+        Self { memory: chunk.len(), source: ChunkBytes::Slice(chunk) }
     }
 }
 
@@ -44,9 +44,9 @@ impl Chunk<'_> {
     /// What is left.
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.source {
-            Source::Unique(chunk) => chunk,
-            Source::Shared(chunk) => chunk,
-            Source::Slice(chunk) => chunk,
+            ChunkBytes::Unique(chunk) => chunk,
+            ChunkBytes::Shared(chunk) => chunk,
+            ChunkBytes::Slice(chunk) => chunk,
         }
     }
 
@@ -63,24 +63,24 @@ impl Chunk<'_> {
     /// What is left, in memory of its own where the chunk is lent.
     pub(crate) fn take_rest(self) -> Bytes {
         match self.source {
-            Source::Unique(chunk) => chunk.freeze(),
-            Source::Shared(chunk) => chunk,
-            Source::Slice(chunk) => Bytes::copy_from_slice(chunk),
+            ChunkBytes::Unique(chunk) => chunk.freeze(),
+            ChunkBytes::Shared(chunk) => chunk,
+            ChunkBytes::Slice(chunk) => Bytes::copy_from_slice(chunk),
         }
     }
 
     /// Drops what is left.
     pub(super) fn clear(&mut self) {
-        self.source = Source::Slice(&[]);
+        self.source = ChunkBytes::Slice(&[]);
     }
 
     /// Drops the next `count` bytes, or all that are left.
     pub(super) fn skip(&mut self, count: usize) {
         let count = count.min(self.len());
         match &mut self.source {
-            Source::Unique(chunk) => chunk.advance(count),
-            Source::Shared(chunk) => chunk.advance(count),
-            Source::Slice(chunk) => chunk.advance(count),
+            ChunkBytes::Unique(chunk) => chunk.advance(count),
+            ChunkBytes::Shared(chunk) => chunk.advance(count),
+            ChunkBytes::Slice(chunk) => chunk.advance(count),
         }
     }
 
@@ -90,7 +90,7 @@ impl Chunk<'_> {
     /// copied: a kept message of ten bytes must not keep a read buffer alive.
     pub(super) fn take(&mut self, count: usize, mut mask: Mask) -> Bytes {
         let count = count.min(self.len());
-        if let Source::Unique(chunk) = &mut self.source
+        if let ChunkBytes::Unique(chunk) = &mut self.source
             && count > SMALL
             && count >= self.memory / 2
         {

@@ -5,8 +5,8 @@ use bytestring::ByteString;
 
 use super::{
     Chunk, ProtocolError, Role,
-    deflate::{Incoming, Inflater},
-    frame::{Extensions, Header, MAX_HEADER, Mask, Opcode},
+    deflate::{InflateParams, Inflater},
+    frame::{Extensions, FrameHeader, MAX_HEADER, Mask, Opcode},
     utf8,
 };
 use crate::close::CloseCode;
@@ -37,18 +37,18 @@ pub(crate) enum Item {
 /// what has arrived, and a compressed message is inflated as it does.
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    settings: Settings,
+    settings: DecoderSettings,
     /// What arrived of the unfinished message, unmasked; after it, what arrived of an unfinished control frame.
     buffer: Vec<u8>,
     /// How many bytes of an unfinished text message are known to be whole characters.
     valid: usize,
     /// The unfinished frame.
-    frame: Option<Frame>,
+    frame: Option<IncomingFrame>,
     /// The start of an unfinished header.
     header: [u8; MAX_HEADER],
     header_held: u8,
     /// What the unfinished message is.
-    message: Option<Kind>,
+    message: Option<MessageKind>,
     /// Whether it is compressed: `buffer` has it inflated.
     compressed: bool,
     /// What inflates the unfinished message, or with context takeover all of them.
@@ -59,17 +59,17 @@ pub(crate) struct Decoder {
 
 /// What a decoder is made with. All that an idle connection keeps of it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
+pub(crate) struct DecoderSettings {
     max_message: usize,
     /// The largest compressed message, inflated; 32 bits, for an idle connection's sake.
     max_inflated: u32,
     role: Role,
-    deflate: Deflate,
+    deflate: DeflateMode,
 }
 
 /// Whether messages may be compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deflate {
+enum DeflateMode {
     Off,
     /// Each by itself.
     Alone,
@@ -78,14 +78,14 @@ enum Deflate {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MessageKind {
     Binary,
     Text,
 }
 
 /// A frame whose header was read.
 #[derive(Debug)]
-struct Frame {
+struct IncomingFrame {
     /// Where in the buffer its payload starts.
     start: usize,
     /// How much of its payload is still to come.
@@ -95,8 +95,8 @@ struct Frame {
     fin: bool,
 }
 
-impl From<Settings> for Decoder {
-    fn from(settings: Settings) -> Self {
+impl From<DecoderSettings> for Decoder {
+    fn from(settings: DecoderSettings) -> Self {
         Self {
             settings,
             buffer: Vec::new(),
@@ -115,10 +115,10 @@ impl From<Settings> for Decoder {
 impl Decoder {
     /// A decoder of messages up to `max_message` bytes.
     pub(crate) fn new(role: Role, max_message: usize) -> Self {
-        Self::from(Settings { max_message, max_inflated: 0, role, deflate: Deflate::Off })
+        Self::from(DecoderSettings { max_message, max_inflated: 0, role, deflate: DeflateMode::Off })
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> DecoderSettings {
         self.settings
     }
 
@@ -128,16 +128,16 @@ impl Decoder {
     }
 
     /// Takes compressed messages too, as was agreed.
-    pub(crate) fn with_deflate(mut self, incoming: Option<Incoming>) -> Self {
-        if let Some(incoming) = incoming {
-            self.settings.deflate = if incoming.takeover { Deflate::Takeover } else { Deflate::Alone };
-            self.settings.max_inflated = u32::try_from(incoming.limit).unwrap_or(u32::MAX);
+    pub(crate) fn with_deflate(mut self, params: Option<InflateParams>) -> Self {
+        if let Some(params) = params {
+            self.settings.deflate = if params.takeover { DeflateMode::Takeover } else { DeflateMode::Alone };
+            self.settings.max_inflated = u32::try_from(params.limit).unwrap_or(u32::MAX);
         }
         self
     }
 
     fn extensions(&self) -> Extensions {
-        if self.settings.deflate == Deflate::Off { Extensions::NONE } else { Extensions::DEFLATE }
+        if self.settings.deflate == DeflateMode::Off { Extensions::NONE } else { Extensions::DEFLATE }
     }
 
     /// Whether a message has begun and not ended, whole frames of it or not.
@@ -205,10 +205,11 @@ impl Decoder {
         }
     }
 
-    fn next_header(&mut self, input: &mut Chunk<'_>) -> Result<Option<Header>, ProtocolError> {
+    fn next_header(&mut self, input: &mut Chunk<'_>) -> Result<Option<FrameHeader>, ProtocolError> {
         let (held, extensions) = (usize::from(self.header_held), self.extensions());
         if held == 0
-            && let Some((header, length)) = Header::parse(input.as_slice(), self.settings.role, extensions)?
+            && let Some((header, length)) =
+                FrameHeader::parse(input.as_slice(), self.settings.role, extensions)?
         {
             input.skip(length);
             return Ok(Some(header));
@@ -219,7 +220,7 @@ impl Decoder {
             *place = *byte;
             end += 1;
         }
-        let header = Header::parse(&self.header[..end], self.settings.role, extensions)?;
+        let header = FrameHeader::parse(&self.header[..end], self.settings.role, extensions)?;
         let (header, length) = header.map_or((None, end), |(header, length)| (Some(header), length));
         input.skip(length - held);
         self.header_held = if header.is_some() { 0 } else { end as u8 };
@@ -227,14 +228,14 @@ impl Decoder {
     }
 
     /// Checks the header against the message that it belongs to.
-    fn begin(&mut self, header: Header) -> Result<Frame, ProtocolError> {
+    fn begin(&mut self, header: FrameHeader) -> Result<IncomingFrame, ProtocolError> {
         match header.opcode {
             Opcode::Continuation if self.message.is_none() => return Err(ProtocolError::StrayContinuation),
             Opcode::Text | Opcode::Binary if self.message.is_some() => {
                 return Err(ProtocolError::UnfinishedMessage);
             }
-            Opcode::Text => self.message = Some(Kind::Text),
-            Opcode::Binary => self.message = Some(Kind::Binary),
+            Opcode::Text => self.message = Some(MessageKind::Text),
+            Opcode::Binary => self.message = Some(MessageKind::Binary),
             _ => {}
         }
         if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
@@ -247,7 +248,7 @@ impl Decoder {
         if !header.opcode.is_control() && missing > self.room() {
             return Err(too_big);
         }
-        Ok(Frame { start, missing, mask: header.mask, opcode: header.opcode, fin: header.fin })
+        Ok(IncomingFrame { start, missing, mask: header.mask, opcode: header.opcode, fin: header.fin })
     }
 
     /// How many more bytes of the unfinished message may arrive.
@@ -261,7 +262,7 @@ impl Decoder {
     }
 
     /// Whether the frame has arrived whole and is an item by itself: the usual case, which needs no buffer.
-    fn is_alone(&self, frame: &Frame, input: &Chunk<'_>) -> bool {
+    fn is_alone(&self, frame: &IncomingFrame, input: &Chunk<'_>) -> bool {
         let untouched = frame.start == self.buffer.len() && frame.missing <= input.len();
         match frame.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => untouched,
@@ -270,7 +271,7 @@ impl Decoder {
         }
     }
 
-    fn take_whole(&mut self, frame: Frame, input: &mut Chunk<'_>) -> Result<Item, ProtocolError> {
+    fn take_whole(&mut self, frame: IncomingFrame, input: &mut Chunk<'_>) -> Result<Item, ProtocolError> {
         let payload = input.take(frame.missing, frame.mask);
         match frame.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => control(frame.opcode, payload),
@@ -279,7 +280,7 @@ impl Decoder {
     }
 
     /// Moves what has arrived of the frame to the buffer.
-    fn collect(&mut self, frame: &mut Frame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
+    fn collect(&mut self, frame: &mut IncomingFrame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
         let from = self.buffer.len();
         let count = frame.missing.min(input.len());
         self.reserve(frame, count);
@@ -291,14 +292,14 @@ impl Decoder {
         // The last piece is left to `end_message`, which has to check the whole: a `ByteString` cannot be had from
         // bytes that are only known to be good.
         let last = frame.fin && frame.missing == 0;
-        if self.message == Some(Kind::Text) && !frame.opcode.is_control() && !last {
+        if self.message == Some(MessageKind::Text) && !frame.opcode.is_control() && !last {
             self.valid = utf8::check(&self.buffer, self.valid)?;
         }
         Ok(())
     }
 
     /// Inflates what has arrived of the frame into the buffer.
-    fn inflate(&mut self, frame: &mut Frame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
+    fn inflate(&mut self, frame: &mut IncomingFrame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
         let limit = self.settings.max_inflated as usize;
         let inflater = self.inflater.get_or_insert_with(Inflater::take);
         let mut piece = [0; PIECE];
@@ -311,7 +312,7 @@ impl Decoder {
             frame.missing -= count;
             input.skip(count);
             let last = frame.fin && frame.missing == 0;
-            if self.message == Some(Kind::Text) && !last {
+            if self.message == Some(MessageKind::Text) && !last {
                 self.valid = utf8::check(&self.buffer, self.valid)?;
             }
         }
@@ -322,7 +323,7 @@ impl Decoder {
     fn finish_inflating(&mut self) -> Result<(), ProtocolError> {
         self.compressed = false;
         let Some(mut inflater) = self.inflater.take() else { return Ok(()) };
-        let takeover = self.settings.deflate == Deflate::Takeover;
+        let takeover = self.settings.deflate == DeflateMode::Takeover;
         inflater.finish(takeover)?;
         if takeover {
             self.inflater = Some(inflater);
@@ -336,7 +337,7 @@ impl Decoder {
     ///
     /// At least twice what is held, so that a message in small pieces is not copied for each; but where the end
     /// of the message is known, not beyond it.
-    fn reserve(&mut self, frame: &Frame, count: usize) {
+    fn reserve(&mut self, frame: &IncomingFrame, count: usize) {
         let needed = self.buffer.len() + count;
         if needed > self.buffer.capacity() {
             let end = if frame.fin { self.buffer.len() + frame.missing } else { self.settings.max_message };
@@ -346,7 +347,7 @@ impl Decoder {
     }
 
     /// Ends a frame whose payload is in the buffer.
-    fn finish(&mut self, frame: &Frame) -> Result<Option<Item>, ProtocolError> {
+    fn finish(&mut self, frame: &IncomingFrame) -> Result<Option<Item>, ProtocolError> {
         if frame.opcode.is_control() {
             let payload = if frame.start == 0 {
                 std::mem::take(&mut self.buffer)
@@ -368,8 +369,8 @@ impl Decoder {
     fn end_message(&mut self, payload: Bytes) -> Result<Item, ProtocolError> {
         self.valid = 0;
         match self.message.take() {
-            Some(Kind::Text) => text(payload).map(Item::Text),
-            Some(Kind::Binary) | None => Ok(Item::Binary(payload)),
+            Some(MessageKind::Text) => text(payload).map(Item::Text),
+            Some(MessageKind::Binary) | None => Ok(Item::Binary(payload)),
         }
     }
 }

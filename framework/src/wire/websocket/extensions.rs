@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use crate::wire::token::{is_token, is_token_byte};
 
-use super::deflate::Offer;
+use super::deflate::DeflateOffer;
 
 /// Reads the offers of permessage-deflate, in the order of the client's preference, out of all values of the header.
 ///
 /// Other extensions are passed over, and so are offers that RFC 7692, section 7, says to decline. `None`: a value
 /// is malformed, for which the handshake fails.
-pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<Offer>> {
+pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<DeflateOffer>> {
     let mut offers = Vec::new();
     for value in values {
         let mut rest = Rest(value);
@@ -37,9 +37,9 @@ pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Ve
 }
 
 /// One extension with its parameters; `Some(None)` where it is none that is taken here.
-fn extension(rest: &mut Rest<'_>) -> Option<Option<Offer>> {
+fn extension(rest: &mut Rest<'_>) -> Option<Option<DeflateOffer>> {
     let name = rest.token()?;
-    let mut offer = (name == "permessage-deflate").then(Offer::new);
+    let mut offer = (name == "permessage-deflate").then(DeflateOffer::new);
     rest.skip_space();
     while rest.take(';') {
         rest.skip_space();

@@ -77,7 +77,7 @@ impl Opcode {
 
 /// The header of one frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FrameHeader {
     pub(super) fin: bool,
     /// Whether it begins a compressed message.
     pub(super) compressed: bool,
@@ -87,7 +87,7 @@ pub(super) struct Header {
     pub(super) length: u64,
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads the header at the front of `bytes`; with it, how many bytes it takes. `None` if more are needed.
     ///
     /// Each byte is judged as soon as it is there, so a bad frame is refused before its payload arrives.

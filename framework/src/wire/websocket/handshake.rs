@@ -19,16 +19,16 @@ use super::{deflate, extensions};
 use crate::wire::token::is_token;
 
 /// A request for a WebSocket that is in order.
-pub(crate) struct Offer {
+pub(crate) struct UpgradeRequest {
     /// The subprotocols that the client offers, the one it likes most first.
     pub(crate) subprotocols: Vec<ByteString>,
     /// How the client would compress, what it likes most first.
-    pub(crate) deflate: Vec<deflate::Offer>,
+    pub(crate) deflate: Vec<deflate::DeflateOffer>,
     /// The answer, but for what the consumer decides.
     response: HttpResponseBuilder,
 }
 
-impl Offer {
+impl UpgradeRequest {
     /// The 101 that opens the connection: with the subprotocol, one of [`subprotocols`](Self::subprotocols), that
     /// was chosen, and further headers. Finish it with the body that streams the frames, or without one.
     pub(crate) fn accept(
@@ -46,9 +46,9 @@ impl Offer {
     }
 }
 
-impl fmt::Debug for Offer {
+impl fmt::Debug for UpgradeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offer").field("subprotocols", &self.subprotocols).finish_non_exhaustive()
+        f.debug_struct("UpgradeRequest").field("subprotocols", &self.subprotocols).finish_non_exhaustive()
     }
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for HandshakeError {
 impl StdError for HandshakeError {}
 
 /// Checks a request (section 4.2.1) and prepares its answer.
-pub(crate) fn check(req: &HttpRequest) -> Result<Offer, HandshakeError> {
+pub(crate) fn check(req: &HttpRequest) -> Result<UpgradeRequest, HandshakeError> {
     if *req.method() != Method::GET {
         return Err(HandshakeError::Method);
     }
@@ -147,7 +147,7 @@ pub(crate) fn check(req: &HttpRequest) -> Result<Offer, HandshakeError> {
         }
         ws::HandshakeError::BadWebsocketKey => HandshakeError::Key,
     })?;
-    Ok(Offer { subprotocols, deflate, response })
+    Ok(UpgradeRequest { subprotocols, deflate, response })
 }
 
 /// The value of a header that must be there once.
@@ -172,7 +172,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// The offers of compression.
-fn offers(req: &HttpRequest) -> Result<Vec<deflate::Offer>, HandshakeError> {
+fn offers(req: &HttpRequest) -> Result<Vec<deflate::DeflateOffer>, HandshakeError> {
     let values = req.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).map(HeaderValue::to_str);
     let values: Result<Vec<&str>, _> = values.collect();
     values.ok().and_then(extensions::offers).ok_or(HandshakeError::Extensions)
@@ -218,7 +218,7 @@ mod tests {
             .fold(TestRequest::get(), TestRequest::append_header)
     }
 
-    fn checked(request: TestRequest) -> Result<Offer, HandshakeError> {
+    fn checked(request: TestRequest) -> Result<UpgradeRequest, HandshakeError> {
         check(&request.to_http_request())
     }
 

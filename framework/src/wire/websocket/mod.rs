@@ -19,7 +19,7 @@ mod utf8;
 pub(crate) use self::frame::Opcode;
 pub(crate) use self::{
     chunk::Chunk,
-    decode::{Decoder, Item, Settings},
+    decode::{Decoder, DecoderSettings, Item},
     error::ProtocolError,
     frame::Role,
 };

@@ -11,14 +11,14 @@ const LIMIT: usize = 1 << 20;
 const MASK: [u8; 4] = [0xa1, 0x00, 0x3c, 0xff];
 
 /// What came out, and how it ended.
-type Outcome = (Vec<Item>, Option<ProtocolError>);
+type ItemsAndError = (Vec<Item>, Option<ProtocolError>);
 
 fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     masked(fin, opcode, MASK, payload).to_vec()
 }
 
 /// Everything that `decoder` makes of one chunk.
-fn feed(decoder: &mut Decoder, mut input: Chunk<'_>) -> Outcome {
+fn feed(decoder: &mut Decoder, mut input: Chunk<'_>) -> ItemsAndError {
     let mut items = Vec::new();
     loop {
         match decoder.decode(&mut input) {
@@ -32,7 +32,7 @@ fn feed(decoder: &mut Decoder, mut input: Chunk<'_>) -> Outcome {
     }
 }
 
-fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Chunk<'a>>) -> Outcome {
+fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Chunk<'a>>) -> ItemsAndError {
     let mut decoder = Decoder::new(role, LIMIT);
     let mut all = Vec::new();
     let mut ended = None;
@@ -46,7 +46,7 @@ fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Chunk<'a>>) -> Outcome {
 }
 
 /// Decodes it as one chunk of each kind, byte by byte, and cut in two at each place: all must agree.
-fn decoded_as(role: Role, bytes: &[u8]) -> Outcome {
+fn decoded_as(role: Role, bytes: &[u8]) -> ItemsAndError {
     let whole = run(role, [Chunk::from(bytes)]);
     let unique = Bytes::copy_from_slice(bytes);
     assert_eq!(run(role, [Chunk::from(unique)]), whole);
@@ -62,7 +62,7 @@ fn decoded_as(role: Role, bytes: &[u8]) -> Outcome {
     whole
 }
 
-fn decoded(bytes: &[u8]) -> Outcome {
+fn decoded(bytes: &[u8]) -> ItemsAndError {
     decoded_as(Role::Server, bytes)
 }
 
@@ -280,7 +280,7 @@ mod memory {
 
     #[test]
     fn an_idle_decoder_is_at_rest_and_keeps_24_bytes_of_settings() {
-        assert!(size_of::<Settings>() <= 24, "{}", size_of::<Settings>());
+        assert!(size_of::<DecoderSettings>() <= 24, "{}", size_of::<DecoderSettings>());
         let mut decoder = Decoder::new(Role::Server, LIMIT);
         let bytes = [
             frame(false, Opcode::Text, &[b'x'; 5000]),
@@ -535,7 +535,7 @@ mod random {
         }
 
         /// Decodes in chunks of random sizes and kinds.
-        fn run_in_chunks(&mut self, role: Role, bytes: &[u8]) -> Outcome {
+        fn run_in_chunks(&mut self, role: Role, bytes: &[u8]) -> ItemsAndError {
             let mut chunks = Vec::new();
             let mut rest = bytes;
             while !rest.is_empty() {

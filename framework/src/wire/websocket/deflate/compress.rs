@@ -20,7 +20,7 @@ const SCRATCH: usize = 64 << 10;
 
 /// How messages to a client are compressed: those of a group whose members agree in it share their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Outgoing {
+pub(crate) struct CompressParams {
     pub(super) bits: u8,
     pub(super) level: u8,
     /// Never 0, and so an absent one takes no room.
@@ -28,37 +28,37 @@ pub(crate) struct Outgoing {
 }
 
 thread_local! {
-    static WORKSHOP: RefCell<Workshop> = const { RefCell::new(Workshop { compressors: Vec::new(), scratch: Vec::new() }) };
+    static POOL: RefCell<CompressorPool> = const { RefCell::new(CompressorPool { compressors: Vec::new(), scratch: Vec::new() }) };
 }
 
 /// What compresses on this thread. A message takes nothing over: each begins with a reset.
-struct Workshop {
+struct CompressorPool {
     compressors: Vec<(u8, u8, Compress)>,
     scratch: Vec<u8>,
 }
 
 /// Compresses with what this thread has for it. `None` also while the thread ends, when that may be gone already.
-fn with_workshop<T>(work: impl FnOnce(&mut Workshop) -> Option<T>) -> Option<T> {
-    let done = WORKSHOP.try_with(|workshop| {
-        let mut workshop = workshop.borrow_mut();
-        let done = work(&mut workshop);
-        if workshop.scratch.capacity() > SCRATCH {
-            workshop.scratch = Vec::new();
+fn with_pool<T>(work: impl FnOnce(&mut CompressorPool) -> Option<T>) -> Option<T> {
+    let done = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
+        let done = work(&mut pool);
+        if pool.scratch.capacity() > SCRATCH {
+            pool.scratch = Vec::new();
         }
         done
     });
     done.ok().flatten()
 }
 
-impl Outgoing {
+impl CompressParams {
     /// The frame of a message, compressed by itself. `None` where that does not pay.
     pub(crate) fn encode(self, message: &Frame, counters: &Counters) -> Option<Bytes> {
         let (opcode, payload) = encode::parts(message);
         if payload.len() < self.threshold.get() as usize {
             return None;
         }
-        with_workshop(|workshop| {
-            let Workshop { compressors, scratch } = workshop;
+        with_pool(|pool| {
+            let CompressorPool { compressors, scratch } = pool;
             let wanted = (self.bits, self.level);
             let known = compressors.iter().position(|(bits, level, _)| (*bits, *level) == wanted);
             let at = known.unwrap_or_else(|| {
@@ -84,13 +84,13 @@ impl Outgoing {
 /// The queue of the connection holds plain frames, of which some may be dropped; what leaves it is packed, in order,
 /// and cannot be dropped any more.
 pub(crate) struct Packer {
-    outgoing: Outgoing,
+    params: CompressParams,
     compressor: Option<Compress>,
 }
 
 impl Packer {
-    pub(super) fn new(outgoing: Outgoing) -> Self {
-        Self { outgoing, compressor: None }
+    pub(super) fn new(params: CompressParams) -> Self {
+        Self { params, compressor: None }
     }
 
     /// Compresses a whole unmasked frame, if it is one of a message that pays. Once for each that is written.
@@ -98,12 +98,11 @@ impl Packer {
         let Some((opcode, payload)) = crate::wire::websocket::frame::message(&frame) else {
             return frame;
         };
-        if payload.len() < self.outgoing.threshold.get() as usize {
+        if payload.len() < self.params.threshold.get() as usize {
             return frame;
         }
-        let compressor = self.compressor.get_or_insert_with(|| self.outgoing.compressor());
-        let packed =
-            with_workshop(|workshop| deflate(compressor, opcode, payload, &mut workshop.scratch, counters));
+        let compressor = self.compressor.get_or_insert_with(|| self.params.compressor());
+        let packed = with_pool(|pool| deflate(compressor, opcode, payload, &mut pool.scratch, counters));
         packed.unwrap_or_else(|| {
             // The client did not get what the window holds now: begin a new one, as a compressor always may.
             compressor.reset();
@@ -114,7 +113,7 @@ impl Packer {
 
 impl std::fmt::Debug for Packer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Packer").field("outgoing", &self.outgoing).finish_non_exhaustive()
+        f.debug_struct("Packer").field("params", &self.params).finish_non_exhaustive()
     }
 }
 

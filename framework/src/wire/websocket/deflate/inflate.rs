@@ -21,7 +21,7 @@ const LAST: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 
 /// How messages of a client are inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Incoming {
+pub(crate) struct InflateParams {
     /// The largest message, inflated.
     pub(crate) limit: usize,
     /// Whether the client's compressor keeps its window from one message to the next.
@@ -29,12 +29,12 @@ pub(crate) struct Incoming {
 }
 
 thread_local! {
-    static SHELF: RefCell<Shelf> = const { RefCell::new(Shelf { inflaters: Vec::new(), chunk: Vec::new() }) };
+    static POOL: RefCell<InflaterPool> = const { RefCell::new(InflaterPool { inflaters: Vec::new(), chunk: Vec::new() }) };
 }
 
 /// What this thread's messages share. Those of several connections may be under way at once, each with an inflater.
 #[derive(Default)]
-struct Shelf {
+struct InflaterPool {
     #[allow(clippy::vec_box, reason = "a decoder holds one in a box, which is kept with it")]
     inflaters: Vec<Box<Inflater>>,
     /// Where output is put first, so that a message is allocated in its size.
@@ -52,9 +52,9 @@ pub(crate) struct Inflater {
 }
 
 impl Inflater {
-    /// Takes one from the shelf of this thread, or makes one.
+    /// Takes one from the pool of this thread, or makes one.
     pub(crate) fn take() -> Box<Self> {
-        let kept = SHELF.with_borrow_mut(|shelf| shelf.inflaters.pop());
+        let kept = POOL.with_borrow_mut(|pool| pool.inflaters.pop());
         kept.unwrap_or_else(|| {
             let stream = Decompress::new_with_window_bits(false, WINDOW_BITS);
             Box::new(Self { stream, received: 0, ended: false })
@@ -66,9 +66,9 @@ impl Inflater {
         self.stream.reset(false);
         self.received = 0;
         self.ended = false;
-        SHELF.with_borrow_mut(|shelf| {
-            if shelf.inflaters.len() < KEPT {
-                shelf.inflaters.push(self);
+        POOL.with_borrow_mut(|pool| {
+            if pool.inflaters.len() < KEPT {
+                pool.inflaters.push(self);
             }
         });
     }
@@ -90,8 +90,8 @@ impl Inflater {
         limit: usize,
     ) -> Result<(), ProtocolError> {
         self.received += compressed.len();
-        SHELF.with_borrow_mut(|shelf| {
-            let chunk = &mut shelf.chunk;
+        POOL.with_borrow_mut(|pool| {
+            let chunk = &mut pool.chunk;
             chunk.reserve_exact(CHUNK);
             loop {
                 if self.ended {

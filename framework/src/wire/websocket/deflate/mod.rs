@@ -12,9 +12,9 @@ mod negotiate;
 mod settings;
 
 pub(crate) use self::{
-    compress::{Outgoing, Packer},
-    inflate::{Incoming, Inflater},
-    negotiate::{Offer, settle},
+    compress::{CompressParams, Packer},
+    inflate::{InflateParams, Inflater},
+    negotiate::{DeflateOffer, settle},
 };
 pub use settings::Deflate;
 

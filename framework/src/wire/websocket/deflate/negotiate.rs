@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use super::{Deflate, Incoming, Outgoing, Packer};
+use super::{CompressParams, Deflate, InflateParams, Packer};
 
 /// One offer of permessage-deflate, which may be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Offer {
+pub(crate) struct DeflateOffer {
     server_no_takeover: bool,
     client_no_takeover: bool,
     /// The largest window of our compressor that the client takes.
@@ -15,7 +15,7 @@ pub(crate) struct Offer {
     client_bits: bool,
 }
 
-impl Offer {
+impl DeflateOffer {
     /// One without parameters.
     pub(crate) fn new() -> Self {
         Self { server_no_takeover: false, client_no_takeover: false, server_bits: None, client_bits: false }
@@ -53,7 +53,7 @@ fn window_bits(value: &str) -> Option<u8> {
 /// What was agreed with a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreed {
-    outgoing: Outgoing,
+    compress: CompressParams,
     server_takeover: bool,
     client_takeover: bool,
     /// Whether the client is told our window.
@@ -62,14 +62,14 @@ pub(crate) struct Agreed {
 }
 
 /// The answer to the first of `offers` that can be accepted.
-pub(crate) fn settle(offers: &[Offer], wanted: &Deflate) -> Option<Agreed> {
+pub(crate) fn settle(offers: &[DeflateOffer], wanted: &Deflate) -> Option<Agreed> {
     // Our compressor has no window of 8 bits: what asks for one is declined, and a later offer may do.
     let offer = offers.iter().find(|offer| offer.server_bits != Some(8))?;
     let bits = offer.server_bits.map_or(wanted.window_bits, |most| most.min(wanted.window_bits));
     // An empty message gets no smaller.
     let threshold = NonZeroU32::new(wanted.threshold).unwrap_or(NonZeroU32::MIN);
     Some(Agreed {
-        outgoing: Outgoing { bits, level: wanted.level, threshold },
+        compress: CompressParams { bits, level: wanted.level, threshold },
         server_takeover: wanted.server_takeover && !offer.server_no_takeover,
         client_takeover: wanted.client_takeover && !offer.client_no_takeover,
         tell_bits: offer.server_bits.is_some() || bits < 15,
@@ -89,25 +89,25 @@ impl Agreed {
         }
         if self.tell_bits {
             header.push_str("; server_max_window_bits=");
-            header.push_str(&self.outgoing.bits.to_string());
+            header.push_str(&self.compress.bits.to_string());
         }
         header
     }
 
     /// How messages to the client are compressed before they are queued. `None` with context takeover, where no
     /// two connections share their bytes: the [`packer`](Self::packer) does it later.
-    pub(crate) fn outgoing(&self) -> Option<Outgoing> {
-        (!self.server_takeover).then_some(self.outgoing)
+    pub(crate) fn compress_params(&self) -> Option<CompressParams> {
+        (!self.server_takeover).then_some(self.compress)
     }
 
     /// What compresses the messages to the client on their way from the queue to the socket.
     pub(crate) fn packer(&self) -> Option<Packer> {
-        self.server_takeover.then(|| Packer::new(self.outgoing))
+        self.server_takeover.then(|| Packer::new(self.compress))
     }
 
     /// How messages of the client are inflated, of which none may be longer than `message_size` on the wire.
-    pub(crate) fn incoming(&self, message_size: usize) -> Incoming {
-        Incoming { limit: self.inflated_size.unwrap_or(message_size), takeover: self.client_takeover }
+    pub(crate) fn inflate_params(&self, message_size: usize) -> InflateParams {
+        InflateParams { limit: self.inflated_size.unwrap_or(message_size), takeover: self.client_takeover }
     }
 }
 

@@ -1,10 +1,10 @@
 use super::*;
 
-const TAKEN: Incoming = Incoming { limit: LIMIT, takeover: false };
+const TAKEN: InflateParams = InflateParams { limit: LIMIT, takeover: false };
 const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
-fn decoder(incoming: Incoming) -> Decoder {
-    Decoder::new(Role::Server, LIMIT).with_deflate(Some(incoming))
+fn decoder(inflate: InflateParams) -> Decoder {
+    Decoder::new(Role::Server, LIMIT).with_deflate(Some(inflate))
 }
 
 /// The first frame of a compressed message.
@@ -24,7 +24,7 @@ fn compressed(payload: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes it whole, byte by byte and cut in two at each place: all must agree, and hold nothing afterwards.
-fn inflated(bytes: &[u8]) -> Outcome {
+fn inflated(bytes: &[u8]) -> ItemsAndError {
     let run = |chunks: &mut dyn Iterator<Item = &[u8]>| {
         let mut decoder = decoder(TAKEN);
         let (mut all, mut ended) = (Vec::new(), None);
@@ -154,7 +154,7 @@ fn a_character_may_be_cut_by_fragments() {
     }
 }
 
-fn run_once(bytes: &[u8]) -> Outcome {
+fn run_once(bytes: &[u8]) -> ItemsAndError {
     feed(&mut decoder(TAKEN), Chunk::from(bytes))
 }
 
@@ -180,7 +180,8 @@ fn a_bomb_costs_no_more_than_the_limit() {
 #[test]
 fn the_inflated_size_has_a_limit_of_its_own() {
     let bytes = first(true, Opcode::Binary, &compressed(&[7; 1_000]));
-    let limited = |limit| feed(&mut decoder(Incoming { limit, takeover: false }), Chunk::from(&bytes[..]));
+    let limited =
+        |limit| feed(&mut decoder(InflateParams { limit, takeover: false }), Chunk::from(&bytes[..]));
     assert_eq!(limited(1_000), (vec![Item::Binary(vec![7; 1_000].into())], None));
     assert_eq!(limited(999), (vec![], Some(ProtocolError::TooBig(999))));
 }
@@ -218,7 +219,7 @@ fn a_window_that_is_kept_serves_the_next_message() {
     let bytes =
         [first(true, Opcode::Text, &HELLO), first(true, Opcode::Text, &[0xf2, 0x00, 0x11, 0x00, 0x00])]
             .concat();
-    let mut kept = decoder(Incoming { takeover: true, ..TAKEN });
+    let mut kept = decoder(InflateParams { takeover: true, ..TAKEN });
     assert_eq!(feed(&mut kept, Chunk::from(&bytes[..])), (vec![text("Hello"), text("Hello")], None));
     assert!(kept.inflater.is_some());
     assert_eq!(inflated(&bytes), (vec![text("Hello")], Some(ProtocolError::BadDeflate)));

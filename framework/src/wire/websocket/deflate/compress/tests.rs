@@ -2,12 +2,12 @@ use super::*;
 use crate::Message;
 use crate::wire::websocket::{
     Chunk, Decoder, Item, Role,
-    deflate::{Deflate, Incoming},
+    deflate::{Deflate, InflateParams},
     encode::{close, encode, pong},
 };
 
-fn outgoing(bits: u8, level: u8) -> Outgoing {
-    Outgoing { bits, level, threshold: NonZeroU32::new(Deflate::new().threshold).unwrap() }
+fn params(bits: u8, level: u8) -> CompressParams {
+    CompressParams { bits, level, threshold: NonZeroU32::new(Deflate::new().threshold).unwrap() }
 }
 
 /// Text that differs from line to line, as a chat's does.
@@ -35,7 +35,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 fn decoder(takeover: bool) -> Decoder {
-    Decoder::new(Role::Client, 1 << 24).with_deflate(Some(Incoming { limit: 1 << 24, takeover }))
+    Decoder::new(Role::Client, 1 << 24).with_deflate(Some(InflateParams { limit: 1 << 24, takeover }))
 }
 
 fn decoded(decoder: &mut Decoder, frame: &[u8]) -> Item {
@@ -52,12 +52,11 @@ fn messages_round_trip_and_get_smaller() {
     for length in [256, 300, 4_000, 70_000, 1 << 20] {
         for level in [1, 2, 6, 9] {
             let text = lines(length);
-            let frame = outgoing(15, level).encode(&Frame::text(text.clone()), &counters).expect("it pays");
+            let frame = params(15, level).encode(&Frame::text(text.clone()), &counters).expect("it pays");
             assert!(is_compressed(&frame) && frame.len() < length, "{} of {length}", frame.len());
             assert_eq!(decoded(&mut decoder(false), &frame), Item::Text(text.clone().into()));
             let bytes = Bytes::from(text);
-            let frame =
-                outgoing(15, level).encode(&Frame::binary(bytes.clone()), &counters).expect("it pays");
+            let frame = params(15, level).encode(&Frame::binary(bytes.clone()), &counters).expect("it pays");
             assert_eq!(decoded(&mut decoder(false), &frame), Item::Binary(bytes));
         }
     }
@@ -71,7 +70,7 @@ fn no_message_refers_further_back_than_its_window() {
         bytes.extend_from_within(..);
         let message = Frame::binary(bytes);
         for level in 1..=9 {
-            let encoded = |bits| outgoing(bits, level).encode(&message, &Counters::default());
+            let encoded = |bits| params(bits, level).encode(&message, &Counters::default());
             assert_eq!(encoded(bits), None, "{bits} bits do not reach back, level {level}");
             assert!(encoded(bits + 1).is_some(), "one more does, level {level}");
         }
@@ -82,12 +81,12 @@ fn no_message_refers_further_back_than_its_window() {
 fn what_does_not_pay_is_not_compressed() {
     let counters = Counters::default();
     let small = Frame::text("x".repeat(255));
-    assert_eq!(outgoing(15, 2).encode(&small, &counters), None);
+    assert_eq!(params(15, 2).encode(&small, &counters), None);
     for length in [256, 4_096, 70_000] {
-        assert_eq!(outgoing(15, 2).encode(&Frame::binary(noise(length)), &counters), None, "{length}");
+        assert_eq!(params(15, 2).encode(&Frame::binary(noise(length)), &counters), None, "{length}");
     }
     assert_eq!(counters.read().compressed, 0);
-    assert!(outgoing(15, 2).encode(&Frame::text("x".repeat(256)), &counters).is_some());
+    assert!(params(15, 2).encode(&Frame::text("x".repeat(256)), &counters).is_some());
     let metrics = counters.read();
     assert_eq!((metrics.compressed, metrics.compressed_from_bytes), (1, 256));
     assert!((1..256).contains(&metrics.compressed_to_bytes));
@@ -96,29 +95,27 @@ fn what_does_not_pay_is_not_compressed() {
 #[test]
 fn a_message_takes_nothing_over_from_the_one_before() {
     let message = Frame::text(lines(1_000));
-    let first = outgoing(15, 2).encode(&message, &Counters::default());
-    outgoing(15, 2).encode(&Frame::text("y".repeat(5_000)), &Counters::default());
-    assert_eq!(outgoing(15, 2).encode(&message, &Counters::default()), first);
+    let first = params(15, 2).encode(&message, &Counters::default());
+    params(15, 2).encode(&Frame::text("y".repeat(5_000)), &Counters::default());
+    assert_eq!(params(15, 2).encode(&message, &Counters::default()), first);
 }
 
 #[test]
 fn a_thread_keeps_a_few_compressors_and_little_scratch() {
     for bits in 9..=15 {
         for level in [1, 2] {
-            outgoing(bits, level)
-                .encode(&Frame::text(lines(1 << 20)), &Counters::default())
-                .expect("it pays");
+            params(bits, level).encode(&Frame::text(lines(1 << 20)), &Counters::default()).expect("it pays");
         }
     }
-    WORKSHOP.with_borrow(|workshop| {
-        assert_eq!(workshop.compressors.len(), KEPT);
-        assert!(workshop.scratch.capacity() <= SCRATCH);
+    POOL.with_borrow(|pool| {
+        assert_eq!(pool.compressors.len(), KEPT);
+        assert!(pool.scratch.capacity() <= SCRATCH);
     });
 }
 
 #[test]
 fn a_packer_keeps_its_window() {
-    let (mut packer, mut decoder) = (Packer::new(outgoing(15, 2)), decoder(true));
+    let (mut packer, mut decoder) = (Packer::new(params(15, 2)), decoder(true));
     let counters = Counters::default();
     let message = Frame::text(lines(1_000));
     let first = packer.pack(encode(&message), &counters);
@@ -137,7 +134,7 @@ fn a_packer_keeps_its_window() {
 
 #[test]
 fn a_packer_begins_anew_after_what_it_could_not_compress() {
-    let (mut packer, mut decoder) = (Packer::new(outgoing(15, 2)), decoder(true));
+    let (mut packer, mut decoder) = (Packer::new(params(15, 2)), decoder(true));
     let counters = Counters::default();
     let bytes = noise(2_000);
     for message in [Frame::text(lines(1_000)), Frame::binary(bytes), Frame::text(lines(1_000))] {
@@ -157,7 +154,8 @@ fn a_packer_begins_anew_after_what_it_could_not_compress() {
 
 #[test]
 fn a_packer_leaves_control_frames_and_small_messages() {
-    let mut packer = Packer::new(Outgoing { threshold: NonZeroU32::new(100).unwrap(), ..outgoing(15, 2) });
+    let mut packer =
+        Packer::new(CompressParams { threshold: NonZeroU32::new(100).unwrap(), ..params(15, 2) });
     for frame in [
         encode(&Frame::text("x".repeat(99))),
         encode(&Frame::text("")),

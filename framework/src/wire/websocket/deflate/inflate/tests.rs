@@ -132,7 +132,7 @@ fn a_message_at_the_limit_is_taken_and_one_byte_more_is_not() {
 
 #[test]
 fn a_thread_keeps_a_few_and_no_more() {
-    let kept = || SHELF.with_borrow(|shelf| shelf.inflaters.len());
+    let kept = || POOL.with_borrow(|pool| pool.inflaters.len());
     let taken: Vec<_> = (0..KEPT + 3).map(|_| Inflater::take()).collect();
     assert_eq!(kept(), 0);
     for mut inflater in taken {
