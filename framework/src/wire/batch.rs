@@ -1,17 +1,19 @@
-//! What goes out: each frame is a JSON fragment that a group's members share, and a batch is those that are due.
+//! Messages for fallback clients: each is a fragment of JSON, and a batch has those that are due.
+//!
+//! The members of a group share the fragments.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
 use crate::{Frame, Message, close::CloseCode, wire::websocket::encode::cut_reason};
 
-/// With this a close begins. No message's fragment does.
+/// The first byte of a close. No fragment of a message begins with it.
 const CLOSE: u8 = b',';
 
-/// A message as it stands in a batch: `"text"` or `{"binary":"…"}`.
+/// Encodes a message as a fragment: `"text"` or `{"binary":"…"}`.
 pub(crate) fn encode(frame: &Frame) -> Bytes {
     match frame.message() {
-        // A text can always be written.
+        // A text can always be written as JSON.
         Message::Text(text) => serde_json::to_vec(&**text).unwrap_or_default().into(),
         Message::Binary(bytes) => {
             let (head, tail) = ("{\"binary\":\"", "\"}");
@@ -25,13 +27,15 @@ pub(crate) fn encode(frame: &Frame) -> Bytes {
     }
 }
 
-/// The end of the last batch: its close, other than on a WebSocket also of a code that no frame carries.
+/// Encodes the close, which ends the last batch.
+///
+/// Any code can stand in it, even one that a close frame of a WebSocket must not carry.
 pub(crate) fn encode_close(code: CloseCode, reason: &str) -> Bytes {
     let reason = serde_json::to_string(cut_reason(reason)).unwrap_or_default();
     format!(",\"close\":{{\"code\":{},\"reason\":{reason}}}", code.0).into()
 }
 
-/// One batch, from its first frame to its bytes.
+/// Collects fragments, and makes one batch of them.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     frames: Vec<Bytes>,
@@ -44,7 +48,7 @@ impl Builder {
         self.frames.push(frame);
     }
 
-    /// The batch, and whether it is the last; `None` where nothing is in it.
+    /// The batch, and whether it is the last one. `None` if it is empty.
     pub(crate) fn finish(self, number: u64) -> Option<(Bytes, bool)> {
         if self.frames.is_empty() {
             return None;
@@ -83,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_texts_bytes_and_at_last_the_close() {
+    fn a_batch_has_texts_and_bytes_and_ends_with_the_close() {
         let text = encode(&Frame::text("a \"b\"\n\u{1f600}"));
         let bytes = encode(&Frame::binary(vec![0xff, 0, 1, 2]));
         let close = encode_close(CloseCode(4001), "b\"ye");

@@ -1,8 +1,8 @@
-//! The last frame that was made of bytes that others have too, kept for who sends the same.
+//! A cache of one encoded message, for members that send the same bytes one after the other.
 //!
-//! When each member's own handler passes on a clone of one event's text, each would encode, and compress, the same
-//! bytes. They are known to be the same by their place in memory, which cannot be used anew while they are kept here.
-//! Nothing is kept beyond the turn: the flush forgets it.
+//! If each member's own handler passes on a clone of one event's text, each would encode and compress the same bytes.
+//! Two messages are the same if their bytes are at the same place in memory. That place cannot get other bytes while
+//! the cache holds it. Each flush empties the cache, so nothing is kept beyond a turn.
 
 use std::cell::Cell;
 
@@ -14,8 +14,8 @@ use crate::{
     metrics::Counters,
 };
 
-/// From how many bytes on looking pays: below, encoding is as quick.
-const WORTH: usize = 64;
+/// The shortest message that is cached, in bytes. To encode a shorter one is as quick as to look it up.
+const MIN_CACHED: usize = 64;
 
 struct LastEncoded {
     wire: Wire,
@@ -28,14 +28,14 @@ thread_local! {
     static LAST: Cell<Option<Box<LastEncoded>>> = const { Cell::new(None) };
 }
 
-/// Encodes a message, or takes what was made of the same one just before.
+/// Encodes a message, or returns the cached bytes if it is the same as before.
 pub(crate) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
     let (payload, is_text) = match frame.message() {
         Message::Binary(bytes) => (bytes, false),
         Message::Text(text) => (text.as_bytes(), true),
     };
-    // Bytes that nobody else has are not sent again.
-    if payload.len() < WORTH || payload.is_unique() {
+    // If nobody else holds the bytes, nobody will send them again.
+    if payload.len() < MIN_CACHED || payload.is_unique() {
         return wire.encode_anew(frame, counters);
     }
     let last = LAST.take().filter(|last| {
@@ -51,9 +51,9 @@ pub(crate) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
     encoded
 }
 
-/// Forgets it: the turn is over, and nothing should keep its memory.
+/// Empties the cache at the end of a turn, so that it keeps no memory.
 pub(crate) fn forget() {
-    // At the thread's own end it is gone already.
+    // When the thread ends, the cache may be gone already.
     let _ = LAST.try_with(Cell::take);
 }
 
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(
             (encoded(&bytes)[0], encoded(&frame)[0]),
             (0x82, 0x81),
-            "of another kind it is another frame"
+            "a binary message with the same bytes gets a frame of its own"
         );
         forget();
         assert_ne!(encoded(&frame).as_ptr(), first.as_ptr());

@@ -1,4 +1,4 @@
-//! The wire form of a connection: which bytes a message becomes.
+//! The wire form of a connection: how its messages become bytes.
 
 use bytes::Bytes;
 
@@ -12,13 +12,13 @@ use crate::{
     metrics::Counters,
 };
 
-/// How a client is reached: [`Context::transport`](crate::Context::transport).
+/// How a client is reached. [`Context::transport`](crate::Context::transport) returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// A stream of server-sent events; the client posts what it says.
+    /// A stream of server-sent events. The client sends its messages in POST requests.
     EventStream,
-    /// Requests that are held until something is due.
+    /// Requests that are held until a message is due.
     LongPolling,
     /// Requests that are answered at once.
     Polling,
@@ -26,21 +26,21 @@ pub enum Transport {
     WebSocket,
 }
 
-/// The wire form of a connection: members on the same one share their bytes.
+/// The wire form of a connection. Members with the same form share their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// Fragments of JSON, for batches.
     Fallback,
-    /// Unmasked RFC 6455 frames, with messages compressed as it says.
+    /// Unmasked RFC 6455 frames. With parameters, messages are compressed.
     WebSocket(Option<CompressParams>),
     /// The body of an HTTP response: messages as they are, and nothing else.
     Body,
 }
 
 impl Wire {
-    /// The bytes of a message, compressed where that was agreed on and pays.
+    /// Encodes a message, compressed if that was agreed on and makes it smaller.
     ///
-    /// Senders call [`encoded::encode`](super::encoded::encode), which calls this once for the same bytes.
+    /// Senders call [`encoded::encode`](super::encoded::encode) instead, which calls this once for the same bytes.
     pub(super) fn encode_anew(self, frame: &Frame, counters: &Counters) -> Bytes {
         match self {
             Self::Fallback => batch::encode(frame),
@@ -51,7 +51,7 @@ impl Wire {
         }
     }
 
-    /// The bytes of a message as it is, which every client on this wire takes too.
+    /// Encodes a message without compression, which every client on this wire form reads too.
     pub(crate) fn encode_plain(self, frame: &Frame) -> Bytes {
         match self {
             Self::Fallback => batch::encode(frame),
@@ -60,10 +60,10 @@ impl Wire {
         }
     }
 
-    /// A ping. Its payload is empty: whatever the client sends after it shows that it is there.
+    /// Encodes a ping without a payload: anything that the client sends next shows that it is there.
     pub(crate) fn encode_ping(self) -> Bytes {
         match self {
-            // It has none: that requests come shows that the client is there.
+            // A fallback transport has no pings: the client's requests show that it is there.
             Self::Fallback => Bytes::new(),
             Self::WebSocket(_) => Bytes::from_static(websocket::encode::PING),
             Self::Body => Bytes::new(),
@@ -78,7 +78,10 @@ impl Wire {
         }
     }
 
-    /// A close frame; for a code that cannot be sent, as the answer to one without a code, an empty one.
+    /// Encodes the close.
+    ///
+    /// On a WebSocket a code that cannot be sent gives an empty close frame. This is how a close frame without a code
+    /// is answered.
     pub(crate) fn encode_close(self, code: CloseCode, reason: &str) -> Bytes {
         match self {
             Self::Fallback => batch::encode_close(code, reason),
@@ -88,7 +91,7 @@ impl Wire {
     }
 }
 
-/// An encoded frame, and the key that it had.
+/// A frame, and the key that its message had.
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {
     pub(crate) bytes: Bytes,

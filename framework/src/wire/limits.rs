@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{rate::Rate, websocket::deflate::Deflate};
 
-/// The limits of a connection. Set them for all routes with [`Mount::limits`](crate::Mount::limits), for one with
+/// The limits of a connection.
+///
+/// Set them for all routes with [`Mount::limits`](crate::Mount::limits), or for one route with
 /// [`UrlRouter::route_with`](crate::UrlRouter::route_with).
 ///
 /// | Limit | Default | At the limit | Counted as |
@@ -12,7 +14,7 @@ use super::{rate::Rate, websocket::deflate::Deflate};
 /// | [`message_size`](Self::message_size) | 1 MiB | close 1009, at the frame's header | |
 /// | [`deflate`](Self::deflate) | [on](Deflate), inflated up to `message_size` | close 1009, while it is inflated | |
 /// | [`message_rate`](Self::message_rate) | off | close 1008 | [`message_rate`](crate::Metrics::message_rate) |
-/// | [`read_ahead`](Self::read_ahead) | 64 KiB, or one message | the socket is not read until a hook has taken one | |
+/// | [`read_ahead`](Self::read_ahead) | 64 KiB, or one message | the socket is not read until a hook takes a message | |
 /// | [`outbox_size`](Self::outbox_size) | 1 MiB, or one message | the [`Overflow`] policy | [`too_slow`](crate::Metrics::too_slow), [`outbox_full`](crate::Metrics::outbox_full), [`conflated`](crate::Metrics::conflated) |
 /// | [`flush`](Self::flush) | each turn | what waits is written ([`Flush`]) | |
 /// | [`connect_timeout`](Self::connect_timeout) | 5 s | `connect` is cancelled, the client gets 503 | |
@@ -27,8 +29,9 @@ use super::{rate::Rate, websocket::deflate::Deflate};
 /// | [`groups`](Self::groups) | 1,024 | [`Context::group_add`](crate::Context::group_add) returns an error | |
 /// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::Context::spawn) returns an error | |
 ///
-/// Pings and timeouts, from `ping_interval` to `close_timeout`, never wait for a hook, and hold for a client that
-/// has stopped reading too. They are rounded up to quarters of a second, and may come as much later.
+/// Pings and timeouts, from `ping_interval` to `close_timeout`, never wait for a hook. They also apply to a client
+/// that has stopped reading. Their times are rounded up to quarters of a second, and may end up to a quarter of a
+/// second later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
@@ -52,64 +55,67 @@ pub struct Limits {
     pub(crate) tasks: usize,
 }
 
-/// What happens to a frame that no longer fits into a connection's outbox.
+/// What happens if a frame does not fit into a connection's outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The connection is closed with 1013: the client learns that it missed something. The default.
+    /// The connection is closed with 1013, so the client learns that it missed something. The default.
     #[default]
     Close,
     /// The new frame is dropped and counted.
     DropNewest,
-    /// The oldest frames that are not on their way yet are dropped and counted, until the new one fits.
+    /// The oldest frames that are not being written yet are dropped and counted, until the new one fits.
     DropOldest,
-    /// Of the frames with one [key](crate::Frame::keyed) only the latest waits: it takes the older one's place.
+    /// Only the latest frame of each [key](crate::Frame::keyed) waits. It takes the older one's place.
     ///
-    /// That is so whether the outbox is full or not: who is behind gets what holds now, and not a megabyte of what
-    /// held before. What was replaced is counted. Without a key, or where all keys together do not fit, it is as
-    /// [`DropOldest`](Self::DropOldest).
+    /// This happens even if the outbox is not full. So a client that is behind gets the current values, and not a
+    /// megabyte of old ones. Replaced frames are counted. For frames without a key, and if the frames of all keys
+    /// do not fit, the policy is [`DropOldest`](Self::DropOldest).
     Latest,
 }
 
-/// A time in ticks of the worker's clock, quarters of a second: at least one.
+/// A time in ticks of a quarter of a second; at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticks(pub(crate) u32);
 
 impl Ticks {
-    /// How long one is.
+    /// How long one tick is.
     pub(crate) const LENGTH: Duration = Duration::from_millis(250);
 
-    /// Rounded up; what is longer than 17 years is as long as that.
+    /// Rounds a time up to ticks. A time of more than 17 years becomes 17 years.
     pub(crate) fn of(time: Duration) -> Self {
         let ticks = time.as_millis().div_ceil(Self::LENGTH.as_millis());
         Self(u32::try_from(ticks).unwrap_or(u32::MAX).clamp(1, u32::MAX / 2))
     }
 
-    /// How long they are.
+    /// The time that the ticks take.
     pub(crate) fn time(self) -> Duration {
         Self::LENGTH * self.0
     }
 
-    /// The first tick by which the whole time has passed since some moment of the tick `since`.
+    /// The first tick at which the whole time has passed, counted from any moment of the tick `since`.
     pub(crate) fn after(self, since: u32) -> u32 {
         since.saturating_add(self.0).saturating_add(1)
     }
 }
 
-/// When what was sent to a connection is written to its socket.
+/// When the frames of a connection are written to its socket.
 ///
-/// One write carries all that waits, and the write is nearly the whole cost of a delivery: who waits longer writes less
-/// often. What it saves stands in the performance section of the README.
+/// One write carries all frames that wait, and the write is nearly the whole cost of a delivery. So a longer wait
+/// means fewer writes. The performance section of the README shows what that saves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Flush {
-    /// At the end of the worker's turn. The default.
+    /// At the end of the thread's turn. The default.
     #[default]
     Turn,
-    /// So long after the first frame that waits, in whole milliseconds: for dashboards whose readers do not see 20 ms.
+    /// This long after the first frame began to wait, in whole milliseconds.
+    ///
+    /// A dashboard can use 20 ms, for example, because its readers do not notice them.
     Every(Duration),
-    /// As [`Turn`](Self::Turn), but as [`Every`](Self::Every) while the worker is behind: while it spent three
-    /// quarters of its time on writing.
+    /// As [`Turn`](Self::Turn), but as [`Every`](Self::Every) while the thread is behind.
+    ///
+    /// A thread is behind if it spent three quarters of its time on writing.
     WhenBehind(Duration),
 }
 
@@ -139,13 +145,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The defaults.
+    /// The default limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same for a client without a socket, whose connection lives for `expires` without a request: it is neither
-    /// pinged nor hurried while that time runs.
+    /// The limits of a fallback client, whose connection lives for `expires` without a request.
+    ///
+    /// The client gets no pings, and the write timeout is longer than `expires`.
     pub(crate) fn for_fallback(&self, expires: Duration) -> Self {
         Self {
             ping_interval: None,
@@ -160,8 +167,9 @@ impl Limits {
         self
     }
 
-    /// How messages are compressed with the clients that offer it, and up to which size they are inflated. `None`:
-    /// not at all. Default: [`Deflate::new`].
+    /// How messages are compressed, with clients that offer compression. Default: [`Deflate::new`].
+    ///
+    /// It also says up to which size messages are inflated. `None` turns compression off.
     pub fn deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
         self.deflate = deflate.into();
         self
@@ -169,13 +177,13 @@ impl Limits {
 
     /// How many messages a second the client may send, and how many at once. Off by default.
     ///
-    /// A token bucket: it holds `burst` messages, at least one, and `per_second` come back each second. Pings count
-    /// too, as each is answered. The message that finds it empty is not taken: what came before it is still
-    /// heard, then the connection is closed with 1008. It is not slowed down instead, because behind a flood that
-    /// waits the client's pongs and its close would wait too, and nobody would know why.
+    /// The limit is a token bucket. It holds `burst` messages, at least one, and `per_second` come back each second.
+    /// Pings count too, because each is answered. If a message finds the bucket empty, the connection is closed with
+    /// 1008. The consumer still gets the messages before it. The client is not slowed down instead, because its pongs
+    /// and its close would wait behind the flood, and nobody would know why.
     ///
     /// # Panics
-    /// Where `per_second` is 0.
+    /// If `per_second` is 0.
     pub fn message_rate(mut self, per_second: u32, burst: u32) -> Self {
         self.message_rate = Some(Rate::new(per_second, burst));
         self
@@ -183,14 +191,16 @@ impl Limits {
 
     /// How many bytes of messages are read while a hook runs. Default 64 KiB.
     ///
-    /// One message is always read.
-    /// While more than this waits in the outbox, the client's messages wait too: who does not read is not answered.
+    /// One message is always read. While more than this waits in the outbox, the client's messages wait too: a client
+    /// that does not read gets no answers.
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.read_ahead = bytes;
         self
     }
 
-    /// How many bytes may wait to be written; one frame may always wait. Default 1 MiB.
+    /// How many bytes may wait to be written. Default 1 MiB.
+    ///
+    /// One frame may always wait, whatever its size.
     pub fn outbox_size(mut self, bytes: usize) -> Self {
         self.outbox_size = bytes;
         self
@@ -214,57 +224,61 @@ impl Limits {
         self
     }
 
-    /// How long an HTTP consumer may take to send its headers; `None` for any time. Default 60 s.
+    /// How long an HTTP consumer may take to send its headers. Default 60 s.
     ///
-    /// The reading of the request's body is not in it. Once headers are sent, a response may go on for as long as its
-    /// client reads it ([`write_timeout`](Self::write_timeout)).
+    /// `None`: any time. The time to read the request's body does not count. Once headers are sent, a response may go
+    /// on for as long as its client reads it ([`write_timeout`](Self::write_timeout)).
     pub fn response_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.response_timeout = time.into();
         self
     }
 
-    /// After how long without anything from the client it is sent a ping; `None` for never. Default 20 s.
+    /// How long the client may be silent before it gets a ping. Default 20 s.
     ///
-    /// Up to a quarter sooner, so that the pings of many connections do not come at once. Nothing is sent while
-    /// frames wait to be written: then [`write_timeout`](Self::write_timeout) watches the client.
+    /// `None`: it gets no pings. A ping is sent up to a quarter of this time sooner, so that the pings of many
+    /// connections do not come at once. No ping is sent while frames wait to be written: then
+    /// [`write_timeout`](Self::write_timeout) watches the client.
     pub fn ping_interval(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.ping_interval = time.into().map(Ticks::of);
         self
     }
 
-    /// How long the client may take to answer a ping; `None` for any time. Default 20 s.
+    /// How long the client may take to answer a ping. Default 20 s.
     ///
-    /// Then the connection is closed with 1011 `keepalive ping timeout`, as by Python's `websockets`. Anything that
-    /// is read counts as an answer. The time stands still while the socket is not read because
-    /// [`read_ahead`](Self::read_ahead) is used up.
+    /// After this time the connection is closed with 1011 `keepalive ping timeout`, as by Python's `websockets`.
+    /// Anything that is read counts as an answer. The time stands still while the socket is not read because
+    /// [`read_ahead`](Self::read_ahead) is used up. `None`: any time.
     pub fn pong_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.pong_timeout = time.into().map(Ticks::of);
         self
     }
 
-    /// How long the client may send no message; `None`, the default, for any time.
+    /// How long the client may send no message. Off by default.
     ///
-    /// Pings and pongs are no messages. The time stands still while the socket is not read, and nobody is idle
-    /// while a hook runs. The close is 1000 `idle`: with another code most clients would connect again at once.
-    /// Daphne's `--websocket_timeout`, a day, is the age of a connection instead.
+    /// After this time the connection is closed with 1000 `idle`: after another code most clients would connect again
+    /// at once. Pings and pongs do not count as messages. The time stands still while the socket is not read, and
+    /// the client is not idle while a hook runs. `None`: any time.
+    ///
+    /// Daphne's `--websocket_timeout`, a day, limits the age of a connection instead.
     pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = time.into().map(Ticks::of);
         self
     }
 
-    /// How long a message may take from its first byte to its last; `None` for any time. Default 30 s.
+    /// How long a message may take from its first byte to its last. Default 30 s.
     ///
-    /// And one second more for each 4 KiB that have arrived, so that a large message on a slow line is not cut
-    /// while it comes at a fair rate, and one that comes byte by byte is. The time stands still while the socket is
-    /// not read. The close is 1008.
+    /// After this time the connection is closed with 1008. Each 4 KiB that have arrived add one second. So a large
+    /// message may come at a fair rate on a slow line, but not byte by byte. The time stands still while the socket is
+    /// not read. `None`: any time.
     pub fn frame_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.frame_timeout = time.into().map(Ticks::of);
         self
     }
 
-    /// How long frames may wait while the client reads none of them; `None` for any time. Default 30 s.
+    /// How long frames may wait while the client reads none of them. Default 30 s.
     ///
-    /// Then what waits is dropped, and the close is 1013, with [`Cause::TooSlow`](crate::close::Cause::TooSlow).
+    /// After this time the frames are dropped, and the connection is closed with 1013 and
+    /// [`Cause::TooSlow`](crate::close::Cause::TooSlow). `None`: any time.
     pub fn write_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = time.into().map(Ticks::of);
         self
@@ -272,13 +286,13 @@ impl Limits {
 
     /// How long the client may take to answer a close frame. Default 5 s.
     ///
-    /// As long as it reads what waits before the close frame, the time begins anew.
+    /// The time begins anew whenever the client reads some of what waits before the close frame.
     pub fn close_timeout(mut self, time: Duration) -> Self {
         self.close_timeout = Ticks::of(time);
         self
     }
 
-    /// How long a hook may run on once the connection has ended. Default 10 s.
+    /// How long a hook may run on after the connection has ended. Default 10 s.
     ///
     /// `disconnect` may take as long.
     pub fn disconnect_grace(mut self, time: Duration) -> Self {
@@ -286,20 +300,20 @@ impl Limits {
         self
     }
 
-    /// The same for HTTP exchanges, which know no pings and no messages, and whose bodies must not miss a part.
+    /// The limits of HTTP exchanges: no pings, no waiting for messages, and no part of a body is dropped.
     pub(crate) fn of_exchanges(&self) -> Self {
         Self {
             overflow: Overflow::Close,
             ping_interval: None,
             pong_timeout: None,
             idle_timeout: None,
-            // What is sent already is read as slowly as before.
+            // The client may read the rest as slowly as it has read before.
             close_timeout: self.write_timeout.unwrap_or(Ticks(u32::MAX / 2)),
             ..self.clone()
         }
     }
 
-    /// How long a body may take to come, beside its length.
+    /// How long the body of a request may take to arrive, before the time for its length is added.
     pub(crate) fn body_timeout(&self) -> Option<Duration> {
         self.frame_timeout.map(|timeout| Ticks::LENGTH * timeout.0)
     }

@@ -4,18 +4,18 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-/// A rate and a burst: a token bucket, before it holds anything.
+/// A rate and a burst: the settings of a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// In how long one token comes back.
+    /// The time after which one token comes back.
     period: Duration,
-    /// How far ahead of the clock a full burst runs.
+    /// How far a full burst runs ahead of the clock.
     ahead: Duration,
 }
 
 impl Rate {
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        assert!(per_second > 0, "a rate of no message a second takes none at all");
+        assert!(per_second > 0, "a rate of 0 messages a second would refuse all messages");
         let period = Duration::from_secs(1) / per_second;
         Self { period, ahead: period.saturating_mul(burst.saturating_sub(1)) }
     }
@@ -30,7 +30,7 @@ impl Bucket {
         Self(Cell::new(Instant::now()))
     }
 
-    /// Takes one token; false where there is none.
+    /// Takes one token. False if the bucket is empty.
     pub(crate) fn take(&self, rate: Rate) -> bool {
         let now = Instant::now();
         let full = self.0.get().max(now);
@@ -56,7 +56,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(99)).await;
         assert_eq!(taken(), 0);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(taken(), 3, "what is not used does not add up beyond the burst");
+        assert_eq!(taken(), 3, "unused tokens do not add up beyond the burst");
     }
 
     #[tokio::test(start_paused = true)]

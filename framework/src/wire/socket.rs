@@ -1,4 +1,4 @@
-//! A socket that a connection owns: TCP, Unix or TLS, read with a waker and written without one.
+//! The socket of a connection: TCP, Unix or TLS. Reads can wait, writes take only what fits at once.
 
 use std::{
     fmt,
@@ -20,17 +20,17 @@ pub(crate) enum Socket {
     Unix(tokio::net::UnixStream),
     #[cfg(feature = "rustls")]
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-    /// One whose client sent more than its handshake before the answer: those bytes are read first.
+    /// A socket whose client sent bytes behind its handshake, before the answer. They are read first.
     Ahead(Box<(Bytes, Socket)>),
 }
 
 impl Socket {
-    /// With bytes that were read already.
+    /// Puts bytes that were read already in front of what the socket reads.
     pub(crate) fn with_ahead(self, ahead: Bytes) -> Self {
         if ahead.is_empty() { self } else { Self::Ahead(Box::new((ahead, self))) }
     }
 
-    /// Writes what the socket takes at once. [`io::ErrorKind::WouldBlock`] where that is nothing.
+    /// Writes what the socket takes at once. [`io::ErrorKind::WouldBlock`] if that is nothing.
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
@@ -42,7 +42,7 @@ impl Socket {
         }
     }
 
-    /// As [`try_write`](Self::try_write), of several slices.
+    /// Writes several slices, as [`try_write`](Self::try_write) does.
     pub(crate) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write_vectored(slices),
@@ -54,7 +54,7 @@ impl Socket {
         }
     }
 
-    /// Passes on what the socket itself holds back, as far as it goes at once: TLS has records of its own.
+    /// Writes what the socket itself still holds, without waiting. Only TLS holds anything: its records.
     pub(crate) fn try_flush(&mut self) -> io::Result<()> {
         match self {
             #[cfg(feature = "rustls")]
@@ -64,7 +64,7 @@ impl Socket {
         }
     }
 
-    /// Whether nothing of ours need follow the last byte: TLS says its end.
+    /// Whether the socket can be dropped after the last byte. TLS has to send its end first.
     pub(crate) fn ends_when_dropped(&self) -> bool {
         match self {
             #[cfg(feature = "rustls")]
@@ -74,7 +74,7 @@ impl Socket {
         }
     }
 
-    /// Waits until a write may go on.
+    /// Waits until the socket may take more.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(socket) => socket.poll_write_ready(cx),
@@ -98,7 +98,7 @@ impl Socket {
     }
 }
 
-/// Polls without anyone to wake: who finds the socket blocked waits with [`Socket::poll_writable`].
+/// Polls once without a waker. If the socket is blocked, the caller waits with [`Socket::poll_writable`].
 #[cfg(feature = "rustls")]
 fn at_once<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
     match poll(&mut Context::from_waker(std::task::Waker::noop())) {
@@ -133,7 +133,7 @@ impl AsyncRead for Socket {
     }
 }
 
-/// Calls a method of whichever socket it is.
+/// Calls a method of the socket, whatever its kind.
 macro_rules! of_any {
     ($self:ident, $socket:ident => $call:expr) => {
         match &mut *$self {

@@ -1,6 +1,6 @@
 //! Tokens, as HTTP calls its words (RFC 9110, section 5.6.2).
 
-/// Whether `text` is a token: one character or more, each of which [may stand in one](is_token_byte).
+/// Whether `text` is a token: one or more characters, all of which [a token may have](is_token_byte).
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }

@@ -7,19 +7,19 @@ use super::frame::Mask;
 /// Payloads up to this length are copied out of the chunk that they came in.
 const SMALL: usize = 1 << 10;
 
-/// One chunk from the socket; [`Decoder::decode`](super::Decoder::decode) takes from its front.
+/// One chunk from the socket. [`Decoder::decode`](super::Decoder::decode) takes bytes from its front.
 ///
-/// Made from a slice, as of a worker's read buffer, or from [`Bytes`], as of actix's payload.
+/// It is made from a slice, such as a thread's read buffer, or from [`Bytes`], such as actix's payload.
 #[derive(Debug)]
 pub(crate) struct Chunk<'a> {
     source: ChunkBytes<'a>,
-    /// How much memory the chunk keeps alive, as far as can be told.
+    /// How much memory the chunk keeps alive, if that is known, else its length.
     memory: usize,
 }
 
 #[derive(Debug)]
 enum ChunkBytes<'a> {
-    /// Nobody else has the chunk: a large payload is unmasked in place, and leaves without a copy.
+    /// Nobody else has the chunk, so a large payload is unmasked in place and leaves without a copy.
     Unique(BytesMut),
     Shared(Bytes),
     Slice(&'a [u8]),
@@ -41,7 +41,7 @@ impl<'a> From<&'a [u8]> for Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// What is left.
+    /// The bytes that are left.
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.source {
             ChunkBytes::Unique(chunk) => chunk,
@@ -55,12 +55,12 @@ impl Chunk<'_> {
         self.as_slice().len()
     }
 
-    /// Whether all was taken.
+    /// Whether all bytes were taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
 
-    /// What is left, in memory of its own where the chunk is lent.
+    /// The bytes that are left, copied if the chunk is a slice.
     pub(crate) fn take_rest(self) -> Bytes {
         match self.source {
             ChunkBytes::Unique(chunk) => chunk.freeze(),
@@ -69,7 +69,7 @@ impl Chunk<'_> {
         }
     }
 
-    /// Drops what is left.
+    /// Drops the bytes that are left.
     pub(super) fn clear(&mut self) {
         self.source = ChunkBytes::Slice(&[]);
     }
@@ -84,10 +84,10 @@ impl Chunk<'_> {
         }
     }
 
-    /// Takes the next `count` bytes, or all that are left, unmasked.
+    /// Takes the next `count` bytes, or all that are left, and unmasks them.
     ///
-    /// They leave in the chunk's own memory where nobody else has it and they are most of it. Others are
-    /// copied: a kept message of ten bytes must not keep a read buffer alive.
+    /// A large payload leaves in the chunk's own memory, if nobody else has the chunk and the payload is most of it.
+    /// Others are copied, because a message of ten bytes must not keep a read buffer alive.
     pub(super) fn take(&mut self, count: usize, mut mask: Mask) -> Bytes {
         let count = count.min(self.len());
         if let ChunkBytes::Unique(chunk) = &mut self.source
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_takes_what_there_is() {
+    fn taking_more_than_is_left_takes_all_that_is_left() {
         let mut input = Chunk::from(&b"abc"[..]);
         assert_eq!(input.take(9, NO_MASK), "abc");
         input.skip(1);

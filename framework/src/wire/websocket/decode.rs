@@ -1,4 +1,4 @@
-//! Frames in, messages out.
+//! Makes messages of the frames that arrive.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -11,17 +11,17 @@ use super::{
 };
 use crate::close::CloseCode;
 
-/// How much of a compressed message is unmasked at a time.
+/// How many bytes of a compressed message are unmasked at a time.
 const PIECE: usize = 4 << 10;
 
-/// What a peer sent.
+/// A message or a control frame that a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A whole binary message.
     Binary(Bytes),
-    /// A close frame: its code, if it had one, and reason. Nothing comes after it.
+    /// A close frame, with its code and reason if it had a code. Nothing comes after it.
     Close(Option<(CloseCode, ByteString)>),
-    /// A ping, to be answered with a pong of the same bytes.
+    /// A ping. The answer is a pong with the same bytes.
     Ping(Bytes),
     /// A pong.
     Pong(Bytes),
@@ -31,14 +31,15 @@ pub(crate) enum Item {
 
 /// Makes messages of the bytes that arrive, however they are cut.
 ///
-/// It is strict: whatever RFC 6455 forbids is an error, as early as it can be known. It holds what has arrived of
-/// an unfinished message and nothing else, so between messages it has no memory of its own on the heap, unless the
-/// client's compressor keeps its window; an announced length is compared with the limit, but memory grows only with
-/// what has arrived, and a compressed message is inflated as it does.
+/// The decoder is strict: whatever RFC 6455 forbids is an error, as early as possible. It holds what has arrived of an
+/// unfinished message, and nothing else. So between messages it has no memory on the heap, unless the client's
+/// compressor keeps its window. An announced length is compared with the limit, but memory grows only with the bytes
+/// that have arrived. A compressed message is inflated while it arrives.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     settings: DecoderSettings,
-    /// What arrived of the unfinished message, unmasked; after it, what arrived of an unfinished control frame.
+    /// What has arrived of the unfinished message, unmasked. Behind it, what has arrived of an unfinished control
+    /// frame.
     buffer: Vec<u8>,
     /// How many bytes of an unfinished text message are known to be whole characters.
     valid: usize,
@@ -47,21 +48,21 @@ pub(crate) struct Decoder {
     /// The start of an unfinished header.
     header: [u8; MAX_HEADER],
     header_held: u8,
-    /// What the unfinished message is.
+    /// The kind of the unfinished message.
     message: Option<MessageKind>,
-    /// Whether it is compressed: `buffer` has it inflated.
+    /// Whether the unfinished message is compressed. `buffer` has it inflated.
     compressed: bool,
-    /// What inflates the unfinished message, or with context takeover all of them.
+    /// Inflates the unfinished message. With context takeover it inflates all messages.
     inflater: Option<Box<Inflater>>,
-    /// Set by an error or a close frame.
+    /// Whether an error or a close frame has come.
     ended: bool,
 }
 
-/// What a decoder is made with. All that an idle connection keeps of it.
+/// The settings of a decoder, which are all that an idle connection keeps of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecoderSettings {
     max_message: usize,
-    /// The largest compressed message, inflated; 32 bits, for an idle connection's sake.
+    /// The largest size of a compressed message once it is inflated. 32 bits keep an idle connection small.
     max_inflated: u32,
     role: Role,
     deflate: DeflateMode,
@@ -71,9 +72,9 @@ pub(crate) struct DecoderSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeflateMode {
     Off,
-    /// Each by itself.
+    /// Each is compressed by itself.
     Alone,
-    /// With the window of those before.
+    /// Each is compressed with the window of the messages before it.
     Takeover,
 }
 
@@ -86,7 +87,7 @@ enum MessageKind {
 /// A frame whose header was read.
 #[derive(Debug)]
 struct IncomingFrame {
-    /// Where in the buffer its payload starts.
+    /// Where its payload starts in the buffer.
     start: usize,
     /// How much of its payload is still to come.
     missing: usize,
@@ -122,12 +123,12 @@ impl Decoder {
         self.settings
     }
 
-    /// Whether it holds nothing: one made with its settings goes on as it would.
+    /// Whether the decoder holds nothing, so that a new one with the same settings can replace it.
     pub(crate) fn is_at_rest(&self) -> bool {
         !self.is_unfinished() && self.buffer.capacity() == 0 && self.inflater.is_none() && !self.ended
     }
 
-    /// Takes compressed messages too, as was agreed.
+    /// Accepts compressed messages too, if that was agreed on.
     pub(crate) fn with_deflate(mut self, params: Option<InflateParams>) -> Self {
         if let Some(params) = params {
             self.settings.deflate = if params.takeover { DeflateMode::Takeover } else { DeflateMode::Alone };
@@ -140,7 +141,7 @@ impl Decoder {
         if self.settings.deflate == DeflateMode::Off { Extensions::NONE } else { Extensions::DEFLATE }
     }
 
-    /// Whether a message has begun and not ended, whole frames of it or not.
+    /// Whether a message has begun and not ended. It may be between two frames.
     pub(crate) fn is_in_message(&self) -> bool {
         self.message.is_some()
     }
@@ -150,17 +151,18 @@ impl Decoder {
         self.message.is_some() || self.frame.is_some() || self.header_held > 0
     }
 
-    /// How many bytes of it have arrived.
+    /// How many bytes of the unfinished message or frame are held.
     pub(crate) fn held(&self) -> usize {
         self.buffer.len()
     }
 
-    /// The next item. `None` once all of `input` was taken: call it until then, and again with what arrives next.
+    /// Takes the next item from `input`, or returns `None` when it has taken all bytes.
     ///
-    /// After an error or a close frame it takes all input and returns nothing more.
+    /// Call it until it returns `None`, and again with the bytes that arrive next. After an error or a close frame it
+    /// takes all input and returns `None`.
     ///
     /// # Errors
-    /// For the first frame that breaks the protocol, after the items that came before it.
+    /// For the first frame that breaks the protocol, after the items before it were returned.
     pub(crate) fn decode(&mut self, input: &mut Chunk<'_>) -> Result<Option<Item>, ProtocolError> {
         if self.ended {
             input.clear();
@@ -214,7 +216,7 @@ impl Decoder {
             input.skip(length);
             return Ok(Some(header));
         }
-        // It is cut: join what is held with what came, which may be more than the header.
+        // The header is cut: join what is held with the input, which may have more than the header.
         let mut end = held;
         for (place, byte) in self.header[held..].iter_mut().zip(input.as_slice()) {
             *place = *byte;
@@ -244,7 +246,7 @@ impl Decoder {
         let start = self.buffer.len();
         let too_big = ProtocolError::TooBig(self.settings.max_message);
         let missing = usize::try_from(header.length).map_err(|_| too_big)?;
-        // A control frame is bounded by its header already.
+        // The checks of the header already bound a control frame.
         if !header.opcode.is_control() && missing > self.room() {
             return Err(too_big);
         }
@@ -256,7 +258,7 @@ impl Decoder {
         if !self.compressed {
             return self.settings.max_message.saturating_sub(self.buffer.len());
         }
-        // What does not compress gets a little longer: a message at the limit is taken in both forms.
+        // Some messages get a little longer by compression. A message at the limit is accepted in both forms.
         let most = self.settings.max_message.saturating_add(self.settings.max_message / 1024 + 64);
         most.saturating_sub(self.inflater.as_ref().map_or(0, |inflater| inflater.received()))
     }
@@ -289,8 +291,8 @@ impl Decoder {
         frame.missing -= count;
         input.skip(count);
 
-        // The last piece is left to `end_message`, which has to check the whole: a `ByteString` cannot be had from
-        // bytes that are only known to be good.
+        // `end_message` checks the last piece. It has to check the whole text: no `ByteString` can be made of bytes
+        // without a check.
         let last = frame.fin && frame.missing == 0;
         if self.message == Some(MessageKind::Text) && !frame.opcode.is_control() && !last {
             self.valid = utf8::check(&self.buffer, self.valid)?;
@@ -319,7 +321,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Ends a compressed message; what inflated it is given back, unless the client's window is kept.
+    /// Ends a compressed message, and gives the inflater back unless it keeps the client's window.
     fn finish_inflating(&mut self) -> Result<(), ProtocolError> {
         self.compressed = false;
         let Some(mut inflater) = self.inflater.take() else { return Ok(()) };
@@ -335,8 +337,8 @@ impl Decoder {
 
     /// Makes room for `count` bytes that have arrived.
     ///
-    /// At least twice what is held, so that a message in small pieces is not copied for each; but where the end
-    /// of the message is known, not beyond it.
+    /// The buffer at least doubles, so that a message in small pieces is not copied for each piece. If the end of the
+    /// message is known, the buffer does not grow beyond it.
     fn reserve(&mut self, frame: &IncomingFrame, count: usize) {
         let needed = self.buffer.len() + count;
         if needed > self.buffer.capacity() {

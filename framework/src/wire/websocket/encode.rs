@@ -1,4 +1,4 @@
-//! Messages in, frames out: each is one exactly sized allocation.
+//! Makes frames of messages. Each frame is one allocation of the exact size.
 
 use bytes::Bytes;
 
@@ -8,13 +8,13 @@ use crate::{Frame, Message, close::CloseCode};
 /// A ping without a payload.
 pub(crate) const PING: &[u8] = &[0x89, 0];
 
-/// A message as the bytes of one frame. Clones of them are what a group's members share.
+/// Encodes a message as one frame. The members of a group share clones of it.
 pub(crate) fn encode(frame: &Frame) -> Bytes {
     let (opcode, payload) = parts(frame);
     unmasked(opcode, payload)
 }
 
-/// What a message is, and its bytes.
+/// The opcode and the payload of a message.
 pub(super) fn parts(frame: &Frame) -> (Opcode, &[u8]) {
     match frame.message() {
         Message::Binary(bytes) => (Opcode::Binary, bytes),
@@ -22,7 +22,7 @@ pub(super) fn parts(frame: &Frame) -> (Opcode, &[u8]) {
     }
 }
 
-/// A whole message whose payload is compressed already.
+/// Encodes a whole message whose payload is compressed already.
 pub(super) fn compressed(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(frame::header_length(payload.len()) + payload.len());
     frame::write(&mut out, true, opcode, None, payload);
@@ -30,26 +30,26 @@ pub(super) fn compressed(opcode: Opcode, payload: &[u8]) -> Bytes {
     out.into()
 }
 
-/// A ping: what the tests' other side sends. Of `payload` the first 125 bytes are sent.
+/// Encodes a ping, for tests. Only the first 125 bytes of `payload` are sent.
 #[cfg(test)]
 pub(crate) fn ping(payload: &[u8]) -> Bytes {
     unmasked(Opcode::Ping, cut(payload))
 }
 
-/// The answer to a ping of `payload`.
+/// Encodes the answer to a ping of `payload`.
 pub(crate) fn pong(payload: &[u8]) -> Bytes {
     unmasked(Opcode::Pong, cut(payload))
 }
 
-/// A close frame. A reason of more than 123 bytes is cut at the end of a character.
+/// Encodes a close frame. A long reason is cut to 123 bytes, at the end of a character.
 ///
-/// Codes that cannot be sent leave it empty: the answer to a close frame without a code
-/// ([`CloseCode::NO_STATUS`]) has none either.
+/// If the code cannot be sent, the frame is empty. So the answer to a close frame without a code
+/// ([`CloseCode::NO_STATUS`]) has no code either.
 pub(crate) fn close(code: CloseCode, reason: &str) -> Bytes {
     unmasked(Opcode::Close, &close_payload(code, reason))
 }
 
-/// One masked frame, whole or a fragment, as a client sends it.
+/// Encodes one masked frame, whole or a fragment, as a client sends it.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn masked(fin: bool, opcode: Opcode, mask: [u8; 4], payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(frame::header_length(payload.len()) + mask.len() + payload.len());
@@ -65,7 +65,7 @@ pub(crate) fn close_payload(code: CloseCode, reason: &str) -> Vec<u8> {
     [&code.0.to_be_bytes(), cut_reason(reason).as_bytes()].concat()
 }
 
-/// As much of a reason as a close frame has room for: 123 bytes, cut at the end of a character.
+/// Cuts a reason to the 123 bytes that a close frame has for it, at the end of a character.
 pub(crate) fn cut_reason(reason: &str) -> &str {
     let mut end = reason.len().min(MAX_CONTROL - 2);
     while !reason.is_char_boundary(end) {

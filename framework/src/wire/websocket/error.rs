@@ -4,9 +4,9 @@ use std::{error::Error as StdError, fmt};
 
 use crate::close::CloseCode;
 
-/// What was wrong with what a peer sent. The connection is closed with [`close_code`](Self::close_code).
+/// How a peer broke the protocol. The connection is closed with [`close_code`](Self::close_code).
 ///
-/// Sections are those of RFC 6455.
+/// The sections are those of RFC 6455.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum ProtocolError {
@@ -22,7 +22,7 @@ pub(crate) enum ProtocolError {
     FragmentedControl,
     /// Text that is not UTF-8 (section 8.1); the reason of a close frame is text too.
     InvalidUtf8,
-    /// A length in more bytes than it needs (section 5.2).
+    /// A length that is written in more bytes than it needs (section 5.2).
     LengthNotMinimal,
     /// A 64-bit length with the highest bit set (section 5.2).
     LengthTopBit,
@@ -31,13 +31,13 @@ pub(crate) enum ProtocolError {
     Masked,
     /// A reserved bit that no agreed extension uses (section 5.2).
     ReservedBits,
-    /// A continuation where no message was begun (section 5.4).
+    /// A continuation frame outside a message (section 5.4).
     StrayContinuation,
-    /// A message of more bytes than the limit, which this is (section 10.4).
+    /// A message with more bytes than this limit (section 10.4).
     TooBig(usize),
-    /// A new message before the last fragment of the one before (section 5.4).
+    /// A new message before the last fragment of the message before it (section 5.4).
     UnfinishedMessage,
-    /// An opcode that has no meaning (section 5.2).
+    /// An opcode that RFC 6455 does not define (section 5.2).
     UnknownOpcode(u8),
     /// An unmasked frame from a client (section 5.1).
     Unmasked,
@@ -57,9 +57,9 @@ impl ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadCloseCode(code) => write!(f, "{code} is no close code for a close frame"),
+            Self::BadCloseCode(code) => write!(f, "a close frame must not have the code {code}"),
             Self::BadDeflate => f.write_str("the compressed message cannot be inflated"),
-            Self::CloseTooShort => f.write_str("the close frame has one byte, a code has two"),
+            Self::CloseTooShort => f.write_str("the close frame has one byte, but a code has two"),
             Self::ControlTooLong => f.write_str("a control frame has more than 125 bytes"),
             Self::FragmentedControl => f.write_str("a control frame is fragmented"),
             Self::InvalidUtf8 => f.write_str("the text is not valid UTF-8"),
@@ -67,11 +67,13 @@ impl fmt::Display for ProtocolError {
             Self::LengthTopBit => f.write_str("the frame's length has its highest bit set"),
             #[cfg(any(test, feature = "testing"))]
             Self::Masked => f.write_str("a frame from the server is masked"),
-            Self::ReservedBits => f.write_str("a reserved bit is set that no agreed extension uses there"),
+            Self::ReservedBits => {
+                f.write_str("a reserved bit is set, but no agreed extension uses it in this frame")
+            }
             Self::StrayContinuation => f.write_str("a continuation frame continues no message"),
             Self::TooBig(limit) => write!(f, "the message has more than {limit} bytes"),
-            Self::UnfinishedMessage => f.write_str("a message begins before the last one was finished"),
-            Self::UnknownOpcode(opcode) => write!(f, "the opcode {opcode:#x} has no meaning"),
+            Self::UnfinishedMessage => f.write_str("a message begins before the last one has ended"),
+            Self::UnknownOpcode(opcode) => write!(f, "the opcode {opcode:#x} is not defined"),
             Self::Unmasked => f.write_str("a frame from the client is not masked"),
         }
     }

@@ -6,10 +6,10 @@ use crate::wire::token::{is_token, is_token_byte};
 
 use super::deflate::DeflateOffer;
 
-/// Reads the offers of permessage-deflate, in the order of the client's preference, out of all values of the header.
+/// Reads the offers of permessage-deflate from all values of the header.
 ///
-/// Other extensions are passed over, and so are offers that RFC 7692, section 7, says to decline. `None`: a value
-/// is malformed, for which the handshake fails.
+/// They come in the order of the client's preference. Other extensions are skipped, and so are offers that a server
+/// must decline (RFC 7692, section 7). `None`: a value is malformed, and the handshake fails.
 pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<DeflateOffer>> {
     let mut offers = Vec::new();
     for value in values {
@@ -36,7 +36,9 @@ pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Ve
     Some(offers)
 }
 
-/// One extension with its parameters; `Some(None)` where it is none that is taken here.
+/// Reads one extension with its parameters.
+///
+/// `Some(None)`: it is another extension, or an offer that must be declined. `None`: it is malformed.
 fn extension(rest: &mut Rest<'_>) -> Option<Option<DeflateOffer>> {
     let name = rest.token()?;
     let mut offer = (name == "permessage-deflate").then(DeflateOffer::new);
@@ -58,7 +60,7 @@ fn extension(rest: &mut Rest<'_>) -> Option<Option<DeflateOffer>> {
     Some(offer)
 }
 
-/// What is left to read of a value.
+/// The part of a header value that is not read yet.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -79,7 +81,7 @@ impl<'a> Rest<'a> {
         Some(token)
     }
 
-    /// A token, or one in quotes.
+    /// Reads a token, with or without quotes.
     fn value(&mut self) -> Option<Cow<'a, str>> {
         if !self.take('"') {
             return self.token().map(Cow::Borrowed);
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_fails() {
+    fn malformed_values_fail() {
         for bad in [
             "",
             " ",
@@ -134,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn other_extensions_are_passed_over() {
+    fn other_extensions_are_skipped() {
         assert_eq!(count(&[]), Some(0));
         assert_eq!(count(&["x-webkit-deflate-frame"]), Some(0));
         assert_eq!(count(&["foo; a; b=1; c=\"d\", permessage-deflate"]), Some(1));
-        assert_eq!(count(&["Permessage-Deflate"]), Some(0), "names are compared as they are");
+        assert_eq!(count(&["Permessage-Deflate"]), Some(0), "names are case-sensitive");
     }
 
     #[test]

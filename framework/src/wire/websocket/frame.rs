@@ -16,7 +16,7 @@ const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 
-/// Which side this end of the connection is.
+/// Which side of the connection this end is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Takes masked frames, sends unmasked ones.
@@ -26,7 +26,7 @@ pub(crate) enum Role {
     Client,
 }
 
-/// The reserved bits that the agreed extensions use, each only on the first frame of a message.
+/// The reserved bits of the agreed extensions. Only the first frame of a message may have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extensions {
     reserved: u8,
@@ -38,7 +38,7 @@ impl Extensions {
     pub(super) const DEFLATE: Self = Self { reserved: RSV1 };
 }
 
-/// What a frame is (section 11.8).
+/// The kind of a frame (section 11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Opcode {
@@ -48,11 +48,11 @@ pub(crate) enum Opcode {
     Text = 0x1,
     /// A binary message, or its first fragment.
     Binary = 0x2,
-    /// The end.
+    /// The end of the connection.
     Close = 0x8,
-    /// A question.
+    /// Asks for a pong.
     Ping = 0x9,
-    /// Its answer.
+    /// Answers a ping.
     Pong = 0xa,
 }
 
@@ -69,7 +69,7 @@ impl Opcode {
         })
     }
 
-    /// Whether it may stand between the fragments of a message (section 5.5).
+    /// Whether the frame may come between the fragments of a message (section 5.5).
     pub(super) fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
@@ -79,18 +79,18 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     pub(super) fin: bool,
-    /// Whether it begins a compressed message.
+    /// Whether the frame begins a compressed message.
     pub(super) compressed: bool,
     pub(super) opcode: Opcode,
     pub(super) mask: Mask,
-    /// As announced: nothing may be allocated for it.
+    /// The length that the peer announced. Nothing may be allocated because of it.
     pub(super) length: u64,
 }
 
 impl FrameHeader {
-    /// Reads the header at the front of `bytes`; with it, how many bytes it takes. `None` if more are needed.
+    /// Reads the header at the front of `bytes`, and its length. `None` if more bytes are needed.
     ///
-    /// Each byte is judged as soon as it is there, so a bad frame is refused before its payload arrives.
+    /// Each byte is checked as soon as it has arrived, so a bad frame is refused before its payload arrives.
     pub(super) fn parse(
         bytes: &[u8],
         role: Role,
@@ -102,7 +102,7 @@ impl FrameHeader {
         }
         let fin = first & FIN != 0;
         let opcode = Opcode::parse(first & OPCODE)?;
-        // "MUST NOT set the RSV1 bit" of any other frame than a message's first (RFC 7692, section 6.1).
+        // A sender "MUST NOT set the RSV1 bit" of any frame but the first of a message (RFC 7692, section 6.1).
         let compressed = first & RSV1 != 0;
         if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
             return Err(ProtocolError::ReservedBits);
@@ -135,7 +135,9 @@ impl FrameHeader {
     }
 }
 
-/// The length, by the seven bits in the second byte and what follows it (section 5.2: in the fewest bytes).
+/// Reads the length: seven bits of the second byte, and up to eight bytes behind it.
+///
+/// It must be written in the fewest bytes (section 5.2).
 fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, ProtocolError> {
     let (length, least, rest) = match short {
         126 => {
@@ -157,7 +159,7 @@ fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Protocol
     Ok(Some((length, rest)))
 }
 
-/// A frame's mask, turned so that its first byte is for the next byte of the payload.
+/// A frame's mask, rotated so that its first byte is for the next byte of the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mask([u8; 4]);
 
@@ -167,11 +169,11 @@ impl From<[u8; 4]> for Mask {
     }
 }
 
-/// Times a 32-bit word, it gives four of that word.
+/// A 32-bit word times this is that word, four times in a row.
 const FOUR_TIMES: u128 = u128::MAX / u32::MAX as u128;
 
 impl Mask {
-    /// Changes nothing: frames of a server.
+    /// The mask of frames of a server, which changes nothing.
     pub(super) const NONE: Self = Self([0; 4]);
 
     /// Masks or unmasks the next bytes of the payload.
@@ -179,7 +181,7 @@ impl Mask {
         if *self == Self::NONE {
             return;
         }
-        // In words, which the compiler makes the widest registers of: a byte at a time costs more than the copy.
+        // Word by word, for which the compiler uses its widest registers. Byte by byte costs more than the copy.
         let wide = u128::from(u32::from_ne_bytes(self.0)) * FOUR_TIMES;
         let (words, rest) = payload.as_chunks_mut::<16>();
         for word in words {
@@ -192,11 +194,11 @@ impl Mask {
     }
 }
 
-/// Appends one frame. `out` needs room for [`header_length`] more bytes and the payload, or it grows.
+/// Appends one frame. `out` grows if it has no room for the header ([`header_length`]) and the payload.
 pub(super) fn write(out: &mut Vec<u8>, fin: bool, opcode: Opcode, mask: Option<[u8; 4]>, payload: &[u8]) {
     out.push(if fin { FIN } else { 0 } | opcode as u8);
     let masked = if mask.is_some() { MASKED } else { 0 };
-    // The arms are by the fewest bytes that hold the length.
+    // The length is written in the fewest bytes that hold it.
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ 0..=125), _) => out.push(masked | length),
         (_, Ok(length)) => {
@@ -217,14 +219,14 @@ pub(super) fn write(out: &mut Vec<u8>, fin: bool, opcode: Opcode, mask: Option<[
     }
 }
 
-/// Marks a frame, the first of its message, as compressed.
+/// Marks the first frame of a message as compressed.
 pub(super) fn mark_compressed(frame: &mut [u8]) {
     if let Some(first) = frame.first_mut() {
         *first |= RSV1;
     }
 }
 
-/// The payload of an unmasked frame that is a whole message as it was sent, not compressed.
+/// The opcode and payload of an unmasked frame, if it is a whole message without compression.
 pub(super) fn message(frame: &[u8]) -> Option<(Opcode, &[u8])> {
     let (&first, rest) = frame.split_first()?;
     let opcode = match first {
@@ -237,7 +239,7 @@ pub(super) fn message(frame: &[u8]) -> Option<(Opcode, &[u8])> {
     (length == payload.len() as u64).then_some((opcode, payload))
 }
 
-/// How many bytes come before a payload of that length in an unmasked frame.
+/// How many bytes come before a payload of this length in an unmasked frame.
 pub(super) fn header_length(payload: usize) -> usize {
     match payload {
         0..=125 => 2,

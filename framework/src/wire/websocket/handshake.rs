@@ -1,7 +1,8 @@
 //! The upgrade request and its answer (RFC 6455, section 4.2).
 //!
-//! The answer is made by `actix-web-actors`, and nothing else here is: that crate is frozen upstream, so no other
-//! module knows it. Its own checks let pass versions 7 and 8 and any key; these come first and let pass neither.
+//! The answer is made by `actix-web-actors`. That crate is frozen upstream, so only this module uses it, and only for
+//! the answer. Its own checks accept the versions 7 and 8 and any key. The checks of this module come first, and
+//! accept only version 13 and valid keys.
 
 use std::{collections::HashSet, error::Error as StdError, fmt};
 
@@ -18,19 +19,21 @@ use bytestring::ByteString;
 use super::{deflate, extensions};
 use crate::wire::token::is_token;
 
-/// A request for a WebSocket that is in order.
+/// A valid request for a WebSocket.
 pub(crate) struct UpgradeRequest {
-    /// The subprotocols that the client offers, the one it likes most first.
+    /// The subprotocols that the client offers, in the order of its preference.
     pub(crate) subprotocols: Vec<ByteString>,
-    /// How the client would compress, what it likes most first.
+    /// The client's offers of compression, in the order of its preference.
     pub(crate) deflate: Vec<deflate::DeflateOffer>,
-    /// The answer, but for what the consumer decides.
+    /// The answer, without what the consumer decides.
     response: HttpResponseBuilder,
 }
 
 impl UpgradeRequest {
-    /// The 101 that opens the connection: with the subprotocol, one of [`subprotocols`](Self::subprotocols), that
-    /// was chosen, and further headers. Finish it with the body that streams the frames, or without one.
+    /// The 101 that opens the connection, with the chosen subprotocol and further headers.
+    ///
+    /// The subprotocol must be one of [`subprotocols`](Self::subprotocols). Finish the response with the body that
+    /// streams the frames, or without a body.
     pub(crate) fn accept(
         mut self,
         subprotocol: Option<&str>,
@@ -52,7 +55,7 @@ impl fmt::Debug for UpgradeRequest {
     }
 }
 
-/// Why a request cannot become a WebSocket; the client is at fault.
+/// Why a request cannot become a WebSocket. The client is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum HandshakeError {
@@ -62,9 +65,9 @@ pub(crate) enum HandshakeError {
     Extensions,
     /// HTTP/1.0, or HTTP/2, which has no `Upgrade`.
     HttpVersion,
-    /// `Sec-WebSocket-Key` is missing, there twice, or not 16 bytes in base64.
+    /// `Sec-WebSocket-Key` is missing, repeated, or not 16 bytes in base64.
     Key,
-    /// Another method than GET.
+    /// The method is not GET.
     Method,
     /// `Sec-WebSocket-Protocol` is not a list of different tokens.
     Subprotocols,
@@ -75,7 +78,7 @@ pub(crate) enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// The answer: the status, what the client should have sent, and in words how to mend it.
+    /// The response: a status, a header that says what is supported, and a text that says what to change.
     pub(crate) fn response(self) -> HttpResponse {
         let mut response = HttpResponse::build(match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -96,15 +99,15 @@ impl fmt::Display for HandshakeError {
         f.write_str(match self {
             Self::Connection => "this is a WebSocket: send the header Connection: Upgrade",
             Self::Extensions => {
-                "the header Sec-WebSocket-Extensions must be a list of names with parameters, as RFC 6455, section \
-                 9.1, has it"
+                "the header Sec-WebSocket-Extensions must be a list of names with parameters, as in RFC 6455, \
+                 section 9.1"
             }
             Self::HttpVersion => "this is a WebSocket: use HTTP/1.1",
-            Self::Key => "the header Sec-WebSocket-Key must be there once: 16 random bytes in base64",
+            Self::Key => "send the header Sec-WebSocket-Key once, with 16 random bytes in base64",
             Self::Method => "this is a WebSocket: use the method GET",
             Self::Subprotocols => {
                 "the header Sec-WebSocket-Protocol must be a list of different names: letters, digits and \
-                 !#$%&'*+-.^_`|~, with commas between"
+                 !#$%&'*+-.^_`|~, with commas between them"
             }
             Self::Upgrade => "this is a WebSocket: send the header Upgrade: websocket",
             Self::Version => "this is a WebSocket: send the header Sec-WebSocket-Version: 13",
@@ -138,9 +141,9 @@ pub(crate) fn check(req: &HttpRequest) -> Result<UpgradeRequest, HandshakeError>
     let deflate = offers(req)?;
     let response = ws::handshake(req).map_err(|error| match error {
         ws::HandshakeError::GetMethodRequired => HandshakeError::Method,
-        // It looks at the first `Upgrade` header only, where a list may go on in further ones.
+        // It looks at the first `Upgrade` header only, but a list may go on in further headers.
         ws::HandshakeError::NoWebsocketUpgrade => HandshakeError::Upgrade,
-        // It honours a `close` beside the `upgrade`.
+        // It refuses `close` beside `upgrade`.
         ws::HandshakeError::NoConnectionUpgrade => HandshakeError::Connection,
         ws::HandshakeError::NoVersionHeader | ws::HandshakeError::UnsupportedVersion => {
             HandshakeError::Version
@@ -150,20 +153,20 @@ pub(crate) fn check(req: &HttpRequest) -> Result<UpgradeRequest, HandshakeError>
     Ok(UpgradeRequest { subprotocols, deflate, response })
 }
 
-/// The value of a header that must be there once.
+/// The value of a header that must appear exactly once.
 fn only(req: &HttpRequest, name: HeaderName) -> Option<&str> {
     let mut values = req.headers().get_all(name);
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then(|| value.trim())
 }
 
-/// Whether a header, a list of tokens, has this one, in any case.
+/// Whether a header, which is a list of tokens, has this token in upper or lower case.
 fn has_token(req: &HttpRequest, name: HeaderName, token: &str) -> bool {
     let mut lists = req.headers().get_all(name).filter_map(|value| value.to_str().ok());
     lists.any(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
 }
 
-/// Whether it is 16 bytes in base64: 22 characters and two that fill up.
+/// Whether a key is 16 bytes in base64: 22 characters and two `=`.
 fn is_key(key: &str) -> bool {
     key.len() == 24
         && key.strip_suffix("==").is_some_and(|key| {
@@ -171,14 +174,14 @@ fn is_key(key: &str) -> bool {
         })
 }
 
-/// The offers of compression.
+/// Reads the offers of compression.
 fn offers(req: &HttpRequest) -> Result<Vec<deflate::DeflateOffer>, HandshakeError> {
     let values = req.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).map(HeaderValue::to_str);
     let values: Result<Vec<&str>, _> = values.collect();
     values.ok().and_then(extensions::offers).ok_or(HandshakeError::Extensions)
 }
 
-/// The offered subprotocols: "MUST be non-empty strings", tokens, "and MUST all be unique" (section 4.1).
+/// Reads the offered subprotocols, which are tokens "and MUST all be unique" (section 4.1).
 fn subprotocols(req: &HttpRequest) -> Result<Vec<ByteString>, HandshakeError> {
     let mut offered = Vec::new();
     let mut seen = HashSet::new();
@@ -204,7 +207,7 @@ mod tests {
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-    /// A good request, without the headers that are named.
+    /// A valid request, without the headers in `without`.
     fn request(without: &[HeaderName]) -> TestRequest {
         let headers = [
             (header::UPGRADE, "websocket"),
@@ -222,7 +225,7 @@ mod tests {
         check(&request.to_http_request())
     }
 
-    /// A good request but for one header, which has these values.
+    /// Checks a request that is valid, except that one header has these values.
     fn with(name: HeaderName, values: &[&str]) -> Result<Vec<ByteString>, HandshakeError> {
         let request = request(std::slice::from_ref(&name));
         let request =

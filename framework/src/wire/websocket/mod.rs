@@ -1,9 +1,11 @@
 //! WebSocket (RFC 6455): the handshake, and frames without any I/O.
 //!
-//! Reading order: [`handshake`] answers the upgrade request; [`chunk`] is what arrived; [`decode`] makes
-//! [`Item`]s of it by the rules of [`frame`] and [`utf8`]; [`encode`] makes the bytes that leave;
-//! [`error`] is how a client can break the protocol, and the
-//! close code for it. [`extensions`] are what a client offers, and [`deflate`] is the one that is taken: compression.
+//! Reading order:
+//! - [`handshake`] answers the upgrade request.
+//! - [`chunk`] holds bytes that arrived. [`decode`] makes [`Item`]s of them, by the rules of [`frame`] and [`utf8`].
+//! - [`encode`] makes the bytes that leave.
+//! - [`error`] lists how a client can break the protocol, with a close code for each way.
+//! - [`extensions`] reads what a client offers. [`deflate`], compression, is the only extension that is accepted.
 
 mod chunk;
 mod decode;

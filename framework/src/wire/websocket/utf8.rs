@@ -1,11 +1,12 @@
-//! UTF-8 checked while it arrives.
+//! Checks UTF-8 while it arrives.
 
 use super::ProtocolError;
 
-/// Checks what came after `valid`, the length that is known to be whole characters, and returns the new length.
+/// Checks the bytes behind the first `valid` ones, and returns how many are valid now.
 ///
-/// At most the last three bytes, an unfinished character, are looked at again. Bytes that no further byte can
-/// make valid are refused at once, as RFC 6455, section 8.1, and the Autobahn cases 6.4.* want it.
+/// The first `valid` bytes are known to be whole characters. At most three bytes, those of an unfinished character,
+/// are checked again by the next call. Bytes that no further byte can make valid are refused at once, as RFC 6455,
+/// section 8.1, and the Autobahn cases 6.4.* demand.
 pub(super) fn check(text: &[u8], valid: usize) -> Result<usize, ProtocolError> {
     match std::str::from_utf8(text.get(valid..).unwrap_or_default()) {
         Ok(rest) => Ok(valid + rest.len()),
@@ -19,7 +20,7 @@ pub(super) fn check(text: &[u8], valid: usize) -> Result<usize, ProtocolError> {
 mod tests {
     use super::*;
 
-    /// Feeds byte by byte; returns after how many bytes it was refused.
+    /// Checks a text byte by byte. Returns after how many bytes it was refused.
     fn refused_after(text: &[u8]) -> Option<usize> {
         let mut valid = 0;
         for end in 1..=text.len() {

@@ -14,7 +14,7 @@ async fn an_unmasked_frame() {
 #[actix_web::test]
 async fn reserved_bits() {
     for bit in [0x40, 0x20, 0x10] {
-        let reason = "a reserved bit is set that no agreed extension uses there";
+        let reason = "a reserved bit is set, but no agreed extension uses it in this frame";
         refused(&masked(FIN | bit | TEXT, b"Hello"), 1002, reason).await;
     }
 }
@@ -22,7 +22,7 @@ async fn reserved_bits() {
 #[actix_web::test]
 async fn opcodes_without_a_meaning() {
     for opcode in [0x3, 0x7, 0xb, 0xf] {
-        let reason = format!("the opcode {opcode:#x} has no meaning");
+        let reason = format!("the opcode {opcode:#x} is not defined");
         refused(&masked(FIN | opcode, b""), 1002, &reason).await;
     }
 }
@@ -49,7 +49,7 @@ async fn a_continuation_of_nothing() {
 #[actix_web::test]
 async fn a_message_within_a_message() {
     let bytes = [masked(TEXT, b"Hel"), masked(FIN | TEXT, b"lo")].concat();
-    refused(&bytes, 1002, "a message begins before the last one was finished").await;
+    refused(&bytes, 1002, "a message begins before the last one has ended").await;
 }
 
 #[actix_web::test]
@@ -84,14 +84,14 @@ async fn bad_utf8_is_seen_before_the_message_is_complete() {
 #[actix_web::test]
 async fn close_frames_with_codes_that_may_not_be_sent() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
-        let reason = format!("{code} is no close code for a close frame");
+        let reason = format!("a close frame must not have the code {code}");
         refused(&masked(FIN | CLOSE, &close_payload(code, "")), 1002, &reason).await;
     }
 }
 
 #[actix_web::test]
 async fn a_close_frame_with_half_a_code() {
-    refused(&masked(FIN | CLOSE, &[3]), 1002, "the close frame has one byte, a code has two").await;
+    refused(&masked(FIN | CLOSE, &[3]), 1002, "the close frame has one byte, but a code has two").await;
 }
 
 #[actix_web::test]
@@ -103,5 +103,5 @@ async fn a_close_frame_whose_reason_is_not_utf8() {
 #[actix_web::test]
 async fn a_fault_between_good_frames() {
     let bytes = [masked(FIN | BINARY, b"good"), masked(FIN | 0x3, b""), masked(FIN | TEXT, b"late")].concat();
-    refused(&bytes, 1002, "the opcode 0x3 has no meaning").await;
+    refused(&bytes, 1002, "the opcode 0x3 is not defined").await;
 }

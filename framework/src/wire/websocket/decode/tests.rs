@@ -24,7 +24,7 @@ fn feed(decoder: &mut Decoder, mut input: Chunk<'_>) -> ItemsAndError {
         match decoder.decode(&mut input) {
             Ok(Some(item)) => items.push(item),
             Ok(None) => {
-                assert!(input.is_empty(), "it stops only where it has taken everything");
+                assert!(input.is_empty(), "it stops only when it has taken everything");
                 return (items, None);
             }
             Err(error) => return (items, Some(error)),
@@ -45,7 +45,7 @@ fn run<'a>(role: Role, chunks: impl IntoIterator<Item = Chunk<'a>>) -> ItemsAndE
     (all, ended)
 }
 
-/// Decodes it as one chunk of each kind, byte by byte, and cut in two at each place: all must agree.
+/// Decodes bytes as one chunk of each kind, byte by byte, and cut in two at each place. All must agree.
 fn decoded_as(role: Role, bytes: &[u8]) -> ItemsAndError {
     let whole = run(role, [Chunk::from(bytes)]);
     let unique = Bytes::copy_from_slice(bytes);
@@ -53,7 +53,7 @@ fn decoded_as(role: Role, bytes: &[u8]) -> ItemsAndError {
     let shared = Bytes::copy_from_slice(bytes);
     assert_eq!(run(role, [Chunk::from(shared.clone())]), whole);
     assert_eq!(run(role, bytes.chunks(1).map(Chunk::from)), whole);
-    // Of large ones, the cuts near the ends and some between.
+    // Long input is cut at each place near the start, and at some places behind it.
     let step = 1.max(bytes.len() / 512);
     for at in (0..bytes.len().min(32)).chain((32..bytes.len()).step_by(step)) {
         let (left, right) = bytes.split_at(at);
@@ -74,7 +74,7 @@ fn close_frame(payload: &[u8]) -> Vec<u8> {
     frame(true, Opcode::Close, payload)
 }
 
-/// The error must come at this byte of the header, whatever would follow.
+/// The error must come with the last byte of `header`, whatever follows it.
 #[track_caller]
 fn refused_at(header: &[u8], error: ProtocolError) {
     let mut decoder = Decoder::new(Role::Server, LIMIT);
@@ -267,7 +267,7 @@ mod limits {
     }
 
     #[test]
-    fn of_nothing_still_allow_empty_messages_and_control_frames() {
+    fn of_zero_bytes_still_allow_empty_messages_and_control_frames() {
         let mut decoder = Decoder::new(Role::Server, 0);
         let bytes = [frame(true, Opcode::Ping, &[1; 125]), frame(true, Opcode::Text, b"")].concat();
         let items = vec![Item::Ping(vec![1; 125].into()), text("")];
@@ -407,7 +407,7 @@ mod text_is_checked {
     }
 
     #[test]
-    fn and_a_control_frame_between_is_no_part_of_it() {
+    fn without_the_control_frames_between() {
         let bytes = [
             frame(false, Opcode::Text, b"\xe2\x82"),
             frame(true, Opcode::Ping, b"\xff\xff"),
@@ -422,7 +422,7 @@ mod close_frames {
     use super::*;
 
     #[test]
-    fn with_and_without_a_code_end_it() {
+    fn with_and_without_a_code_end_the_stream() {
         let closed = |payload: &[u8]| {
             let mut bytes = close_frame(payload);
             bytes.extend(frame(true, Opcode::Text, b"nobody reads this"));
@@ -583,7 +583,7 @@ mod random {
         for _ in 0..100_000 {
             let length = 1 + random.below(40);
             let mut bytes = random.bytes(length);
-            // Most random first bytes are refused at once: let half of them through.
+            // Most random first bytes are refused at once, so half of them are made valid.
             if random.below(2) == 0 {
                 bytes[0] &= 0x8a;
             }

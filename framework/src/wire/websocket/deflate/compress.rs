@@ -1,4 +1,4 @@
-//! Compressing what leaves.
+//! Compresses messages to a client.
 
 use std::{cell::RefCell, num::NonZeroU32};
 
@@ -12,18 +12,20 @@ use crate::{
     wire::websocket::{encode, frame::Opcode},
 };
 
-/// How many compressors a thread keeps, of up to 380 KB each: there is one for each window size and level in use.
+/// How many compressors a thread keeps, one for each window size and level in use.
+///
+/// Each takes up to 380 KB.
 const KEPT: usize = 8;
 
-/// Larger scratch memory is given back after its use.
+/// Larger scratch memory is freed after its use.
 const SCRATCH: usize = 64 << 10;
 
-/// How messages to a client are compressed: those of a group whose members agree in it share their bytes.
+/// How messages to a client are compressed. Members with the same parameters share their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CompressParams {
     pub(super) bits: u8,
     pub(super) level: u8,
-    /// Never 0, and so an absent one takes no room.
+    /// Never 0, so that an `Option` of these parameters takes no more room.
     pub(super) threshold: NonZeroU32,
 }
 
@@ -31,13 +33,13 @@ thread_local! {
     static POOL: RefCell<CompressorPool> = const { RefCell::new(CompressorPool { compressors: Vec::new(), scratch: Vec::new() }) };
 }
 
-/// What compresses on this thread. A message takes nothing over: each begins with a reset.
+/// The compressors of this thread. They are reset before each message, which takes nothing over.
 struct CompressorPool {
     compressors: Vec<(u8, u8, Compress)>,
     scratch: Vec<u8>,
 }
 
-/// Compresses with what this thread has for it. `None` also while the thread ends, when that may be gone already.
+/// Runs `work` with the pool of this thread. `None` if the thread ends and the pool is gone already.
 fn with_pool<T>(work: impl FnOnce(&mut CompressorPool) -> Option<T>) -> Option<T> {
     let done = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
@@ -51,7 +53,7 @@ fn with_pool<T>(work: impl FnOnce(&mut CompressorPool) -> Option<T>) -> Option<T
 }
 
 impl CompressParams {
-    /// The frame of a message, compressed by itself. `None` where that does not pay.
+    /// Encodes a message as one compressed frame. `None` if it is short or would not get smaller.
     pub(crate) fn encode(self, message: &Frame, counters: &Counters) -> Option<Bytes> {
         let (opcode, payload) = encode::parts(message);
         if payload.len() < self.threshold.get() as usize {
@@ -81,8 +83,8 @@ impl CompressParams {
 
 /// The compressor of one connection, which keeps its window from one message to the next.
 ///
-/// The queue of the connection holds plain frames, of which some may be dropped; what leaves it is packed, in order,
-/// and cannot be dropped any more.
+/// The outbox of the connection holds plain frames, and may drop some. A frame that leaves it is packed, in order, and
+/// cannot be dropped any more.
 pub(crate) struct Packer {
     params: CompressParams,
     compressor: Option<Compress>,
@@ -93,7 +95,9 @@ impl Packer {
         Self { params, compressor: None }
     }
 
-    /// Compresses a whole unmasked frame, if it is one of a message that pays. Once for each that is written.
+    /// Compresses an unmasked frame, if it is a whole message and gets smaller. Otherwise returns it as it is.
+    ///
+    /// Call it once for each frame that is written, in order.
     pub(crate) fn pack(&mut self, frame: Bytes, counters: &Counters) -> Bytes {
         let Some((opcode, payload)) = crate::wire::websocket::frame::message(&frame) else {
             return frame;
@@ -104,7 +108,7 @@ impl Packer {
         let compressor = self.compressor.get_or_insert_with(|| self.params.compressor());
         let packed = with_pool(|pool| deflate(compressor, opcode, payload, &mut pool.scratch, counters));
         packed.unwrap_or_else(|| {
-            // The client did not get what the window holds now: begin a new one, as a compressor always may.
+            // The window now holds bytes that the client did not get. A compressor may always begin a new one.
             compressor.reset();
             frame
         })
@@ -117,7 +121,9 @@ impl std::fmt::Debug for Packer {
     }
 }
 
-/// Makes the compressed frame of a message, counted. `None`: it is no smaller, and the compressor must be reset.
+/// Makes the compressed frame of a message, and counts it.
+///
+/// `None` if it would not be smaller. Then the caller must reset the compressor.
 fn deflate(
     compressor: &mut Compress,
     opcode: Opcode,
@@ -126,8 +132,8 @@ fn deflate(
     counters: &Counters,
 ) -> Option<Bytes> {
     scratch.clear();
-    // What does not fit is larger than the message itself. The few bytes more are so that it ends below its capacity
-    // where it fits: at it, the compressor might have more to say.
+    // Output that does not fit is larger than the message itself. With the few extra bytes, output that fits ends
+    // below the capacity. At the capacity, the compressor might have more output.
     scratch.reserve(payload.len() + TAIL.len() + 1);
     let before = compressor.total_in();
     compressor.compress_vec(payload, scratch, FlushCompress::Sync).ok()?;

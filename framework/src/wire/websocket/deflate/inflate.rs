@@ -1,4 +1,4 @@
-//! Inflating what arrives.
+//! Inflates messages of a client.
 
 use std::cell::RefCell;
 
@@ -10,10 +10,10 @@ use crate::wire::websocket::ProtocolError;
 /// How many inflaters a thread keeps for the next message, of 48 KB each.
 const KEPT: usize = 4;
 
-/// How much is inflated at a time.
+/// How many inflated bytes are made at a time.
 const CHUNK: usize = 16 << 10;
 
-/// The window of every inflater: the largest, which all others fit in.
+/// The window of every inflater, in bits: the largest, which fits all clients.
 const WINDOW_BITS: u8 = 15;
 
 /// An empty block that ends a stream.
@@ -22,7 +22,7 @@ const LAST: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 /// How messages of a client are inflated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InflateParams {
-    /// The largest message, inflated.
+    /// The largest size of a message once it is inflated.
     pub(crate) limit: usize,
     /// Whether the client's compressor keeps its window from one message to the next.
     pub(crate) takeover: bool,
@@ -32,27 +32,27 @@ thread_local! {
     static POOL: RefCell<InflaterPool> = const { RefCell::new(InflaterPool { inflaters: Vec::new(), chunk: Vec::new() }) };
 }
 
-/// What this thread's messages share. Those of several connections may be under way at once, each with an inflater.
+/// The spare inflaters of this thread. Messages of several connections may arrive at once, each with an inflater.
 #[derive(Default)]
 struct InflaterPool {
-    #[allow(clippy::vec_box, reason = "a decoder holds one in a box, which is kept with it")]
+    #[allow(clippy::vec_box, reason = "a decoder holds its inflater in a box, and gives the box back")]
     inflaters: Vec<Box<Inflater>>,
-    /// Where output is put first, so that a message is allocated in its size.
+    /// Output goes here first, so that a message is allocated in its exact size.
     chunk: Vec<u8>,
 }
 
-/// Inflates a message as it arrives, and with context takeover all messages of a client.
+/// Inflates a message while it arrives. With context takeover it inflates all messages of a client.
 #[derive(Debug)]
 pub(crate) struct Inflater {
     stream: Decompress,
     /// How many compressed bytes of the message have arrived.
     received: usize,
-    /// Whether the last block that arrived was one that ends a stream, and nothing came after it.
+    /// Whether the last block that arrived ends a stream, and nothing came after it.
     ended: bool,
 }
 
 impl Inflater {
-    /// Takes one from the pool of this thread, or makes one.
+    /// Takes an inflater from the pool of this thread, or makes a new one.
     pub(crate) fn take() -> Box<Self> {
         let kept = POOL.with_borrow_mut(|pool| pool.inflaters.pop());
         kept.unwrap_or_else(|| {
@@ -61,7 +61,7 @@ impl Inflater {
         })
     }
 
-    /// Puts it back, for any other message.
+    /// Gives the inflater back to the pool, for any other message.
     pub(crate) fn give_back(mut self: Box<Self>) {
         self.stream.reset(false);
         self.received = 0;
@@ -78,11 +78,11 @@ impl Inflater {
         self.received
     }
 
-    /// Appends to `message` what these bytes, unmasked, inflate to.
+    /// Inflates bytes that are unmasked already, and appends the result to `message`.
     ///
     /// # Errors
-    /// [`TooBig`](ProtocolError::TooBig) where `message` would become longer than `limit`, before it does;
-    /// [`BadDeflate`](ProtocolError::BadDeflate) where the bytes are no compressed data.
+    /// [`TooBig`](ProtocolError::TooBig) before `message` becomes longer than `limit`;
+    /// [`BadDeflate`](ProtocolError::BadDeflate) if the bytes are not compressed data.
     pub(crate) fn inflate(
         &mut self,
         mut compressed: &[u8],
@@ -98,7 +98,7 @@ impl Inflater {
                     if compressed.is_empty() {
                         return Ok(());
                     }
-                    // The client flushes by ending its stream (section 7.2.3.4): this is the next one.
+                    // The client flushes by ending its stream (section 7.2.3.4), so the next one begins.
                     self.stream.reset(false);
                     self.ended = false;
                 }
@@ -125,14 +125,14 @@ impl Inflater {
         })
     }
 
-    /// Ends a message. Its end must be the end of a block: else it was cut off.
+    /// Ends a message. It must end with a block, else it was cut off.
     ///
     /// # Errors
-    /// [`BadDeflate`](ProtocolError::BadDeflate) where it was. With context takeover that can be seen only where what
-    /// is put back at the end inflates to something, or in the next message.
+    /// [`BadDeflate`](ProtocolError::BadDeflate) if the message was cut off. With context takeover this is found only
+    /// if the bytes that are put back at the end inflate to something, or else in the next message.
     pub(crate) fn finish(&mut self, takeover: bool) -> Result<(), ProtocolError> {
         let received = std::mem::take(&mut self.received);
-        // Without a byte it is an empty message of a client that is sparing; after the end of a stream no flush follows.
+        // Some clients send no bytes for an empty message. After the end of a stream no flush follows.
         if received == 0 || self.ended {
             return Ok(());
         }
@@ -141,7 +141,7 @@ impl Inflater {
             return Err(ProtocolError::BadDeflate);
         }
         if !takeover {
-            // Only at the end of a block is this an empty one that ends the stream.
+            // Only behind the end of a block are these bytes an empty block that ends the stream.
             self.inflates_to_nothing(&LAST)?;
             if !self.ended {
                 return Err(ProtocolError::BadDeflate);
@@ -156,7 +156,7 @@ impl Inflater {
     }
 }
 
-/// Appends, with room for twice as much as is held, so that a long message is not copied for each chunk.
+/// Appends a chunk. The capacity doubles, so that a long message is not copied for each chunk.
 fn append(message: &mut Vec<u8>, chunk: &[u8], limit: usize) -> Result<(), ProtocolError> {
     let needed = message.len() + chunk.len();
     if needed > limit {

@@ -1,10 +1,10 @@
 //! permessage-deflate (RFC 7692): compressed messages, in both directions, without any I/O.
 //!
-//! Reading order: [`settings`] is what a route wants, [`negotiate`] what its clients may have of it; [`compress`] is
-//! for what leaves, [`inflate`] for what arrives.
+//! Reading order: [`settings`] has the settings of a route, and [`negotiate`] agrees with a client on them.
+//! [`compress`] is for messages to the client, [`inflate`] for messages from it.
 //!
-//! Without context takeover, the default, nothing here belongs to a connection: compressors and inflaters are the
-//! worker's, and a message has one only while it is under way.
+//! By default there is no context takeover. Then a connection owns neither a compressor nor an inflater: both belong
+//! to the thread, and serve one message after the other.
 
 mod compress;
 mod inflate;
@@ -18,6 +18,7 @@ pub(crate) use self::{
 };
 pub use settings::Deflate;
 
-/// What a sender takes off the end of each message, and a receiver puts back (section 7.2.1): the rest of the empty
-/// block that flushes the compressor.
+/// The bytes that a sender takes off the end of each message, and a receiver puts back.
+///
+/// They are the rest of the empty block that flushes the compressor (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];

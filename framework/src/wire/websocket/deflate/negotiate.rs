@@ -1,4 +1,4 @@
-//! What a client offers and what it is answered (RFC 7692, sections 5 and 7.1).
+//! The offers of a client, and the answer to them (RFC 7692, sections 5 and 7.1).
 
 use std::num::NonZeroU32;
 
@@ -9,20 +9,21 @@ use super::{CompressParams, Deflate, InflateParams, Packer};
 pub(crate) struct DeflateOffer {
     server_no_takeover: bool,
     client_no_takeover: bool,
-    /// The largest window of our compressor that the client takes.
+    /// The largest window of our compressor that the client accepts.
     server_bits: Option<u8>,
-    /// Whether the client could be told a window. It never is: inflaters are all of one size.
+    /// Whether the answer may limit the client's window. It never does, because all inflaters have the largest window.
     client_bits: bool,
 }
 
 impl DeflateOffer {
-    /// One without parameters.
+    /// An offer without parameters.
     pub(crate) fn new() -> Self {
         Self { server_no_takeover: false, client_no_takeover: false, server_bits: None, client_bits: false }
     }
 
-    /// Adds a parameter. `None`: the offer must be declined, for a parameter that is unknown, there twice, or has a
-    /// value that is not its own (section 7.1).
+    /// Adds a parameter. `None` if the offer must be declined (section 7.1).
+    ///
+    /// That is so if the parameter is unknown, repeated, or has an invalid value.
     pub(crate) fn with(mut self, name: &str, value: Option<&str>) -> Option<Self> {
         let twice = match name {
             "server_no_context_takeover" if value.is_none() => {
@@ -44,13 +45,13 @@ impl DeflateOffer {
     }
 }
 
-/// 8 to 15, without leading zeroes.
+/// Reads the bits of a window: 8 to 15, without leading zeroes.
 fn window_bits(value: &str) -> Option<u8> {
     let bits = value.parse().ok().filter(|bits: &u8| (8..=15).contains(bits))?;
     (value == bits.to_string()).then_some(bits)
 }
 
-/// What was agreed with a client.
+/// What was agreed on with a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreed {
     compress: CompressParams,
@@ -63,10 +64,10 @@ pub(crate) struct Agreed {
 
 /// The answer to the first of `offers` that can be accepted.
 pub(crate) fn settle(offers: &[DeflateOffer], wanted: &Deflate) -> Option<Agreed> {
-    // Our compressor has no window of 8 bits: what asks for one is declined, and a later offer may do.
+    // Our compressor has no window of 8 bits. An offer that asks for one is declined, and a later one may be accepted.
     let offer = offers.iter().find(|offer| offer.server_bits != Some(8))?;
     let bits = offer.server_bits.map_or(wanted.window_bits, |most| most.min(wanted.window_bits));
-    // An empty message gets no smaller.
+    // At least 1, because an empty message cannot get smaller.
     let threshold = NonZeroU32::new(wanted.threshold).unwrap_or(NonZeroU32::MIN);
     Some(Agreed {
         compress: CompressParams { bits, level: wanted.level, threshold },
@@ -94,18 +95,20 @@ impl Agreed {
         header
     }
 
-    /// How messages to the client are compressed before they are queued. `None` with context takeover, where no
-    /// two connections share their bytes: the [`packer`](Self::packer) does it later.
+    /// How messages to the client are compressed before they enter the outbox.
+    ///
+    /// `None` with context takeover. Then no two connections share bytes, and the [`packer`](Self::packer) compresses
+    /// later.
     pub(crate) fn compress_params(&self) -> Option<CompressParams> {
         (!self.server_takeover).then_some(self.compress)
     }
 
-    /// What compresses the messages to the client on their way from the queue to the socket.
+    /// Compresses messages on their way from the outbox to the socket, with context takeover.
     pub(crate) fn packer(&self) -> Option<Packer> {
         self.server_takeover.then(|| Packer::new(self.compress))
     }
 
-    /// How messages of the client are inflated, of which none may be longer than `message_size` on the wire.
+    /// How messages of the client are inflated, up to `message_size` unless the route sets another limit.
     pub(crate) fn inflate_params(&self, message_size: usize) -> InflateParams {
         InflateParams { limit: self.inflated_size.unwrap_or(message_size), takeover: self.client_takeover }
     }
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn our_window_is_the_smaller_of_both_wishes_and_told_where_the_client_asks() {
+    fn our_window_is_the_smaller_of_both_wishes() {
         for (offer, wanted, told) in [
             ("permessage-deflate", 15, None),
             ("permessage-deflate", 12, Some(12)),
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn any_window_of_the_client_will_do() {
+    fn any_window_of_the_client_is_accepted() {
         for bits in 8..=15 {
             let offer = format!("permessage-deflate; client_max_window_bits={bits}");
             answers(&offer, NONE, "permessage-deflate");
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_offer_that_will_do_is_taken_over_all_headers() {
+    fn the_first_acceptable_offer_of_all_headers_is_accepted() {
         let values = [
             "x-other; y, permessage-deflate; what",
             "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=11",

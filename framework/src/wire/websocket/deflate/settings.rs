@@ -1,11 +1,12 @@
-//! What a route wants of compression.
+//! The settings of compression.
 
-/// How messages are compressed (permessage-deflate, RFC 7692). Set it with [`Limits::deflate`](crate::Limits::deflate).
+/// How messages are compressed (permessage-deflate, RFC 7692). Set it with
+/// [`Limits::deflate`](crate::Limits::deflate).
 ///
-/// Compression is used with the clients that offer it; all browsers do. By default no context is taken over from one
-/// message to the next, in either direction: an idle connection then holds neither a compressor nor an inflater, and
-/// a group's message is compressed once for all members, or once for each window size where clients ask for
-/// different ones.
+/// Compression is used with clients that offer it, as all browsers do. By default no context is taken over from one
+/// message to the next, in either direction. So an idle connection holds neither a compressor nor an inflater, and a
+/// group's message is compressed once for all members. If clients ask for different window sizes, it is compressed
+/// once for each size.
 ///
 /// | Setting | Default |
 /// |---|---|
@@ -47,32 +48,35 @@ impl Deflate {
 
     /// The smallest message, in bytes, that is compressed. Default 256.
     ///
-    /// Without context takeover, texts of 128 bytes hardly get smaller. What would not get smaller at all is sent as
-    /// it is.
+    /// Without context takeover, texts of 128 bytes hardly get smaller. A message that would not get smaller is sent
+    /// as it is.
     pub fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = u32::try_from(bytes).unwrap_or(u32::MAX);
         self
     }
 
-    /// How hard the compressor tries, 1 to 9; others count as the nearest. Default 2.
+    /// How hard the compressor tries, from 1 to 9. Default 2.
     ///
-    /// Of 16 KiB of JSON, 1 left 2.9 KB after 15 µs, 2 left 2.1 KB after 27 µs, and 6 left 1.8 KB after 104 µs.
+    /// Other values count as the nearest. In a measurement 16 KiB of JSON became 2.9 KB in 15 µs with 1, 2.1 KB in 27
+    /// µs with 2, and 1.8 KB in 104 µs with 6.
     pub fn level(mut self, level: u8) -> Self {
         self.level = level.clamp(1, 9);
         self
     }
 
-    /// The largest window of the compressor, as the power of two of its bytes, 9 to 15; others count as the nearest.
-    /// Default 15, which is 32 KiB.
+    /// The largest window of the compressor, from 9 to 15 bits. Default 15.
     ///
-    /// A client may ask for less. Offers of a window of 8 bits are declined.
+    /// A window of 15 bits has 2¹⁵ bytes, which are 32 KiB. Other values count as the nearest. A client may ask for
+    /// less. Offers of a window of 8 bits are declined.
     pub fn window_bits(mut self, bits: u8) -> Self {
         self.window_bits = bits.clamp(9, 15);
         self
     }
 
-    /// The largest message, in bytes, once it is inflated; beyond it the connection is closed with 1009.
-    /// Default: the route's [`message_size`](crate::Limits::message_size), which also limits the bytes that arrive.
+    /// The largest message, in bytes, once it is inflated.
+    ///
+    /// A larger one closes the connection with 1009. Default: the route's
+    /// [`message_size`](crate::Limits::message_size), which also limits the bytes that arrive.
     pub fn inflated_size(mut self, bytes: usize) -> Self {
         self.inflated_size = Some(bytes);
         self
@@ -80,9 +84,9 @@ impl Deflate {
 
     /// Whether the compressor keeps its window from one message to the next. Default no.
     ///
-    /// Small messages that resemble one another get much smaller. The price: every connection keeps a compressor from
-    /// its first compressed message on, of 380 KB (251 KB with 9 window bits), and a group's message is compressed for
-    /// each of these members anew, when it leaves the outbox.
+    /// Small messages that resemble one another get much smaller. But each connection keeps a compressor of 380 KB
+    /// (251 KB with 9 window bits) from its first compressed message on. And a group's message is compressed anew for
+    /// each of these members, when it leaves the outbox.
     pub fn server_context_takeover(mut self, keep: bool) -> Self {
         self.server_takeover = keep;
         self
@@ -90,7 +94,7 @@ impl Deflate {
 
     /// Whether the client's compressor may keep its window from one message to the next. Default no.
     ///
-    /// The price: every connection keeps an inflater of 48 KB from its first compressed message on.
+    /// Each connection then keeps an inflater of 48 KB from its first compressed message on.
     pub fn client_context_takeover(mut self, keep: bool) -> Self {
         self.client_takeover = keep;
         self

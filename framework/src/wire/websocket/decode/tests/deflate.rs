@@ -14,7 +14,7 @@ fn first(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Compressed without the end that is taken off.
+/// Compresses a payload, and takes off the end as RFC 7692 says.
 fn compressed(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 1024);
     flate2::Compress::new(flate2::Compression::best(), false)
@@ -23,7 +23,7 @@ fn compressed(payload: &[u8]) -> Vec<u8> {
     out.strip_suffix(&[0, 0, 0xff, 0xff]).unwrap().to_vec()
 }
 
-/// Decodes it whole, byte by byte and cut in two at each place: all must agree, and hold nothing afterwards.
+/// Decodes bytes whole, byte by byte and cut in two at each place. All must agree, and hold nothing afterwards.
 fn inflated(bytes: &[u8]) -> ItemsAndError {
     let run = |chunks: &mut dyn Iterator<Item = &[u8]>| {
         let mut decoder = decoder(TAKEN);
@@ -59,7 +59,7 @@ fn compressed_messages_arrive() {
 }
 
 #[test]
-fn both_forms_may_alternate() {
+fn compressed_and_plain_messages_may_alternate() {
     let bytes = [
         first(true, Opcode::Text, &HELLO),
         frame(true, Opcode::Text, b"plain"),
@@ -121,7 +121,7 @@ fn the_bit_stands_on_the_first_frame_of_a_message_only() {
 }
 
 #[test]
-fn what_cannot_be_inflated_is_refused() {
+fn bytes_that_cannot_be_inflated_are_refused() {
     for bad in [&[0xff, 0xff][..], &HELLO[..6], b"Hello"] {
         let bytes = first(true, Opcode::Binary, bad);
         assert_eq!(inflated(&bytes), (vec![], Some(ProtocolError::BadDeflate)), "{bad:?}");
@@ -187,7 +187,7 @@ fn the_inflated_size_has_a_limit_of_its_own() {
 }
 
 #[test]
-fn what_arrives_is_limited_too() {
+fn the_bytes_that_arrive_are_limited_too() {
     // Empty blocks, which inflate to nothing.
     let nothing = [0, 0, 0, 0xff, 0xff].repeat(LIMIT / 10);
     let announced = first(true, Opcode::Binary, &[0, 0, 0, 0xff, 0xff].repeat(LIMIT / 4));

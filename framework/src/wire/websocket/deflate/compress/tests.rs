@@ -64,7 +64,7 @@ fn messages_round_trip_and_get_smaller() {
 
 #[test]
 fn no_message_refers_further_back_than_its_window() {
-    // Twice the same noise: the second can only be told by the distance to the first.
+    // The same noise twice: the second half can only be compressed by a reference to the first.
     for bits in 9..=14 {
         let mut bytes = noise((1 << bits) + 1);
         bytes.extend_from_within(..);
@@ -78,7 +78,7 @@ fn no_message_refers_further_back_than_its_window() {
 }
 
 #[test]
-fn what_does_not_pay_is_not_compressed() {
+fn messages_that_are_short_or_get_no_smaller_are_not_compressed() {
     let counters = Counters::default();
     let small = Frame::text("x".repeat(255));
     assert_eq!(params(15, 2).encode(&small, &counters), None);
@@ -153,7 +153,7 @@ fn a_packer_begins_anew_after_what_it_could_not_compress() {
 }
 
 #[test]
-fn a_packer_leaves_control_frames_and_small_messages() {
+fn a_packer_leaves_control_frames_and_small_messages_as_they_are() {
     let mut packer =
         Packer::new(CompressParams { threshold: NonZeroU32::new(100).unwrap(), ..params(15, 2) });
     for frame in [
@@ -164,5 +164,5 @@ fn a_packer_leaves_control_frames_and_small_messages() {
     ] {
         assert_eq!(packer.pack(frame.clone(), &Counters::default()), frame);
     }
-    assert!(packer.compressor.is_none(), "what never compressed holds no compressor");
+    assert!(packer.compressor.is_none(), "a packer that never compressed holds no compressor");
 }

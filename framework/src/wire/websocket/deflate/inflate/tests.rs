@@ -12,7 +12,7 @@ fn message(inflater: &mut Inflater, takeover: bool, pieces: &[&[u8]]) -> Result<
     Ok(message)
 }
 
-/// Inflates a message by itself: whole, in two parts cut at each place, and byte by byte; all must agree.
+/// Inflates a message by itself: whole, cut in two at each place, and byte by byte. All must agree.
 fn inflated(compressed: &[u8]) -> Result<String, ProtocolError> {
     let whole = message(&mut Inflater::take(), false, &[compressed]);
     for at in 0..compressed.len() {
@@ -67,7 +67,7 @@ fn a_stream_may_end_and_a_new_one_begin() {
 }
 
 #[test]
-fn without_a_byte_it_is_an_empty_message() {
+fn a_message_without_bytes_is_empty() {
     for takeover in [false, true] {
         let mut inflater = Inflater::take();
         assert_eq!(message(&mut inflater, takeover, &[]).unwrap(), b"");
@@ -77,7 +77,7 @@ fn without_a_byte_it_is_an_empty_message() {
 }
 
 #[test]
-fn what_is_cut_off_is_refused() {
+fn messages_that_are_cut_off_are_refused() {
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     for end in 1..hello.len() {
         assert_eq!(inflated(&hello[..end]), Err(ProtocolError::BadDeflate), "after {end} bytes");
@@ -90,7 +90,7 @@ fn what_is_cut_off_is_refused() {
 }
 
 #[test]
-fn what_is_no_compressed_data_is_refused() {
+fn bytes_that_are_not_compressed_data_are_refused() {
     for bad in [
         &[0xff, 0xff, 0xff][..],
         b"Hello",
@@ -136,7 +136,7 @@ fn a_thread_keeps_a_few_and_no_more() {
     let taken: Vec<_> = (0..KEPT + 3).map(|_| Inflater::take()).collect();
     assert_eq!(kept(), 0);
     for mut inflater in taken {
-        // Whatever was begun with it is forgotten.
+        // A begun message is forgotten.
         inflater.inflate(&[0xf2, 0x48], &mut Vec::new(), LIMIT).unwrap();
         inflater.give_back();
     }
