@@ -1,4 +1,4 @@
-//! How a scope is made: from a request, or by hand in a test.
+//! Makes scopes: from a request, or by hand in a test.
 
 use std::{cell::Cell, net::SocketAddr};
 
@@ -32,7 +32,7 @@ pub struct ScopeBuilder {
 }
 
 impl Scope {
-    /// A scope for tests. `target` is a path, with a query string where there is a `?`.
+    /// A scope for tests. `target` is a path, with a query string behind a `?` if it has one.
     pub fn builder(target: &str) -> ScopeBuilder {
         ScopeBuilder::new(target)
     }
@@ -52,10 +52,10 @@ impl ScopeBuilder {
         }
     }
 
-    /// Adds a header; names may repeat.
+    /// Adds a header. Names may repeat.
     ///
     /// # Panics
-    /// Where the name or the value cannot stand in a request.
+    /// If a request cannot have such a name or value.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         let name = HeaderName::try_from(name).unwrap_or_else(|error| panic!("header {name:?}: {error}"));
@@ -84,7 +84,7 @@ impl ScopeBuilder {
         self
     }
 
-    /// As if TLS ended here. Default plain HTTP.
+    /// Makes the request one over TLS. Default plain HTTP.
     pub fn secure(mut self) -> Self {
         self.secure = true;
         self
@@ -112,16 +112,17 @@ impl ScopeBuilder {
 }
 
 impl Scope {
-    /// The scope of a request, its path being what actix-web's routing has not consumed.
+    /// The scope of a request. Its path is the part that actix-web's routing has not consumed.
     pub(crate) fn from_request(request: &HttpRequest) -> Self {
         Self::of_parts(request, split_path(request))
     }
 
-    /// The scope of a request that actix-web's router has matched to its end, and what it has captured behind the
-    /// first slash of the path below the prefix.
+    /// The scope of a request that actix-web's router has matched to its end.
+    ///
+    /// `captured` is what the router has captured behind the first slash of the path below the prefix.
     pub(crate) fn from_matched(request: &HttpRequest, captured: &str) -> Self {
         let raw = request.uri().path();
-        // Slashes are the same in both: see `split_path`.
+        // The raw path has the same slashes: see `split_path`.
         let at = raw.rmatch_indices('/').nth(captured.matches('/').count()).map_or(0, |(at, _)| at);
         Self::of_parts(request, raw.split_at(at))
     }
@@ -147,11 +148,11 @@ impl Scope {
     }
 }
 
-/// The raw path of the request at the point up to which actix-web has consumed it.
+/// Splits the raw path of the request at the point up to which actix-web has consumed it.
 ///
-/// actix-web matches a path that is half decoded: all but `%2F`, `%25` and `%2B`, invalid UTF-8 replaced. Decoding
-/// that again would decode some texts twice, so the same point is found in the raw path by counting slashes, which are
-/// the same in both.
+/// actix-web matches a half-decoded path: it decodes all but `%2F`, `%25` and `%2B`, and replaces invalid UTF-8. To
+/// decode that again would decode some texts twice. So the same point is found in the raw path by counting slashes,
+/// which are the same in both.
 fn split_path(request: &HttpRequest) -> (&str, &str) {
     let raw = request.uri().path();
     let matched = request.match_info();

@@ -1,19 +1,19 @@
 use std::{error::Error as StdError, fmt};
 
-/// What a consumer asked of a [`Scope`](crate::Scope) that the connection does not have.
+/// Why a [`Scope`](crate::Scope) cannot give what a consumer asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// A parameter of the path is not what the consumer takes.
+    /// A parameter of the path is not of the type that the consumer asks for.
     BadParam {
         /// The parameter's name.
         name: String,
         /// Its text in the path, percent-decoded.
         text: String,
-        /// What the type says is wrong.
+        /// What is wrong with the text, as the type says.
         reason: String,
     },
-    /// The query string is not what the consumer takes.
+    /// The query string is not of the type that the consumer asks for.
     BadQuery {
         /// What is wrong with it.
         reason: String,

@@ -2,12 +2,14 @@
 
 use super::Scope;
 
-/// A slot of its own, so that a user and an extension may have one type.
+/// A separate slot, so that a user and an extension may have the same type.
 struct UserSlot<U>(U);
 struct SessionSlot<S>(S);
 
 impl Scope {
-    /// Keeps a value for those who come after; one of each type. Returns the value it replaces.
+    /// Keeps a value for later middleware and the consumer. Returns the value it replaces.
+    ///
+    /// A scope holds one value of each type.
     pub fn insert<T: 'static>(&mut self, value: T) -> Option<T> {
         self.extensions.insert(value)
     }
@@ -23,31 +25,31 @@ impl Scope {
         self.extensions.remove()
     }
 
-    /// Who the client is, where middleware found out: Channels' `scope["user"]`.
+    /// The user, if middleware found out who the client is: Channels' `scope["user"]`.
     ///
-    /// [`AuthMiddleware`](crate::middleware::AuthMiddleware) fills it, or any middleware by
-    /// [`set_user`](Self::set_user). `U` is the application's own type; asked for another type, it is `None`.
+    /// [`AuthMiddleware`](crate::middleware::AuthMiddleware) sets it, or any middleware by
+    /// [`set_user`](Self::set_user). `U` is the application's own type. For another type the result is `None`.
     #[must_use]
     pub fn user<U: 'static>(&self) -> Option<&U> {
         self.extensions.get::<UserSlot<U>>().map(|user| &user.0)
     }
 
-    /// Says who the client is. Returns the user it replaces, where it has the same type.
+    /// Sets the user. Returns the user it replaces, if that has the same type.
     pub fn set_user<U: 'static>(&mut self, user: U) -> Option<U> {
         self.extensions.insert(UserSlot(user)).map(|user| user.0)
     }
 
-    /// The client's session, where middleware loaded one: Channels' `scope["session"]`.
+    /// The client's session, if middleware loaded one: Channels' `scope["session"]`.
     ///
-    /// [`SessionMiddleware`](crate::middleware::SessionMiddleware) fills it, or any middleware by
-    /// [`set_session`](Self::set_session). Nothing saves it: as in Channels, a consumer that changes a session saves
-    /// it itself, so put a handle in here that can.
+    /// [`SessionMiddleware`](crate::middleware::SessionMiddleware) sets it, or any middleware by
+    /// [`set_session`](Self::set_session). Greenroom does not save it. As in Channels, a consumer that changes a
+    /// session saves it itself. So keep a handle that can save the session.
     #[must_use]
     pub fn session<S: 'static>(&self) -> Option<&S> {
         self.extensions.get::<SessionSlot<S>>().map(|session| &session.0)
     }
 
-    /// Keeps the client's session. Returns the session it replaces, where it has the same type.
+    /// Sets the client's session. Returns the session it replaces, if that has the same type.
     pub fn set_session<S: 'static>(&mut self, session: S) -> Option<S> {
         self.extensions.insert(SessionSlot(session)).map(|session| session.0)
     }
@@ -58,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_value_of_each_type_and_slots_of_their_own() {
+    fn users_and_sessions_have_slots_beside_the_value_of_each_type() {
         let mut scope = Scope::builder("/").build();
         assert_eq!(scope.get::<u8>(), None);
         assert_eq!(scope.insert(1_u8), None);
         assert_eq!(scope.insert(2_u8), Some(1));
         assert_eq!(scope.set_user("ada"), None);
         assert_eq!(scope.set_session("s1"), None);
-        assert_eq!(scope.get::<&str>(), None, "users and sessions are no extensions");
+        assert_eq!(scope.get::<&str>(), None, "users and sessions are not extensions");
         assert_eq!((scope.user::<&str>(), scope.session::<&str>()), (Some(&"ada"), Some(&"s1")));
         assert_eq!(scope.user::<String>(), None);
         assert_eq!(scope.set_user("bob"), Some("ada"));

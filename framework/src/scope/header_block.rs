@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// Headers as HTTP writes them, `name:value\n` each: neither a name nor a value can hold its delimiter.
+/// Headers as HTTP writes them, each as `name:value\n`.
+///
+/// No name can hold a colon, and no value a line end.
 #[derive(Clone, Copy)]
 pub(super) struct HeaderBlock<'a>(pub(super) &'a [u8]);
 
@@ -10,7 +12,7 @@ pub(super) struct HeaderBlock<'a>(pub(super) &'a [u8]);
 const SECRET: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "sec-websocket-protocol"];
 
 impl<'a> HeaderBlock<'a> {
-    /// Appends one header to a block in the making.
+    /// Appends one header to the bytes of a block.
     pub(super) fn push(block: &mut Vec<u8>, name: &str, value: &[u8]) {
         block.extend_from_slice(name.as_bytes());
         block.push(b':');

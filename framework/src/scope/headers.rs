@@ -1,20 +1,20 @@
-//! Request headers, cookies and what is read from them.
+//! The request's headers, its cookies, and other values that are read from headers.
 
 use cookie::Cookie;
 
 use super::{HEADERS, Scope, header_block::HeaderBlock};
 
 impl Scope {
-    /// The first header of this name, where its value is text. Case does not matter.
+    /// The first header of this name, if its value is text. Case does not matter.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(value).ok()
     }
 
-    /// All headers, names in lower case, duplicates kept.
+    /// All headers, with names in lower case. Duplicates are kept.
     ///
-    /// They are in the order in which actix gives them.
+    /// They come in the order in which actix gives them.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         HeaderBlock(self.texts.get(HEADERS)).iter()
     }
@@ -28,7 +28,7 @@ impl Scope {
 
     /// The first cookie of this name, percent-decoded.
     ///
-    /// Of two cookies with one name, browsers send that of the longer path first; Django takes the last.
+    /// If two cookies have one name, browsers send the one with the longer path first. Django takes the last one.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<Cookie<'_>> {
         self.cookies().find(|cookie| cookie.name() == name)
@@ -36,19 +36,19 @@ impl Scope {
 
     /// All cookies of the request, percent-decoded.
     ///
-    /// What cannot be read as a cookie is left out.
-    /// They are read when asked for: no middleware is needed, other than in Channels.
+    /// A part that cannot be read as a cookie is left out. Unlike in Channels, no middleware is needed: cookies are
+    /// read when they are asked for.
     pub fn cookies(&self) -> impl Iterator<Item = Cookie<'_>> {
         self.header_lines("cookie").flat_map(|line| Cookie::split_parse_encoded(line).flatten())
     }
 
-    /// The `Origin` header: which site's page asks. Only browsers send it.
+    /// The `Origin` header, which names the site of the page. Only browsers send it.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.header("origin")
     }
 
-    /// Has the client offer these subprotocols, which its request names elsewhere. They must be tokens.
+    /// Adds subprotocols that the request offers in another place than the header. They must be tokens.
     pub(crate) fn set_subprotocols(&mut self, names: &[String]) {
         if names.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! What is known of a connection.
+//! The scope: what is known of a connection.
 
 mod builder;
 mod error;
@@ -21,22 +21,23 @@ use self::{header_block::HeaderBlock, text::Texts, values::TypeMap};
 
 /// What is known of a connection.
 ///
-/// That is its path and parameters, headers, cookies, peer, and what middleware added.
+/// It has the path and its parameters, headers, cookies, the peer, and what middleware added.
 ///
-/// One scope a connection, as in Channels. [Middleware](crate::middleware) may change it before the consumer is
-/// made; the consumer then reads it through its context. The request's texts are copied once into one
-/// allocation, so an idle connection pays for about the bytes that its client sent.
+/// Each connection has one scope, as in Channels. [Middleware](crate::middleware) may change it before the consumer is
+/// made. The consumer then reads it through its context. The texts of the request are copied once into one
+/// allocation, so the scope of an idle connection takes about as many bytes as its client sent.
 ///
 /// # Paths
-/// Below an actix-web scope, its prefix is the [`root_path`](Self::root_path), and [`path`](Self::path) is what
-/// follows, as with `root_path` in Channels. Routes see the path only.
+/// Routes may be mounted below an actix-web scope. Then the prefix of that scope is the
+/// [`root_path`](Self::root_path), and [`path`](Self::path) is the rest, as with `root_path` in Channels. Routes see
+/// only the path.
 pub struct Scope {
-    /// The parts at the constants below, then the name and value of each parameter.
+    /// The parts whose places are the constants below, then the name and value of each parameter.
     texts: Texts,
     peer: Option<SocketAddr>,
     scheme: Scheme,
     remaining: Remaining,
-    /// Whether a middleware has let the request's origin in; if none has, the default policy decides.
+    /// Whether a middleware has allowed the request's origin. If not, the default policy decides.
     origin_checked: bool,
     extensions: TypeMap,
     response: Cell<ResponseHeaders>,
@@ -44,15 +45,15 @@ pub struct Scope {
 
 const ROOT_PATH: usize = 0;
 const RAW_PATH: usize = 1;
-/// Empty where the raw path is the same.
+/// Empty if it is the same as the raw path.
 const PATH: usize = 2;
 const QUERY: usize = 3;
-/// Empty where the `Host` header says it.
+/// Empty if it is in the `Host` header.
 const HOST: usize = 4;
 const HEADERS: usize = 5;
 const PARAMS: usize = 6;
 
-/// What of the path [`Scope::path_remaining`] is.
+/// The part of the path that [`Scope::path_remaining`] returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remaining {
     /// All of it: no route has matched yet.
@@ -63,27 +64,27 @@ pub(super) enum Remaining {
     Nothing,
 }
 
-/// How sure it is which scheme the client used.
+/// The scheme that the client used, if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// A trusted proxy says that it was plain HTTP.
     Http,
     /// TLS ends here, or a trusted proxy says so.
     Https,
-    /// Plain HTTP arrived here; an unknown proxy may have ended TLS.
+    /// Plain HTTP arrived, but an unknown proxy may have ended TLS.
     Unknown,
 }
 
-/// Headers for the accept or the rejection. Without any it is one null pointer.
+/// Headers for the accept or the rejection. Without headers it is one null pointer.
 type ResponseHeaders = Option<Box<Vec<(HeaderName, HeaderValue)>>>;
 
-/// Kept only for HTTP exchanges: a WebSocket's is known.
+/// The method of an HTTP exchange. For a WebSocket it is always GET, and not kept.
 struct Method(actix_web::http::Method);
 
 impl Scope {
     /// The path below the [`root_path`](Self::root_path), percent-decoded, as in Channels.
     ///
-    /// A path that is not UTF-8 when decoded stays as the client sent it; no route with a parameter matches it.
+    /// If the decoded path is not UTF-8, it stays as the client sent it. No route with a parameter matches it then.
     #[must_use]
     pub fn path(&self) -> &str {
         match self.texts.text(PATH) {
@@ -100,14 +101,14 @@ impl Scope {
 
     /// The prefix of the actix-web scope that the routes are mounted below.
     ///
-    /// It is as the client sent it, and mostly empty.
-    /// It comes from the application, never from a header as in Daphne, which lets any client set it.
+    /// It is written as the client sent it, and is empty without such a scope. It never comes from a header, as it
+    /// does in Daphne, because then any client could set it.
     #[must_use]
     pub fn root_path(&self) -> &str {
         self.texts.text(ROOT_PATH)
     }
 
-    /// The query string behind `?`, as the client sent it; empty where there is none.
+    /// The query string behind `?`, as the client sent it. Empty if there is none.
     #[must_use]
     pub fn query_string(&self) -> &str {
         self.texts.text(QUERY)
@@ -116,7 +117,7 @@ impl Scope {
     /// Reads the query string as a serde type.
     ///
     /// # Errors
-    /// [`ScopeError::BadQuery`] where it is not a `T`.
+    /// [`ScopeError::BadQuery`] if it is not a `T`.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, ScopeError> {
         actix_web::web::Query::<T>::from_query(self.query_string())
             .map(actix_web::web::Query::into_inner)
@@ -125,7 +126,7 @@ impl Scope {
 
     /// The first value of `name` in the query string, decoded.
     ///
-    /// It is decoded as a form is: `+` is a space.
+    /// It is decoded like a form, so `+` is a space.
     #[must_use]
     pub fn query_param(&self, name: &str) -> Option<Cow<'_, str>> {
         let pairs = self.query_string().split('&').filter(|pair| !pair.is_empty());
@@ -135,40 +136,41 @@ impl Scope {
             .map(|(_, value)| decode_form(value))
     }
 
-    /// The method of the request: `GET` for every WebSocket.
+    /// The method of the request. It is `GET` for every WebSocket.
     #[must_use]
     pub fn method(&self) -> &str {
         self.get::<Method>().map_or("GET", |method| method.0.as_str())
     }
 
-    /// Whether this is an HTTP exchange by a method that changes nothing (RFC 9110, section 9.2.1): a page of another
-    /// site cannot read the answer, and does no harm by asking.
+    /// Whether this is an HTTP exchange with a method that changes nothing.
+    ///
+    /// A page of another site cannot read the answer, and does no harm by asking (RFC 9110, section 9.2.1).
     pub(crate) fn is_safe_exchange(&self) -> bool {
         self.get::<Method>().is_some_and(|method| method.0.is_safe())
     }
 
-    /// Makes it the scope of an HTTP exchange.
+    /// Makes this the scope of an HTTP exchange.
     pub(crate) fn set_method(&mut self, method: actix_web::http::Method) {
         self.insert(Method(method));
     }
 
-    /// The client's address; `None` on a Unix socket.
+    /// The client's address. `None` on a Unix socket.
     ///
-    /// It is the socket's, or what a trusted proxy says ([`TrustedProxies`](crate::middleware::TrustedProxies)).
+    /// It comes from the socket, or from a trusted proxy ([`TrustedProxies`](crate::middleware::TrustedProxies)).
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
-    /// `https` where TLS ends here or a trusted proxy says so, else `http`.
+    /// `https` if TLS ends at this server or a trusted proxy says so, else `http`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.scheme == Scheme::Https { "https" } else { "http" }
     }
 
-    /// The host that the client asked for, with its port where it named one.
+    /// The host that the client asked for, with the port if the client named one.
     ///
-    /// It is that of the request's target or its `Host` header, or what a trusted proxy says.
+    /// It comes from the request's target, from its `Host` header, or from a trusted proxy.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         match self.texts.text(HOST) {
@@ -214,7 +216,7 @@ fn decode_form(text: &str) -> Cow<'_, str> {
     Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
-/// Leaves out what may hold a secret: the query string, and the values of cookies, authorization and subprotocols.
+/// Leaves out possible secrets: the query string, and the values of cookies, authorization and subprotocols.
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")

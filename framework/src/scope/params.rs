@@ -10,8 +10,8 @@ impl Scope {
     /// The parameter `name` of the route's pattern, as a `T`.
     ///
     /// # Errors
-    /// [`ScopeError::NoParam`] where the pattern has no such parameter, [`ScopeError::BadParam`] where its text
-    /// is not a `T`: it says which parameter, its text and the reason.
+    /// [`ScopeError::NoParam`] if the pattern has no such parameter, [`ScopeError::BadParam`] if its text is not a
+    /// `T`. The error has the parameter's name, its text and the reason.
     pub fn param<T>(&self, name: &str) -> Result<T, ScopeError>
     where
         T: FromStr,
@@ -28,7 +28,9 @@ impl Scope {
         })
     }
 
-    /// The text of the parameter `name`, percent-decoded. Where nested routers use one name twice, the inner wins.
+    /// The text of the parameter `name`, percent-decoded.
+    ///
+    /// If nested routers use one name twice, the inner router's value wins.
     #[must_use]
     pub fn param_str(&self, name: &str) -> Option<&str> {
         self.params().find(|(known, _)| *known == name).map(|(_, value)| value)
@@ -39,10 +41,10 @@ impl Scope {
         (PARAMS..self.texts.len()).step_by(2).map(|at| (self.texts.text(at), self.texts.text(at + 1)))
     }
 
-    /// What the route left of the path.
+    /// The part of the path that the route left.
     ///
-    /// It is the text of a parameter at the pattern's end that takes more than one segment (`/files/{rest:path}`),
-    /// else nothing. Before a route has matched, it is the whole path.
+    /// If the pattern ends with a parameter that takes more than one segment (`/files/{rest:path}`), it is the text of
+    /// that parameter. Otherwise it is empty. Before a route has matched, it is the whole path.
     #[must_use]
     pub fn path_remaining(&self) -> &str {
         match self.remaining {
@@ -52,7 +54,7 @@ impl Scope {
         }
     }
 
-    /// Replaces the parameters. `last_is_rest`: the last one took what remained of the path.
+    /// Replaces the parameters. `last_is_rest`: the last one took the rest of the path.
     pub(crate) fn set_params<'a>(
         &mut self,
         params: impl Iterator<Item = (&'a str, Cow<'a, str>)>,

@@ -7,14 +7,13 @@ use super::Scope;
 use crate::error::MisuseError;
 
 impl Scope {
-    /// Adds a header to the accept or the rejection, whichever it will be. Headers of one name are all sent.
+    /// Adds a header to the answer, be it the accept or the rejection.
     ///
-    /// Has no effect once the connection is accepted or rejected.
+    /// If several headers have one name, all are sent. Has no effect after the connection was accepted or rejected.
     ///
     /// # Errors
-    /// [`MisuseError::BadHeader`] where the name or the value is not one, or where the name belongs to the
-    /// handshake or to the framing of the answer: `connection`, `content-length`, `sec-websocket-*`,
-    /// `transfer-encoding`, `upgrade`.
+    /// [`MisuseError::BadHeader`] if the name or the value is invalid, or if the name belongs to the handshake or to
+    /// the framing of the answer: `connection`, `content-length`, `sec-websocket-*`, `transfer-encoding`, `upgrade`.
     pub fn add_response_header(&self, name: &str, value: &str) -> Result<(), MisuseError> {
         let bad = || MisuseError::BadHeader(name.to_owned());
         let header = HeaderName::try_from(name).map_err(|_| bad())?;
@@ -28,11 +27,11 @@ impl Scope {
 
     /// Sets a cookie with the accept or the rejection.
     ///
-    /// As in Channels, a cookie that says nothing about it gets `Path=/` and `SameSite=Lax`, and neither
-    /// `Secure` nor `HttpOnly`. Name and value are percent-encoded.
+    /// Unless the cookie says otherwise, it gets `Path=/` and `SameSite=Lax`, and neither `Secure` nor `HttpOnly`, as
+    /// in Channels. Name and value are percent-encoded.
     ///
     /// # Errors
-    /// [`MisuseError::BadHeader`] where the path or the domain cannot stand in a header.
+    /// [`MisuseError::BadHeader`] if a header cannot have such a path or domain.
     pub fn set_cookie(&self, mut cookie: Cookie<'static>) -> Result<(), MisuseError> {
         if cookie.path().is_none() {
             cookie.set_path("/");
@@ -48,7 +47,7 @@ impl Scope {
 
     /// Makes the client forget a cookie that was set with `Path=/` and no domain.
     ///
-    /// For any other, [`set_cookie`](Self::set_cookie) with `Cookie::build(name).path(…).removal()`.
+    /// For other cookies, call [`set_cookie`](Self::set_cookie) with `Cookie::build(name).path(…).removal()`.
     ///
     /// # Errors
     /// As [`set_cookie`](Self::set_cookie).
@@ -82,7 +81,7 @@ mod tests {
         headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 
-    /// Channels' `test_set_cookie`; the order of attributes and the case of `Lax` differ, their meaning does not.
+    /// Channels' `test_set_cookie`. Only the order of the attributes and the case of `Lax` differ.
     #[test]
     fn cookies_get_the_defaults_of_channels() {
         let scope = Scope::builder("/").build();

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-/// A list of byte strings in one allocation: the start of each as a `u32`, then all of them.
+/// A list of byte strings in one allocation: first the start of each as a `u32`, then the strings.
 ///
 /// A part that does not exist reads as empty. actix bounds a request's head far below 4 GiB.
 pub(super) struct Texts(Box<[u8]>);
@@ -54,7 +54,7 @@ impl Texts {
         self.0.get(self.start(at)..end).unwrap_or_default()
     }
 
-    /// The part as text; a part that is no UTF-8 reads as empty.
+    /// The part as text. A part that is not UTF-8 reads as empty.
     pub(super) fn text(&self, at: usize) -> &str {
         std::str::from_utf8(self.get(at)).unwrap_or_default()
     }
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(texts.iter().collect::<Vec<_>>(), [&b"a"[..], b"bb", b"ccc"]);
         texts = texts.with_tail(1, &[b"x", b"\xff"]);
         assert_eq!(texts.iter().collect::<Vec<_>>(), [&b"a"[..], b"x", b"\xff"]);
-        assert_eq!(texts.text(2), "", "no UTF-8");
+        assert_eq!(texts.text(2), "", "not UTF-8");
         let none = Texts::new(&[]);
         assert_eq!((none.len(), none.get(0)), (0, &b""[..]));
     }

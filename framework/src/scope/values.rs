@@ -2,7 +2,9 @@
 
 use std::any::Any;
 
-/// Values by their type. Empty it is one null pointer; there are few, so a search is enough.
+/// Values by their type. There are few, so a search is enough.
+///
+/// An empty map is one null pointer.
 #[derive(Default)]
 pub(super) struct TypeMap(Option<Box<Values>>);
 
