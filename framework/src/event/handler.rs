@@ -1,24 +1,24 @@
-//! What `#[event_handlers]` asks at compile time: which events a method handles, and what is wrong with it.
+//! The checks of `#[event_handlers]` at compile time: which events a method handles, and what is wrong with it.
 //!
-//! A macro sees the words of a method, not the names that its event has; constants see those. So the macro
-//! hands both to the functions here, and their panics are the compiler's errors.
+//! A macro sees the words of a method, but not the names of its event. Constants see those. So the macro passes both
+//! to the functions of this file, and their panics are the compiler's errors.
 
 use std::sync::Arc;
 
 use super::{Envelope, Event, EventError};
 
-/// What a handler needs of its event's type.
+/// What a handler needs to know of its event's type.
 ///
-/// One constant holds both, so that a type that is no event is reported once.
+/// One constant holds both fields, so that the compiler reports a type without `Event` only once.
 #[derive(Debug)]
 pub struct EventType<E> {
-    /// The event's names. None where its derive failed, which is said there.
+    /// The event's names. Empty if the derive failed, which then reports its own error.
     pub names: &'static [&'static str],
     /// Reads the event.
     pub read: fn(&Envelope) -> Result<Arc<E>, EventError>,
 }
 
-/// Looks at an event's type.
+/// The names and the reader of an event's type.
 #[must_use]
 pub const fn event_type<E: Event>() -> EventType<E> {
     EventType { names: E::NAMES, read: Envelope::event::<E> }
@@ -37,16 +37,16 @@ pub struct Handler {
     pub method: &'static str,
     /// The name in `#[on("xx.oo")]`.
     pub on: Option<&'static str>,
-    /// The event's type, for texts.
+    /// The event's type, for the texts of errors.
     pub event: &'static str,
-    /// The type in snake case: what a method that takes all of an enum is called.
+    /// The type in snake case: the name of a method that takes all events of an enum.
     pub snake: &'static str,
     /// The event's names.
     pub names: &'static [&'static str],
 }
 
 impl Handler {
-    /// The names that the method handles; none where it is wrong.
+    /// The names that the method handles. Empty if its name or its `#[on]` is wrong.
     #[must_use]
     pub const fn handled(&self) -> &'static [&'static str] {
         match self.on {
@@ -56,7 +56,7 @@ impl Handler {
         }
     }
 
-    /// Fails to compile where the method's name, or its `#[on]`, does not say one of its event's names.
+    /// Fails to compile if the method's name, or its `#[on]`, is not one of its event's names.
     #[track_caller]
     pub const fn check(&self) {
         if self.names.is_empty() || !self.handled().is_empty() {
@@ -81,7 +81,7 @@ impl Handler {
         panic!("{}", text.as_str())
     }
 
-    /// Fails to compile where one of `earlier` handles one of the method's events.
+    /// Fails to compile if one of `earlier` handles one of the method's events.
     #[track_caller]
     pub const fn check_first(&self, earlier: &[Self]) {
         let mine = self.handled();
@@ -100,13 +100,13 @@ impl Handler {
         }
     }
 
-    /// Whether it is named as the enum that it takes.
+    /// Whether the method has the name of the enum that it takes.
     const fn takes_all(&self) -> bool {
         self.names.len() > 1 && equal(self.method, self.snake)
     }
 }
 
-/// The first of the names, for a pattern; no event has the empty one.
+/// The first of the names, for a pattern. Without names it is empty, as no event's name is.
 #[must_use]
 pub const fn first(names: &'static [&'static str]) -> &'static str {
     if names.is_empty() { "" } else { names[0] }
@@ -123,7 +123,7 @@ pub const fn count(handlers: &[Handler]) -> usize {
     sum
 }
 
-/// The names of all handlers; `N` is their [`count`].
+/// The names of all handlers. `N` is their [`count`].
 #[must_use]
 pub const fn concat<const N: usize>(handlers: &[Handler]) -> [&'static str; N] {
     let mut all = [""; N];
@@ -140,7 +140,7 @@ pub const fn concat<const N: usize>(handlers: &[Handler]) -> [&'static str; N] {
     all
 }
 
-/// The part of `names` with `wanted` only, read as a method's name or as the event's own.
+/// The one of `names` that is `wanted`, or nothing. `as_method`: `wanted` is the name of a method.
 const fn only(names: &'static [&'static str], wanted: &str, as_method: bool) -> &'static [&'static str] {
     let mut at = 0;
     while at < names.len() {
@@ -183,12 +183,12 @@ const fn fits(name: &str, wanted: &str, as_method: bool) -> bool {
     true
 }
 
-/// A method cannot have an event's `.` and `-` in its name.
+/// A byte of an event's name in the name of a method, which cannot have `.` and `-`.
 const fn in_method(byte: u8) -> u8 {
     if matches!(byte, b'.' | b'-') { b'_' } else { byte }
 }
 
-/// A text that grows at compile time; what does not fit is cut off.
+/// A text that grows at compile time. It is cut off at 512 bytes.
 #[derive(Clone, Copy)]
 struct Text {
     bytes: [u8; 512],
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(Handler { on: Some("room-left"), ..ROOM }.handled(), ["room-left"]);
         assert!(Handler { method: "room", ..ROOM }.handled().is_empty());
         assert!(Handler { on: Some("room_left"), ..ROOM }.handled().is_empty());
-        // A struct called as the method says nothing where its event has another name.
+        // A struct with the method's name does not count, if its event has another name.
         assert!(Handler { names: &["chat"], ..ROOM }.handled().is_empty());
         Handler { names: &[], ..ROOM }.check();
     }

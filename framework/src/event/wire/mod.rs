@@ -1,11 +1,11 @@
 //! An event's wire form: a map with `type` beside the event's fields.
 //!
-//! The form comes from two thin wrappers around serde's own traits, one that writes `type` first and one
-//! that hides it from who reads. So the usual serde attributes keep their meaning, and nothing is copied
-//! into a tree on the way.
+//! Two thin wrappers around serde's own traits make this form. One writes `type` first, and the other hides `type`
+//! from the event that is read. So the usual serde attributes keep their meaning, and nothing is copied into a tree on
+//! the way.
 //!
-//! Both formats are written as for people: a value with two forms, such as an IP address, is a text in
-//! MessagePack too, which is what the other side of a JSON text, or Python, expects.
+//! Both formats use serde's human-readable form. So a value with two forms, such as an IP address, is a text in
+//! MessagePack too, as Python and readers of JSON expect.
 
 #[cfg(feature = "redis")]
 pub(crate) mod addressed;
@@ -20,20 +20,22 @@ use serde::Deserialize;
 use self::value::Value;
 use super::{Event, EventError, Format};
 
-/// How deep an event may nest. It is serde_json's own limit, here for MessagePack as well: rmp-serde's
-/// default of 1,024 does not fit the stack of a worker thread.
+/// How many levels deep an event may nest.
+///
+/// This is the limit of serde_json. MessagePack needs it too, because the stack of a thread is too small for
+/// rmp-serde's default of 1,024 levels.
 const MAX_DEPTH: usize = 128;
 
 /// Writes `event` as a JSON text, `type` first.
 ///
 /// # Errors
-/// [`EventError::Unwritable`] where the event is not written as a map with text keys, or has a field
-/// called `type` or `__asgi…` of its own.
+/// [`EventError::Unwritable`] if the event is not written as a map with text keys, or has a field that is called
+/// `type` or `__asgi…`.
 pub fn to_json<E: Event>(event: &E) -> Result<String, EventError> {
     serde_json::to_string(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
 }
 
-/// Writes `event` as MessagePack, `type` first, fields by name.
+/// Writes `event` as MessagePack, with `type` first and the names of the fields.
 ///
 /// # Errors
 /// As [`to_json`].
@@ -41,12 +43,12 @@ pub fn to_msgpack<E: Event>(event: &E) -> Result<Vec<u8>, EventError> {
     write_msgpack(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
 }
 
-/// Reads an `E`.
+/// Reads an event of the type `E`.
 ///
-/// `type` may stand anywhere, `__asgi…` and unknown fields are ignored.
+/// `type` may stand anywhere. Fields that are called `__asgi…`, and unknown fields, are ignored.
 ///
 /// # Errors
-/// As [`read_type`], and [`EventError::Fields`] where `type` is not a name of `E` or a field does not fit.
+/// As [`read_type`], and [`EventError::Fields`] if `type` is not a name of `E` or a field does not fit.
 pub fn from_bytes<E: Event>(format: Format, bytes: &[u8]) -> Result<E, EventError> {
     let name = read_type(format, bytes)?;
     read_named(format, &name, bytes)
@@ -54,11 +56,11 @@ pub fn from_bytes<E: Event>(format: Format, bytes: &[u8]) -> Result<E, EventErro
 
 /// Reads an `E` from bytes whose `type` was read before, by [`read_type`].
 ///
-/// That first reading is also what bounds the depth: rmp-serde does not count the levels of an enum.
+/// [`read_type`] also limits the depth, because rmp-serde does not count the levels of an enum.
 pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> Result<E, EventError> {
     let fields = |reason: String| EventError::Fields { name: name.to_owned(), reason };
     let Some(variant) = E::NAMES.iter().position(|known| *known == name) else {
-        return Err(fields(format!("the type that takes it is for {}", E::NAMES.join(", "))));
+        return Err(fields(format!("the type that reads it is for {}", E::NAMES.join(", "))));
     };
     match format {
         Format::Json => {
@@ -72,14 +74,15 @@ pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> 
     }
 }
 
-/// The `type` of the event in `bytes`, checked as rule 5 says. Of two, the last counts, as in Python.
+/// Reads the `type` of the event in `bytes`, and checks it (rule 5: it must not start with `_`).
 ///
-/// It reads all of `bytes`: who gets `Ok` holds one well-formed map and nothing behind it.
+/// If there are two, the last one counts, as in Python. All of `bytes` is read. `Ok` means that `bytes` are one
+/// well-formed map, with nothing behind it.
 ///
 /// # Errors
-/// [`EventError::NotAMap`] where it is no map with text keys, is damaged or nests deeper than 128 levels;
-/// [`EventError::MissingType`] without a `type`; [`EventError::MalformedType`] where that is not a text,
-/// is empty, or starts with `_` or `.`.
+/// [`EventError::NotAMap`] if `bytes` are not a map with text keys, are damaged, or nest deeper than 128 levels;
+/// [`EventError::MissingType`] if there is no `type`; [`EventError::MalformedType`] if the `type` is not a text, is
+/// empty, or starts with `_` or `.`.
 pub fn read_type(format: Format, bytes: &[u8]) -> Result<String, EventError> {
     let found = match format {
         Format::Json => read_json::<de::TypeOf>(bytes)?,
@@ -95,12 +98,12 @@ pub fn read_type(format: Format, bytes: &[u8]) -> Result<String, EventError> {
 
 /// Writes an event's bytes in the other format, field by field and in their order.
 ///
-/// Numbers keep their value. Bytes become a list of numbers in JSON, and the floats that JSON does not
-/// have become `null`.
+/// Numbers keep their value. In JSON, bytes become a list of numbers, and floats that JSON does not have become
+/// `null`.
 ///
 /// # Errors
-/// [`EventError::NotAMap`] where `bytes` are damaged, [`EventError::Unwritable`] where JSON cannot hold
-/// them, as keys that are lists.
+/// [`EventError::NotAMap`] if `bytes` are damaged, [`EventError::Unwritable`] if JSON cannot hold them, for example a
+/// key that is a list.
 pub fn transcode(from: Format, to: Format, bytes: &[u8]) -> Result<Vec<u8>, EventError> {
     let value: Value = match from {
         Format::Json => read_json(bytes)?,
@@ -124,7 +127,7 @@ fn write_msgpack<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::e
 }
 
 fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
-    // serde_json does not look into the texts it skips, so it would let bad UTF-8 pass.
+    // serde_json does not check the texts that it skips, so it would accept bad UTF-8.
     let text = std::str::from_utf8(bytes).map_err(|error| EventError::NotAMap(error.to_string()))?;
     serde_json::from_str(text).map_err(|error| EventError::NotAMap(error.to_string()))
 }
@@ -133,7 +136,7 @@ fn read_msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventEr
     let mut pack = msgpack(bytes);
     let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(error.to_string()))?;
     match Value::deserialize(&mut pack) {
-        // No further marker: the end, where it belongs.
+        // No further marker: the bytes end behind the map.
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         _ => Err(EventError::NotAMap("there are bytes behind the map".into())),
     }

@@ -1,4 +1,4 @@
-//! Writing: a serializer that puts `type` before the fields of a struct or a variant.
+//! A serializer that writes `type` before the fields of a struct or a variant.
 
 use serde::ser::{
     Error, Impossible, Serialize, SerializeMap, SerializeStruct, SerializeStructVariant, Serializer,
@@ -6,7 +6,7 @@ use serde::ser::{
 
 use super::{super::Event, de::is_hidden};
 
-/// An event as it stands on the wire.
+/// An event that is written with its `type`.
 pub(super) struct Typed<'a, E>(pub(super) &'a E);
 
 impl<E: Event> Serialize for Typed<'_, E> {
@@ -15,11 +15,11 @@ impl<E: Event> Serialize for Typed<'_, E> {
     }
 }
 
-/// Lets only what is a map of fields through, and writes `type` into it.
+/// Accepts only values with named fields, and writes `type` before the fields.
 struct TypeFirst<S> {
     to: S,
     name: &'static str,
-    /// A variant inside a variant would leave no trace of its own name.
+    /// Whether this is the value inside a variant. A second variant in it would lose its name.
     in_variant: bool,
 }
 
@@ -36,7 +36,9 @@ impl<S: Serializer> TypeFirst<S> {
 }
 
 fn refuse<T, E: Error>() -> Result<T, E> {
-    Err(E::custom("an event is a struct with named fields, or an enum whose variants are"))
+    Err(E::custom(
+        "an event must be a struct with named fields, or an enum with such structs as its variants",
+    ))
 }
 
 fn check<E: Error>(key: &str) -> Result<(), E> {
@@ -48,7 +50,7 @@ fn check<E: Error>(key: &str) -> Result<(), E> {
     Ok(())
 }
 
-/// The fields behind `type`.
+/// Writes the fields behind `type`, and refuses reserved names.
 struct FieldWriter<C>(C);
 
 impl<C: SerializeStruct> SerializeStruct for FieldWriter<C> {
@@ -94,13 +96,13 @@ impl<C: SerializeStruct> SerializeStructVariant for FieldWriter<C> {
     }
 }
 
-/// What `#[serde(flatten)]` makes of a struct.
+/// serde writes a struct with `#[serde(flatten)]` as a map.
 impl<C: SerializeMap> SerializeMap for FieldWriter<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        // The keys of a flattened map are data: `type` among them must not pass for the event's own.
+        // The keys of a flattened map are data. A `type` among them must not become the event's own.
         if let Ok(serde_json::Value::String(key)) = serde_json::to_value(key) {
             check(&key)?;
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::Envelope;
 
-/// An `Event` by hand, so that these tests do not rest on the derive.
+/// Implements `Event` by hand, so that these tests do not depend on the derive.
 macro_rules! event {
     ($type:ty, [$($name:literal),+], |$self:ident| $which:expr) => {
         impl Event for $type {
@@ -100,7 +100,7 @@ fn both_ways<E: Event + std::fmt::Debug + PartialEq>(event: &E) {
     assert_eq!(from_bytes::<E>(Format::Json, json.as_bytes()).as_ref(), Ok(event), "{json}");
     let pack = to_msgpack(event).unwrap();
     assert_eq!(from_bytes::<E>(Format::MsgPack, &pack).as_ref(), Ok(event), "{pack:02x?}");
-    // What one format holds, the other does too.
+    // Each format can hold what the other holds.
     let pack_of_json = transcode(Format::Json, Format::MsgPack, json.as_bytes()).unwrap();
     assert_eq!(from_bytes::<E>(Format::MsgPack, &pack_of_json).as_ref(), Ok(event));
     let json_of_pack = transcode(Format::MsgPack, Format::Json, &pack).unwrap();
@@ -158,7 +158,7 @@ fn bytes_are_bin_and_addresses_are_text_in_msgpack() {
 }
 
 #[test]
-fn type_may_stand_anywhere_and_strangers_are_ignored() {
+fn type_may_stand_anywhere_and_unknown_fields_are_ignored() {
     let last =
         r#"{"new":[1,{"type":"x"}],"text":"hi","__asgi_channel__":"c","user":"a","type":"chat.message"}"#;
     assert_eq!(from_bytes(Format::Json, last.as_bytes()), Ok(chat()));
@@ -168,7 +168,7 @@ fn type_may_stand_anywhere_and_strangers_are_ignored() {
     assert_eq!(from_bytes(Format::Json, unit), Ok(Room::Closed));
     let pack = b"\x84\xa4user\xa1a\xa4text\xa2hi\xb0__asgi_channel__\xa1c\xa4type\xacchat.message";
     assert_eq!(from_bytes(Format::MsgPack, pack), Ok(chat()));
-    // The last `type` counts, as in Python, and everything that reads agrees on it.
+    // The last `type` counts, as in Python. All readers agree on it.
     let twice = br#"{"type": "tick", "user": "a", "text": "hi", "type": "chat.message"}"#;
     assert_eq!(from_bytes(Format::Json, twice), Ok(chat()));
 }
@@ -187,7 +187,7 @@ fn serde_attributes_keep_their_meaning() {
 }
 
 #[test]
-fn what_does_not_fit_is_said_with_the_name() {
+fn an_error_says_which_event_does_not_fit() {
     for text in [
         r#"{"type":"chat.message","user":1,"text":"hi"}"#,
         r#"{"type":"chat.message","user":"a"}"#,
@@ -248,7 +248,7 @@ fn damaged_msgpack_is_refused() {
         let found = read_type(Format::MsgPack, bytes);
         assert!(matches!(found, Err(EventError::NotAMap(_))), "{bytes:02x?} gave {found:?}");
     }
-    // Every way to cut a good one short.
+    // A valid event, cut at each place.
     for end in 0..PYTHON.len() {
         assert!(read_type(Format::MsgPack, &PYTHON[..end]).is_err());
     }
@@ -289,7 +289,7 @@ fn depth_is_bounded_before_the_stack_is() {
             assert!(transcode(format, Format::Json, &bytes).is_err());
         }
     }
-    // rmp-serde does not count the levels of an enum; the reading of the type did it before.
+    // rmp-serde does not count the levels of an enum. `read_type` does it first.
     let mut tree = b"\x82\xa4type\xa5grown\xa4tree".to_vec();
     tree.extend(b"\x81\xa4Node".repeat(1_000_000));
     tree.extend(b"\xa4Leaf");
@@ -304,7 +304,7 @@ fn a_million_bytes_work() {
 }
 
 #[test]
-fn what_has_no_wire_form_is_unwritable() {
+fn an_event_without_a_wire_form_is_unwritable() {
     #[derive(Clone, Serialize, Deserialize)]
     struct Number(u8);
     event!(Number, ["number"], |_s| 0);
@@ -329,7 +329,7 @@ fn what_has_no_wire_form_is_unwritable() {
     assert!(refused(&Number(1)));
     assert!(refused(&Taken { channel: 1 }));
     assert!(refused(&Outer::Inner(Room::Closed)));
-    // A flattened map is data: its `type` must not become the event's.
+    // A flattened map is data. Its `type` must not become the event's own.
     assert!(refused(&Flat { id: 1, rest: [("type".to_owned(), 2)].into() }));
 }
 
@@ -340,7 +340,7 @@ fn transcoding_keeps_order_and_numbers() {
     let pack = transcode(Format::Json, Format::MsgPack, text.as_bytes()).unwrap();
     let back = transcode(Format::MsgPack, Format::Json, &pack).unwrap();
     assert_eq!(String::from_utf8(back).unwrap(), text);
-    // Exact to the last bit, which serde_json alone does not promise.
+    // Exact to the last bit, as serde_json is with its feature `float_roundtrip`.
     let exact: f64 = "2.2250738585072011e-308".parse().unwrap();
     let text = r#"{"type":"x","y":9007199254740993.0,"z":2.2250738585072011e-308}"#;
     let pack = transcode(Format::Json, Format::MsgPack, text.as_bytes()).unwrap();
@@ -357,7 +357,7 @@ fn an_envelope_is_shared_or_read() {
     assert_eq!(*typed.event::<ChatMessage>().unwrap(), chat());
     assert!(std::sync::Arc::ptr_eq(&typed.event::<ChatMessage>().unwrap(), &typed.event().unwrap()));
 
-    // Another type of the same name takes the way over the wire.
+    // Another type with the same name is read from the wire form.
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct JustText {
         text: String,
