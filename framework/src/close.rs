@@ -1,7 +1,7 @@
 //! Close codes, and how a connection ended.
 //!
-//! This is the one table of the codes: what Greenroom sends, when, and what a client should do about it.
-//! Codes without a sender here arrive from clients, or a consumer closes with them.
+//! This table has all codes: when Greenroom sends each, and whether the client should connect again. Clients may send
+//! the codes that Greenroom does not send, and consumers may close with them.
 //!
 //! | Code | [`CloseCode`] | Sent by Greenroom | Should the client connect again? |
 //! |---|---|---|---|
@@ -11,13 +11,13 @@
 //! | 1003 | [`UNSUPPORTED`](CloseCode::UNSUPPORTED) | consumers only | no |
 //! | 1005 | [`NO_STATUS`](CloseCode::NO_STATUS) | never on the wire | as after 1000 |
 //! | 1006 | [`ABNORMAL`](CloseCode::ABNORMAL) | never on the wire | yes, with growing delays |
-//! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, a compressed message could not be inflated, or input was not what the consumer takes | no, the client has a fault |
-//! | 1008 | [`POLICY`](CloseCode::POLICY) | a message took too long, or there were too many ([`Limits::frame_timeout`](crate::Limits::frame_timeout), [`message_rate`](crate::Limits::message_rate)) | not before the cause is gone, as by a new login |
+//! | 1007 | [`INVALID_DATA`](CloseCode::INVALID_DATA) | text was not UTF-8, a compressed message could not be inflated, or the consumer could not read the input | no, the client has a fault |
+//! | 1008 | [`POLICY`](CloseCode::POLICY) | a message took too long, or there were too many ([`Limits::frame_timeout`](crate::Limits::frame_timeout), [`message_rate`](crate::Limits::message_rate)) | only when the cause is gone, for example after a new login |
 //! | 1009 | [`TOO_BIG`](CloseCode::TOO_BIG) | a message over [`Limits::message_size`](crate::Limits::message_size), or inflated over [`Deflate::inflated_size`](crate::Deflate::inflated_size) | yes, but the message must not be sent again |
 //! | 1010 | [`EXTENSION`](CloseCode::EXTENSION) | never: it is for clients | no |
 //! | 1011 | [`INTERNAL`](CloseCode::INTERNAL) | a hook failed or panicked; no answer to a ping ([`Limits::pong_timeout`](crate::Limits::pong_timeout)) | yes, with growing delays |
-//! | 1012 | [`RESTART`](CloseCode::RESTART) | the server shuts down; the reason is a hint, as `retry=3200ms` | yes, after the time of the hint, each client its own ([`Pace::retry`](crate::Pace::retry)) |
-//! | 1013 | [`TRY_AGAIN`](CloseCode::TRY_AGAIN) | the client read too slowly, or nothing at all ([`Overflow::Close`](crate::Overflow::Close), [`Limits::write_timeout`](crate::Limits::write_timeout), [`Mount::outbox_budget`](crate::Mount::outbox_budget)) | yes, and it has missed something: fetch the state anew |
+//! | 1012 | [`RESTART`](CloseCode::RESTART) | the server shuts down; the reason is a hint such as `retry=3200ms` | yes, after the time in the hint, which differs for each client ([`Pace::retry`](crate::Pace::retry)) |
+//! | 1013 | [`TRY_AGAIN`](CloseCode::TRY_AGAIN) | the client read too slowly, or nothing at all ([`Overflow::Close`](crate::Overflow::Close), [`Limits::write_timeout`](crate::Limits::write_timeout), [`Mount::outbox_budget`](crate::Mount::outbox_budget)) | yes, but it has missed something and should fetch the state anew |
 //! | 1014 | [`BAD_GATEWAY`](CloseCode::BAD_GATEWAY) | consumers only | yes, with growing delays |
 //! | 1015 | [`TLS`](CloseCode::TLS) | never on the wire | no |
 //! | 3000–3999 | | libraries, registered with IANA | as the library says |
@@ -29,36 +29,42 @@ use bytestring::ByteString;
 
 /// A close code of RFC 6455, section 7.4, or of the application (3000 to 4999).
 ///
-/// The [module's table](self) says who sends which, and whether a client should connect again.
+/// The [module's table](self) says when each code is sent, and whether a client should connect again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
-    /// 1000: the connection did what it was for. A consumer that closes without a code, or stops, sends it.
+    /// 1000: the connection has done its work. Sent if a consumer closes without a code, or stops.
     pub const NORMAL: Self = Self(1000);
     /// 1001: one side goes away. For consumers; browsers send it when the page is left.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: a frame broke RFC 6455. Greenroom sends it to a client with a faulty WebSocket implementation.
     pub const PROTOCOL: Self = Self(1002);
-    /// 1003: a kind of message that the endpoint does not take. For consumers, as one that takes text only.
+    /// 1003: the endpoint does not accept this kind of message. For consumers, for example if they accept only text.
     pub const UNSUPPORTED: Self = Self(1003);
     /// 1005: the client's close frame had no code. Never on the wire; `disconnect` sees it.
     pub const NO_STATUS: Self = Self(1005);
     /// 1006: the connection ended without a close frame, or was never accepted. Never on the wire;
     /// `disconnect` sees it.
     pub const ABNORMAL: Self = Self(1006);
-    /// 1007: text is not UTF-8, a compressed message is broken, or a message is not what the consumer takes. Greenroom sends both.
+    /// 1007: the data of a message is invalid.
+    ///
+    /// Greenroom sends it if text is not UTF-8, if a compressed message is broken, or if the consumer cannot read a
+    /// message.
     pub const INVALID_DATA: Self = Self(1007);
-    /// 1008: a rule of the application was broken. For consumers, as when a login has expired.
+    /// 1008: a rule of the application was broken. For consumers, for example when a login has expired.
+    ///
     /// Greenroom sends it to a client that takes too long for a message, or sends too many.
     pub const POLICY: Self = Self(1008);
-    /// 1009: a message over the limit. Greenroom sends it at the header that announces one, or where it is inflated so far.
+    /// 1009: a message is over the limit.
+    ///
+    /// Greenroom sends it when a header announces such a message, or when a message is inflated beyond the limit.
     pub const TOO_BIG: Self = Self(1009);
     /// 1010: the server did not agree to an extension that the client needs. Only clients send it.
     pub const EXTENSION: Self = Self(1010);
-    /// 1011: the server failed. Greenroom sends it after a hook's error or panic, and where a ping is not answered.
+    /// 1011: the server failed. Greenroom sends it after a hook's error or panic, and if a ping is not answered.
     pub const INTERNAL: Self = Self(1011);
-    /// 1012: the service restarts. Greenroom sends it at shutdown, with a hint when to come back: `retry=3200ms`.
+    /// 1012: the service restarts. Greenroom sends it at shutdown, with a hint when to connect again: `retry=3200ms`.
     pub const RESTART: Self = Self(1012);
     /// 1013: too much load. Greenroom sends it to a client that reads too slowly for what it is sent.
     pub const TRY_AGAIN: Self = Self(1013);
@@ -69,19 +75,22 @@ impl CloseCode {
 
     /// Whether a close frame may carry the code.
     ///
-    /// It may carry 1000 to 1003, 1007 to 1014, and 3000 to 4999. 1004 has no meaning, 1005, 1006 and 1015 are only for reports, the rest is reserved (RFC 6455, section 7.4).
+    /// It may carry 1000 to 1003, 1007 to 1014, and 3000 to 4999. The code 1004 has no meaning. 1005, 1006 and 1015
+    /// are only for reports. All others are reserved (RFC 6455, section 7.4).
     #[must_use]
     pub const fn can_be_sent(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// Whether a peer may close with the code; any other is a protocol error. The same codes as may be sent.
+    /// Whether a peer may close with the code. Any other code is a protocol error.
+    ///
+    /// The codes are the same as those that may be sent.
     #[must_use]
     pub const fn can_be_received(self) -> bool {
         self.can_be_sent()
     }
 
-    /// What the code means, for the log; `None` for codes of libraries and applications.
+    /// The meaning of the code, for the log. `None` for codes of libraries and applications.
     const fn meaning(self) -> Option<&'static str> {
         Some(match self {
             Self::NORMAL => "normal",
@@ -117,7 +126,7 @@ impl From<CloseCode> for u16 {
 }
 
 impl fmt::Display for CloseCode {
-    /// The number, and what it means where RFC 6455 or IANA says so: `1000 (normal)`, `4001`.
+    /// The number, and its meaning if RFC 6455 or IANA defines one: `1000 (normal)`, `4001`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.meaning() {
             Some(meaning) => write!(f, "{} ({meaning})", self.0),
@@ -126,13 +135,13 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// How a connection ended: given to [`Consumer::disconnect`](crate::Consumer::disconnect).
+/// How a connection ended. [`Consumer::disconnect`](crate::Consumer::disconnect) gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disconnect {
-    /// The close code (rule 13).
+    /// The close code: the client's, the consumer's, or 1006 for a lost connection (rule 13).
     pub code: CloseCode,
-    /// The reason that the closing side gave, empty where none.
+    /// The reason that the closing side gave. Empty if it gave none.
     pub reason: ByteString,
     /// Who or what ended it.
     pub cause: Cause,
@@ -145,9 +154,9 @@ impl Disconnect {
         Self { code: code.into(), reason: reason.into(), cause }
     }
 
-    /// Whether a close frame ended it, as `wasClean` in a browser.
+    /// Whether a close frame ended the connection, as `wasClean` says in a browser.
     ///
-    /// It is so for every code but 1006 and 1015.
+    /// This is true for all codes except 1006 and 1015.
     #[must_use]
     pub fn was_clean(&self) -> bool {
         !matches!(self.code, CloseCode::ABNORMAL | CloseCode::TLS)
@@ -206,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_is_what_a_close_frame_ended() {
+    fn a_close_frame_makes_an_ending_clean() {
         assert!(Disconnect::new(1000, "", Cause::Client).was_clean());
         assert!(Disconnect::new(CloseCode::NO_STATUS, "", Cause::Client).was_clean());
         assert!(!Disconnect::new(CloseCode::ABNORMAL, "", Cause::Gone).was_clean());

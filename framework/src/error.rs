@@ -1,18 +1,18 @@
-//! What a hook returns when it fails, and the outcomes that a hook can ask for.
+//! The errors of hooks, and the outcomes that a hook can ask for.
 //!
-//! Hooks return [`Result`], whose [`Error`] takes any error by `?`. The library's own failures are
-//! types of their own, by who is at fault: [`InputError`] the client, [`Closed`] nobody,
-//! [`LayerError`](crate::LayerError) the layer or its load, [`NameError`](crate::NameError) the caller.
+//! Hooks return [`Result`]. Its [`Error`] takes any error by `?`. Greenroom has one type of error for each party at
+//! fault: [`InputError`] for the client, [`LayerError`](crate::LayerError) for the layer or its load, and
+//! [`MisuseError`] and [`NameError`](crate::NameError) for the caller. For [`Closed`] nobody is at fault.
 
 use std::{error::Error as StdError, fmt};
 
-/// What hooks return.
+/// The result of a hook.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Any error a hook can end with; made from every [`std::error::Error`] by `?`.
+/// Any error that a hook can end with. `?` makes it from every [`std::error::Error`].
 ///
-/// It does not implement `std::error::Error` itself: that is what lets `?` take every error. It
-/// converts into `Box<dyn std::error::Error + Send + Sync>`, and answers as 500 in actix-web handlers.
+/// It does not implement `std::error::Error` itself, because `?` could not take every error then. It converts into
+/// `Box<dyn std::error::Error + Send + Sync>`. An actix-web handler that returns it answers 500.
 pub struct Error(Box<dyn StdError + Send + Sync>);
 
 impl Error {
@@ -21,7 +21,7 @@ impl Error {
         Self(text.into().into())
     }
 
-    /// The error inside, where it is an `E`.
+    /// The error inside, if it is an `E`.
     #[must_use]
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()
@@ -66,7 +66,7 @@ impl fmt::Debug for Error {
 }
 
 impl actix_web::ResponseError for Error {
-    /// 500 with a fixed body: what went wrong belongs in the log, not to the client.
+    /// Answers 500 with a fixed body. The error goes to the log, and not to the client.
     fn error_response(&self) -> actix_web::HttpResponse {
         tracing::error!(error = %self, "a request failed");
         actix_web::HttpResponse::InternalServerError().body("internal server error")
@@ -75,23 +75,28 @@ impl actix_web::ResponseError for Error {
 
 /// Ends the consumer.
 ///
-/// The connection is closed with 1000, or denied with 403 before the accept. Return it from `connect`, `receive` or a handler: `Err(StopConsumer)?`. Channels leaves the socket open (rule 19).
+/// The connection is closed with 1000, or denied with 403 before the accept. Channels leaves the socket open (rule
+/// 19).
+///
+/// Return it from `connect`, `receive` or a handler: `Err(StopConsumer)?`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopConsumer;
 
 /// Accepts the connection, as [`Context::accept`](crate::Context::accept) does.
 ///
-/// Only [`connect`](crate::Consumer::connect) and what it calls may return it (rule 20).
+/// It does so only if [`connect`](crate::Consumer::connect) returns it. In other hooks it is an error like any other
+/// (rule 20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptConnection;
 
 /// Denies the connection with 403.
 ///
-/// Only [`connect`](crate::Consumer::connect) and what it calls may return it (rule 20).
+/// It does so only if [`connect`](crate::Consumer::connect) returns it. In other hooks it is an error like any other
+/// (rule 20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenyConnection;
 
-/// The connection is closed or closing: nothing can be sent to it (rule 14).
+/// The connection is closed or closing, so nothing can be sent to it (rule 14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
@@ -99,17 +104,17 @@ pub struct Closed;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MisuseError {
-    /// `accept` or `reject` after the connection was accepted or rejected, or headers a second time.
+    /// The connection was accepted or rejected before, or its headers were sent before.
     AlreadyAnswered,
-    /// A header of the accept or the rejection is not one.
+    /// A header of the accept or the rejection is invalid, or its name is reserved.
     BadHeader(String),
-    /// A close code that an endpoint must not send (RFC 6455, section 7.4).
+    /// An endpoint must not send this close code (RFC 6455, section 7.4).
     BadCloseCode(u16),
     /// No layer is configured under this alias.
     NoLayer(String),
-    /// `send_*` before `accept`.
+    /// `send_*` was called before `accept`.
     NotAccepted,
-    /// A subprotocol that the client did not offer.
+    /// The client did not offer this subprotocol.
     NotOffered(String),
     /// The connection already runs as many tasks as it may.
     TooManyTasks(usize),
@@ -117,22 +122,22 @@ pub enum MisuseError {
     BadStatus(u16),
     /// The status of a response is not from 200 to 599.
     BadResponseStatus(u16),
-    /// A part of a body, or its end, before the headers.
+    /// A part of a body, or its end, was sent before the headers.
     NoHeaders,
 }
 
-/// What a client sent cannot be read as what the consumer takes.
+/// The consumer cannot read what the client sent.
 ///
-/// Returned from `receive` it closes the connection with 1007 and its text as the reason; in an HTTP exchange it is
-/// answered 400.
+/// If `receive` returns it, the connection is closed with 1007, and the text of the error is the reason. In an HTTP
+/// exchange the answer is 400.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
     /// The text is not JSON, or not JSON of the wanted shape.
     Json(serde_json::Error),
-    /// A binary message where text was wanted.
+    /// A text message was expected, but the message is binary.
     NotText,
-    /// The body of a request is no text.
+    /// The body of a request is not UTF-8.
     NotUtf8(std::str::Utf8Error),
 }
 
@@ -154,11 +159,13 @@ display!(Closed, |_s, f| f.write_str("the connection is closed"));
 display!(MisuseError, |s, f| match s {
     MisuseError::AlreadyAnswered =>
         f.write_str("the connection was accepted or rejected before, or its headers were sent: do it once"),
-    MisuseError::BadHeader(name) =>
-        write!(f, "the header {name:?} is not valid: names are tokens, values visible ASCII"),
+    MisuseError::BadHeader(name) => write!(
+        f,
+        "the header {name:?} is invalid or reserved: use a token as its name and visible ASCII as its value"
+    ),
     MisuseError::BadCloseCode(code) => write!(
         f,
-        "{code} is no close code to send: use 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455, section 7.4)"
+        "the close code {code} cannot be sent: use 1000 to 1003, 1007 to 1014 or 3000 to 4999 (RFC 6455, section 7.4)"
     ),
     MisuseError::NoLayer(alias) =>
         write!(f, "no channel layer is configured under {alias:?}: add one with Mount::layer_as"),
@@ -169,14 +176,15 @@ display!(MisuseError, |s, f| match s {
     ),
     MisuseError::TooManyTasks(limit) =>
         write!(f, "the connection already runs {limit} tasks: let some end first"),
-    MisuseError::BadStatus(status) => write!(f, "{status} does not reject: use a status from 400 to 599"),
+    MisuseError::BadStatus(status) =>
+        write!(f, "a rejection cannot have the status {status}: use one from 400 to 599"),
     MisuseError::BadResponseStatus(status) =>
-        write!(f, "{status} is not the status of a response: use one from 200 to 599"),
+        write!(f, "a response cannot have the status {status}: use one from 200 to 599"),
     MisuseError::NoHeaders => f.write_str("the response has no headers yet: call send_headers first"),
 });
 display!(InputError, |s, f| match s {
     InputError::Json(_) => f.write_str("the message is not the expected JSON"),
-    InputError::NotText => f.write_str("a text message is expected, this one is binary"),
+    InputError::NotText => f.write_str("a text message is expected, but this one is binary"),
     InputError::NotUtf8(_) => f.write_str("the body is not UTF-8"),
 });
 

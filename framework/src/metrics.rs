@@ -1,4 +1,6 @@
-//! What was lost, who was cut off, and why: one counter a cause, read with [`Layer::metrics`](crate::Layer::metrics).
+//! Counts what was lost and which connections were closed, with one counter for each cause.
+//!
+//! [`Layer::metrics`](crate::Layer::metrics) reads the counters.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -25,18 +27,18 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Connections whose socket was closed because the client did not answer the close frame, or read it
+    /// Connections whose socket was closed because the client did not read or answer the close frame
     /// ([`close_timeout`](crate::Limits::close_timeout)).
     close_timeout,
-    /// Messages that were compressed: those of a group once an event, consumer type and window size, others one each.
+    /// Messages that were compressed. A group's message counts once for each consumer type and window size.
     compressed,
-    /// How many bytes they had before.
+    /// How many bytes the compressed messages had before.
     compressed_from_bytes,
-    /// How many bytes they had then.
+    /// How many bytes the compressed messages had afterwards.
     compressed_to_bytes,
     /// Frames that a newer one of the same key replaced, under [`Overflow::Latest`](crate::Overflow::Latest).
     conflated,
-    /// Frames that were encoded for a `#[relay]` handler: one an event, consumer type and wire form.
+    /// Frames that were encoded for a `#[relay]` handler: one for each event, consumer type and wire form.
     encoded,
     /// Messages that expired in a queue before anyone received them.
     expired,
@@ -49,17 +51,19 @@ counters! {
     /// Connections closed with 1000, because no message came for too long
     /// ([`idle_timeout`](crate::Limits::idle_timeout)).
     idle_timeout,
-    /// Messages of a server that were dropped, because too many waited to be delivered here.
+    /// Messages from a layer's server that were dropped, because too many waited for delivery in this process.
     inbound_full,
     /// Events that a full inbox refused (its consumer was suspended in a hook).
     inbox_full,
     /// Jobs that consumers of a [`Worker`](crate::Worker) took, however they ended.
     jobs,
-    /// Jobs that still ran when the grace of their worker's stop was over ([`Worker::grace`](crate::Worker::grace)).
+    /// Jobs that still ran when the grace time of their stopping worker was over
+    /// ([`Worker::grace`](crate::Worker::grace)).
     jobs_cancelled,
     /// Jobs whose handler returned an error or panicked.
     jobs_failed,
-    /// Jobs that took longer than their limit ([`JobLimits::timeout`](crate::worker::JobLimits::timeout)), and were cancelled.
+    /// Jobs that were cancelled because they took too long
+    /// ([`JobLimits::timeout`](crate::worker::JobLimits::timeout)).
     jobs_timed_out,
     /// Connections closed with 1008, because the client sent too many messages
     /// ([`message_rate`](crate::Limits::message_rate)).
@@ -74,26 +78,26 @@ counters! {
     pong_timeout,
     /// Messages that a full queue refused.
     queue_full,
-    /// Times that a layer lost its server and found it again, once a server.
+    /// How often a layer lost a server and reached it again. If it has several servers, each counts.
     reconnected,
     /// Events whose `#[relay]` handler panicked or failed.
     relay_failed,
     /// Batches of a fallback transport that were sent again, because their client had not acknowledged them.
     resent,
-    /// Messages of a server for a channel or group that nobody here has, or has any more.
+    /// Messages from a layer's server for a channel or group that this process does not have, or no longer has.
     stray,
     /// Connections closed with 1013, because their outbox was full.
     too_slow,
     /// Handshakes refused with 429, because their peer has too many connections
     /// ([`Mount::connections_per_peer`](crate::Mount::connections_per_peer)).
     too_many_of_peer,
-    /// Messages of a server that could not be read: damaged, of another serializer, or written with another key.
+    /// Messages from a layer's server that could not be read: damaged, or written with another serializer or key.
     undecodable,
-    /// Events, jobs included, for which a consumer has no handler, or whose fields did not fit it.
+    /// Events and jobs for which a consumer has no handler, or whose fields do not fit its handler.
     unhandled,
     /// Events that members in other processes missed, because a layer's server was away or refused them.
     unpublished,
-    /// Deliveries that a worker could not take before the deadline, its queue being full.
+    /// Deliveries that a thread could not take before the deadline, because its queue was full.
     thread_behind,
     /// Connections closed with 1013, because the client read nothing for too long
     /// ([`write_timeout`](crate::Limits::write_timeout)).

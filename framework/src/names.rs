@@ -1,8 +1,8 @@
-//! Channel and group names, checked once where they are made.
+//! Channel and group names. They are checked once, when they are made.
 //!
-//! Both follow Channels (rules 1 and 3): ASCII letters, digits, `-`, `_` and `.`, at most 99 bytes.
-//! A channel name may end in a process-local part behind one `!`. Where Python's regular
-//! expressions also let Unicode digits and a trailing newline through, these do not (rule 2).
+//! A name has ASCII letters, digits, `-`, `_` and `.`, and at most 99 bytes, as in Channels (rule 1). The name of a
+//! channel may end in a process-local part behind one `!` (rule 3). Python's regular expressions also accept Unicode
+//! digits and a trailing newline, which are errors in Greenroom (rule 2).
 
 use std::{
     borrow::Borrow,
@@ -16,10 +16,10 @@ use std::{
     },
 };
 
-/// The longest name, in bytes (rule 1).
+/// The longest name, in bytes (rule 1: fewer than 100 characters).
 pub(crate) const MAX_NAME_LENGTH: usize = 99;
 
-/// Why a string is not a channel or group name.
+/// Why a text is not a valid channel or group name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
@@ -28,7 +28,7 @@ pub enum NameError {
         /// "channel" or "group".
         kind: &'static str,
     },
-    /// The name holds a character that names may not hold.
+    /// The name has a character that is not allowed.
     Forbidden {
         /// "channel" or "group".
         kind: &'static str,
@@ -58,7 +58,10 @@ impl fmt::Display for NameError {
                 )
             }
             Self::TooLong { kind, length } => {
-                write!(f, "{kind} names have a length < 100 bytes, this one has {length}: shorten or hash it")
+                write!(
+                    f,
+                    "a {kind} name must have a length < 100 bytes, this one has {length}: shorten or hash it"
+                )
             }
         }
     }
@@ -98,7 +101,7 @@ macro_rules! name_type {
             /// Checks `name` and keeps it.
             ///
             /// # Errors
-            /// [`NameError`] says which rule the name breaks.
+            /// [`NameError`] if the name is not valid. It says what to change.
             pub fn new(name: impl AsRef<str>) -> Result<Self, NameError> {
                 let name = name.as_ref();
                 check($kind, name)?;
@@ -180,21 +183,23 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// The name of a group: what [`group_send`](crate::Layer::group_send) addresses.
+    /// The name of a group, to which [`group_send`](crate::Layer::group_send) sends.
     ///
-    /// Cheap to clone. Rule 1: `^[A-Za-z0-9_.-]+$`, at most 99 bytes.
+    /// Cheap to clone. It matches `^[A-Za-z0-9_.-]+$` and has at most 99 bytes (rule 1).
     GroupName, "group"
 }
 
 name_type! {
     /// The address of one consumer, or of a queue that a program reads.
     ///
-    /// Cheap to clone. Rule 1: `^[A-Za-z0-9_.-]+(![A-Za-z0-9_.-]*)?$`, at most 99 bytes.
+    /// Cheap to clone. It matches `^[A-Za-z0-9_.-]+(![A-Za-z0-9_.-]*)?$` and has at most 99 bytes (rule 1).
     ChannelName, "channel"
 }
 
 impl ChannelName {
-    /// The part up to and including `!`, or else the whole name (rule 3).
+    /// The part up to and including `!`, or the whole name if it has no `!`.
+    ///
+    /// One process shares this part, and the part behind `!` belongs to one consumer (rule 3).
     #[must_use]
     pub fn non_local(&self) -> &str {
         match self.0.find('!') {
@@ -203,14 +208,16 @@ impl ChannelName {
         }
     }
 
-    /// The part behind `!`, where there is one.
+    /// The part behind `!`, if the name has one.
     #[must_use]
     pub fn local(&self) -> Option<&str> {
         self.0.split_once('!').map(|(_, local)| local)
     }
 }
 
-/// Returns 12 characters that nobody else has, from random keys of the standard library's hasher and a counter.
+/// Makes a text of 12 characters that nobody else has.
+///
+/// It is made of random keys, which the standard library's hasher provides, and a counter.
 pub(crate) fn random_text() -> String {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     static COUNTER: AtomicU64 = AtomicU64::new(0);

@@ -113,7 +113,10 @@ async fn json_that_is_none_closes_with_1007_and_says_why() {
     }
     let (mut client, _) = room.enter_by("/reader/").await;
     client.send(&masked(FIN | BINARY, GOOD.as_bytes())).await;
-    assert_eq!(client.closed().await, (1007, "a text message is expected, this one is binary".to_owned()));
+    assert_eq!(
+        client.closed().await,
+        (1007, "a text message is expected, but this one is binary".to_owned())
+    );
     room.lives(1).await;
 }
 
@@ -130,7 +133,7 @@ async fn typed_input_is_answered_and_the_connection_lives() {
         );
     }
     client.send(&masked(FIN | BINARY, GOOD.as_bytes())).await;
-    let answer = r#"{"type":"error","reason":"a text message is expected, this one is binary"}"#;
+    let answer = r#"{"type":"error","reason":"a text message is expected, but this one is binary"}"#;
     assert_eq!(client.next_text().await, answer);
     client.text(GOOD).await;
     assert_eq!(client.next_text().await, "2 x tea");
