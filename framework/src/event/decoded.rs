@@ -12,9 +12,9 @@ use super::{Event, EventError};
 /// Nothing is locked while an event is read, because `Deserialize` is user code. Two threads may thus read the same
 /// type at the same time; the first to end is kept, and the other takes what was kept.
 #[derive(Default)]
-pub(super) struct Decoded(OnceLock<Box<Entry>>);
+pub(super) struct Decoded(OnceLock<Box<ReadAs>>);
 
-struct Entry {
+struct ReadAs {
     of: TypeId,
     /// An error is kept as well: an event that does not fit must not cost more than one that does.
     event: Result<Arc<dyn Any + Send + Sync>, EventError>,
@@ -35,7 +35,7 @@ impl Decoded {
             Ok(event) => Ok(Arc::clone(event) as _),
             Err(error) => Err(error.clone()),
         };
-        self.keep(Box::new(Entry { of: TypeId::of::<E>(), event, next: Self::default() }));
+        self.keep(Box::new(ReadAs { of: TypeId::of::<E>(), event, next: Self::default() }));
         // All share one value, also if another thread was faster.
         self.find().unwrap_or(read)
     }
@@ -55,7 +55,7 @@ impl Decoded {
     }
 
     /// Appends the entry, unless its type has one.
-    fn keep(&self, mut entry: Box<Entry>) {
+    fn keep(&self, mut entry: Box<ReadAs>) {
         let mut at = self;
         while let Err(mine) = at.0.set(entry) {
             entry = mine;

@@ -18,7 +18,7 @@ const PACKED_KEY: &[u8] = b"\xb0__asgi_channel__";
 /// Whom a message is for.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Address<'a> {
+pub(crate) enum Recipients<'a> {
     /// One channel, as `send` writes it.
     One(&'a str),
     /// Several behind one queue, as `group_send` writes it.
@@ -26,7 +26,7 @@ pub(crate) enum Address<'a> {
 }
 
 /// Adds whom the message is for as the last key of the map in `bytes`.
-pub(crate) fn address(format: Format, bytes: &[u8], to: Address<'_>) -> Result<Vec<u8>, EventError> {
+pub(crate) fn address(format: Format, bytes: &[u8], to: Recipients<'_>) -> Result<Vec<u8>, EventError> {
     let refused = |error: &dyn std::error::Error| unwritable(KEY, error);
     match format {
         Format::Json => {
@@ -159,22 +159,22 @@ mod tests {
 
     #[test]
     fn one_channel_and_several_are_written_as_python_does() {
-        let one = address(Format::MsgPack, PLAIN, Address::One("plain-chan")).unwrap();
+        let one = address(Format::MsgPack, PLAIN, Recipients::One("plain-chan")).unwrap();
         assert_eq!(one, b"\x83\xa4type\xa1x\xa1a\xc3\xb0__asgi_channel__\xaaplain-chan");
-        let several = address(Format::MsgPack, PLAIN, Address::Many(&["a", "b"])).unwrap();
+        let several = address(Format::MsgPack, PLAIN, Recipients::Many(&["a", "b"])).unwrap();
         assert_eq!(several, b"\x83\xa4type\xa1x\xa1a\xc3\xb0__asgi_channel__\x92\xa1a\xa1b");
-        let json = address(Format::Json, br#"{"type":"x"}"#, Address::Many(&["a"])).unwrap();
+        let json = address(Format::Json, br#"{"type":"x"}"#, Recipients::Many(&["a"])).unwrap();
         assert_eq!(json, br#"{"type":"x", "__asgi_channel__": ["a"]}"#);
         for bad in [&b""[..], b"\x90", b"[]", b"\xde\x00"] {
-            assert!(address(Format::MsgPack, bad, Address::One("a")).is_err());
-            assert!(address(Format::Json, bad, Address::One("a")).is_err());
+            assert!(address(Format::MsgPack, bad, Recipients::One("a")).is_err());
+            assert!(address(Format::Json, bad, Recipients::One("a")).is_err());
         }
     }
 
     #[test]
     fn what_was_added_is_taken_out_again() {
         for (format, plain) in [(Format::MsgPack, PLAIN), (Format::Json, br#"{"type":"x"}"#)] {
-            let (rest, to) = taken(format, address(format, plain, Address::Many(&["a!b", "c"])).unwrap());
+            let (rest, to) = taken(format, address(format, plain, Recipients::Many(&["a!b", "c"])).unwrap());
             assert_eq!((&rest[..], to), (plain, vec!["a!b".to_owned(), "c".to_owned()]));
             let (rest, to) = taken(format, plain);
             assert_eq!((&rest[..], to.len()), (plain, 0));
@@ -208,7 +208,7 @@ mod tests {
                 bytes.extend(write_msgpack(&number.to_string()).unwrap());
                 bytes.push(0xc0);
             }
-            let addressed = address(Format::MsgPack, &bytes, Address::One("c")).unwrap();
+            let addressed = address(Format::MsgPack, &bytes, Recipients::One("c")).unwrap();
             let (rest, to) = taken(Format::MsgPack, addressed);
             assert!(rest == bytes && to == ["c"], "{entries}");
         }

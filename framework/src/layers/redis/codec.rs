@@ -15,7 +15,7 @@ use crate::{
     Envelope, EventError,
     event::{
         Format,
-        wire::addressed::{self, Address, address, check_keys},
+        wire::addressed::{self, Recipients, address, check_keys},
     },
 };
 
@@ -95,7 +95,7 @@ impl Codec {
     }
 
     /// A message of these bytes.
-    pub(super) fn frame(&self, event: &[u8], to: Option<Address<'_>>) -> Result<Vec<u8>, EventError> {
+    pub(super) fn frame(&self, event: &[u8], to: Option<Recipients<'_>>) -> Result<Vec<u8>, EventError> {
         let addressed;
         let event = match to {
             Some(to) => {
@@ -228,13 +228,13 @@ mod tests {
         let key = "b05f5f617367695f6368616e6e656c5f5f";
         let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
 
-        let direct = codec.frame(&event, Some(Address::One(&a))).unwrap();
+        let direct = codec.frame(&event, Some(Recipients::One(&a))).unwrap();
         assert_eq!(direct.len(), 169);
         assert_eq!(direct[12..], unhex(&format!("88{entries}{key}d94a{}", hex(&a))));
-        let group = codec.frame(&event, Some(Address::Many(&[&a, &b]))).unwrap();
+        let group = codec.frame(&event, Some(Recipients::Many(&[&a, &b]))).unwrap();
         assert_eq!(group.len(), 246);
         assert_eq!(group[12..], unhex(&format!("88{entries}{key}92d94a{}d94a{}", hex(&a), hex(&b))));
-        let plain = codec.frame(&event, Some(Address::Many(&["plain-chan"]))).unwrap();
+        let plain = codec.frame(&event, Some(Recipients::Many(&["plain-chan"]))).unwrap();
         assert_eq!(plain.len(), 105);
         assert_eq!(plain[12..], unhex(&format!("88{entries}{key}91aa706c61696e2d6368616e")));
     }

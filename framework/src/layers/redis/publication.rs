@@ -14,7 +14,7 @@ use super::{
     state::Operation,
     writer::Io,
 };
-use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Address, layers::LayerError};
+use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError};
 
 /// Who is in a group, so far as Redis says.
 pub(super) type Found = Result<Vec<String>, LayerError>;
@@ -83,7 +83,7 @@ impl Io {
         for (non_local, names) in queues {
             let capacity = ChannelName::new(names[0])
                 .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
-            match shared.driver.codec.frame(event, Some(Address::Many(&names))) {
+            match shared.driver.codec.frame(event, Some(Recipients::Many(&names))) {
                 Ok(message) => adds[shard_of(non_local, batches.len())].push(Queue {
                     key: channel_key(&shared.config.prefix, non_local),
                     message,

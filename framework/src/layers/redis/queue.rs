@@ -10,7 +10,7 @@ use super::{
     names::{channel_key, shard_of},
     writer::Io,
 };
-use crate::{ChannelName, event::wire::addressed::Address, layers::LayerError};
+use crate::{ChannelName, event::wire::addressed::Recipients, layers::LayerError};
 
 /// Adds a message to each queue that has room. Keys: the queues. Arguments: now, up to when messages have expired, their
 /// lifetime; the messages; the capacities. It says how many were full, how many failed, and how the last of these did.
@@ -55,7 +55,9 @@ impl Io {
     ) {
         let shared = &self.shared;
         let (to, shard) = match channel.local() {
-            Some(_) => (Some(Address::One(channel.as_str())), shard_of(channel.non_local(), batches.len())),
+            Some(_) => {
+                (Some(Recipients::One(channel.as_str())), shard_of(channel.non_local(), batches.len()))
+            }
             None => {
                 // In turns, past those that are away.
                 let count = batches.len();
