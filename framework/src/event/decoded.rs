@@ -1,4 +1,4 @@
-//! What became of an event from the wire: each Rust type that asked for it, with its value or the error.
+//! The values that were read from one event of the wire: a value or an error for each Rust type.
 
 use std::{
     any::{Any, TypeId},
@@ -7,22 +7,22 @@ use std::{
 
 use super::{Event, EventError};
 
-/// A list that only grows: one entry for each type that asked, so never more than the program has types.
+/// A list with one entry for each type that was asked for. It never has more entries than the program has types.
 ///
-/// Nothing is locked while an event is read, because `Deserialize` is user code. Two threads may thus read the same
-/// type at the same time; the first to end is kept, and the other takes what was kept.
+/// Nothing is locked while an event is read, because `Deserialize` is user code. So two threads may read the same type
+/// at the same time. The first value to be ready is kept, and both threads use it.
 #[derive(Default)]
 pub(super) struct Decoded(OnceLock<Box<ReadAs>>);
 
 struct ReadAs {
     of: TypeId,
-    /// An error is kept as well: an event that does not fit must not cost more than one that does.
+    /// An error is kept too: an event that does not fit must not cost more than an event that fits.
     event: Result<Arc<dyn Any + Send + Sync>, EventError>,
     next: Decoded,
 }
 
 impl Decoded {
-    /// The event as an `E`: what was kept, else what `read` makes of it.
+    /// The event as an `E`: the value that is kept, else the result of `read`.
     pub(super) fn event<E: Event>(
         &self,
         read: impl FnOnce() -> Result<E, EventError>,
@@ -36,7 +36,7 @@ impl Decoded {
             Err(error) => Err(error.clone()),
         };
         self.keep(Box::new(ReadAs { of: TypeId::of::<E>(), event, next: Self::default() }));
-        // All share one value, also if another thread was faster.
+        // All threads share one value, even if another thread was faster.
         self.find().unwrap_or(read)
     }
 
@@ -126,7 +126,7 @@ mod tests {
         let (decoded, start) = (Decoded::default(), Barrier::new(4));
         let values = thread::scope(|scope| {
             let read = || {
-                // Nobody has ended when the last begins.
+                // All threads have begun before one of them ends.
                 decoded.event(|| {
                     start.wait();
                     Ok(One {})
@@ -138,7 +138,7 @@ mod tests {
         assert!(values.iter().all(|value| Arc::ptr_eq(value, &values[0])));
     }
 
-    /// While a value is read nothing is locked, so reading it may ask for another.
+    /// Nothing is locked while a value is read, so the reading may ask for another type.
     #[test]
     fn a_read_may_ask_for_another_type() {
         let decoded = Decoded::default();

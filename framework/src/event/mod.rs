@@ -22,7 +22,7 @@ use self::decoded::Decoded;
     note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above it; `serde` must be a dependency of your own"
 )]
 pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + 'static {
-    /// The names that values of this type have: one, or one a variant in order.
+    /// The names that values of this type have: one, or one for each variant, in order.
     const NAMES: &'static [&'static str];
 
     /// The name of this value.
@@ -33,24 +33,24 @@ pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + '
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventError {
-    /// The fields do not fit the type that takes the event.
+    /// The fields do not fit the type as which the event is read.
     Fields {
         /// The event's name.
         name: String,
-        /// What serde says.
+        /// The reason, in the words of serde.
         reason: String,
     },
-    /// The `type` starts with `_` or `.`, or is empty, or is no text (rule 5).
+    /// The `type` starts with `_` or `.`, is empty, or is not a text (rule 5: in Channels it ends the consumer).
     MalformedType(String),
-    /// There is no `type` (rule 5).
+    /// The event has no `type` (rule 5: in Channels this ends the consumer).
     MissingType,
-    /// The bytes are no map with text keys, are damaged, or nest too deep.
+    /// The bytes are not a map with text keys, are damaged, or nest too deep.
     NotAMap(String),
-    /// The event cannot be written, as where a map has keys that are not text.
+    /// The event cannot be written, for example because a map has keys that are not text.
     Unwritable {
         /// The event's name.
         name: String,
-        /// What serde says.
+        /// The reason, in the words of serde.
         reason: String,
     },
 }
@@ -76,9 +76,9 @@ impl fmt::Display for EventError {
 
 impl std::error::Error for EventError {}
 
-/// An event on its way.
+/// An event on its way through a layer. Cheap to clone.
 ///
-/// It is a typed value shared by all its receivers, or the bytes that another program wrote. Cheap to clone.
+/// It holds a typed value that all receivers share, or the bytes that another program wrote.
 #[derive(Clone)]
 pub struct Envelope(Repr);
 
@@ -105,7 +105,7 @@ pub enum Format {
     MsgPack,
 }
 
-/// An [`Event`] whose type is not known any more.
+/// An [`Event`] of any type.
 trait AnyEvent: Any + Send + Sync {
     fn name(&self) -> &'static str;
     fn write(&self, format: Format) -> Result<Vec<u8>, EventError>;
@@ -130,12 +130,12 @@ impl Envelope {
         Self(Repr::Typed(Arc::new(event)))
     }
 
-    /// Reads the envelope of an event that some program wrote.
+    /// Makes an envelope of the bytes of an event that another program wrote.
     ///
-    /// Its fields are read when a receiver takes it, once for each type: see [`event`](Self::event).
+    /// The fields are read when a receiver takes the event, once for each type: see [`event`](Self::event).
     ///
     /// # Errors
-    /// [`EventError`] if it is no map, or if its `type` is missing or malformed (rule 5).
+    /// [`EventError`] if the bytes are not a map, or if the `type` is missing or malformed (rule 5).
     pub fn from_wire(format: Format, bytes: impl Into<Bytes>) -> Result<Self, EventError> {
         let bytes = bytes.into();
         let name = wire::read_type(format, &bytes)?;
@@ -147,7 +147,7 @@ impl Envelope {
         Self(Repr::Wire(Arc::new(WireEvent { name, format, bytes, decoded: Decoded::default() })))
     }
 
-    /// Reads the envelope of an event written as JSON, `{"type": "xx.oo", …}`.
+    /// Makes an envelope of an event that is written as JSON, `{"type": "xx.oo", …}`.
     ///
     /// # Errors
     /// As [`Envelope::from_wire`].
@@ -167,10 +167,11 @@ impl Envelope {
     /// The event as an `E`: shared if it was sent as one, else read from its wire form.
     ///
     /// An event that came from the wire is read once for each type: all clones of the envelope share the value, or the
-    /// error. Only threads that ask for the first time at the same moment each read it; they share one of the values.
+    /// error. If several threads ask for the first time at the same moment, each reads it, and they share one of the
+    /// values.
     ///
-    /// An event that was sent as a Rust type, and is taken as another type with the same name, is written and read at
-    /// each call.
+    /// If an event was sent as a Rust type and is taken as another type with the same name, each call writes and reads
+    /// it.
     ///
     /// # Errors
     /// [`EventError::Fields`] if the fields are not those of `E`.
@@ -180,7 +181,7 @@ impl Envelope {
                 let any: Arc<dyn Any + Send + Sync> = Arc::clone(event) as _;
                 match any.downcast::<E>() {
                     Ok(event) => Ok(event),
-                    // Another type of the same name: what it would be on the wire decides.
+                    // Another type with the same name: it is read from the wire form.
                     Err(_) => wire::from_bytes(Format::MsgPack, &event.write(Format::MsgPack)?).map(Arc::new),
                 }
             }
@@ -193,7 +194,7 @@ impl Envelope {
     /// The event's bytes on the wire, `type` first.
     ///
     /// # Errors
-    /// [`EventError::Unwritable`] where the event has no such form.
+    /// [`EventError::Unwritable`] if the event has no such form.
     pub fn to_wire(&self, format: Format) -> Result<Bytes, EventError> {
         match &self.0 {
             Repr::Typed(event) => event.write(format).map(Bytes::from),
@@ -226,8 +227,9 @@ impl From<&Self> for Envelope {
 
 /// What can be sent: an event, a reference to an event, or an [`Envelope`].
 ///
-/// Every `Into<Envelope>` is one. The derive of [`Event`] adds references, which are cloned; an event implemented by
-/// hand is sent by value. To send one event several times, make an `Envelope` of it: its clones share the event.
+/// Every type that is `Into<Envelope>` can be sent. The derive of [`Event`] adds references, whose events are cloned.
+/// If `Event` is implemented by hand, the event is sent by value. To send one event several times, make an `Envelope`
+/// of it: its clones share the event.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "neither an event nor an `Envelope`",
@@ -235,7 +237,7 @@ impl From<&Self> for Envelope {
 )]
 pub trait IntoEnvelope: Into<Envelope> {}
 
-// Otherwise the compiler speaks of `Into`, and does not say what to write.
+// Otherwise the compiler's error speaks of `Into`, and does not say what to write.
 #[diagnostic::do_not_recommend]
 impl<T: Into<Envelope>> IntoEnvelope for T {}
 

@@ -1,4 +1,4 @@
-//! The key that says which channels a message is for: Channels adds it to a message, and takes it out again.
+//! The key that says which channels an event is for. Channels adds it to an event, and takes it out again.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,29 +10,29 @@ use super::{
 };
 use crate::event::{Envelope, EventError, Format};
 
-/// The key of the map. Channels writes it last; it is read wherever it stands.
+/// The key in the map of the event. Channels writes it last, but it is read in any place.
 const KEY: &str = "__asgi_channel__";
-/// The key in MessagePack, with the byte that says it is a text of 16.
+/// The key in MessagePack. Its first byte says that a text of 16 bytes follows.
 const PACKED_KEY: &[u8] = b"\xb0__asgi_channel__";
 
-/// Whom a message is for.
+/// The channels that an event is for.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Recipients<'a> {
     /// One channel, as `send` writes it.
     One(&'a str),
-    /// Several behind one queue, as `group_send` writes it.
+    /// Several channels behind one queue, as `group_send` writes them.
     Many(&'a [&'a str]),
 }
 
-/// Adds whom the message is for as the last key of the map in `bytes`.
+/// Adds the recipients of an event as the last key of the map in `bytes`.
 pub(crate) fn address(format: Format, bytes: &[u8], to: Recipients<'_>) -> Result<Vec<u8>, EventError> {
     let refused = |error: &dyn std::error::Error| unwritable(KEY, error);
     match format {
         Format::Json => {
             let to = serde_json::to_string(&to).map_err(|error| refused(&error))?;
             let rest = bytes.trim_ascii_end().strip_suffix(b"}").ok_or_else(not_a_map)?;
-            // An event has at least its `type`, so a comma is right.
+            // An event has at least its `type`, so a comma is needed.
             Ok([rest, b", \"", KEY.as_bytes(), b"\": ", to.as_bytes(), b"}"].concat())
         }
         Format::MsgPack => {
@@ -48,15 +48,17 @@ pub(crate) fn address(format: Format, bytes: &[u8], to: Recipients<'_>) -> Resul
     }
 }
 
-/// Refuses an event in MessagePack with a map whose keys are no texts: it would end the Python process that reads it.
+/// Refuses an event in MessagePack that has a map with keys that are not texts.
+///
+/// Such an event would end the Python process that reads it.
 pub(crate) fn check_keys(name: &str, bytes: &[u8]) -> Result<(), EventError> {
     let checked = Skipped::<TextKey>::deserialize(&mut msgpack(bytes));
     checked.map(drop).map_err(|error| unwritable(name, &error))
 }
 
-/// Reads the event of a message, and whom the message is for.
+/// Reads an event and the channels that it is for.
 ///
-/// The event has the bytes that it had before the key was added, if the key was the last one.
+/// If the key is the last one of the map, the event has the same bytes as before the key was added.
 pub(crate) fn read(format: Format, bytes: Bytes) -> Result<(Envelope, Vec<String>), EventError> {
     if !contains(&bytes, KEY.as_bytes()) {
         return Ok((Envelope::from_wire(format, bytes)?, Vec::new()));
@@ -88,7 +90,7 @@ pub(crate) fn read(format: Format, bytes: Bytes) -> Result<(Envelope, Vec<String
     Ok((Envelope::from_wire(format, rest)?, to))
 }
 
-/// The same if the key is the last of a map in MessagePack: so do both sides write it.
+/// Does the same, if the key is the last of a map in MessagePack. Channels and Greenroom write it so.
 fn read_before_last(bytes: &Bytes) -> Option<(Envelope, Vec<String>)> {
     let (entries, header) = map_header(bytes)?;
     let at = bytes.windows(PACKED_KEY.len()).rposition(|part| part == PACKED_KEY)?;
@@ -96,7 +98,7 @@ fn read_before_last(bytes: &Bytes) -> Option<(Envelope, Vec<String>)> {
     let mut rest = Vec::with_capacity(at);
     write_map_header(entries.checked_sub(1)?, &mut rest);
     rest.extend_from_slice(bytes.get(header..at)?);
-    // The bytes of the key may stand inside another value: then the bytes before them are no map.
+    // The bytes of the key may stand inside another value. Then the bytes before them are not a map.
     let name = read_type(Format::MsgPack, &rest).ok()?;
     Some((Envelope::of_type(name, Format::MsgPack, rest.into()), channels(&value)))
 }
@@ -112,7 +114,7 @@ fn channels(value: &Value) -> Vec<String> {
     }
 }
 
-/// How many entries a map in MessagePack says it has, and how long that takes.
+/// How many entries a map in MessagePack announces, and the length of its header.
 fn map_header(bytes: &[u8]) -> Option<(u32, usize)> {
     match *bytes {
         [first @ 0x80..=0x8f, ..] => Some((u32::from(first & 0x0f), 1)),
@@ -141,7 +143,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 fn not_a_map() -> EventError {
-    EventError::NotAMap("its bytes are none".into())
+    EventError::NotAMap("these bytes are not a map".into())
 }
 
 #[cfg(test)]
@@ -150,7 +152,7 @@ mod tests {
 
     const PLAIN: &[u8] = b"\x82\xa4type\xa1x\xa1a\xc3";
 
-    /// The event's bytes, and whom they are for.
+    /// The event's bytes, and the channels that it is for.
     fn taken(format: Format, bytes: impl Into<Bytes>) -> (Bytes, Vec<String>) {
         let (envelope, to) = read(format, bytes.into()).unwrap();
         assert_eq!(envelope.name(), "x");
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_inside_a_value_are_no_key() {
+    fn the_same_bytes_inside_a_value_are_not_the_key() {
         let inside = b"\x82\xa4type\xa1x\xa1a\xc4\x13\xb0__asgi_channel__\xa1c";
         let (rest, to) = taken(Format::MsgPack, &inside[..]);
         assert_eq!((&rest[..], to.len()), (&inside[..], 0));

@@ -1,4 +1,4 @@
-//! Reading: a deserializer that hides the envelope's keys and knows an enum's variant beforehand.
+//! A deserializer that hides the envelope's keys, and is told the variant of an enum.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,12 +13,12 @@ use serde::{
 
 use super::value::{Skipped, Value};
 
-/// Whether a key belongs to the envelope and not to the event: `type`, and what Channels adds for itself.
+/// Whether a key belongs to the envelope and not to the event: `type`, and the keys that Channels adds.
 pub(super) fn is_hidden(key: &str) -> bool {
     key == "type" || key.starts_with("__asgi")
 }
 
-/// What stands under `type` in a map whose rest is well formed.
+/// The value of `type`, in a map that is well formed.
 pub(super) struct TypeOf(pub(super) Option<Value>);
 
 impl<'de> Deserialize<'de> for TypeOf {
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for TypeOf {
     }
 }
 
-/// A key that is a text, borrowed from the input where it stands there as it is.
+/// A key that is a text. It is borrowed from the input, if it stands there unescaped.
 struct FieldName<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for FieldName<'de> {
@@ -78,17 +78,17 @@ impl<'de> Deserialize<'de> for FieldName<'de> {
 
 /// An event's fields: the map without the envelope's keys.
 ///
-/// It asks for a map whatever the type asks for, so that lists never pass for structs.
+/// It asks for a map, whatever the type asks for, so that a list is never read as a struct.
 pub(super) struct Fields<D> {
     from: D,
     variant: u32,
-    /// Inside a newtype variant no second variant can be known.
+    /// Whether this is the value inside a variant. The variant of an enum in it would be unknown.
     in_variant: bool,
 }
 
 impl<D> Fields<D> {
     pub(super) fn new(from: D, variant: usize) -> Self {
-        // An enum has fewer than 2³² variants, as its discriminant in serde is a u32.
+        // An enum has at most 2³² variants, because serde numbers them by a u32.
         Self { from, variant: u32::try_from(variant).unwrap_or(u32::MAX), in_variant: false }
     }
 }
@@ -173,7 +173,7 @@ impl<'de, D: Deserializer<'de>> VariantAccess<'de> for Fields<D> {
     }
 }
 
-/// Shows a visitor, or the accesses it makes, the map without the envelope's keys.
+/// A visitor, or the access to a map, that does not see the envelope's keys.
 struct WithoutHidden<T>(T);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for WithoutHidden<V> {

@@ -1,4 +1,4 @@
-//! Any value of either format, for what is not read as an event's own type.
+//! Values of any type in either format, for data that is not read as an event's own type.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,13 +7,13 @@ use serde::{
     ser::{Serialize, SerializeMap, Serializer},
 };
 
-/// A value as it stands in JSON or MessagePack. Maps keep their order and their repeated keys.
+/// A value of JSON or MessagePack. Maps keep their order and repeated keys.
 pub(super) enum Value {
     Null,
     Bool(bool),
     Signed(i64),
     Unsigned(u64),
-    // Kept apart: widened, the nearest f32 to 0.1 is no longer written as 0.1.
+    // Separate from `Float64`, because the f32 nearest to 0.1 would not be written as 0.1 if it were widened.
     Float32(f32),
     Float64(f64),
     Text(String),
@@ -23,7 +23,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// What it is, for an error's text.
+    /// The kind of the value, for the text of an error.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -66,8 +66,9 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// MessagePack's extension types have no place in the data that layers carry (rule 35): both visitors
-/// here leave `visit_newtype_struct` out, so that they are refused.
+/// Makes a [`Value`], and refuses MessagePack's extension types, which layers do not carry (rule 35).
+///
+/// Both visitors of this file refuse them by not having `visit_newtype_struct`.
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
@@ -113,7 +114,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Bytes(value.to_owned()))
     }
 
-    // Neither makes room beforehand: a length in the input is a claim, not a fact.
+    // No memory is reserved for lists and maps, because the length in the input may be false.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
         while let Some(value) = seq.next_element()? {
@@ -131,18 +132,16 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A value that is looked through and not kept.
+/// A value that is checked and not kept. The keys of its maps are `K`.
 ///
-/// Not serde's `IgnoredAny`: that takes MessagePack's extension types and, with rmp-serde, leaves their
-/// content to be read as the next value.
-///
-/// The keys of its maps are `K`.
+/// serde's `IgnoredAny` cannot be used: it accepts MessagePack's extension types, and rmp-serde then reads their
+/// content as the next value.
 pub(super) struct Skipped<K = AnyKey>(PhantomData<K>);
 
-/// A key as either format has them: any value.
+/// A key that may be any value, as both formats allow.
 pub(super) struct AnyKey;
 
-/// A key as Python reads them.
+/// A key that must be a text, as Python demands.
 #[cfg(feature = "redis")]
 pub(super) struct TextKey;
 
@@ -166,7 +165,9 @@ impl<'de> Deserialize<'de> for TextKey {
             type Value = TextKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text as the key of a map, as in a HashMap<String, …>: Python reads no other")
+                f.write_str(
+                    "a text as the key of a map, as in a HashMap<String, …>: Python reads no other keys",
+                )
             }
 
             fn visit_str<E>(self, _: &str) -> Result<TextKey, E> {
