@@ -1,7 +1,5 @@
 //! Handlers at run time: which method an event reaches, and how it gets there.
 
-mod support;
-
 use std::sync::Arc;
 
 use greenroom::{
@@ -10,7 +8,7 @@ use greenroom::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::support::{handle, handle_json};
+use crate::support::{handle, handle_json};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 struct ChatMessage {

@@ -1,7 +1,7 @@
 //! The generated code uses no name of the module that it stands in.
 #![deny(warnings)]
 
-mod support;
+use crate::support;
 
 /// As below, but for the primitive types, which serde's derives write without a path.
 mod events {

@@ -1,5 +1,4 @@
 //! What the runtime tests share.
-#![allow(dead_code, reason = "each test file uses a part")]
 
 use greenroom::{Envelope, EventHandlers, Handled, Result, testing::DetachedContext};
 

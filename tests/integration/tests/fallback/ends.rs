@@ -8,14 +8,14 @@ use greenroom::{
 };
 use serde_json::json;
 
-use crate::{
+use super::{
     client::{Client, finish},
     end_of, mount, serve, short,
 };
 
 const GONE: (u16, &str) = (410, "unknown_connection");
 
-fn is_gone(answer: &crate::client::Answer) {
+fn is_gone(answer: &super::client::Answer) {
     let (status, error) = answer.error();
     assert_eq!((status, error.as_str()), GONE);
 }
@@ -148,7 +148,7 @@ async fn a_server_that_shuts_down_says_so_to_everyone() {
 
 #[actix_web::test]
 async fn a_server_that_shuts_down_opens_nothing() {
-    use crate::client::{OWN, ask};
+    use super::client::{OWN, ask};
     let drain = greenroom::Drain::new();
     let (mount, _seen) = mount(Fallback::new());
     let mount = mount.drain(drain.clone());

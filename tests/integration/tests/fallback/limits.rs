@@ -12,7 +12,7 @@ use greenroom::{
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::{
+use super::{
     client::{Client, JSON, OWN, ask, begin, finish},
     end_of, mount, serve, short,
 };
@@ -78,7 +78,7 @@ async fn a_stream_that_is_not_read_ends_its_connection() {
             break;
         }
         assert!(seq < 10_000, "64 KiB are full");
-        if matches!(seen.try_recv(), Ok(crate::Seen::Disconnect(_))) {
+        if matches!(seen.try_recv(), Ok(super::Seen::Disconnect(_))) {
             break;
         }
     }
@@ -170,8 +170,8 @@ async fn what_finds_no_room_for_20_seconds_is_503_and_not_taken() {
     }
     // The number was not used up.
     assert_eq!(send(4, r#"["too early"]"#).await.status(), 400);
-    assert_eq!(seen.recv().await, Some(crate::Seen::Connect));
-    assert_eq!(seen.recv().await, Some(crate::Seen::Heard(greenroom::Message::Text("hang".into()))));
+    assert_eq!(seen.recv().await, Some(super::Seen::Connect));
+    assert_eq!(seen.recv().await, Some(super::Seen::Heard(greenroom::Message::Text("hang".into()))));
     assert!(seen.try_recv().is_err());
 }
 

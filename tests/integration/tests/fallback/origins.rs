@@ -2,7 +2,7 @@
 
 use greenroom::{Fallback, Mount, middleware::AllowedHostsOriginValidator, prelude::*, testing::LiveServer};
 
-use crate::client::{Client, JSON, OWN, ask};
+use super::client::{Client, JSON, OWN, ask};
 
 #[derive(NoEvents)]
 struct Quiet;

@@ -6,7 +6,7 @@ use greenroom::{
 };
 use serde_json::json;
 
-use crate::{
+use super::{
     client::{Answer, Client, JSON, OWN, ask, finish},
     end_of, serve,
 };

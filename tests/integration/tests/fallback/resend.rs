@@ -3,7 +3,7 @@
 use greenroom::{Fallback, Message};
 use serde_json::json;
 
-use crate::{
+use super::{
     Seen,
     client::{Client, finish},
     mount, serve,
@@ -76,7 +76,7 @@ async fn of_two_polls_the_newer_wins() {
 async fn either(
     one: tokio::net::TcpStream,
     other: tokio::net::TcpStream,
-) -> (crate::client::Answer, tokio::net::TcpStream) {
+) -> (super::client::Answer, tokio::net::TcpStream) {
     let is_one = tokio::select! {
         _ = one.readable() => true,
         _ = other.readable() => false,

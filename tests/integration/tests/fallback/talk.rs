@@ -3,7 +3,7 @@
 use greenroom::{Fallback, Message, close::Cause};
 use serde_json::json;
 
-use crate::{
+use super::{
     Seen,
     client::{Client, JSON, OWN, ask},
     end_of, serve,
@@ -41,7 +41,7 @@ async fn a_poll_waits_for_what_comes_and_takes_all_of_it() {
     let mut other = Client::open(server.address(), "/room/").await;
     let waiting = client.begin_poll(20).await;
     other.send(&json!(["room a", "room b", "room c"])).await;
-    let first = client.take(&crate::client::finish(waiting).await)["messages"].clone();
+    let first = client.take(&super::client::finish(waiting).await)["messages"].clone();
     let mut messages = first.as_array().unwrap().clone();
     messages.extend(client.messages(3 - messages.len()).await);
     assert_eq!(messages, ["a", "b", "c"]);

@@ -21,4 +21,5 @@ impl<T: 'static> Consumer for Chat<T> {
     async fn disconnect(&mut self, _reason: Disconnect, _ctx: &mut Context) {}
 }
 
-fn main() {}
+#[test]
+fn compiles() {}

@@ -53,7 +53,8 @@ impl HttpConsumer for Silent {
     }
 }
 
-fn main() {
+#[test]
+fn compiles() {
     let routes = UrlRouter::new()
         .http("/handles", |_: &greenroom::Scope| Ok(Handles))
         .http("/relays", |_: &greenroom::Scope| Ok(Relays(1)))

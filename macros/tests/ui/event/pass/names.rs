@@ -16,11 +16,14 @@ struct Named {}
 #[derive(Clone, Serialize, Deserialize, Event)]
 enum Room {
     #[event("room.joined")]
-    Joined { user: String },
+    Joined {
+        user: String,
+    },
     Said(ChatMessage),
     UserLeft,
 }
 
 const _: () = assert!(ChatMessage::NAMES.len() == 1 && Room::NAMES.len() == 3);
 
-fn main() {}
+#[test]
+fn compiles() {}

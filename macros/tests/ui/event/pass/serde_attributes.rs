@@ -44,4 +44,5 @@ mod plain {
     }
 }
 
-fn main() {}
+#[test]
+fn compiles() {}

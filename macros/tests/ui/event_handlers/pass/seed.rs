@@ -25,4 +25,5 @@ impl Room {
     }
 }
 
-fn main() {}
+#[test]
+fn compiles() {}

@@ -13,7 +13,7 @@ mod events {
     use super::*;
 
     #[derive(Clone, Serialize, Deserialize, Event)]
-    pub struct Tick;
+    pub(super) struct Tick;
 }
 
 struct Room<T>(T);
@@ -37,4 +37,5 @@ impl<T: Send> Room<T> {
     }
 }
 
-fn main() {}
+#[test]
+fn compiles() {}

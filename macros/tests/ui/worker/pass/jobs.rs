@@ -50,9 +50,10 @@ impl<T> Mails<T> {
     }
 }
 
-fn main() {
+#[test]
+fn compiles() {
     let router = ChannelNameRouter::new()
         .channel("thumbnails", |_| Ok(Thumbnails { made: Vec::new() }))
         .channel("mails", |_| Ok(Mails::<u8>(PhantomData)));
-    greenroom::Worker::new(greenroom::MemoryLayer::new(), router).unwrap();
+    drop(greenroom::Worker::new(greenroom::MemoryLayer::new(), router).unwrap());
 }

@@ -1,0 +1,5 @@
+//! Sessions and users of a real Django.
+
+mod away;
+mod database;
+mod signed_cookies;

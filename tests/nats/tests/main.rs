@@ -1,0 +1,8 @@
+//! The layer on NATS.
+
+mod nats_channels;
+mod nats_chat;
+mod nats_cli;
+mod nats_conformance;
+mod nats_faults;
+mod nats_hosts;

@@ -1,0 +1,14 @@
+//! The layers on Redis. `redis_log` is a program of its own: it counts lines of the log of its process.
+
+mod redis_chat;
+mod redis_cli;
+mod redis_core;
+mod redis_end;
+mod redis_faults;
+mod redis_hosts;
+mod redis_names;
+mod redis_pubsub;
+mod redis_python;
+mod redis_sentinel;
+mod redis_slow;
+mod redis_workers;
