@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Consumer, Deflate, Envelope, Event, Frame, NoEvents, Scope, UrlRouter,
+    Consumer, Deflate, Envelope, Event, NoEvents, Outgoing, Scope, UrlRouter,
     event::Format,
     metrics::Counters,
     middleware::{self, AllowedHostsOriginValidator, TrustedProxies},
@@ -84,7 +84,7 @@ pub fn deflate(data: &[u8]) {
     let agreed = settle(&[DeflateOffer::new()], &wanted.server_context_takeover(takeover))
         .expect("one can be accepted");
     let (mut packer, counters) = (agreed.packer(), Counters::default());
-    let message = Frame::binary(Bytes::copy_from_slice(bytes));
+    let message = Outgoing::binary(Bytes::copy_from_slice(bytes));
     let mut out = Vec::new();
     for _ in 0..2 {
         let plain = encode::encode(&message);

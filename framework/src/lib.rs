@@ -90,7 +90,7 @@ pub use self::{
     groups::{Delivery, drain::Drain, pace::Pace},
     host::{Mount, Running, RunningHandle, Serve, Server, run, run_with},
     layers::{ChannelLayer, Layer, LayerConfig, LayerError, MemoryLayer},
-    message::{Frame, IntoFrame, Message},
+    message::{IntoOutgoing, Message, Outgoing},
     metrics::Metrics,
     names::{ChannelName, GroupName, NameError},
     routing::{ProtocolTypeRouter, UrlRouter},

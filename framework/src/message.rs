@@ -1,4 +1,4 @@
-//! What a client sent ([`Message`]) and what goes to a client ([`Frame`]).
+//! What a client sent ([`Message`]) and what goes to a client ([`Outgoing`]).
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -67,12 +67,12 @@ impl Message {
 
 /// One message to a client. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct Outgoing {
     message: Message,
-    key: Option<Key>,
+    key: Option<ConflationKey>,
 }
 
-impl Frame {
+impl Outgoing {
     /// A text message.
     pub fn text(text: impl Into<ByteString>) -> Self {
         Message::Text(text.into()).into()
@@ -94,7 +94,7 @@ impl Frame {
     /// A text message of `event` as JSON: `{"type":"chat.message","user":…}`.
     ///
     /// # Errors
-    /// As [`Frame::json`].
+    /// As [`Outgoing::json`].
     pub fn event<E: Event>(event: &E) -> Result<Self> {
         Ok(Self::text(event::wire::to_json(event)?))
     }
@@ -115,18 +115,18 @@ impl Frame {
     /// #[event_handlers]
     /// impl Ticker {
     ///     #[relay]
-    ///     fn price(event: &Price) -> Result<Frame> {
-    ///         Ok(Frame::event(event)?.keyed(&event.symbol))
+    ///     fn price(event: &Price) -> Result<Outgoing> {
+    ///         Ok(Outgoing::event(event)?.keyed(&event.symbol))
     ///     }
     /// }
     /// ```
     #[must_use]
     pub fn keyed(mut self, key: impl AsRef<str>) -> Self {
-        self.key = Some(Key::of(key.as_ref()));
+        self.key = Some(ConflationKey::of(key.as_ref()));
         self
     }
 
-    pub(crate) fn key(&self) -> Option<Key> {
+    pub(crate) fn key(&self) -> Option<ConflationKey> {
         self.key
     }
 
@@ -151,61 +151,61 @@ impl Frame {
 
 /// What tells frames of one subject from those of others: the hash of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key(NonZeroU64);
+pub(crate) struct ConflationKey(NonZeroU64);
 
-impl Key {
+impl ConflationKey {
     pub(crate) fn of(text: &str) -> Self {
         static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         Self(NonZeroU64::new(SECRET.hash_one(text)).unwrap_or(NonZeroU64::MIN))
     }
 }
 
-impl From<Message> for Frame {
+impl From<Message> for Outgoing {
     fn from(message: Message) -> Self {
         Self { message, key: None }
     }
 }
 
-impl From<&str> for Frame {
+impl From<&str> for Outgoing {
     fn from(text: &str) -> Self {
         Self::text(text)
     }
 }
 
-impl From<String> for Frame {
+impl From<String> for Outgoing {
     fn from(text: String) -> Self {
         Self::text(text)
     }
 }
 
-impl From<Bytes> for Frame {
+impl From<Bytes> for Outgoing {
     fn from(bytes: Bytes) -> Self {
         Self::binary(bytes)
     }
 }
 
-/// What a `#[relay]` method may return: a [`Frame`], or a [`Result`] of one.
+/// What a `#[relay]` method may return: a [`Outgoing`], or a [`Result`] of one.
 #[diagnostic::on_unimplemented(
     message = "a relay cannot return `{Self}`",
-    label = "neither a `Frame` nor a `Result<Frame>`",
-    note = "make a frame of it: `Frame::text(…)`, `Frame::json(…)`, `Frame::event(…)`"
+    label = "neither a `Outgoing` nor a `Result<Outgoing>`",
+    note = "make a frame of it: `Outgoing::text(…)`, `Outgoing::json(…)`, `Outgoing::event(…)`"
 )]
-pub trait IntoFrame {
+pub trait IntoOutgoing {
     /// The frame, or why there is none.
     ///
     /// # Errors
     /// The relay's own: the event is dropped for the members of its consumer type, and counted.
-    fn into_frame(self) -> Result<Frame>;
+    fn into_frame(self) -> Result<Outgoing>;
 }
 
-impl IntoFrame for Frame {
-    fn into_frame(self) -> Result<Frame> {
+impl IntoOutgoing for Outgoing {
+    fn into_frame(self) -> Result<Outgoing> {
         Ok(self)
     }
 }
 
-impl IntoFrame for Result<Frame> {
-    fn into_frame(self) -> Result<Frame> {
+impl IntoOutgoing for Result<Outgoing> {
+    fn into_frame(self) -> Result<Outgoing> {
         self
     }
 }

@@ -6,6 +6,6 @@
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::{
-    Consumer, Context, Event, Frame, GroupName, JsonConsumer, Message, NoEvents, Result, Scope, UrlRouter,
+    Consumer, Context, Event, GroupName, JsonConsumer, Message, NoEvents, Outgoing, Result, Scope, UrlRouter,
     close::Disconnect, event_handlers,
 };

@@ -77,7 +77,7 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 /// Makes the methods of an `impl` block handlers of the events that they take.
 ///
 /// ```
-/// use greenroom::{Consumer, Context, Event, Frame, Result, event_handlers};
+/// use greenroom::{Consumer, Context, Event, Outgoing, Result, event_handlers};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Clone, Serialize, Deserialize, Event)]
@@ -121,8 +121,8 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 ///     /// Runs once a process for each "news"; every client gets the same bytes.
 ///     #[relay]
 ///     #[on("news")]
-///     fn headline(event: &Headline) -> Frame {
-///         Frame::text(event.text.clone())
+///     fn headline(event: &Headline) -> Outgoing {
+///         Outgoing::text(event.text.clone())
 ///     }
 /// }
 /// ```
@@ -133,7 +133,7 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 /// `HttpContext`, for the jobs of a `Worker` a `WorkerContext`: the same in the whole block, and by that name.
 ///
 /// # Relays
-/// `#[relay] fn name(event: &E) -> Frame`, or `-> Result<Frame>`: for what only passes an event on. It has no
+/// `#[relay] fn name(event: &E) -> Outgoing`, or `-> Result<Outgoing>`: for what only passes an event on. It has no
 /// `self`, because it runs once for all clients of the process, and no consumer is woken for it. A worker has none.
 ///
 /// # Which event

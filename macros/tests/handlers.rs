@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom::{
-    Consumer, Context, Envelope, Event, EventError, EventHandlers, Frame, Handled, NoEvents, Result,
+    Consumer, Context, Envelope, Event, EventError, EventHandlers, Handled, NoEvents, Outgoing, Result,
     event_handlers,
 };
 use serde::{Deserialize, Serialize};
@@ -155,12 +155,12 @@ fn handlers_are_ordinary_methods() {
     #[event_handlers]
     impl Plain {
         #[relay]
-        fn chat_message(event: &ChatMessage) -> Frame {
-            Frame::text(event.text.clone())
+        fn chat_message(event: &ChatMessage) -> Outgoing {
+            Outgoing::text(event.text.clone())
         }
     }
 
-    assert_eq!(Plain::chat_message(&chat()), Frame::text("hi"));
+    assert_eq!(Plain::chat_message(&chat()), Outgoing::text("hi"));
 }
 
 /// The event of the teaching text that the library is for.
@@ -210,16 +210,16 @@ mod relays {
     #[event_handlers]
     impl Board {
         #[relay]
-        fn chat_message(event: &ChatMessage) -> Result<Frame> {
+        fn chat_message(event: &ChatMessage) -> Result<Outgoing> {
             if event.text.is_empty() {
                 return Err(greenroom::Error::msg("nothing said"));
             }
-            Frame::event(event)
+            Outgoing::event(event)
         }
 
         #[relay]
-        fn stage(event: &Stage) -> Frame {
-            Frame::text(event.name())
+        fn stage(event: &Stage) -> Outgoing {
+            Outgoing::text(event.name())
         }
 
         async fn tick(&mut self, _event: &Tick, _ctx: &mut Context) -> Result<()> {
@@ -231,9 +231,9 @@ mod relays {
     fn a_relay_makes_the_frame_alone_and_as_a_handler() {
         let frame = |event: Envelope| Board::relay(&event);
         let text = r#"{"type":"chat.message","user":"a","text":"hi"}"#;
-        assert_eq!(frame(chat().into()).unwrap().unwrap(), Frame::text(text));
-        assert_eq!(frame(Envelope::from_json(text).unwrap()).unwrap().unwrap(), Frame::text(text));
-        assert_eq!(frame(Stage::LightsOff.into()).unwrap().unwrap(), Frame::text("lights.off"));
+        assert_eq!(frame(chat().into()).unwrap().unwrap(), Outgoing::text(text));
+        assert_eq!(frame(Envelope::from_json(text).unwrap()).unwrap().unwrap(), Outgoing::text(text));
+        assert_eq!(frame(Stage::LightsOff.into()).unwrap().unwrap(), Outgoing::text("lights.off"));
         assert!(frame(Tick.into()).is_none());
         assert!(frame(RoomEvent::Closed.into()).is_none());
         let silent = ChatMessage { text: String::new(), ..chat() };

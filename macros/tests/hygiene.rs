@@ -44,7 +44,7 @@ mod shadowed {
     pub(super) struct Option;
     pub(super) struct String;
     pub(super) struct Vec;
-    pub(super) struct Frame;
+    pub(super) struct Outgoing;
     pub(super) struct Context;
     pub(super) struct Envelope;
     pub(super) struct Handled;
@@ -89,8 +89,8 @@ mod shadowed {
     #[::greenroom::event_handlers]
     impl Relay {
         #[relay]
-        fn said(said: &Said) -> ::greenroom::Frame {
-            ::greenroom::Frame::text(said.text.as_str())
+        fn said(said: &Said) -> ::greenroom::Outgoing {
+            ::greenroom::Outgoing::text(said.text.as_str())
         }
     }
 
@@ -101,7 +101,7 @@ mod shadowed {
 #[test]
 fn a_module_may_shadow_everything() {
     use events::{Light, Said};
-    use greenroom::{EventHandlers, Frame, Handled};
+    use greenroom::{EventHandlers, Handled, Outgoing};
     use shadowed::{Consumer, Relay, Silent};
 
     let said = Said { text: "hi".into() };
@@ -109,7 +109,7 @@ fn a_module_may_shadow_everything() {
     assert_eq!(support::handle(&mut consumer, said.clone()).unwrap(), Handled::Yes);
     assert_eq!(support::handle(&mut consumer, Light::Off).unwrap(), Handled::Yes);
     assert_eq!(consumer.0, ["hi", "light"]);
-    assert_eq!(<Relay as EventHandlers>::relay(&said.clone().into()).unwrap().unwrap(), Frame::text("hi"));
+    assert_eq!(<Relay as EventHandlers>::relay(&said.clone().into()).unwrap().unwrap(), Outgoing::text("hi"));
     assert_eq!(support::handle(&mut Silent, said).unwrap(), Handled::Unknown);
 }
 

@@ -170,12 +170,12 @@ impl Consumer for Chat {
 impl Chat {
     /// Written once for all members, whoever sent it.
     #[relay]
-    fn chat_message(event: &ChatMessage) -> Result<Frame> {
-        Frame::event(event)
+    fn chat_message(event: &ChatMessage) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 
     #[relay]
-    fn presence(event: &Presence) -> Result<Frame> {
-        Frame::event(event)
+    fn presence(event: &Presence) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 }

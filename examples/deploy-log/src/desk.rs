@@ -81,12 +81,12 @@ impl JsonConsumer for Desk {
 #[event_handlers]
 impl Desk {
     #[relay]
-    fn deployments_changed(event: &Board) -> Result<Frame> {
-        Frame::event(event)
+    fn deployments_changed(event: &Board) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 
     #[relay]
-    fn deployment_line(event: &Line) -> Result<Frame> {
-        Frame::event(event)
+    fn deployment_line(event: &Line) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 }

@@ -61,13 +61,13 @@ impl Consumer for Chat {
 impl Chat {
     /// Written once for all members here, whichever server it comes from.
     #[relay]
-    fn chat_message(event: &ChatMessage) -> Result<Frame> {
-        Frame::event(event)
+    fn chat_message(event: &ChatMessage) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 
     #[relay]
-    fn rust_typing(event: &Typing) -> Result<Frame> {
-        Frame::event(event)
+    fn rust_typing(event: &Typing) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 
     /// Redis was away, and the connection lived: what the other side said meanwhile is missing.

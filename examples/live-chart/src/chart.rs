@@ -183,7 +183,7 @@ impl Consumer for Viewer {
 impl Viewer {
     /// Written once for all pages.
     #[relay]
-    fn chart_changed(event: &ChartChanged) -> Result<Frame> {
-        Frame::event(event)
+    fn chart_changed(event: &ChartChanged) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 }

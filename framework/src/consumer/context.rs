@@ -14,7 +14,7 @@ use super::{
     handle::{Handle, Tasks, Timer},
 };
 use crate::{
-    ChannelName, Delivery, Event, Frame, GroupName, IntoEnvelope, Layer, Result, Scope,
+    ChannelName, Delivery, Event, GroupName, IntoEnvelope, Layer, Outgoing, Result, Scope,
     close::{Cause, CloseCode},
     error::{Closed, MisuseError},
     layers::Layers,
@@ -116,7 +116,7 @@ impl Context {
     ///
     /// # Errors
     /// [`MisuseError::NotAccepted`] before the accept, [`Closed`] once the connection ends (rule 14).
-    pub fn send(&self, frame: impl Into<Frame>) -> Result<()> {
+    pub fn send(&self, frame: impl Into<Outgoing>) -> Result<()> {
         if self.connection.is_connecting() {
             return Err(MisuseError::NotAccepted.into());
         }
@@ -128,7 +128,7 @@ impl Context {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_text(&self, text: impl Into<ByteString>) -> Result<()> {
-        self.send(Frame::text(text))
+        self.send(Outgoing::text(text))
     }
 
     /// Queues a binary message for the client.
@@ -136,7 +136,7 @@ impl Context {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_bytes(&self, bytes: impl Into<Bytes>) -> Result<()> {
-        self.send(Frame::binary(bytes))
+        self.send(Outgoing::binary(bytes))
     }
 
     /// Queues `value` as JSON in a text message.
@@ -144,7 +144,7 @@ impl Context {
     /// # Errors
     /// As [`send`](Self::send), and where `value` cannot be written as JSON.
     pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
-        self.send(Frame::json(value)?)
+        self.send(Outgoing::json(value)?)
     }
 
     /// Queues an event as JSON in a text message: `{"type":"chat.message",…}`.
@@ -152,7 +152,7 @@ impl Context {
     /// # Errors
     /// As [`send_json`](Self::send_json).
     pub fn send_event<E: Event>(&self, event: &E) -> Result<()> {
-        self.send(Frame::event(event)?)
+        self.send(Outgoing::event(event)?)
     }
 
     /// Closes the connection with 1000. No further hook but `disconnect` runs.

@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::connection::Connection;
 use crate::{
-    Event, Frame, IntoEnvelope, Result,
+    Event, IntoEnvelope, Outgoing, Result,
     close::{Cause, CloseCode},
     error::{Closed, MisuseError},
 };
@@ -31,7 +31,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Closed`] before the accept, and once the connection ends.
-    pub fn send(&self, frame: impl Into<Frame>) -> Result<(), Closed> {
+    pub fn send(&self, frame: impl Into<Outgoing>) -> Result<(), Closed> {
         self.0.upgrade().ok_or(Closed)?.send(&frame.into())
     }
 
@@ -40,7 +40,7 @@ impl Handle {
     /// # Errors
     /// [`Closed`] before the accept and once the connection ends, and where the event cannot be written.
     pub fn send_event<E: Event>(&self, event: &E) -> Result<()> {
-        Ok(self.send(Frame::event(event)?)?)
+        Ok(self.send(Outgoing::event(event)?)?)
     }
 
     /// Hands an event to the consumer, in sequence with all others.

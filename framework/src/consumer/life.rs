@@ -92,7 +92,7 @@ pub(super) fn poll_next(connection: &Rc<Connection>, cx: &TaskContext<'_>) -> Po
         connection.set_busy(true);
         match next {
             // Ended in between: the frame has nowhere to go.
-            Next::Mail(Mail::Frame(frame)) => drop(connection.write(frame)),
+            Next::Mail(Mail::Packet(frame)) => drop(connection.write(frame)),
             next => return Poll::Ready(next),
         }
     }
@@ -113,7 +113,7 @@ fn begin<'a, C: Consumer>(
             let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
             run(&connection, Limit::Grace, hook).await
         }),
-        Next::End | Next::Mail(Mail::Frame(_)) => return None,
+        Next::End | Next::Mail(Mail::Packet(_)) => return None,
     })
 }
 

@@ -3,12 +3,12 @@
 mod actor;
 pub(crate) mod connection;
 mod context;
-pub(crate) mod driver;
 mod handle;
 pub(crate) mod http;
 mod json;
 pub(crate) mod life;
 pub(crate) mod start;
+pub(crate) mod task;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},
@@ -17,7 +17,7 @@ pub use self::{
     http::{Body, HttpConsumer, HttpContext, HttpHandle},
     json::JsonConsumer,
 };
-use crate::{Envelope, Frame, GroupName, Message, Result, close::Disconnect, layers::DEFAULT_LAYER};
+use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, layers::DEFAULT_LAYER};
 
 /// One connection's behaviour: three hooks, called one at a time, each with the connection's [`Context`].
 ///
@@ -98,7 +98,7 @@ pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
     async fn handle_event(&mut self, envelope: &Envelope, ctx: &mut X) -> Result<Handled>;
 
     /// The frame of an event that has a `#[relay]`; `None` for every other event.
-    fn relay(envelope: &Envelope) -> Option<Result<Frame>>;
+    fn relay(envelope: &Envelope) -> Option<Result<Outgoing>>;
 }
 
 /// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`](crate::WorkerContext).
@@ -121,11 +121,11 @@ pub trait ClientContext: EventContext {
     /// # Errors
     /// As [`Context::send`].
     #[doc(hidden)]
-    fn pass_on(&self, frame: Frame) -> Result<()>;
+    fn pass_on(&self, frame: Outgoing) -> Result<()>;
 }
 
 impl ClientContext for Context {
-    fn pass_on(&self, frame: Frame) -> Result<()> {
+    fn pass_on(&self, frame: Outgoing) -> Result<()> {
         self.send(frame)
     }
 }

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::{
     Consumer, Context, EventContext, EventHandlers, HttpConsumer, HttpContext,
     connection::{Accepted, Answer, ClientReader, Connection, Head},
-    driver,
     http::Exchange,
+    task,
 };
 use crate::{
     Result, Scope,
@@ -56,7 +56,7 @@ impl Start {
         let Some(Begun { context, input, starting }) = self.begin::<C, Context>(C::LAYER)? else {
             return Ok(None);
         };
-        driver::start(make, context, input);
+        task::start(make, context, input);
         Ok(Some(starting))
     }
 
@@ -72,7 +72,7 @@ impl Start {
         let Some(Begun { context, starting, .. }) = self.begin::<C, HttpContext>(C::LAYER)? else {
             return Ok(None);
         };
-        let exchange = driver::start_http(make, context, payload);
+        let exchange = task::start_http(make, context, payload);
         Ok(Some(Responding { exchange, starting }))
     }
 

@@ -8,7 +8,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    Envelope, Frame, Result,
+    Envelope, Outgoing, Result,
     metrics::Counters,
     wire::{Packet, Wire, encoded},
 };
@@ -18,12 +18,12 @@ use crate::{
 pub(crate) struct Class {
     consumer: TypeId,
     wire: Wire,
-    relay: fn(&Envelope) -> Option<Result<Frame>>,
+    relay: fn(&Envelope) -> Option<Result<Outgoing>>,
 }
 
 impl Class {
     /// The class of a consumer type, whose relay is `relay`.
-    pub(crate) fn new<C: 'static>(wire: Wire, relay: fn(&Envelope) -> Option<Result<Frame>>) -> Self {
+    pub(crate) fn new<C: 'static>(wire: Wire, relay: fn(&Envelope) -> Option<Result<Outgoing>>) -> Self {
         Self { consumer: TypeId::of::<C>(), wire, relay }
     }
 
@@ -32,7 +32,7 @@ impl Class {
     }
 
     /// The bytes of a message for this class, with its key. Without `counters` they are not compressed.
-    pub(crate) fn encode(&self, frame: &Frame, counters: Option<&Counters>) -> Packet {
+    pub(crate) fn encode(&self, frame: &Outgoing, counters: Option<&Counters>) -> Packet {
         let bytes = match counters {
             Some(counters) => encoded::encode(self.wire, frame, counters),
             None => self.wire.encode_plain(frame),
@@ -45,7 +45,7 @@ impl Class {
         // `Serialize` and the relay are the user's: a panic there costs this event only.
         match catch_unwind(AssertUnwindSafe(|| (self.relay)(envelope))) {
             Ok(None) => Relayed::Handler,
-            Ok(Some(Ok(frame))) => Relayed::Frame(frame),
+            Ok(Some(Ok(frame))) => Relayed::Message(frame),
             Ok(Some(Err(error))) => {
                 counters.relay_failed.one();
                 tracing::warn!(event = envelope.name(), %error, "a relay failed, its members miss the event");
@@ -64,9 +64,9 @@ impl Class {
         match relayed {
             Relayed::Failed => Form::Failed,
             Relayed::Handler => Form::Handler,
-            Relayed::Frame(frame) => {
+            Relayed::Message(frame) => {
                 counters.encoded.one();
-                Form::Frame(self.encode(frame, Some(counters)))
+                Form::Packet(self.encode(frame, Some(counters)))
             }
         }
     }
@@ -87,7 +87,7 @@ impl std::fmt::Debug for Class {
 /// What a consumer's relay made of an event: the same on all wires.
 enum Relayed {
     Failed,
-    Frame(Frame),
+    Message(Outgoing),
     Handler,
 }
 
@@ -97,7 +97,7 @@ pub(crate) enum Form {
     /// Nothing: the relay failed.
     Failed,
     /// These bytes.
-    Frame(Packet),
+    Packet(Packet),
     /// The event itself, for their handler.
     Handler,
 }
@@ -143,7 +143,7 @@ impl Parcel {
         let bytes: usize = self
             .forms
             .iter()
-            .map(|(_, form)| if let Form::Frame(packet) = form { packet.bytes.len() } else { 0 })
+            .map(|(_, form)| if let Form::Packet(packet) = form { packet.bytes.len() } else { 0 })
             .sum();
         bytes + 256
     }

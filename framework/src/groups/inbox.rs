@@ -10,7 +10,7 @@ pub(crate) enum Mail {
     /// An event for a handler.
     Event(Envelope),
     /// The finished bytes of a relayed event, which came while the bypass was closed.
-    Frame(Packet),
+    Packet(Packet),
 }
 
 /// The events of one consumer, in the order they came.
@@ -112,13 +112,13 @@ mod tests {
     fn a_full_inbox_gives_the_newest_back() {
         let mut inbox = Inbox::new(2);
         for text in ["1", "2"] {
-            assert!(inbox.push(Mail::Frame(Bytes::from(text).into())).is_ok());
+            assert!(inbox.push(Mail::Packet(Bytes::from(text).into())).is_ok());
         }
         assert!(inbox.is_full());
         assert!(
-            matches!(inbox.push(Mail::Frame(Bytes::from("3").into())), Err(Mail::Frame(packet)) if packet.bytes == "3")
+            matches!(inbox.push(Mail::Packet(Bytes::from("3").into())), Err(Mail::Packet(packet)) if packet.bytes == "3")
         );
-        assert!(matches!(inbox.pop(), Some(Mail::Frame(packet)) if packet.bytes == "1"));
+        assert!(matches!(inbox.pop(), Some(Mail::Packet(packet)) if packet.bytes == "1"));
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(crate) trait Member {
 pub(super) fn hand_over(member: &dyn Member, form: &Form, parcel: &Parcel) -> bool {
     match form {
         Form::Failed => false,
-        Form::Frame(packet) => member.relay(packet.clone()),
+        Form::Packet(packet) => member.relay(packet.clone()),
         Form::Handler => member.take_event(parcel.envelope.clone()),
     }
 }

@@ -25,7 +25,7 @@ use super::{
     Delivery, budget::Budget, directory::Directory, hub::Hub, hubs::Registered, thread::run_calls, walk,
 };
 use crate::{
-    Drain, Envelope, Event, Frame, GroupName, LayerConfig, Limits,
+    Drain, Envelope, Event, GroupName, LayerConfig, Limits, Outgoing,
     consumer::{
         connection::{Accepted, Answer, Connection},
         start::class_of,
@@ -46,8 +46,8 @@ struct Member;
 #[crate::event_handlers]
 impl Member {
     #[relay]
-    fn said(event: &Said) -> Frame {
-        Frame::text(event.text.clone())
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 
 use super::budget::Ledger;
 use crate::{
-    message::Key,
+    message::ConflationKey,
     wire::{
         Packet,
         limits::{Limits, Overflow},
@@ -38,9 +38,9 @@ pub(crate) struct Outbox {
 /// Frames are numbered in the order in which they came; one that is replaced gives its number to the next.
 #[derive(Debug, Default)]
 struct Latest {
-    by_key: HashMap<Key, u64>,
+    by_key: HashMap<ConflationKey, u64>,
     /// The same, in order.
-    in_order: VecDeque<(u64, Key)>,
+    in_order: VecDeque<(u64, ConflationKey)>,
     /// The number of the oldest frame that waits.
     first: u64,
 }
@@ -108,7 +108,7 @@ impl Outbox {
     }
 
     /// Whether a frame would not be queued, for want of room.
-    pub(crate) fn refuses(&self, frame: &crate::Frame, limits: &Limits) -> bool {
+    pub(crate) fn refuses(&self, frame: &crate::Outgoing, limits: &Limits) -> bool {
         matches!(limits.overflow, Overflow::Close | Overflow::DropNewest)
             && !self.frames.is_empty()
             && self.bytes + frame.len() > limits.outbox_size
@@ -259,7 +259,7 @@ impl Outbox {
         }
     }
 
-    fn place_of(&self, key: Key) -> Option<usize> {
+    fn place_of(&self, key: ConflationKey) -> Option<usize> {
         let latest = self.latest.as_ref()?;
         latest.by_key.get(&key).map(|number| (number - latest.first) as usize)
     }
@@ -289,7 +289,7 @@ impl Drop for Outbox {
 
 impl Latest {
     /// Notes the key of the frame that comes behind `waiting` others.
-    fn note(&mut self, key: Key, waiting: usize) {
+    fn note(&mut self, key: ConflationKey, waiting: usize) {
         let number = self.first + waiting as u64;
         self.by_key.insert(key, number);
         self.in_order.push_back((number, key));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     fn keyed(key: &str, text: &'static str) -> Packet {
-        Packet { bytes: Bytes::from_static(text.as_bytes()), key: Some(Key::of(key)) }
+        Packet { bytes: Bytes::from_static(text.as_bytes()), key: Some(ConflationKey::of(key)) }
     }
 
     #[test]

@@ -131,7 +131,7 @@ where
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use crate::{Consumer, Context, Envelope, EventHandlers, Frame, Handled, Result, Scope};
+    use crate::{Consumer, Context, Envelope, EventHandlers, Handled, Outgoing, Result, Scope};
 
     /// A consumer for routes that are only resolved.
     #[derive(Debug)]
@@ -146,7 +146,7 @@ pub(crate) mod testing {
             Ok(Handled::Unknown)
         }
 
-        fn relay(_: &Envelope) -> Option<Result<Frame>> {
+        fn relay(_: &Envelope) -> Option<Result<Outgoing>> {
             None
         }
     }

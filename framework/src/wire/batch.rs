@@ -5,13 +5,13 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-use crate::{Frame, Message, close::CloseCode, wire::websocket::encode::cut_reason};
+use crate::{Message, Outgoing, close::CloseCode, wire::websocket::encode::cut_reason};
 
 /// The first byte of a close. No fragment of a message begins with it.
 const CLOSE: u8 = b',';
 
 /// Encodes a message as a fragment: `"text"` or `{"binary":"…"}`.
-pub(crate) fn encode(frame: &Frame) -> Bytes {
+pub(crate) fn encode(frame: &Outgoing) -> Bytes {
     match frame.message() {
         // A text can always be written as JSON.
         Message::Text(text) => serde_json::to_vec(&**text).unwrap_or_default().into(),
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_batch_has_texts_and_bytes_and_ends_with_the_close() {
-        let text = encode(&Frame::text("a \"b\"\n\u{1f600}"));
-        let bytes = encode(&Frame::binary(vec![0xff, 0, 1, 2]));
+        let text = encode(&Outgoing::text("a \"b\"\n\u{1f600}"));
+        let bytes = encode(&Outgoing::binary(vec![0xff, 0, 1, 2]));
         let close = encode_close(CloseCode(4001), "b\"ye");
         let (json, last) = batch(&[text.clone(), bytes]).unwrap();
         assert_eq!(json, r#"{"batch":7,"messages":["a \"b\"\n😀",{"binary":"/wABAg=="}]}"#);
@@ -106,8 +106,12 @@ mod tests {
 
     #[test]
     fn no_fragment_has_a_line_end_or_looks_like_a_close() {
-        for frame in [Frame::text("\r\n,"), Frame::text(""), Frame::binary(vec![]), Frame::text(",\"close\"")]
-        {
+        for frame in [
+            Outgoing::text("\r\n,"),
+            Outgoing::text(""),
+            Outgoing::binary(vec![]),
+            Outgoing::text(",\"close\""),
+        ] {
             let fragment = encode(&frame);
             assert!(!fragment.contains(&b'\n') && !fragment.contains(&b'\r'));
             assert_ne!(fragment[0], CLOSE);

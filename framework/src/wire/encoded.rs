@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Wire;
 use crate::{
-    message::{Frame, Message},
+    message::{Message, Outgoing},
     metrics::Counters,
 };
 
@@ -29,7 +29,7 @@ thread_local! {
 }
 
 /// Encodes a message, or returns the cached bytes if it is the same as before.
-pub(crate) fn encode(wire: Wire, frame: &Frame, counters: &Counters) -> Bytes {
+pub(crate) fn encode(wire: Wire, frame: &Outgoing, counters: &Counters) -> Bytes {
     let (payload, is_text) = match frame.message() {
         Message::Binary(bytes) => (bytes, false),
         Message::Text(text) => (text.as_bytes(), true),
@@ -63,17 +63,17 @@ mod tests {
 
     const PLAIN: Wire = Wire::WebSocket(None);
 
-    fn encoded(frame: &Frame) -> Bytes {
+    fn encoded(frame: &Outgoing) -> Bytes {
         encode(PLAIN, frame, &Counters::default())
     }
 
     #[test]
     fn clones_of_one_text_share_one_frame() {
-        let frame = Frame::text("x".repeat(100));
+        let frame = Outgoing::text("x".repeat(100));
         let (first, second) = (encoded(&frame.clone()), encoded(&frame.clone()));
         assert_eq!(first.as_ptr(), second.as_ptr());
         let Message::Text(text) = frame.message().clone() else { unreachable!("it is a text") };
-        let bytes = Frame::binary(text.into_bytes());
+        let bytes = Outgoing::binary(text.into_bytes());
         assert_eq!(
             (encoded(&bytes)[0], encoded(&frame)[0]),
             (0x82, 0x81),
@@ -89,7 +89,7 @@ mod tests {
         let long = Bytes::from(vec![7; 300]);
         for part in [long.slice(..100), long.slice(..200), long.slice(100..200)] {
             assert_eq!(
-                encoded(&Frame::binary(part.clone())).slice(if part.len() < 126 { 2 } else { 4 }..),
+                encoded(&Outgoing::binary(part.clone())).slice(if part.len() < 126 { 2 } else { 4 }..),
                 part
             );
         }

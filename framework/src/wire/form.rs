@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     close::CloseCode,
-    message::{Frame, Key},
+    message::{ConflationKey, Outgoing},
     metrics::Counters,
 };
 
@@ -41,7 +41,7 @@ impl Wire {
     /// Encodes a message, compressed if that was agreed on and makes it smaller.
     ///
     /// Senders call [`encoded::encode`](super::encoded::encode) instead, which calls this once for the same bytes.
-    pub(super) fn encode_anew(self, frame: &Frame, counters: &Counters) -> Bytes {
+    pub(super) fn encode_anew(self, frame: &Outgoing, counters: &Counters) -> Bytes {
         match self {
             Self::Fallback => batch::encode(frame),
             Self::WebSocket(deflate) => deflate
@@ -52,7 +52,7 @@ impl Wire {
     }
 
     /// Encodes a message without compression, which every client on this wire form reads too.
-    pub(crate) fn encode_plain(self, frame: &Frame) -> Bytes {
+    pub(crate) fn encode_plain(self, frame: &Outgoing) -> Bytes {
         match self {
             Self::Fallback => batch::encode(frame),
             Self::WebSocket(_) => websocket::encode::encode(frame),
@@ -95,7 +95,7 @@ impl Wire {
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {
     pub(crate) bytes: Bytes,
-    pub(crate) key: Option<Key>,
+    pub(crate) key: Option<ConflationKey>,
 }
 
 impl From<Bytes> for Packet {

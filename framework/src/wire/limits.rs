@@ -66,7 +66,7 @@ pub enum Overflow {
     DropNewest,
     /// The oldest frames that are not being written yet are dropped and counted, until the new one fits.
     DropOldest,
-    /// Only the latest frame of each [key](crate::Frame::keyed) waits. It takes the older one's place.
+    /// Only the latest frame of each [key](crate::Outgoing::keyed) waits. It takes the older one's place.
     ///
     /// This happens even if the outbox is not full. So a client that is behind gets the current values, and not a
     /// megabyte of old ones. Replaced frames are counted. For frames without a key, and if the frames of all keys

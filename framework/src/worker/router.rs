@@ -147,7 +147,7 @@ impl fmt::Debug for ChannelNameRouter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Envelope, Frame, Handled};
+    use crate::{Envelope, Handled, Outgoing};
 
     struct Nothing;
 
@@ -158,7 +158,7 @@ mod tests {
             Ok(Handled::Unknown)
         }
 
-        fn relay(_: &Envelope) -> Option<Result<Frame>> {
+        fn relay(_: &Envelope) -> Option<Result<Outgoing>> {
             None
         }
     }

@@ -103,7 +103,7 @@ pub(super) fn relay<'a>(signature: &'a Signature, errors: &mut Errors) -> Option
     if matches!(signature.output, ReturnType::Default) {
         errors.at(
             &signature.ident,
-            "a relay makes the bytes that clients get: write `-> Frame` behind its arguments",
+            "a relay makes the bytes that clients get: write `-> Outgoing` behind its arguments",
         );
         right = false;
     }

@@ -34,7 +34,7 @@ fn empty(generics: &Generics, consumer: &Type, side: &Side) -> TokenStream {
 
         fn relay(
             _: &::greenroom::Envelope,
-        ) -> ::core::option::Option<::greenroom::Result<::greenroom::Frame>> {
+        ) -> ::core::option::Option<::greenroom::Result<::greenroom::Outgoing>> {
             ::core::option::Option::None
         }
     };
@@ -73,7 +73,7 @@ pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
 
         fn relay(
             __envelope: &::greenroom::Envelope,
-        ) -> ::core::option::Option<::greenroom::Result<::greenroom::Frame>> {
+        ) -> ::core::option::Option<::greenroom::Result<::greenroom::Outgoing>> {
             match __handler_of(::greenroom::Envelope::name(__envelope)) {
                 #(#relays)*
                 _ => ::core::option::Option::None,
@@ -312,8 +312,7 @@ impl<'a> Part<'a> {
 
     fn relay(&self) -> TokenStream {
         let Self { handler: Handler { cfgs, method, output, .. }, index, event_type, .. } = self;
-        let frame =
-            quote_spanned!(at(output.span())=> ::greenroom::IntoFrame::into_frame(Self::#method(&*__event)));
+        let frame = quote_spanned!(at(output.span())=> ::greenroom::IntoOutgoing::into_frame(Self::#method(&*__event)));
         quote! {
             #(#cfgs)*
             #index => ::core::option::Option::Some(match (#event_type.read)(__envelope) {

@@ -216,8 +216,8 @@ impl Consumer for Relay {
 #[event_handlers]
 impl Relay {
     #[relay]
-    fn note(note: &Note) -> Frame {
-        Frame::text(format!("relayed {}", note.number))
+    fn note(note: &Note) -> Outgoing {
+        Outgoing::text(format!("relayed {}", note.number))
     }
 }
 

@@ -236,10 +236,10 @@ impl Consumer for Slow {
 #[event_handlers]
 impl Slow {
     #[relay]
-    fn note(note: &Note) -> Result<Frame> {
+    fn note(note: &Note) -> Result<Outgoing> {
         GATE.pass();
         RELAYED.fetch_add(1, Relaxed);
-        Ok(Frame::text(note.number.to_string()))
+        Ok(Outgoing::text(note.number.to_string()))
     }
 
     async fn layer_gap(&mut self, gap: &LayerGap, ctx: &mut Context) -> Result<()> {

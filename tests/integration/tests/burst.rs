@@ -51,9 +51,9 @@ impl Consumer for Relay {
 #[event_handlers]
 impl Relay {
     #[relay]
-    fn said(event: &Said) -> Frame {
+    fn said(event: &Said) -> Outgoing {
         assert_ne!(event.text, "panic", "the test asked for it");
-        Frame::text(event.text.clone())
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -50,8 +50,8 @@ const MANY: u64 = 100;
 #[event_handlers]
 impl Member {
     #[relay]
-    fn said(event: &Said) -> Frame {
-        Frame::text(event.text.clone())
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

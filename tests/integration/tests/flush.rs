@@ -31,8 +31,8 @@ impl Consumer for Member {
 #[event_handlers]
 impl Member {
     #[relay]
-    fn said(event: &Said) -> Frame {
-        Frame::text(event.text.clone())
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

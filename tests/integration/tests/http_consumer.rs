@@ -88,8 +88,8 @@ impl Subject {
     }
 
     #[relay]
-    fn relayed(event: &Relayed) -> Frame {
-        Frame::text(event.text.clone())
+    fn relayed(event: &Relayed) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -4,6 +4,7 @@ mod bad_input;
 mod burst;
 mod communicator;
 mod context;
+mod decoding;
 mod deflate;
 mod direct;
 mod every_transport;

@@ -52,8 +52,8 @@ impl Consumer for Member {
 #[event_handlers]
 impl Member {
     #[relay]
-    fn relayed(event: &Relayed) -> Frame {
-        Frame::text(event.text.clone())
+    fn relayed(event: &Relayed) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 
     async fn slow(&mut self, event: &Slow, ctx: &mut Context) -> Result<()> {

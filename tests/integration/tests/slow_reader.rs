@@ -54,13 +54,13 @@ impl Consumer for Member {
 #[event_handlers]
 impl Member {
     #[relay]
-    fn news(event: &News) -> Frame {
-        Frame::text(event.text.clone())
+    fn news(event: &News) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 
     #[relay]
-    fn price(event: &Price) -> Frame {
-        Frame::text(format!("{} {}", event.symbol, event.cents)).keyed(&event.symbol)
+    fn price(event: &Price) -> Outgoing {
+        Outgoing::text(format!("{} {}", event.symbol, event.cents)).keyed(&event.symbol)
     }
 
     async fn report(&mut self, event: &Report, ctx: &mut Context) -> Result<()> {

@@ -96,8 +96,8 @@ impl Consumer for Relayed {
 #[event_handlers]
 impl Relayed {
     #[relay]
-    fn said(event: &Said) -> Frame {
-        Frame::text(event.text.clone())
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

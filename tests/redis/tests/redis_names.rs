@@ -6,7 +6,7 @@ use std::{
 };
 
 use greenroom::{
-    Frame, Layer, LayerConfig, Mount,
+    Layer, LayerConfig, Mount, Outgoing,
     layers::redis::{Names, RedisConfig, RedisLayer},
     prelude::*,
 };
@@ -177,9 +177,9 @@ impl Consumer for Relaying {
 #[event_handlers]
 impl Relaying {
     #[relay]
-    fn said(event: &Said) -> Frame {
+    fn said(event: &Said) -> Outgoing {
         RELAYED.fetch_add(1, Relaxed);
-        Frame::text(event.text.clone())
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pings, idle limits and timeouts of one connection.
 //!
 //! What happens on the connection only notes the current tick of the hub's clock. The hub's wheel says when to look;
-//! the connection is looked at in its driver's next turn, after what has arrived was read, and never behind a hook.
+//! the connection is looked at in its task's next turn, after what has arrived was read, and never behind a hook.
 
 use super::{Connection, Life};
 use crate::{

@@ -38,7 +38,7 @@ impl Connection {
     pub(super) fn set_ending(&self, cause: Cause, code: CloseCode, reason: ByteString) {
         self.ending
             .get_or_init(|| Box::new(Ending { how: Disconnect { code, reason, cause }, at: Instant::now() }));
-        self.wake_driver();
+        self.wake_task();
     }
 
     /// Ends the connection from this side: a close frame where it was accepted, a rejection where not.
@@ -123,7 +123,7 @@ impl Connection {
         self.life.set(Life::Finished);
         self.wake_writer();
         self.cut();
-        self.wake_driver();
+        self.wake_task();
     }
 
     /// Gives what waits in this outbox to the others: all outboxes together hold too much.
@@ -145,7 +145,7 @@ impl Connection {
     pub(crate) fn finish(&self) {
         if self.life.replace(Life::Finished) != Life::Finished {
             self.wake_writer();
-            self.wake_driver();
+            self.wake_task();
         }
     }
 

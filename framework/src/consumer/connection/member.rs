@@ -48,7 +48,7 @@ impl Member for Connection {
         // The frame most likely is in the outbox by the time of the flush: a sender's own copy keeps its place
         // among those of the others, and its next message comes while they are still being written.
         self.mark_dirty();
-        self.push_mail(Mail::Frame(packet))
+        self.push_mail(Mail::Packet(packet))
     }
 
     fn take_event(&self, envelope: Envelope) -> bool {
@@ -77,7 +77,7 @@ impl Member for Connection {
 
     fn look_due(&self) {
         self.clocks.due.set(true);
-        self.wake_driver();
+        self.wake_task();
     }
 
     fn held_of(&self, ledger: &Ledger) -> usize {
@@ -127,7 +127,7 @@ impl Connection {
             self.hub.note_full(true);
         }
         if !self.busy.get() {
-            self.wake_driver();
+            self.wake_task();
         }
         true
     }

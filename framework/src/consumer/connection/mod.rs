@@ -1,7 +1,7 @@
-//! What the driver, the hub and the transport share of one connection.
+//! What the task, the hub and the transport share of one connection.
 //!
 //! This file has the state of a connection, and its answer. What is done with it: [`outgoing`] takes what goes to the
-//! client, [`member`] what comes from groups, [`turn`] says what the driver does next, [`deadlines`] what is overdue,
+//! client, [`member`] what comes from groups, [`turn`] says what the task does next, [`deadlines`] what is overdue,
 //! [`sink`] writes, and [`ending`] ends it.
 
 mod answer;
@@ -67,7 +67,7 @@ enum Life {
     Finished,
 }
 
-/// What the driver does next.
+/// What the task does next.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Nothing more: the connection has ended.
@@ -106,7 +106,7 @@ pub(crate) struct Connection {
     busy: Cell<bool>,
     /// How many sends of this connection's hook wait for room.
     sending: Cell<u32>,
-    /// The hub's pass in which the driver ran last.
+    /// The hub's pass in which the task ran last.
     ran: Cell<u64>,
     /// Hooks in this turn, and messages in a row.
     turn: Cell<(u32, u32)>,
@@ -119,8 +119,8 @@ pub(crate) struct Connection {
     /// How the connection ended: the first cause stays.
     ending: OnceCell<Box<Ending>>,
     answer: Cell<Option<oneshot::Sender<Answer>>>,
-    /// Woken when there is something for the driver.
-    driver: Cell<Option<Waker>>,
+    /// Woken when there is something for the task.
+    task: Cell<Option<Waker>>,
     /// Where frames are written to.
     sink: RefCell<Sink>,
     writer: Cell<Writer>,
@@ -163,7 +163,7 @@ impl Connection {
                 memberships: Memberships::default(),
                 ending: OnceCell::new(),
                 answer: Cell::new(Some(answer)),
-                driver: Cell::default(),
+                task: Cell::default(),
                 sink: RefCell::default(),
                 writer: Cell::new(Writer::Running),
                 client_closed: Cell::new(false),

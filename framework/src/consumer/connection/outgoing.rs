@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::{Connection, Life};
 use crate::{
-    Frame,
+    Outgoing,
     close::{Cause, CloseCode},
     error::Closed,
     groups::{budget::Ledger, outbox::Pushed},
@@ -19,7 +19,7 @@ impl Connection {
     }
 
     /// Queues a message for the client, compressed where that was agreed on.
-    pub(crate) fn send(&self, frame: &Frame) -> Result<(), Closed> {
+    pub(crate) fn send(&self, frame: &Outgoing) -> Result<(), Closed> {
         if self.life.get() != Life::Open {
             return Err(Closed);
         }

@@ -1,7 +1,7 @@
 //! Where a connection's frames go: to a body that asks for them, or to a socket of its own.
 //!
 //! The hub's flush writes to the socket as long as that takes all at once. What is left, and the end, are
-//! the driver's, which can wait.
+//! the task's, which can wait.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ impl Connection {
                     frame = packer.borrow_mut().pack(frame, &self.hub.directory().counters);
                 }
                 if self.is_finished() && self.is_written() {
-                    self.wake_driver();
+                    self.wake_task();
                 }
                 self.note_room(before);
                 Poll::Ready(Some(frame))
@@ -55,7 +55,7 @@ impl Connection {
         }
         *self.sink.borrow_mut() = Sink::Socket(socket);
         self.write_out();
-        self.wake_driver();
+        self.wake_task();
     }
 
     /// Reads from the connection's socket. `Ok(0)` at its end, pending before there is one.
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Wakes a body; a socket is written to by the flush or the driver.
+    /// Wakes a body; a socket is written to by the flush or the task.
     pub(super) fn wake_writer(&self) {
         if let Sink::Body(Some(waker)) = &*self.sink.borrow()
             && self.writer.replace(Writer::Running) != Writer::Running
@@ -110,7 +110,7 @@ impl Connection {
         self.writer.set(if written.is_ok() { Writer::Parked } else { Writer::Running });
         match written {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wake_driver(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wake_task(),
             // How it broke makes no difference to anyone: the client is gone.
             Err(_) => return self.gone(),
         }
@@ -121,7 +121,7 @@ impl Connection {
     fn note_room(&self, before: usize) {
         let limit = self.limits.read_ahead;
         if before > limit && self.outbox.borrow().bytes() <= limit && self.has_input() {
-            self.wake_driver();
+            self.wake_task();
         }
     }
 

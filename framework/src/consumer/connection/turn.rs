@@ -1,4 +1,4 @@
-//! What a connection's driver does next: one thing at a time, and fairly.
+//! What a connection's task does next: one thing at a time, and fairly.
 
 use std::task::{Context, Poll};
 
@@ -11,20 +11,20 @@ const MESSAGES_IN_A_ROW: u32 = 8;
 const HOOKS_A_TURN: u32 = 32;
 
 impl Connection {
-    /// Begins a turn of the driver.
+    /// Begins a turn of the task.
     pub(crate) fn begin_turn(&self, cx: &Context<'_>) {
         self.ran.set(self.hub.pass());
         self.turn.set((0, self.turn.get().1));
-        let known = self.driver.take();
+        let known = self.task.take();
         let same = known.filter(|waker| waker.will_wake(cx.waker()));
-        self.driver.set(Some(same.unwrap_or_else(|| cx.waker().clone())));
+        self.task.set(Some(same.unwrap_or_else(|| cx.waker().clone())));
     }
 
-    pub(crate) fn wake_driver(&self) {
-        // The waker is the driver's task: woken, it is queued, and runs nothing here.
-        if let Some(waker) = self.driver.take() {
+    pub(crate) fn wake_task(&self) {
+        // The waker is the task itself: woken, it is queued, and runs nothing here.
+        if let Some(waker) = self.task.take() {
             waker.wake_by_ref();
-            self.driver.set(Some(waker));
+            self.task.set(Some(waker));
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{exchange::Exchange, handle::HttpHandle};
 use crate::{
-    ChannelName, Delivery, Frame, GroupName, IntoEnvelope, Layer, Result, Scope,
+    ChannelName, Delivery, GroupName, IntoEnvelope, Layer, Outgoing, Result, Scope,
     consumer::{ClientContext, ConsumerActor, Context, Timer, connection::Connection},
     middleware::Rejection,
 };
@@ -235,7 +235,7 @@ impl HttpContext {
 }
 
 impl ClientContext for HttpContext {
-    fn pass_on(&self, frame: Frame) -> Result<()> {
+    fn pass_on(&self, frame: Outgoing) -> Result<()> {
         if self.connection().is_connecting() {
             tracing::debug!("a relayed event came before the headers of its response, and is dropped");
             return Ok(());

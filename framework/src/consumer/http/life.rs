@@ -57,7 +57,7 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
 async fn read_all(ctx: &HttpContext, payload: Payload) -> Option<Body> {
     let connection = ctx.connection();
     let mut reading = pin!(read(ctx.scope(), connection, payload));
-    // The end of the connection wakes its driver, which polls this.
+    // The end of the connection wakes its task, which polls this.
     let read =
         poll_fn(
             |cx| {

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    Drain, Envelope, Event, EventHandlers, Frame, GroupName, LayerConfig, Limits,
+    Drain, Envelope, Event, EventHandlers, GroupName, LayerConfig, Limits, Outgoing,
     close::{Cause, CloseCode},
     consumer::{
         connection::{Accepted, Answer, Connection, Next},
@@ -43,8 +43,8 @@ struct Relay;
 #[crate::event_handlers]
 impl Relay {
     #[relay]
-    fn said(event: &Said) -> Frame {
-        Frame::text(event.text.clone())
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 
@@ -145,7 +145,7 @@ fn frames(connection: &Connection) -> Vec<String> {
 }
 
 fn frame(text: &str) -> Bytes {
-    Wire::WebSocket(None).encode_plain(&Frame::text(text.to_owned()))
+    Wire::WebSocket(None).encode_plain(&Outgoing::text(text.to_owned()))
 }
 
 #[actix_web::test]

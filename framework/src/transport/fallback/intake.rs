@@ -16,7 +16,7 @@ use crate::{
     consumer::connection::Connection,
 };
 
-/// Shared by a session, which fills it, and the connection's driver, which reads it.
+/// Shared by a session, which fills it, and the connection's task, which reads it.
 ///
 /// It holds the messages of one request, which are read under the connection's bound of what is read ahead.
 #[derive(Default)]
@@ -102,7 +102,7 @@ impl ClientReader for Reader {
                 if intake.awaited.replace(false) {
                     intake.wake_session();
                 }
-                // Who fills it wakes the driver.
+                // Who fills it wakes the task.
                 break;
             };
             if !connection.may_send_one() {

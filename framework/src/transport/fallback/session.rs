@@ -218,7 +218,7 @@ impl Session {
     fn client_ended(&self, cause: Cause, code: CloseCode, reason: ByteString) {
         self.intake.end(cause, code, reason);
         if let Some(connection) = &self.connection {
-            connection.wake_driver();
+            connection.wake_task();
         }
     }
 
@@ -314,7 +314,7 @@ impl Session {
         // What comes behind our close is dropped, as on a WebSocket (RFC 6455, section 1.4).
         if let Some(connection) = open {
             self.intake.push(messages);
-            connection.wake_driver();
+            connection.wake_task();
         }
         let _ = reply.send(Answer::Done);
         self.touch();

@@ -3,19 +3,19 @@
 use bytes::Bytes;
 
 use super::frame::{self, MAX_CONTROL, Opcode};
-use crate::{Frame, Message, close::CloseCode};
+use crate::{Message, Outgoing, close::CloseCode};
 
 /// A ping without a payload.
 pub(crate) const PING: &[u8] = &[0x89, 0];
 
 /// Encodes a message as one frame. The members of a group share clones of it.
-pub(crate) fn encode(frame: &Frame) -> Bytes {
+pub(crate) fn encode(frame: &Outgoing) -> Bytes {
     let (opcode, payload) = parts(frame);
     unmasked(opcode, payload)
 }
 
 /// The opcode and the payload of a message.
-pub(super) fn parts(frame: &Frame) -> (Opcode, &[u8]) {
+pub(super) fn parts(frame: &Outgoing) -> (Opcode, &[u8]) {
     match frame.message() {
         Message::Binary(bytes) => (Opcode::Binary, bytes),
         Message::Text(text) => (Opcode::Text, text.as_bytes()),
@@ -108,7 +108,7 @@ mod tests {
             (65535, &[0x82, 126, 0xff, 0xff]),
             (65536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
-            let frame = encode(&Frame::binary(vec![7; length]));
+            let frame = encode(&Outgoing::binary(vec![7; length]));
             assert_eq!(frame.len(), header.len() + length);
             assert_eq!(frame[..header.len()], *header);
             assert_eq!(frame.try_into_mut().unwrap().capacity(), header.len() + length);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_examples_of_rfc_6455_section_5_7() {
-        assert_eq!(encode(&Frame::text("Hello"))[..], *b"\x81\x05Hello");
+        assert_eq!(encode(&Outgoing::text("Hello"))[..], *b"\x81\x05Hello");
         assert_eq!(ping(b"")[..], *PING);
         assert_eq!(ping(b"Hello")[..], *b"\x89\x05Hello");
         let hello = masked(true, Opcode::Text, [0x37, 0xfa, 0x21, 0x3d], b"Hello");
@@ -130,9 +130,9 @@ mod tests {
     fn messages_round_trip() {
         for length in [0, 1, 125, 126, 127, 65535, 65536] {
             let text = "x".repeat(length);
-            assert_eq!(decoded(&encode(&Frame::text(text.clone()))), Item::Text(text.into()));
+            assert_eq!(decoded(&encode(&Outgoing::text(text.clone()))), Item::Text(text.into()));
             let bytes = Bytes::from(vec![0xff; length]);
-            assert_eq!(decoded(&encode(&Frame::binary(bytes.clone()))), Item::Binary(bytes));
+            assert_eq!(decoded(&encode(&Outgoing::binary(bytes.clone()))), Item::Binary(bytes));
         }
     }
 

@@ -109,8 +109,8 @@ impl Subject {
     }
 
     #[relay]
-    fn relayed(event: &Relayed) -> Frame {
-        Frame::text(event.text.clone())
+    fn relayed(event: &Relayed) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -11,7 +11,7 @@ mod talk;
 use std::time::Duration;
 
 use greenroom::{
-    Fallback, Frame, GroupName, Mount, Transport, close::Disconnect, prelude::*, testing::LiveServer,
+    Fallback, GroupName, Mount, Outgoing, Transport, close::Disconnect, prelude::*, testing::LiveServer,
 };
 use tokio::sync::mpsc;
 
@@ -78,8 +78,8 @@ impl Consumer for Guest {
 #[event_handlers]
 impl Guest {
     #[relay]
-    fn said(event: &Said) -> Frame {
-        Frame::text(event.text.clone())
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Frame as Out,
+    Outgoing as Out,
     wire::websocket::{
         encode::{self, masked},
         frame::write,

@@ -7,7 +7,7 @@ use flate2::{Compress, Compression, FlushCompress};
 
 use super::TAIL;
 use crate::{
-    Frame,
+    Outgoing,
     metrics::Counters,
     wire::websocket::{encode, frame::Opcode},
 };
@@ -54,7 +54,7 @@ fn with_pool<T>(work: impl FnOnce(&mut CompressorPool) -> Option<T>) -> Option<T
 
 impl CompressParams {
     /// Encodes a message as one compressed frame. `None` if it is short or would not get smaller.
-    pub(crate) fn encode(self, message: &Frame, counters: &Counters) -> Option<Bytes> {
+    pub(crate) fn encode(self, message: &Outgoing, counters: &Counters) -> Option<Bytes> {
         let (opcode, payload) = encode::parts(message);
         if payload.len() < self.threshold.get() as usize {
             return None;

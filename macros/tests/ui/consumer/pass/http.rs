@@ -1,7 +1,7 @@
 //! HTTP consumers with handlers, with relays only and without events; relays alone suit both kinds.
 
 use greenroom::{
-    Body, Consumer, Event, Frame, HttpConsumer, HttpContext, NoEvents, Result, UrlRouter, event_handlers,
+    Body, Consumer, Event, HttpConsumer, HttpContext, NoEvents, Outgoing, Result, UrlRouter, event_handlers,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,8 @@ impl<T: 'static> Consumer for Relays<T> {}
 #[event_handlers]
 impl<T> Relays<T> {
     #[relay]
-    fn told(event: &Told) -> Frame {
-        Frame::text(event.text.clone())
+    fn told(event: &Told) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 #![deny(warnings)]
 
-use greenroom::{Context, Event, EventHandlers, Frame, NoEvents, Result, event_handlers};
+use greenroom::{Context, Event, EventHandlers, NoEvents, Outgoing, Result, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -21,8 +21,8 @@ impl Clock {
     }
 
     #[relay]
-    fn tock(_event: &Tock) -> Frame {
-        Frame::text("tock")
+    fn tock(_event: &Tock) -> Outgoing {
+        Outgoing::text("tock")
     }
 }
 

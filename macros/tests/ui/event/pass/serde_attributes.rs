@@ -1,7 +1,7 @@
 use greenroom::Event;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Serialize, Deserialize, Event)]
+#[derive(Clone, Default, Serialize, Deserialize, Event)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Said {
     user_name: String,
@@ -9,12 +9,6 @@ struct Said {
     r#type: Option<String>,
     #[serde(with = "plain")]
     number: u8,
-}
-
-impl Default for Said {
-    fn default() -> Self {
-        Self { user_name: String::new(), r#type: None, number: 0 }
-    }
 }
 
 #[derive(Clone, Serialize, Deserialize, Event)]

@@ -1,4 +1,4 @@
-use greenroom::{Context, Event, Frame, Result, event_handlers};
+use greenroom::{Context, Event, Outgoing, Result, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -16,8 +16,8 @@ impl Chat {
 
     #[relay]
     #[on("chat.message")]
-    fn other(event: &ChatMessage) -> Frame {
-        Frame::text(event.text.clone())
+    fn other(event: &ChatMessage) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

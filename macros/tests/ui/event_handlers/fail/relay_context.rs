@@ -1,4 +1,4 @@
-use greenroom::{Context, Event, Frame, event_handlers};
+use greenroom::{Context, Event, Outgoing, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -11,8 +11,8 @@ struct Chat;
 #[event_handlers]
 impl Chat {
     #[relay]
-    fn chat_message(event: &ChatMessage, _ctx: &mut Context) -> Frame {
-        Frame::text(event.text.clone())
+    fn chat_message(event: &ChatMessage, _ctx: &mut Context) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

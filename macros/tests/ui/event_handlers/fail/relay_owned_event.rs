@@ -1,4 +1,4 @@
-use greenroom::{Event, Frame, event_handlers};
+use greenroom::{Event, Outgoing, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -11,8 +11,8 @@ struct Chat;
 #[event_handlers]
 impl Chat {
     #[relay]
-    fn chat_message(event: ChatMessage) -> Frame {
-        Frame::text(event.text)
+    fn chat_message(event: ChatMessage) -> Outgoing {
+        Outgoing::text(event.text)
     }
 }
 

@@ -1,4 +1,4 @@
-use greenroom::{Event, Frame, event_handlers};
+use greenroom::{Event, Outgoing, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -12,8 +12,8 @@ struct Chat;
 impl Chat {
     #[relay]
     #[relay]
-    fn chat_message(event: &ChatMessage) -> Frame {
-        Frame::text(event.text.clone())
+    fn chat_message(event: &ChatMessage) -> Outgoing {
+        Outgoing::text(event.text.clone())
     }
 }
 

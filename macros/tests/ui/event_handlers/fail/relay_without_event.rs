@@ -1,4 +1,4 @@
-use greenroom::{Event, Frame, event_handlers};
+use greenroom::{Event, Outgoing, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -11,8 +11,8 @@ struct Chat;
 #[event_handlers]
 impl Chat {
     #[relay]
-    fn chat_message() -> Frame {
-        Frame::text("")
+    fn chat_message() -> Outgoing {
+        Outgoing::text("")
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use greenroom::{Consumer, Context, Event, Frame, Result, event_handlers};
+use greenroom::{Consumer, Context, Event, Outgoing, Result, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -32,8 +32,8 @@ impl<T: Send> Room<T> {
     }
 
     #[relay]
-    fn tick(_: &events::Tick) -> Result<Frame> {
-        Frame::json(&1)
+    fn tick(_: &events::Tick) -> Result<Outgoing> {
+        Outgoing::json(&1)
     }
 }
 

@@ -1,4 +1,4 @@
-use greenroom::{Event, Frame, Result, WorkerContext, event_handlers};
+use greenroom::{Event, Outgoing, Result, WorkerContext, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -18,8 +18,8 @@ impl Thumbnails {
     }
 
     #[relay]
-    fn news(event: &News) -> Result<Frame> {
-        Frame::event(event)
+    fn news(event: &News) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 }
 

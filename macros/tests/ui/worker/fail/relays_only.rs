@@ -1,4 +1,4 @@
-use greenroom::{ChannelNameRouter, Event, Frame, Result, event_handlers};
+use greenroom::{ChannelNameRouter, Event, Outgoing, Result, event_handlers};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -9,8 +9,8 @@ struct Relays;
 #[event_handlers]
 impl Relays {
     #[relay]
-    fn news(event: &News) -> Result<Frame> {
-        Frame::event(event)
+    fn news(event: &News) -> Result<Outgoing> {
+        Outgoing::event(event)
     }
 }
 

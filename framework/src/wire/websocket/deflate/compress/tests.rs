@@ -52,11 +52,12 @@ fn messages_round_trip_and_get_smaller() {
     for length in [256, 300, 4_000, 70_000, 1 << 20] {
         for level in [1, 2, 6, 9] {
             let text = lines(length);
-            let frame = params(15, level).encode(&Frame::text(text.clone()), &counters).expect("it pays");
+            let frame = params(15, level).encode(&Outgoing::text(text.clone()), &counters).expect("it pays");
             assert!(is_compressed(&frame) && frame.len() < length, "{} of {length}", frame.len());
             assert_eq!(decoded(&mut decoder(false), &frame), Item::Text(text.clone().into()));
             let bytes = Bytes::from(text);
-            let frame = params(15, level).encode(&Frame::binary(bytes.clone()), &counters).expect("it pays");
+            let frame =
+                params(15, level).encode(&Outgoing::binary(bytes.clone()), &counters).expect("it pays");
             assert_eq!(decoded(&mut decoder(false), &frame), Item::Binary(bytes));
         }
     }
@@ -68,7 +69,7 @@ fn no_message_refers_further_back_than_its_window() {
     for bits in 9..=14 {
         let mut bytes = noise((1 << bits) + 1);
         bytes.extend_from_within(..);
-        let message = Frame::binary(bytes);
+        let message = Outgoing::binary(bytes);
         for level in 1..=9 {
             let encoded = |bits| params(bits, level).encode(&message, &Counters::default());
             assert_eq!(encoded(bits), None, "{bits} bits do not reach back, level {level}");
@@ -80,13 +81,13 @@ fn no_message_refers_further_back_than_its_window() {
 #[test]
 fn messages_that_are_short_or_get_no_smaller_are_not_compressed() {
     let counters = Counters::default();
-    let small = Frame::text("x".repeat(255));
+    let small = Outgoing::text("x".repeat(255));
     assert_eq!(params(15, 2).encode(&small, &counters), None);
     for length in [256, 4_096, 70_000] {
-        assert_eq!(params(15, 2).encode(&Frame::binary(noise(length)), &counters), None, "{length}");
+        assert_eq!(params(15, 2).encode(&Outgoing::binary(noise(length)), &counters), None, "{length}");
     }
     assert_eq!(counters.read().compressed, 0);
-    assert!(params(15, 2).encode(&Frame::text("x".repeat(256)), &counters).is_some());
+    assert!(params(15, 2).encode(&Outgoing::text("x".repeat(256)), &counters).is_some());
     let metrics = counters.read();
     assert_eq!((metrics.compressed, metrics.compressed_from_bytes), (1, 256));
     assert!((1..256).contains(&metrics.compressed_to_bytes));
@@ -94,9 +95,9 @@ fn messages_that_are_short_or_get_no_smaller_are_not_compressed() {
 
 #[test]
 fn a_message_takes_nothing_over_from_the_one_before() {
-    let message = Frame::text(lines(1_000));
+    let message = Outgoing::text(lines(1_000));
     let first = params(15, 2).encode(&message, &Counters::default());
-    params(15, 2).encode(&Frame::text("y".repeat(5_000)), &Counters::default());
+    params(15, 2).encode(&Outgoing::text("y".repeat(5_000)), &Counters::default());
     assert_eq!(params(15, 2).encode(&message, &Counters::default()), first);
 }
 
@@ -104,7 +105,9 @@ fn a_message_takes_nothing_over_from_the_one_before() {
 fn a_thread_keeps_a_few_compressors_and_little_scratch() {
     for bits in 9..=15 {
         for level in [1, 2] {
-            params(bits, level).encode(&Frame::text(lines(1 << 20)), &Counters::default()).expect("it pays");
+            params(bits, level)
+                .encode(&Outgoing::text(lines(1 << 20)), &Counters::default())
+                .expect("it pays");
         }
     }
     POOL.with_borrow(|pool| {
@@ -117,7 +120,7 @@ fn a_thread_keeps_a_few_compressors_and_little_scratch() {
 fn a_packer_keeps_its_window() {
     let (mut packer, mut decoder) = (Packer::new(params(15, 2)), decoder(true));
     let counters = Counters::default();
-    let message = Frame::text(lines(1_000));
+    let message = Outgoing::text(lines(1_000));
     let first = packer.pack(encode(&message), &counters);
     let second = packer.pack(encode(&message), &counters);
     assert!(
@@ -137,7 +140,7 @@ fn a_packer_begins_anew_after_what_it_could_not_compress() {
     let (mut packer, mut decoder) = (Packer::new(params(15, 2)), decoder(true));
     let counters = Counters::default();
     let bytes = noise(2_000);
-    for message in [Frame::text(lines(1_000)), Frame::binary(bytes), Frame::text(lines(1_000))] {
+    for message in [Outgoing::text(lines(1_000)), Outgoing::binary(bytes), Outgoing::text(lines(1_000))] {
         let frame = packer.pack(encode(&message), &counters);
         let item = decoded(&mut decoder, &frame);
         match message.message().clone() {
@@ -148,7 +151,7 @@ fn a_packer_begins_anew_after_what_it_could_not_compress() {
             }
         }
     }
-    let again = Frame::text(lines(1_000));
+    let again = Outgoing::text(lines(1_000));
     assert!(packer.pack(encode(&again), &counters).len() < 200, "the window is kept again");
 }
 
@@ -157,8 +160,8 @@ fn a_packer_leaves_control_frames_and_small_messages_as_they_are() {
     let mut packer =
         Packer::new(CompressParams { threshold: NonZeroU32::new(100).unwrap(), ..params(15, 2) });
     for frame in [
-        encode(&Frame::text("x".repeat(99))),
-        encode(&Frame::text("")),
+        encode(&Outgoing::text("x".repeat(99))),
+        encode(&Outgoing::text("")),
         pong(&[b'x'; 125]),
         close(crate::close::CloseCode::NORMAL, &"x".repeat(123)),
     ] {

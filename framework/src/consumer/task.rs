@@ -26,7 +26,7 @@ pub(crate) fn start<C: Consumer>(
     input: Option<Box<dyn ClientReader>>,
 ) {
     let connection = Rc::clone(context.connection());
-    actix_rt::spawn(Driver { connection, hooks: Some(life::live(make, context)), input });
+    actix_rt::spawn(ConnectionTask { connection, hooks: Some(life::live(make, context)), input });
 }
 
 /// Starts an HTTP exchange. The body of its response says when the client is gone: there is no input to watch.
@@ -38,7 +38,7 @@ pub(crate) fn start_http<C: HttpConsumer>(
     let connection = Rc::clone(context.connection());
     let exchange = Exchange::new(&connection);
     let hooks = http::live(make, HttpContext::new(context, Rc::clone(&exchange)), payload);
-    actix_rt::spawn(Driver { connection, hooks: Some(hooks), input: None });
+    actix_rt::spawn(ConnectionTask { connection, hooks: Some(hooks), input: None });
     exchange
 }
 
@@ -46,14 +46,14 @@ pin_project! {
     /// Polls the transport and the hooks of one connection, until both are through.
     ///
     /// The consumer's life is held in place: it and the task are one allocation.
-    struct Driver<F> {
+    struct ConnectionTask<F> {
         connection: Rc<Connection>,
         #[pin]
         hooks: Option<F>,
         input: Option<Box<dyn ClientReader>>,
     }
 
-    impl<F> PinnedDrop for Driver<F> {
+    impl<F> PinnedDrop for ConnectionTask<F> {
         fn drop(this: Pin<&mut Self>) {
             this.connection.hub().detach(this.connection.as_ref());
         }
@@ -86,7 +86,7 @@ fn poll_hooks<F: Future<Output = ()>>(
     }
 }
 
-impl<F: Future<Output = ()>> Future for Driver<F> {
+impl<F: Future<Output = ()>> Future for ConnectionTask<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
