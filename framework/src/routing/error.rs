@@ -37,7 +37,7 @@ pub enum RouteError {
         /// The pattern of the later route.
         later: String,
     },
-    /// A [`ChannelNameRouter`](super::ChannelNameRouter) has no channels.
+    /// A [`ChannelNameRouter`](crate::ChannelNameRouter) has no channels.
     NoChannels,
     /// `name` was called before any route was added.
     NothingToName {

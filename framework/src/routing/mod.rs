@@ -1,8 +1,9 @@
 //! Maps paths to consumers, and channels to consumers that work in the background.
 //!
 //! A [`UrlRouter`] maps patterns to functions that make consumers; [`UrlRouter::build`] checks it and gives the
-//! [`Routes`]. [`ProtocolTypeRouter`] puts HTTP routes beside them on the same port. A [`ChannelNameRouter`] maps the
-//! names of channels to the consumers of a [`Worker`](crate::Worker).
+//! [`Routes`]. [`ProtocolTypeRouter`] puts HTTP routes beside them on the same port. A
+//! [`ChannelNameRouter`](crate::ChannelNameRouter) maps the names of channels to the consumers of a
+//! [`Worker`](crate::Worker).
 //!
 //! # Patterns
 //!
