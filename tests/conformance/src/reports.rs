@@ -11,10 +11,27 @@ use crate::faulty::{
     FaultyServer, Member, Proxy, Settings, eventually, free_port, group, is_away, layer, note, on,
 };
 
-/// The lines about this port that are no debugging.
-fn loud(port: u16) -> Vec<String> {
-    let lines = lines(&[&port.to_string()]);
-    lines.into_iter().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect()
+/// What the log says of a port from now on: before, another test may have had it.
+struct Log {
+    port: String,
+    before: usize,
+}
+
+impl Log {
+    fn of(port: u16) -> Self {
+        capture();
+        let port = port.to_string();
+        Self { before: lines(&[&port]).len(), port }
+    }
+
+    fn all(&self) -> Vec<String> {
+        lines(&[&self.port]).split_off(self.before)
+    }
+
+    /// The lines that are no debugging.
+    fn loud(&self) -> Vec<String> {
+        self.all().into_iter().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect()
+    }
 }
 
 /// A wrong address or password is said when it is asked for; the layer goes on trying, and its consumers work.
@@ -58,8 +75,8 @@ impl Deaf {
 
 /// An address where nobody speaks: one line with address and reason, however often it is tried.
 pub async fn an_unreachable_server_is_one_line<S: FaultyServer>() {
-    capture();
     let deaf = Deaf::start().await;
+    let log = Log::of(deaf.port());
     let opening = S::open(Settings { login: S::LOGINS.strangers[1], ..Settings::new(deaf.port()) });
     let ((layer, ready), ()) = tokio::join!(opening, deaf.one_more());
     let error = ready.unwrap_err().to_string();
@@ -68,35 +85,34 @@ pub async fn an_unreachable_server_is_one_line<S: FaultyServer>() {
     for _ in 0..5 {
         deaf.one_more().await;
     }
-    let said = loud(deaf.port());
+    let said = log.loud();
     assert!(!said.is_empty() && said.len() <= 2, "a line a reason: {said:#?}");
     assert!(said[0].contains("WARN") && said[0].contains(&format!("{} is away", S::NAME)), "{said:#?}");
-    let all = lines(&[&deaf.port().to_string()]);
-    assert!(!all.iter().any(|line| line.contains("wrong")), "no password is shown");
+    assert!(!log.all().iter().any(|line| line.contains("wrong")), "no password is shown");
     drop(layer);
 }
 
 /// A wrong password: the server's own word for it, once.
 pub async fn a_wrong_password_is_one_line<S: FaultyServer>() {
-    capture();
     let mut server = S::guarded();
     let proxy = Proxy::start(server.process().port()).await;
+    let log = Log::of(proxy.port());
     let settings = Settings { login: S::LOGINS.strangers[1], ..Settings::new(proxy.port()) };
     let (_layer, ready) = S::open(settings).await;
     let error = ready.unwrap_err().to_string();
     assert!(error.contains(&proxy.port().to_string()) && !error.contains("wrong"), "{error}");
     let before = proxy.accepted();
     eventually("it tries again and again", || proxy.accepted() >= before + 3).await;
-    let said = loud(proxy.port());
+    let said = log.loud();
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(S::LOGINS.denied.iter().any(|denied| said[0].contains(denied)), "{said:#?}");
 }
 
 /// A server that is there and gone again and again: not a line each time, and members there are told each time.
 pub async fn a_connection_that_flaps_is_no_flood<S: FaultyServer>() {
-    capture();
     let mut server = S::start();
     let proxy = Proxy::start(server.process().port()).await;
+    let log = Log::of(proxy.port());
     let layer = layer::<S>(Settings::new(proxy.port())).await;
     let mut member = Member::of(&layer, &["room"]).await;
     for flap in 1..=6 {
@@ -104,14 +120,14 @@ pub async fn a_connection_that_flaps_is_no_flood<S: FaultyServer>() {
         eventually("it is back", || layer.metrics().reconnected == flap).await;
         assert_eq!(member.hears().await, "gap in room");
     }
-    let said = loud(proxy.port());
+    let said = log.loud();
     assert!((1..=4).contains(&said.len()), "for 6 times away and back: {said:#?}");
 }
 
 /// A message that is too large: the sender is told its size and the limit, nobody gets it, and nothing is logged.
 pub async fn a_message_that_is_too_large_is_the_senders_affair<S: FaultyServer>() {
-    capture();
     let mut server = S::start();
+    let log = Log::of(server.process().port());
     let layer = layer::<S>(Settings { queue_bytes: 100_000, ..on(&mut server) }).await;
     let mut member = Member::of(&layer, &["room"]).await;
     let text = format!(r#"{{"type":"note","number":1,"more":"{}"}}"#, "x".repeat(200_000));
@@ -124,6 +140,6 @@ pub async fn a_message_that_is_too_large_is_the_senders_affair<S: FaultyServer>(
     }
     layer.group_send(&group("room"), &note(2)).await.unwrap();
     assert_eq!(member.hears().await, "2", "and not 1");
-    assert!(loud(server.process().port()).is_empty());
+    assert!(log.loud().is_empty());
     assert_eq!(layer.metrics().reconnected, 0);
 }
