@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use greenroom::{
-    ChannelName, Envelope, Layer, LayerConfig, LayerError, Mount, prelude::*, testing::WebsocketCommunicator,
+    ChannelName, Envelope, Layer, LayerConfig, LayerError, Mount,
+    prelude::*,
+    testing::{CommunicatorError, WebsocketCommunicator},
 };
 use integration_tests::PATIENCE;
 use tokio::{
@@ -185,6 +187,17 @@ impl Members {
     }
 }
 
+/// Waits for the next text of a client. The communicator itself waits for a second only.
+pub(crate) async fn hears(client: &mut WebsocketCommunicator) -> Result<String, CommunicatorError> {
+    for _ in 1..PATIENCE.as_secs() {
+        match client.receive_text().await {
+            Err(CommunicatorError::Timeout) => {}
+            heard => return heard,
+        }
+    }
+    client.receive_text().await
+}
+
 /// The client of a member.
 pub(crate) struct Client(pub(crate) WebsocketCommunicator);
 
@@ -196,16 +209,20 @@ impl Client {
     /// Stops the member in a hook, so that what comes waits in its inbox.
     pub(crate) async fn hold(&mut self) {
         self.0.send_text("hold");
-        assert_eq!(self.0.receive_text().await.expect("the member holds"), "holding");
+        assert_eq!(self.hears().await.expect("the member holds"), "holding");
     }
 
     /// Checks that the member heard these notes and, so far, no other.
     pub(crate) async fn assert_hears(&mut self, notes: &[u64]) {
         for expected in notes {
-            let heard =
-                self.0.receive_text().await.unwrap_or_else(|error| panic!("not heard {expected}: {error}"));
+            let heard = self.hears().await.unwrap_or_else(|error| panic!("not heard {expected}: {error}"));
             assert_eq!(heard, expected.to_string());
         }
+    }
+
+    /// Waits for what the member says next.
+    pub(crate) async fn hears(&mut self) -> Result<String, CommunicatorError> {
+        hears(&mut self.0).await
     }
 
     pub(crate) async fn leave(self) {
