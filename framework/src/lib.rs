@@ -1,8 +1,8 @@
 //! Consumers, groups and channel layers for actix.
 //!
 //! Greenroom gives Rust what [Django Channels](https://channels.readthedocs.io) gives Django, and uses the words of
-//! Channels. Each connection has a [consumer](Consumer). Consumers join [groups](Context::group_add). When a typed
-//! [event](derive@Event) is sent to a group, each member gets it: its handler does, or its client directly.
+//! Channels. Each connection has a [consumer](Consumer). Consumers join [groups](ConnectionContext::group_add). When a
+//! typed [event](derive@Event) is sent to a group, each member gets it: its handler does, or its client directly.
 //!
 //! This page leads through the library in the order in which you need it. Longer pages say more:
 //!
@@ -82,8 +82,8 @@ pub mod worker;
 
 pub use self::{
     consumer::{
-        Accept, Body, Consumer, Context, EventHandlers, Handled, HttpConsumer, HttpContext, HttpHandle,
-        JsonConsumer,
+        Accept, Body, ConnectionContext, Consumer, Context, EventHandlers, Handled, HttpConsumer,
+        HttpContext, HttpHandle, JsonConsumer, LayerContext,
     },
     error::{Error, Result},
     event::{Envelope, Event, EventError, IntoEnvelope},

@@ -15,7 +15,7 @@ use actix::{Actor, ActorContext, Addr};
 use super::connection::Connection;
 use crate::{Envelope, Event, layers::LayerError};
 
-/// The actix actor that a consumer is. [`Context::address`](crate::Context::address) gives its address.
+/// The actix actor that a consumer is. [`Context::address`](crate::ConnectionContext::address) gives its address.
 ///
 /// It takes one message, [`Deliver`]: an event for the consumer. It stops when the connection has ended.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ impl<E: Event> actix::Message for Deliver<E> {
 }
 
 /// Stops the actor with its connection.
-struct Stop;
+struct StopActor;
 
-impl actix::Message for Stop {
+impl actix::Message for StopActor {
     type Result = ();
 }
 
@@ -54,29 +54,29 @@ impl<E: Event> actix::Handler<Deliver<E>> for ConsumerActor {
     }
 }
 
-impl actix::Handler<Stop> for ConsumerActor {
+impl actix::Handler<StopActor> for ConsumerActor {
     type Result = ();
 
-    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: StopActor, ctx: &mut Self::Context) {
         ctx.stop();
     }
 }
 
 /// The address of a consumer, once it was asked for. Dropped with its context, it stops the actor.
 #[derive(Default)]
-pub(super) struct Address(OnceCell<Box<Addr<ConsumerActor>>>);
+pub(super) struct ActorAddress(OnceCell<Box<Addr<ConsumerActor>>>);
 
-impl Address {
+impl ActorAddress {
     pub(super) fn of(&self, connection: &Rc<Connection>) -> Addr<ConsumerActor> {
         let start = || Box::new(ConsumerActor { connection: Rc::downgrade(connection) }.start());
         Addr::clone(self.0.get_or_init(start))
     }
 }
 
-impl Drop for Address {
+impl Drop for ActorAddress {
     fn drop(&mut self) {
         if let Some(address) = self.0.get() {
-            address.do_send(Stop);
+            address.do_send(StopActor);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 /// A sender for one connection, for tasks of the same worker. Cheap to clone; it does not keep the connection alive.
 ///
 /// From other threads use [`Layer::send`](crate::Layer::send) with the consumer's
-/// [`channel_name`](crate::Context::channel_name).
+/// [`channel_name`](crate::ConnectionContext::channel_name).
 #[derive(Debug, Clone)]
 pub struct Handle(Weak<Connection>);
 
@@ -64,7 +64,7 @@ impl Handle {
     }
 }
 
-/// A timer of [`Context::notify_later`](crate::Context::notify_later) or `notify_every`. Dropped, it runs on.
+/// A timer of [`Context::notify_later`](crate::ConnectionContext::notify_later) or `notify_every`. Dropped, it runs on.
 #[derive(Debug)]
 pub struct Timer(AbortHandle);
 

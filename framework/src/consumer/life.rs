@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     future::{Future, poll_fn},
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
@@ -14,11 +15,11 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Consumer, Context, EventContext, EventHandlers, Handled,
+    ConnectionContext, Consumer, Context, EventContext, EventHandlers, Handled,
     connection::{Connection, Next},
 };
 use crate::{
-    Envelope, EventError, Result, Scope,
+    Envelope, EventError, GroupName, Result, Scope,
     close::{Cause, CloseCode, Disconnect},
     error::{AcceptConnection, Closed, DenyConnection, Error, InputError, StopConsumer},
     groups::inbox::Mail,
@@ -80,7 +81,9 @@ pub(super) fn live<C: Consumer>(
             },
             Err(error) => fail_connect(&ctx, &error),
         }
-        Box::pin(end(consumer, ctx, attached)).await;
+        let disconnect =
+            async |consumer: &mut C, reason, ctx: &mut Context| consumer.disconnect(reason, ctx).await;
+        Box::pin(end(consumer, ctx, attached, disconnect)).await;
     }
 }
 
@@ -141,19 +144,32 @@ pub(super) fn log_cancelled<C>(connection: &Connection) {
     );
 }
 
-/// Leaves the groups, answers the client's close and runs `disconnect`.
-async fn end<C: Consumer>(mut consumer: C, mut ctx: Context, attached: Attached) {
+/// Joins the consumer's own groups, before its first hook.
+pub(super) async fn join(ctx: &ConnectionContext, groups: impl FnOnce() -> Vec<GroupName>) -> Result<()> {
+    for group in guard(|| Ok(groups()))? {
+        ctx.group_add(&group).await?;
+    }
+    Ok(())
+}
+
+/// Answers the client's close, leaves the groups, runs `disconnect`, and drops the consumer.
+pub(super) async fn end<C, X: Deref<Target = ConnectionContext>>(
+    mut consumer: C,
+    mut ctx: X,
+    attached: Attached,
+    disconnect: impl AsyncFnOnce(&mut C, Disconnect, &mut X),
+) {
     let connection = Rc::clone(ctx.connection());
     connection.answer_close();
     log_end(&connection);
     let reason = attached.leave();
-    run_disconnect::<C>(&connection, async { consumer.disconnect(reason, &mut ctx).await }).await;
+    run_disconnect::<C>(&connection, disconnect(&mut consumer, reason, &mut ctx)).await;
     drop(ctx);
     drop_consumer(consumer);
 }
 
 /// Runs `disconnect`, up to its limit.
-pub(super) async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = ()>) {
+async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = ()>) {
     let hook = async {
         hook.await;
         Ok(())
@@ -185,9 +201,7 @@ pub(crate) fn drop_consumer<C>(consumer: C) {
 
 /// Joins the consumer's own groups and runs `connect`, up to its limit.
 async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()> {
-    for group in guard(|| Ok(consumer.groups()))? {
-        ctx.group_add(&group).await?;
-    }
+    join(ctx, || consumer.groups()).await?;
     let connection = Rc::clone(ctx.connection());
     let limit = connection.limits.connect_timeout;
     let hook = async { consumer.connect(ctx).await };
@@ -223,24 +237,22 @@ fn fail_connect(ctx: &Context, error: &Error) {
     if !connection.is_connecting() {
         return fail(connection, error);
     }
-    let rejection = if error.is::<DenyConnection>() || error.is::<StopConsumer>() {
+    let rejection = if denies(error) {
         Rejection::forbidden()
     } else {
         tracing::error!(%error, "connect failed: rejected with 500");
         Rejection::internal()
     };
-    // Answered in between: by the end of the server.
-    let _ = ctx.reject(rejection);
+    ctx.refuse(rejection);
 }
 
 /// Ends a connection after a failed hook, with the code that says whose fault it was.
 fn fail(connection: &Connection, error: &Error) {
     let channel = connection.channel_name();
-    if error.is::<StopConsumer>() {
-        connection.end(Cause::Consumer, CloseCode::NORMAL, "");
-    } else if error.is::<Closed>() && connection.has_ended() {
-        tracing::debug!(%channel, "a hook sent to a connection that had ended");
-    } else if let Some(input) = error.downcast_ref::<InputError>() {
+    if ended_quietly(connection, error) {
+        return;
+    }
+    if let Some(input) = error.downcast_ref::<InputError>() {
         tracing::info!(%channel, %error, "the client sent what the consumer cannot read");
         connection.end(Cause::Error, CloseCode::INVALID_DATA, &input.to_string());
     } else {
@@ -249,8 +261,27 @@ fn fail(connection: &Connection, error: &Error) {
     }
 }
 
+/// Whether an error after the answer is no failure. A [`StopConsumer`] then ends the connection.
+pub(super) fn ended_quietly(connection: &Connection, error: &Error) -> bool {
+    if error.is::<StopConsumer>() {
+        connection.end(Cause::Consumer, CloseCode::NORMAL, "");
+        return true;
+    }
+    let late = error.is::<Closed>() && connection.has_ended();
+    if late {
+        let channel = connection.channel_name();
+        tracing::debug!(%channel, "a hook sent to a connection that had ended");
+    }
+    late
+}
+
+/// Whether an error before the answer says that the client is answered 403.
+pub(super) fn denies(error: &Error) -> bool {
+    error.is::<DenyConnection>() || error.is::<StopConsumer>()
+}
+
 /// Logs an end that no hook and no client asked for.
-pub(super) fn log_end(connection: &Connection) {
+fn log_end(connection: &Connection) {
     let Some(Disconnect { cause, reason, .. }) = connection.ending() else { return };
     let channel = connection.channel_name();
     match cause {

@@ -2,20 +2,24 @@
 
 mod actor;
 pub(crate) mod connection;
+mod connection_context;
 mod context;
 mod handle;
 pub(crate) mod http;
 mod json;
+mod layer_context;
 pub(crate) mod life;
 pub(crate) mod start;
 pub(crate) mod task;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},
+    connection_context::ConnectionContext,
     context::{Accept, Context},
     handle::{Handle, Timer},
     http::{Body, HttpConsumer, HttpContext, HttpHandle},
     json::JsonConsumer,
+    layer_context::LayerContext,
 };
 use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, layers::DEFAULT_LAYER};
 
@@ -30,7 +34,7 @@ use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, l
 )]
 #[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
 pub trait Consumer: EventHandlers {
-    /// The alias of the layer that [`Context::layer`] and the groups use.
+    /// The alias of the layer that [`Context::layer`](crate::LayerContext::layer) and the groups use.
     const LAYER: &'static str = DEFAULT_LAYER;
 
     /// Whether an event that no handler fits ends the consumer, as in Channels.

@@ -6,7 +6,7 @@ use actix_web::web::Payload;
 use tokio::sync::oneshot;
 
 use super::{
-    Consumer, Context, EventContext, EventHandlers, HttpConsumer, HttpContext,
+    ConnectionContext, Consumer, Context, EventContext, EventHandlers, HttpConsumer, HttpContext,
     connection::{Accepted, Answer, ClientReader, Connection, Head},
     http::Exchange,
     task,
@@ -84,7 +84,7 @@ impl Start {
         let (sender, answer) = oneshot::channel();
         let class = class_of::<C, X>(self.wire);
         let connection = Connection::new(&hub, class, self.limits, &self.budget, guard, sender, self.packer);
-        let context = Context::new(Rc::clone(&connection), self.scope, self.layers, layer);
+        let context = ConnectionContext::new(Rc::clone(&connection), self.scope, self.layers, layer);
         let starting = Starting { connection: Some(connection), answer };
         Ok(Some(Begun { context, input: self.input, starting }))
     }
@@ -92,7 +92,7 @@ impl Start {
 
 /// A connection whose consumer is still to be started.
 struct Begun {
-    context: Context,
+    context: ConnectionContext,
     input: Option<Box<dyn ClientReader>>,
     starting: Starting,
 }

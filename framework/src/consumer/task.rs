@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use actix_web::web::Payload;
 
 use super::{
-    Consumer, Context,
+    ConnectionContext, Consumer, Context,
     connection::{ClientReader, Connection},
     http::{self, Exchange, HttpConsumer, HttpContext},
     life,
@@ -22,17 +22,21 @@ use crate::{Result, Scope};
 /// Starts a connection. `make` builds the consumer; `input` reads what the client sends.
 pub(crate) fn start<C: Consumer>(
     make: impl FnOnce(&Scope) -> Result<C> + 'static,
-    context: Context,
+    context: ConnectionContext,
     input: Option<Box<dyn ClientReader>>,
 ) {
     let connection = Rc::clone(context.connection());
-    actix_rt::spawn(ConnectionTask { connection, hooks: Some(life::live(make, context)), input });
+    actix_rt::spawn(ConnectionTask {
+        connection,
+        hooks: Some(life::live(make, Context::new(context))),
+        input,
+    });
 }
 
 /// Starts an HTTP exchange. The body of its response says when the client is gone: there is no input to watch.
 pub(crate) fn start_http<C: HttpConsumer>(
     make: impl FnOnce(&Scope) -> Result<C> + 'static,
-    context: Context,
+    context: ConnectionContext,
     payload: Payload,
 ) -> Rc<Exchange> {
     let connection = Rc::clone(context.connection());

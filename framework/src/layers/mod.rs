@@ -170,7 +170,7 @@ impl Layer {
         self.0.new_channel("specific.").await
     }
 
-    /// Adds a channel to a group. Consumers join by [`Context::group_add`](crate::Context::group_add).
+    /// Adds a channel to a group. Consumers join by [`Context::group_add`](crate::ConnectionContext::group_add).
     ///
     /// # Errors
     /// [`LayerError::NoReceiver`] for a consumer that has gone, [`LayerError::TooManyQueues`].

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Context, Drain, EventHandlers, Layer, Limits, MemoryLayer, Scope,
-    consumer::{connection::Connection, start::class_of},
+    consumer::{ConnectionContext, connection::Connection, start::class_of},
     groups::{budget::Budget, thread},
     layers::{DEFAULT_LAYER, Layers},
     wire::Wire,
@@ -44,7 +44,7 @@ impl DetachedContext {
         let connection = Connection::new(&hub, class, limits, &budget, guard, sender, None);
         let layers = Layers::new([(DEFAULT_LAYER.to_owned(), layer.clone())].into());
         let scope = Box::new(Scope::builder("/").build());
-        let context = Context::new(connection, scope, layers, layer);
+        let context = Context::new(ConnectionContext::new(connection, scope, layers, layer));
         context.accept().expect("nothing was answered before");
         Self { context, _answer: answer }
     }

@@ -26,8 +26,8 @@ use super::{rate::Rate, websocket::deflate::Deflate};
 /// | [`write_timeout`](Self::write_timeout) | 30 s | close 1013 | [`write_timeout`](crate::Metrics::write_timeout) |
 /// | [`close_timeout`](Self::close_timeout) | 5 s | the socket is closed without the client's close frame | [`close_timeout`](crate::Metrics::close_timeout) |
 /// | [`disconnect_grace`](Self::disconnect_grace) | 10 s | the hook that still runs is cancelled | |
-/// | [`groups`](Self::groups) | 1,024 | [`Context::group_add`](crate::Context::group_add) returns an error | |
-/// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::Context::spawn) returns an error | |
+/// | [`groups`](Self::groups) | 1,024 | [`Context::group_add`](crate::ConnectionContext::group_add) returns an error | |
+/// | [`tasks`](Self::tasks) | 128 | [`Context::spawn`](crate::ConnectionContext::spawn) returns an error | |
 ///
 /// Pings and timeouts, from `ping_interval` to `close_timeout`, never wait for a hook. They also apply to a client
 /// that has stopped reading. Their times are rounded up to quarters of a second, and may end up to a quarter of a
@@ -324,7 +324,7 @@ impl Limits {
         self
     }
 
-    /// How many tasks of [`Context::spawn`](crate::Context::spawn) may run at once. Default 128.
+    /// How many tasks of [`Context::spawn`](crate::ConnectionContext::spawn) may run at once. Default 128.
     pub fn tasks(mut self, count: usize) -> Self {
         self.tasks = count;
         self

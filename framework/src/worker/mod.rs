@@ -39,7 +39,7 @@
 //! Consumers run on the worker's own threads. Each has actix's runtime, so tasks that a handler spawns need not be
 //! `Send`. There are as many threads as consumers, but at most one for each core, or as many as [`Worker::threads`]
 //! says. A handler that computes for a long time holds up the other consumers of its thread: use
-//! [`WorkerContext::run_blocking`] for such work.
+//! [`WorkerContext::run_blocking`](crate::LayerContext::run_blocking) for such work.
 
 mod context;
 pub(crate) mod ledger;
@@ -140,7 +140,7 @@ impl Worker {
         })
     }
 
-    /// Adds a layer for handlers that ask for it by [`WorkerContext::layer_as`].
+    /// Adds a layer for handlers that ask for it by [`WorkerContext::layer_as`](crate::LayerContext::layer_as).
     ///
     /// No jobs come through it.
     pub fn layer_as(mut self, alias: impl Into<String>, layer: impl Into<Layer>) -> Self {

@@ -1,16 +1,14 @@
 //! A hook's view of its exchange.
 
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{ops::Deref, rc::Rc};
 
-use actix::Addr;
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::{exchange::Exchange, handle::HttpHandle};
 use crate::{
-    ChannelName, Delivery, GroupName, IntoEnvelope, Layer, Outgoing, Result, Scope,
-    consumer::{ClientContext, ConsumerActor, Context, Timer, connection::Connection},
-    middleware::Rejection,
+    Outgoing, Result,
+    consumer::{ClientContext, ConnectionContext},
 };
 
 /// What a hook can do with its exchange.
@@ -18,33 +16,20 @@ use crate::{
 /// As with [`Context`](crate::Context), it is lent to each hook and cannot be kept; [`handle`](Self::handle) gives something that can.
 #[derive(Debug)]
 pub struct HttpContext {
-    /// What an exchange has in common with a WebSocket; its sends are not for users here.
-    inner: Context,
+    inner: ConnectionContext,
     exchange: Rc<Exchange>,
 }
 
 impl HttpContext {
-    pub(crate) fn new(inner: Context, exchange: Rc<Exchange>) -> Self {
+    pub(crate) fn new(inner: ConnectionContext, exchange: Rc<Exchange>) -> Self {
         Self { inner, exchange }
-    }
-
-    pub(super) fn connection(&self) -> &Rc<Connection> {
-        self.inner.connection()
     }
 
     pub(super) fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
-    /// Answers instead of the consumer; without effect after the headers.
-    pub(super) fn reject(&self, rejection: Rejection) {
-        // Answered in between: by the end of the server.
-        let _ = self.inner.reject(rejection);
-    }
-
-    // --- the response ---
-
-    /// Sends the status and the headers, with those that were added to the [scope](Self::scope). The client has them at
+    /// Sends the status and the headers, with those that were added to the [scope](ConnectionContext::scope). The client has them at
     /// once, before any body; names may repeat.
     ///
     /// Without a `content-length` the body is sent in chunks. With one, what goes beyond it is cut off, and where less
@@ -54,7 +39,7 @@ impl HttpContext {
     /// [`MisuseError::AlreadyAnswered`](crate::error::MisuseError::AlreadyAnswered) the second time,
     /// [`MisuseError::BadResponseStatus`](crate::error::MisuseError::BadResponseStatus) for a status that is not from
     /// 200 to 599, [`MisuseError::BadHeader`](crate::error::MisuseError::BadHeader) for what
-    /// [`Scope::add_response_header`] refuses, [`Closed`](crate::error::Closed) once the exchange has ended.
+    /// [`Scope::add_response_header`](crate::Scope::add_response_header) refuses, [`Closed`](crate::error::Closed) once the exchange has ended.
     pub fn send_headers(&self, status: u16, headers: &[(&str, &str)]) -> Result<()> {
         self.exchange.respond(self.scope(), status, headers, None)
     }
@@ -113,124 +98,18 @@ impl HttpContext {
         self.exchange.keep_open();
     }
 
-    /// Whether the exchange has ended.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.inner.is_closed()
-    }
-
-    /// What is known of the request: its method, path, headers and what middleware found out.
-    #[must_use]
-    pub fn scope(&self) -> &Scope {
-        self.inner.scope()
-    }
-
-    // --- groups and layers ---
-
-    /// Joins a group: [`Context::group_add`].
-    ///
-    /// What a `#[relay]` makes of its events goes into the body as it is, once headers were sent; before, it is dropped.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn group_add(&self, group: &GroupName) -> Result<()> {
-        self.inner.group_add(group).await
-    }
-
-    /// Leaves a group: [`Context::group_discard`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn group_discard(&self, group: &GroupName) -> Result<()> {
-        self.inner.group_discard(group).await
-    }
-
-    /// Sends an event to every member of a group: [`Context::group_send`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn group_send(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<()> {
-        self.inner.group_send(group, event.into()).await
-    }
-
-    /// As [`group_send`](Self::group_send), and says how far the event got.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn group_send_counted(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<Delivery> {
-        self.inner.group_send_counted(group, event.into()).await
-    }
-
-    /// The name that [`Layer::send`] reaches this consumer by.
-    #[must_use]
-    pub fn channel_name(&self) -> ChannelName {
-        self.inner.channel_name()
-    }
-
-    /// The layer of this consumer: the one under its [`LAYER`](super::HttpConsumer::LAYER) alias.
-    #[must_use]
-    pub fn layer(&self) -> &Layer {
-        self.inner.layer()
-    }
-
-    /// The layer under another alias: [`Context::layer_as`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn layer_as(&self, alias: &str) -> Result<&Layer> {
-        self.inner.layer_as(alias)
-    }
-
-    // --- beside the hooks ---
-
-    /// The address of the actor that this consumer is: [`Context::address`].
-    #[must_use]
-    pub fn address(&self) -> Addr<ConsumerActor> {
-        self.inner.address()
-    }
-
     /// A sender for this exchange that tasks can keep.
     #[must_use]
     pub fn handle(&self) -> HttpHandle {
         HttpHandle::new(&self.exchange)
     }
+}
 
-    /// Runs a task beside the hooks, on this worker: [`Context::spawn`]. It is cancelled once `disconnect` has run.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Result<()> {
-        self.inner.spawn(task)
-    }
+impl Deref for HttpContext {
+    type Target = ConnectionContext;
 
-    /// Runs blocking work on a thread of a pool, and waits for it: [`Context::run_blocking`].
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn run_blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
-        self.inner.run_blocking(work).await
-    }
-
-    /// Hands an event to this consumer after `delay`: [`Context::notify_later`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn notify_later(&self, event: impl IntoEnvelope, delay: Duration) -> Result<Timer> {
-        self.inner.notify_later(event, delay)
-    }
-
-    /// Hands an event to this consumer every `period`, first after one: [`Context::notify_every`].
-    ///
-    /// # Errors
-    /// As there.
-    ///
-    /// # Panics
-    /// Where `period` is zero.
-    pub fn notify_every(&self, event: impl IntoEnvelope, period: Duration) -> Result<Timer> {
-        self.inner.notify_every(event, period)
+    fn deref(&self) -> &ConnectionContext {
+        &self.inner
     }
 }
 

@@ -20,11 +20,11 @@ use crate::{
     consumer::{
         connection::{Connection, Next},
         life::{
-            Attached, Limit, Outcome, drop_consumer, guard, handle_event, log_cancelled, log_end, poll_next,
-            run, run_disconnect,
+            Attached, Limit, Outcome, denies, end, ended_quietly, guard, handle_event, join, log_cancelled,
+            poll_next, run,
         },
     },
-    error::{Closed, DenyConnection, Error, InputError, StopConsumer},
+    error::{Error, InputError},
     groups::inbox::Mail,
     middleware::Rejection,
 };
@@ -50,7 +50,9 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
         Ok(()) => complete(&ctx),
         Err(error) => fail(&ctx, &error),
     }
-    Box::pin(end(consumer, ctx, attached)).await;
+    let disconnect =
+        async |consumer: &mut C, reason, ctx: &mut HttpContext| consumer.disconnect(reason, ctx).await;
+    Box::pin(end(consumer, ctx, attached, disconnect)).await;
 }
 
 /// Reads the whole body; `None` where the exchange is over without it.
@@ -72,7 +74,7 @@ async fn read_all(ctx: &HttpContext, payload: Payload) -> Option<Body> {
                 path = ctx.scope().path(),
                 "the body of a request is refused"
             );
-            ctx.reject(rejection);
+            ctx.refuse(rejection);
             None
         }
     }
@@ -114,9 +116,7 @@ async fn handle<C: HttpConsumer>(
     ctx: &mut HttpContext,
     overdue: Option<Instant>,
 ) -> Result<()> {
-    for group in guard(|| Ok(consumer.groups()))? {
-        ctx.group_add(&group).await?;
-    }
+    join(ctx, || consumer.groups()).await?;
     let connection = Rc::clone(ctx.connection());
     let outcome =
         run(&connection, Limit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
@@ -167,7 +167,7 @@ fn settle<C>(ctx: &HttpContext, outcome: Outcome) -> bool {
 fn no_response<C>(ctx: &HttpContext) {
     let limit = ctx.connection().limits.response_timeout;
     tracing::warn!(?limit, consumer = std::any::type_name::<C>(), "a response took too long: answered 503");
-    ctx.reject(Rejection::unavailable("the server is busy, try again later"));
+    ctx.refuse(Rejection::unavailable("the server is busy, try again later"));
 }
 
 /// `handle` has returned, and nothing is to follow it.
@@ -176,7 +176,8 @@ fn complete(ctx: &HttpContext) {
         tracing::error!(
             "handle returned without a response, answered 500: send one, or keep_open for a later one"
         );
-        return ctx.reject(Rejection::internal());
+        ctx.refuse(Rejection::internal());
+        return;
     }
     // It has headers.
     let _ = ctx.exchange().finish();
@@ -187,17 +188,13 @@ fn fail(ctx: &HttpContext, error: &Error) {
     let connection = ctx.connection();
     let channel = connection.channel_name();
     if !connection.is_connecting() {
-        if error.is::<StopConsumer>() {
-            connection.end(Cause::Consumer, CloseCode::NORMAL, "");
-        } else if error.is::<Closed>() && connection.has_ended() {
-            tracing::debug!(%channel, "a hook sent to an exchange that had ended");
-        } else {
+        if !ended_quietly(connection, error) {
             tracing::error!(%channel, %error, "a hook failed, its response is cut");
             connection.end(Cause::Error, CloseCode::INTERNAL, "");
         }
         return;
     }
-    ctx.reject(if error.is::<DenyConnection>() || error.is::<StopConsumer>() {
+    ctx.refuse(if denies(error) {
         Rejection::forbidden()
     } else if let Some(input) = error.downcast_ref::<InputError>() {
         tracing::info!(%channel, %error, "the client sent what the consumer cannot read: answered 400");
@@ -206,14 +203,4 @@ fn fail(ctx: &HttpContext, error: &Error) {
         tracing::error!(%channel, %error, "a hook failed: answered 500");
         Rejection::internal()
     });
-}
-
-/// Leaves the groups and runs `disconnect`.
-async fn end<C: HttpConsumer>(mut consumer: C, mut ctx: HttpContext, attached: Attached) {
-    let connection = Rc::clone(ctx.connection());
-    log_end(&connection);
-    let reason = attached.leave();
-    run_disconnect::<C>(&connection, async { consumer.disconnect(reason, &mut ctx).await }).await;
-    drop(ctx);
-    drop_consumer(consumer);
 }
