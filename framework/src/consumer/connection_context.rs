@@ -7,7 +7,7 @@ use actix::Addr;
 use super::{
     ConsumerActor, LayerContext,
     actor::ActorAddress,
-    connection::{Answer, Connection},
+    connection::{Connection, RequestAnswer},
     handle::{Handle, Tasks, Timer},
 };
 use crate::{
@@ -39,7 +39,7 @@ impl ConnectionContext {
 
     /// Answers with a rejection. Returns false if the connection has an answer already.
     pub(super) fn refuse(&self, rejection: Rejection) -> bool {
-        self.connection.answer(Answer::Reject(rejection.with_headers_of(&self.scope)))
+        self.connection.answer(RequestAnswer::Reject(rejection.with_headers_of(&self.scope)))
     }
 
     /// What is known of the client's request: its path, its headers, and what middleware has added.

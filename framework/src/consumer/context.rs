@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     ConnectionContext,
-    connection::{Accepted, Answer},
+    connection::{Accepted, RequestAnswer},
     handle::Handle,
 };
 use crate::{
@@ -83,7 +83,7 @@ impl Context {
             self.scope().add_response_header(name, value)?;
         }
         let headers = self.scope().take_response_headers();
-        let accepted = Answer::Accept(Accepted { subprotocol: accept.subprotocol, headers });
+        let accepted = RequestAnswer::Accept(Accepted { subprotocol: accept.subprotocol, headers });
         if self.connection().answer(accepted) { Ok(()) } else { Err(MisuseError::AlreadyAnswered.into()) }
     }
 

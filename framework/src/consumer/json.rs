@@ -43,12 +43,12 @@ pub trait JsonConsumer: EventHandlers {
     /// As [`Consumer::receive`]: return `error` to end the connection with 1007.
     async fn invalid(&mut self, error: InputError, ctx: &mut Context) -> Result<()> {
         #[derive(Serialize)]
-        struct Answer {
+        struct InvalidReply {
             r#type: &'static str,
             reason: String,
         }
         let reason = crate::Error::from(error).to_string();
-        ctx.send_json(&Answer { r#type: "error", reason })
+        ctx.send_json(&InvalidReply { r#type: "error", reason })
     }
 
     /// As [`Consumer::disconnect`].

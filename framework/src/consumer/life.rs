@@ -106,29 +106,29 @@ fn begin<'a, C: Consumer>(
     next: Next,
     consumer: &'a mut C,
     ctx: &'a mut Context,
-) -> Option<LocalBoxFuture<'a, Outcome>> {
+) -> Option<LocalBoxFuture<'a, HookOutcome>> {
     let connection = Rc::clone(ctx.connection());
     Some(match next {
         Next::Message(message) => Box::pin(async move {
-            run(&connection, Limit::Grace, async { consumer.receive(message, ctx).await }).await
+            run(&connection, HookLimit::Grace, async { consumer.receive(message, ctx).await }).await
         }),
         Next::Mail(Mail::Event(envelope)) => Box::pin(async move {
             let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
-            run(&connection, Limit::Grace, hook).await
+            run(&connection, HookLimit::Grace, hook).await
         }),
         Next::End | Next::Mail(Mail::Packet(_)) => return None,
     })
 }
 
 /// Takes the outcome of a hook; false where no other may follow.
-fn go_on<C>(connection: &Connection, outcome: Outcome) -> bool {
+fn go_on<C>(connection: &Connection, outcome: HookOutcome) -> bool {
     match outcome {
-        Outcome::Done(Ok(())) => true,
-        Outcome::Done(Err(error)) => {
+        HookOutcome::Done(Ok(())) => true,
+        HookOutcome::Done(Err(error)) => {
             fail(connection, &error);
             true
         }
-        Outcome::Cancelled => {
+        HookOutcome::Cancelled => {
             log_cancelled::<C>(connection);
             false
         }
@@ -175,10 +175,10 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
         Ok(())
     };
     let limit = connection.limits.disconnect_grace;
-    match run(connection, Limit::Whole(limit), hook).await {
-        Outcome::Done(Ok(())) => {}
-        Outcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
-        Outcome::Cancelled => {
+    match run(connection, HookLimit::Whole(limit), hook).await {
+        HookOutcome::Done(Ok(())) => {}
+        HookOutcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
+        HookOutcome::Cancelled => {
             tracing::warn!(
                 ?limit,
                 consumer = std::any::type_name::<C>(),
@@ -205,19 +205,19 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
     let connection = Rc::clone(ctx.connection());
     let limit = connection.limits.connect_timeout;
     let hook = async { consumer.connect(ctx).await };
-    match run(&connection, Limit::Connecting(limit), hook).await {
-        Outcome::Done(Ok(())) => {
+    match run(&connection, HookLimit::Connecting(limit), hook).await {
+        HookOutcome::Done(Ok(())) => {
             if connection.is_connecting() {
                 tracing::info!("connect returned without accept: rejected with 403");
                 ctx.reject(Rejection::forbidden())?;
             }
             Ok(())
         }
-        Outcome::Done(Err(error)) if error.is::<AcceptConnection>() && connection.is_connecting() => {
+        HookOutcome::Done(Err(error)) if error.is::<AcceptConnection>() && connection.is_connecting() => {
             ctx.accept()
         }
-        Outcome::Done(Err(error)) => Err(error),
-        Outcome::Cancelled => {
+        HookOutcome::Done(Err(error)) => Err(error),
+        HookOutcome::Cancelled => {
             if connection.is_connecting() {
                 tracing::warn!(
                     ?limit,
@@ -365,7 +365,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
 }
 
 /// How a hook ended.
-pub(super) enum Outcome {
+pub(super) enum HookOutcome {
     /// It ran over its limit, or over its grace after the connection ended.
     Cancelled,
     Done(Result<()>),
@@ -373,7 +373,7 @@ pub(super) enum Outcome {
 
 /// When a hook is cancelled.
 #[derive(Clone, Copy)]
-pub(super) enum Limit {
+pub(super) enum HookLimit {
     /// When it takes longer, whatever the connection does.
     Whole(Duration),
     /// When it has not answered the handshake in this time; then as [`Grace`](Self::Grace).
@@ -384,7 +384,7 @@ pub(super) enum Limit {
     Responding(Option<Instant>),
 }
 
-impl Limit {
+impl HookLimit {
     /// The time after which the hook, which is suspended, is cancelled, and whether that is the grace.
     fn current(self, connection: &Connection) -> Option<(Duration, bool)> {
         match self {
@@ -406,15 +406,15 @@ impl Limit {
 /// The hook is called in an `async` block: one that is a plain function may panic before it returns its future.
 pub(super) async fn run(
     connection: &Connection,
-    limit: Limit,
+    limit: HookLimit,
     hook: impl Future<Output = Result<()>>,
-) -> Outcome {
+) -> HookOutcome {
     let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
     // With whether it measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = hook.as_mut().poll(cx) {
-            return Poll::Ready(Outcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
+            return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
         }
         let Some((limit, ended)) = limit.current(connection) else {
             timer = None;
@@ -423,7 +423,7 @@ pub(super) async fn run(
         // Another limit than the timer was made for: the client left, or was answered.
         timer = timer.take().filter(|(measures, _)| *measures == ended);
         let (_, timer) = timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
-        timer.as_mut().poll(cx).map(|()| Outcome::Cancelled)
+        timer.as_mut().poll(cx).map(|()| HookOutcome::Cancelled)
     })
     .await
 }

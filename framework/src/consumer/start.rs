@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     ConnectionContext, Consumer, Context, EventContext, EventHandlers, HttpConsumer, HttpContext,
-    connection::{Accepted, Answer, ClientReader, Connection, Head},
+    connection::{Accepted, ClientReader, Connection, Head, RequestAnswer},
     http::Exchange,
     task,
 };
@@ -41,7 +41,7 @@ pub(crate) struct Start {
 /// A consumer that was started and has not answered yet. Dropped, its client is gone.
 pub(crate) struct Starting {
     connection: Option<Rc<Connection>>,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<RequestAnswer>,
 }
 
 impl Start {
@@ -111,8 +111,8 @@ impl Responding {
     /// Waits for the headers of the response.
     pub(crate) async fn head(self) -> Result<(Rc<Exchange>, Head), Rejection> {
         match self.starting.answered().await? {
-            (_, Answer::Respond(head)) => Ok((self.exchange, head)),
-            (_, Answer::Accept(_) | Answer::Reject(_)) => Err(Rejection::internal()),
+            (_, RequestAnswer::Respond(head)) => Ok((self.exchange, head)),
+            (_, RequestAnswer::Accept(_) | RequestAnswer::Reject(_)) => Err(Rejection::internal()),
         }
     }
 }
@@ -126,18 +126,18 @@ impl Starting {
     /// Waits for `connect` to accept or reject.
     pub(crate) async fn answer(self) -> Result<(Rc<Connection>, Accepted), Rejection> {
         match self.answered().await? {
-            (connection, Answer::Accept(accepted)) => Ok((connection, accepted)),
-            (_, Answer::Respond(_) | Answer::Reject(_)) => Err(Rejection::internal()),
+            (connection, RequestAnswer::Accept(accepted)) => Ok((connection, accepted)),
+            (_, RequestAnswer::Respond(_) | RequestAnswer::Reject(_)) => Err(Rejection::internal()),
         }
     }
 
     /// Waits for any answer but a rejection.
-    async fn answered(mut self) -> Result<(Rc<Connection>, Answer), Rejection> {
+    async fn answered(mut self) -> Result<(Rc<Connection>, RequestAnswer), Rejection> {
         let answer = (&mut self.answer).await;
         // Answered: from here on the transport says when the client is gone.
         let connection = self.connection.take();
         match (answer, connection) {
-            (Ok(Answer::Reject(rejection)), _) => Err(rejection),
+            (Ok(RequestAnswer::Reject(rejection)), _) => Err(rejection),
             (Ok(answer), Some(connection)) => Ok((connection, answer)),
             // It ended without an answer: the thread is shutting down.
             (_, connection) => Err(match connection {

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     Drain, Envelope, Event, GroupName, LayerConfig, Limits, Outgoing,
     consumer::{
-        connection::{Accepted, Answer, Connection},
+        connection::{Accepted, Connection, RequestAnswer},
         start::class_of,
     },
     wire::Wire,
@@ -86,7 +86,7 @@ fn member(hub: &Rc<Hub>) -> Rc<Connection> {
     let class = class_of::<Member, crate::Context>(Wire::WebSocket(None));
     let budget = Budget::new(Budget::DEFAULT);
     let connection = Connection::new(hub, class, Arc::new(Limits::new()), &budget, guard, sender, None);
-    connection.answer(Answer::Accept(Accepted::default()));
+    connection.answer(RequestAnswer::Accept(Accepted::default()));
     drop(answer);
     connection.set_busy(false);
     connection

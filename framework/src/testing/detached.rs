@@ -24,7 +24,7 @@ use crate::{
 pub struct DetachedContext {
     context: Context,
     /// The client's side of the handshake, which stays open.
-    _answer: oneshot::Receiver<crate::consumer::connection::Answer>,
+    _answer: oneshot::Receiver<crate::consumer::connection::RequestAnswer>,
 }
 
 impl DetachedContext {

@@ -9,7 +9,7 @@ use crate::middleware::Rejection;
 
 /// The answer to a handshake, or to an HTTP request.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum RequestAnswer {
     Accept(Accepted),
     Reject(Rejection),
     /// The headers of an HTTP response.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use bytestring::ByteString;
 use tokio::time::Instant;
 
-use super::{Answer, Connection, Ending, Life};
+use super::{Connection, ConnectionEnd, Life, RequestAnswer};
 use crate::{
     close::{Cause, CloseCode, Disconnect},
     groups::inbox::Mail,
@@ -36,8 +36,9 @@ impl Connection {
     }
 
     pub(super) fn set_ending(&self, cause: Cause, code: CloseCode, reason: ByteString) {
-        self.ending
-            .get_or_init(|| Box::new(Ending { how: Disconnect { code, reason, cause }, at: Instant::now() }));
+        self.ending.get_or_init(|| {
+            Box::new(ConnectionEnd { how: Disconnect { code, reason, cause }, at: Instant::now() })
+        });
         self.wake_task();
     }
 
@@ -53,7 +54,7 @@ impl Connection {
                     }
                     _ => Rejection::forbidden(),
                 };
-                self.answer(Answer::Reject(rejection));
+                self.answer(RequestAnswer::Reject(rejection));
             }
             Life::Open => {
                 if cause != Cause::TooSlow {

@@ -17,7 +17,7 @@ mod turn;
 mod way_out;
 
 pub(crate) use self::{
-    answer::{Accepted, Answer, Head},
+    answer::{Accepted, Head, RequestAnswer},
     client_reader::ClientReader,
 };
 use self::{
@@ -78,7 +78,7 @@ pub(crate) enum Next {
 
 /// How a connection ended, and since when: the start of the hooks' grace.
 #[derive(Debug)]
-struct Ending {
+struct ConnectionEnd {
     how: Disconnect,
     at: Instant,
 }
@@ -117,8 +117,8 @@ pub(crate) struct Connection {
     packer: Option<Box<RefCell<Packer>>>,
     memberships: Memberships,
     /// How the connection ended: the first cause stays.
-    ending: OnceCell<Box<Ending>>,
-    answer: Cell<Option<oneshot::Sender<Answer>>>,
+    ending: OnceCell<Box<ConnectionEnd>>,
+    answer: Cell<Option<oneshot::Sender<RequestAnswer>>>,
     /// Woken when there is something for the task.
     task: Cell<Option<Waker>>,
     /// Where frames are written to.
@@ -141,7 +141,7 @@ impl Connection {
         limits: Arc<Limits>,
         budget: &Arc<Budget>,
         guard: DrainGuard,
-        answer: oneshot::Sender<Answer>,
+        answer: oneshot::Sender<RequestAnswer>,
         packer: Option<Packer>,
     ) -> Rc<Self> {
         hub.attach(|key| {
@@ -235,11 +235,11 @@ impl Connection {
     }
 
     /// Answers the handshake; false where it was answered before, or its client is gone.
-    pub(crate) fn answer(&self, answer: Answer) -> bool {
+    pub(crate) fn answer(&self, answer: RequestAnswer) -> bool {
         let Some(sender) = self.answer.take() else { return false };
         let life = match &answer {
-            Answer::Accept(_) | Answer::Respond(_) => Life::Open,
-            Answer::Reject(_) => Life::Closing,
+            RequestAnswer::Accept(_) | RequestAnswer::Respond(_) => Life::Open,
+            RequestAnswer::Reject(_) => Life::Closing,
         };
         self.life.set(life);
         if life == Life::Closing {

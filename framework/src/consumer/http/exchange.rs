@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::{
     Result, Scope,
     close::{Cause, CloseCode},
-    consumer::connection::{Answer, Connection, Head},
+    consumer::connection::{Connection, Head, RequestAnswer},
     error::{Closed, MisuseError},
 };
 
@@ -83,7 +83,7 @@ impl Exchange {
             );
         self.bodyless.set(bodyless);
         let head = Head { status, headers: scope.take_response_headers(), length };
-        if !self.connection.answer(Answer::Respond(head)) {
+        if !self.connection.answer(RequestAnswer::Respond(head)) {
             return Err(Closed.into());
         }
         if bodyless {

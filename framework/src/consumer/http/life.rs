@@ -20,8 +20,8 @@ use crate::{
     consumer::{
         connection::{Connection, Next},
         life::{
-            Attached, Limit, Outcome, denies, end, ended_quietly, guard, handle_event, join, log_cancelled,
-            poll_next, run,
+            Attached, HookLimit, HookOutcome, denies, end, ended_quietly, guard, handle_event, join,
+            log_cancelled, poll_next, run,
         },
     },
     error::{Error, InputError},
@@ -119,7 +119,7 @@ async fn handle<C: HttpConsumer>(
     join(ctx, || consumer.groups()).await?;
     let connection = Rc::clone(ctx.connection());
     let outcome =
-        run(&connection, Limit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
+        run(&connection, HookLimit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
     settle::<C>(ctx, outcome);
     Ok(())
 }
@@ -141,7 +141,7 @@ async fn go_on<C: HttpConsumer>(consumer: &mut C, ctx: &mut HttpContext, overdue
         };
         let Next::Mail(Mail::Event(envelope)) = next else { return };
         let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
-        let outcome = Box::pin(run(&connection, Limit::Responding(overdue), hook)).await;
+        let outcome = Box::pin(run(&connection, HookLimit::Responding(overdue), hook)).await;
         if !settle::<C>(ctx, outcome) {
             return;
         }
@@ -149,17 +149,17 @@ async fn go_on<C: HttpConsumer>(consumer: &mut C, ctx: &mut HttpContext, overdue
 }
 
 /// Takes the outcome of a hook; false where no other may follow.
-fn settle<C>(ctx: &HttpContext, outcome: Outcome) -> bool {
+fn settle<C>(ctx: &HttpContext, outcome: HookOutcome) -> bool {
     let connection = ctx.connection();
     match outcome {
-        Outcome::Done(Ok(())) => return true,
-        Outcome::Done(Err(error)) => {
+        HookOutcome::Done(Ok(())) => return true,
+        HookOutcome::Done(Err(error)) => {
             fail(ctx, &error);
             return true;
         }
-        Outcome::Cancelled if connection.is_connecting() => no_response::<C>(ctx),
-        Outcome::Cancelled if connection.is_gone() => {}
-        Outcome::Cancelled => log_cancelled::<C>(connection),
+        HookOutcome::Cancelled if connection.is_connecting() => no_response::<C>(ctx),
+        HookOutcome::Cancelled if connection.is_gone() => {}
+        HookOutcome::Cancelled => log_cancelled::<C>(connection),
     }
     false
 }

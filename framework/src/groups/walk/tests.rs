@@ -17,7 +17,7 @@ use crate::{
     Drain, Envelope, Event, EventHandlers, GroupName, LayerConfig, Limits, Outgoing,
     close::{Cause, CloseCode},
     consumer::{
-        connection::{Accepted, Answer, Connection, Next},
+        connection::{Accepted, Connection, Next, RequestAnswer},
         start::class_of,
     },
     groups::{
@@ -84,7 +84,7 @@ impl World {
         let limits = Arc::new(Limits::new());
         let class = class_of::<C, crate::Context>(Wire::WebSocket(None));
         let connection = Connection::new(&self.hub, class, limits, &self.budget, guard, sender, None);
-        connection.answer(Answer::Accept(Accepted::default()));
+        connection.answer(RequestAnswer::Accept(Accepted::default()));
         drop(answer);
         connection.set_busy(false);
         for name in groups {
