@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// `test_send_receive_sync`, `test_groups_basic` of pubsub with `async_to_sync`: a plain thread can send.
-pub async fn a_plain_thread_sends<S: Server>() {
+pub async fn a_thread_without_a_runtime_can_send<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     let mut member = Members::new(&layer).of("room").await;
@@ -32,7 +32,7 @@ pub async fn a_plain_thread_sends<S: Server>() {
 }
 
 /// `test_repeated_group_send_with_async_to_sync`: again and again, from a new thread each time.
-pub async fn threads_come_and_go<S: Server>() {
+pub async fn each_new_thread_can_send_to_a_group<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
     for number in 0..20 {
@@ -44,7 +44,7 @@ pub async fn threads_come_and_go<S: Server>() {
 }
 
 /// A blocking call where consumers run would stop them all: it is refused.
-pub async fn a_worker_does_not_block<S: Server>() {
+pub async fn a_blocking_send_on_a_servers_thread_is_refused<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
     member.0.send_text("block");
@@ -68,7 +68,7 @@ fn run_a_consumer(layer: &Layer) {
 }
 
 /// A thread that runs no consumers any more may block again.
-pub async fn a_former_worker_blocks<S: Server>() {
+pub async fn a_thread_may_block_again_after_its_consumers_have_ended<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let sent = on_thread(move || {
         run_a_consumer(&layer);
@@ -78,7 +78,7 @@ pub async fn a_former_worker_blocks<S: Server>() {
 }
 
 /// Consumers in the second runtime of a thread are reached from other threads, as those of the first were.
-pub async fn a_thread_runs_consumers_again<S: Server>() {
+pub async fn consumers_in_a_threads_second_runtime_are_reached<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     on_thread(move || {
         run_a_consumer(&layer);

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// `test_async_websocket_consumer_specific_channel_layer`: what is sent to a consumer's channel reaches its handler.
-pub async fn a_send_reaches_the_handler<S: Server>() {
+pub async fn a_send_to_a_channel_reaches_its_consumers_handler<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
     let (mut first, mut second) = (members.alone().await, members.alone().await);
@@ -25,7 +25,7 @@ pub async fn a_send_reaches_the_handler<S: Server>() {
 }
 
 /// Rule 23; `test_send_capacity`, of a consumer: one that is held up takes as many as its capacity, then none.
-pub async fn rule_23_a_full_consumer_refuses<S: Server>() {
+pub async fn rule_23_a_send_to_a_consumer_with_a_full_inbox_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let members = Members::new(&layer);
     let mut member = members.alone().await;
@@ -44,7 +44,7 @@ pub async fn rule_23_a_full_consumer_refuses<S: Server>() {
 }
 
 /// Rule 23; `test_group_send_capacity_multiple_channels`, of consumers: only the one that is held up misses events.
-pub async fn rule_23_only_the_held_consumer_misses<S: Server>() {
+pub async fn rule_23_only_a_member_with_a_full_inbox_misses_events<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(2)).await;
     let members = Members::new(&layer);
     let (mut held, mut free) = (members.of("room").await, members.of("room").await);
@@ -87,7 +87,7 @@ pub async fn rule_32_each_consumer_has_its_own_capacity<S: Server>() {
 }
 
 /// A consumer that has gone is named as gone, also where another has its place.
-pub async fn a_consumer_that_has_gone_is_no_receiver<S: Server>() {
+pub async fn a_send_to_a_consumer_that_has_ended_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
     let member = members.alone().await;
@@ -104,7 +104,7 @@ pub async fn a_consumer_that_has_gone_is_no_receiver<S: Server>() {
 }
 
 /// `test_websocket_consumer_groups`: members hear what is sent to their group; when they end, no group is left.
-pub async fn consumers_are_members_while_they_live<S: Server>() {
+pub async fn consumers_are_members_until_they_end<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
     let (mut first, mut second, mut other) =
@@ -126,7 +126,7 @@ pub async fn consumers_are_members_while_they_live<S: Server>() {
 }
 
 /// Rule 28: anyone who knows a consumer's channel can make it a member, and end that; twice is once (rule 26).
-pub async fn rule_28_membership_from_outside<S: Server>() {
+pub async fn rule_28_a_consumer_can_be_added_to_a_group_by_its_channel<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).alone().await;
     let (room, name) = (group("room"), member.channel());
@@ -161,7 +161,7 @@ pub async fn queues_and_consumers_share_a_group<S: Server>() {
 }
 
 /// A sender's events arrive in the order it sent them, to the consumer itself or to its groups, from any thread.
-pub async fn one_senders_events_keep_their_order<S: Server>() {
+pub async fn events_of_one_sender_keep_their_order<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
     layer.group_add(&group("hall"), &member.channel()).await.unwrap();
@@ -187,7 +187,7 @@ pub async fn one_senders_events_keep_their_order<S: Server>() {
 }
 
 /// Far more events in one burst than an inbox holds: members that can run miss none, for the sender lets them.
-pub async fn a_burst_is_no_loss_to_members_that_run<S: Server>() {
+pub async fn running_members_lose_nothing_in_a_burst<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10)).await;
     let members = Members::new(&layer);
     let mut clients = [members.of("room").await, members.of("room").await, members.of("room").await];
@@ -268,7 +268,7 @@ impl OnSecond {
 }
 
 /// `test_async_websocket_consumer_specific_channel_layer`: layers by alias do not hear each other.
-pub async fn an_alias_names_a_layer<S: Server>() {
+pub async fn a_consumer_uses_only_the_layer_of_its_alias<S: Server>() {
     let (_server, first) = one::<S>(LayerConfig::new()).await;
     let (_second_server, second) = one::<S>(LayerConfig::new()).await;
     let routes = UrlRouter::new().route("/", |_: &Scope| Ok(OnSecond));

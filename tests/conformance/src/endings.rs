@@ -13,7 +13,7 @@ fn patient<S: FaultyServer>(server: &mut S) -> Settings {
 }
 
 /// Consumers join, send and leave in a process whose layer is closed, as while the server is away.
-pub async fn consumers_go_on_behind_the_end<S: FaultyServer>() {
+pub async fn consumers_work_after_their_layer_is_closed<S: FaultyServer>() {
     let mut server = S::start();
     let layer = layer::<S>(patient(&mut server)).await;
     let mut before = Member::of(&layer, &["room"]).await;
@@ -35,7 +35,7 @@ pub async fn consumers_go_on_behind_the_end<S: FaultyServer>() {
 }
 
 /// A send that waits for a frozen server is served here when the layer is closed.
-pub async fn a_send_ends_with_its_layer<S: FaultyServer>() {
+pub async fn a_waiting_send_ends_when_its_layer_is_closed<S: FaultyServer>() {
     let mut server = S::start();
     let layer = layer::<S>(patient(&mut server)).await;
     let mut member = Member::of(&layer, &["room"]).await;
@@ -54,7 +54,7 @@ pub async fn a_send_ends_with_its_layer<S: FaultyServer>() {
 }
 
 /// What is asked for at the end is done: the last event arrives, and `close` returns.
-pub async fn the_end_of_a_layer_writes_what_it_has<S: FaultyServer>() {
+pub async fn close_writes_events_that_still_wait<S: FaultyServer>() {
     let mut server = S::start();
     let other = layer::<S>(on(&mut server)).await;
     let mut member = Member::of(&other, &["room"]).await;

@@ -64,7 +64,7 @@ pub async fn rule_25_only_fresh_messages_arrive<S: Server>() {
 }
 
 /// Rule 25; `test_message_expiry__all_messages_under_expiration_time`.
-pub async fn rule_25_all_arrive_in_time<S: Server>() {
+pub async fn rule_25_messages_that_have_not_expired_arrive<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
     let jobs = channel("jobs");
@@ -89,7 +89,7 @@ pub async fn rule_25_expired_messages_make_room<S: Server>() {
 }
 
 /// Rule 25; `test_message_expiry__group_send`: the same for what comes through a group.
-pub async fn rule_25_what_a_group_sent_expires<S: Server>() {
+pub async fn rule_25_messages_sent_to_a_group_expire<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
     let (room, jobs) = (group("room"), channel("jobs"));
@@ -105,7 +105,7 @@ pub async fn rule_25_what_a_group_sent_expires<S: Server>() {
 /// Rule 25; `test_message_expiry__group_send__one_channel_expires_message`: each member's messages expire for themselves.
 ///
 /// The in-memory layer of Channels takes the channel of an expired message out of all groups.
-pub async fn rule_25_an_expired_message_ends_no_membership<S: Server>() {
+pub async fn rule_25_an_expired_message_does_not_end_a_membership<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
     let (room, slow, quick) = (group("room"), channel("slow"), channel("quick"));
@@ -121,7 +121,7 @@ pub async fn rule_25_an_expired_message_ends_no_membership<S: Server>() {
 }
 
 /// A layer that is told to keep messages and memberships for ever does.
-pub async fn an_expiry_may_be_never<S: Server>() {
+pub async fn messages_and_memberships_can_be_kept_for_ever<S: Server>() {
     pause();
     let config = LayerConfig::new().expiry(Duration::MAX).group_expiry(Duration::MAX);
     let (_server, layer) = one::<S>(config).await;
@@ -134,7 +134,7 @@ pub async fn an_expiry_may_be_never<S: Server>() {
 }
 
 /// Rule 27: a queue leaves a group when `group_expiry` is over since its last `group_add`, also where nobody sends.
-pub async fn rule_27_a_queue_leaves_its_groups<S: Server>() {
+pub async fn rule_27_a_queues_membership_expires<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().group_expiry(seconds(10))).await;
     let (room, jobs) = (group("room"), channel("jobs"));
@@ -154,7 +154,7 @@ pub async fn rule_27_a_queue_leaves_its_groups<S: Server>() {
 }
 
 /// Rules 26 and 27: each `group_add` renews the membership.
-pub async fn rule_27_adding_again_renews<S: Server>() {
+pub async fn rule_27_adding_again_renews_a_membership<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().group_expiry(seconds(10))).await;
     let (room, jobs, other) = (group("room"), channel("jobs"), channel("other"));
@@ -183,7 +183,7 @@ pub async fn rule_27_expired_members_make_room<S: Server>() {
 }
 
 /// Rule 27 (mended): a consumer is a member for as long as it lives, however long that is.
-pub async fn rule_27_a_live_consumer_never_leaves<S: Server>() {
+pub async fn rule_27_a_consumers_membership_never_expires<S: Server>() {
     pause();
     let config = LayerConfig::new().expiry(seconds(1)).group_expiry(seconds(10));
     let (_server, layer) = one::<S>(config).await;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// `test_groups_basic`: three join, one leaves, two receive.
-pub async fn those_in_a_group_receive<S: Server>() {
+pub async fn only_members_of_a_group_receive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let room = group("room");
     let (first, second) = (layer.new_channel().await.unwrap(), layer.new_channel().await.unwrap());
@@ -31,7 +31,7 @@ pub async fn those_in_a_group_receive<S: Server>() {
 }
 
 /// `test_groups_same_prefix`: queues of one process each get the event, once.
-pub async fn queues_of_one_process_each_receive<S: Server>() {
+pub async fn each_queue_of_a_process_receives_a_groups_event<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let room = group("room");
     let mut members = Vec::new();
@@ -49,7 +49,7 @@ pub async fn queues_of_one_process_each_receive<S: Server>() {
 }
 
 /// Groups do not hear each other, and one queue may be in several.
-pub async fn groups_are_apart<S: Server>() {
+pub async fn groups_do_not_hear_each_other<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, hall) = (group("room"), group("hall"));
     let (one, both) = (queue::<S>(&layer, "one").await, queue::<S>(&layer, "both").await);
@@ -79,7 +79,7 @@ pub async fn rule_23_group_send_never_fails<S: Server>() {
 }
 
 /// Rule 23; `test_group_send_capacity_multiple_channels`: only the member that is full misses the event.
-pub async fn rule_23_only_the_full_member_misses<S: Server>() {
+pub async fn rule_23_only_a_full_queue_misses_events<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let (room, full, free) =
         (group("room"), queue::<S>(&layer, "full").await, queue::<S>(&layer, "free").await);
@@ -99,7 +99,7 @@ pub async fn rule_23_only_the_full_member_misses<S: Server>() {
 }
 
 /// Rule 26: who joins twice gets each event once, and leaves at once.
-pub async fn rule_26_joining_twice_is_joining<S: Server>() {
+pub async fn rule_26_joining_twice_counts_once<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, member) = (group("room"), queue::<S>(&layer, "member").await);
     layer.group_add(&room, &member).await.unwrap();
@@ -112,7 +112,7 @@ pub async fn rule_26_joining_twice_is_joining<S: Server>() {
 }
 
 /// Rule 26; `test_discard_before_add`: leaving a group that one is not in, or that is not there, does nothing.
-pub async fn rule_26_leaving_without_joining_is_nothing<S: Server>() {
+pub async fn rule_26_leaving_without_joining_does_nothing<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, member, other) =
         (group("room"), queue::<S>(&layer, "member").await, queue::<S>(&layer, "other").await);
@@ -125,7 +125,7 @@ pub async fn rule_26_leaving_without_joining_is_nothing<S: Server>() {
 }
 
 /// A send to a group without members is no error, and leaves nothing.
-pub async fn a_group_may_be_empty<S: Server>() {
+pub async fn a_send_to_an_empty_group_succeeds<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let delivery = layer.group_send_counted(&group("room"), &note(1)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (0, 0));
@@ -133,7 +133,7 @@ pub async fn a_group_may_be_empty<S: Server>() {
 }
 
 /// Layers on servers of their own hear nothing of each other, the channels of their consumers included.
-pub async fn layers_are_apart<S: Server>() {
+pub async fn layers_on_different_servers_do_not_hear_each_other<S: Server>() {
     let (_server, first) = one::<S>(LayerConfig::new()).await;
     let (_other_server, second) = one::<S>(LayerConfig::new()).await;
     let (room, jobs) = (group("room"), channel("jobs"));

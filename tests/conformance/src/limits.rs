@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// At most so many queues of a process hold messages at once; one that is drained makes room.
-pub async fn queues_are_limited<S: Server>() {
+pub async fn the_number_of_queues_is_limited<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().channels(2)).await;
     let (first, second, third) = (
         layer.new_channel().await.unwrap(),
@@ -30,7 +30,7 @@ pub async fn queues_are_limited<S: Server>() {
 }
 
 /// A group has at most so many queues of a process; those in it can be renewed, and one that leaves makes room.
-pub async fn queues_of_a_group_are_limited<S: Server>() {
+pub async fn the_number_of_queues_in_a_group_is_limited<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().group_queues(2)).await;
     let (room, hall) = (group("room"), group("hall"));
     let (first, second, third) = (

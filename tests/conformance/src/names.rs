@@ -43,7 +43,7 @@ pub async fn rule_1_bad_names_are_refused<S: Server>() {
 /// Rule 3; `test_random_reset__channel_name`, `test_random_reset__client_prefix`.
 ///
 /// `specific.<process>!<random>`, 12 characters each, from any thread.
-pub async fn rule_3_new_channels_have_names_of_their_own<S: Server>() {
+pub async fn rule_3_each_new_channel_has_a_unique_name<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let first = layer.new_channel().await.unwrap();
     let process = first.non_local().to_owned();
@@ -74,7 +74,7 @@ pub async fn rule_3_new_channels_have_names_of_their_own<S: Server>() {
 }
 
 /// Rule 3; `new_channel(prefix)`: a prefix of one's own stands in front.
-pub async fn rule_3_a_prefix_stands_in_front<S: Server>() {
+pub async fn rule_3_a_new_channels_name_starts_with_the_prefix<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let channel = layer.backend().new_channel("jobs.").await.unwrap();
     assert!(channel.starts_with("jobs."), "{channel}");
@@ -83,7 +83,7 @@ pub async fn rule_3_a_prefix_stands_in_front<S: Server>() {
 }
 
 /// Rule 30; `test_reject_bad_client_prefix`.
-pub async fn rule_30_only_its_own_process_receives<S: Server>() {
+pub async fn rule_30_only_its_own_process_receives_from_a_process_channel<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let local = layer.new_channel().await.unwrap().local().unwrap().to_owned();
     for name in
@@ -95,7 +95,7 @@ pub async fn rule_30_only_its_own_process_receives<S: Server>() {
 }
 
 /// A consumer's channel is read by the consumer: nobody can take its events away.
-pub async fn a_consumers_channel_is_its_own<S: Server>() {
+pub async fn only_the_consumer_receives_from_its_channel<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).alone().await;
     let name = member.channel();

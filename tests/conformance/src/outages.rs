@@ -49,7 +49,7 @@ pub async fn a_restart_closes_no_connection<S: FaultyServer>() {
 }
 
 /// Whether or not it is noticed yet that the server has ended, members here get an event, once.
-pub async fn a_send_beside_the_end_of_a_server_is_heard_once<S: FaultyServer>() {
+pub async fn a_send_while_the_server_ends_is_heard_once<S: FaultyServer>() {
     let mut server = S::start();
     let layer = layer::<S>(on(&mut server)).await;
     let mut members = members(&layer, 5).await;
@@ -66,7 +66,7 @@ pub async fn a_send_beside_the_end_of_a_server_is_heard_once<S: FaultyServer>() 
 }
 
 /// If it is to be an error, a send says at once that the server is away, and nobody gets the event.
-pub async fn away_may_be_an_error<S: FaultyServer>() {
+pub async fn a_send_can_fail_while_the_server_is_away<S: FaultyServer>() {
     let mut server = S::start();
     let port = server.process().port().to_string();
     let layer = layer::<S>(Settings { must: true, ..on(&mut server) }).await;
@@ -85,7 +85,7 @@ pub async fn away_may_be_an_error<S: FaultyServer>() {
 }
 
 /// A server that freezes holds nobody up here for long; when it goes on, so does everything.
-pub async fn a_frozen_server_holds_nobody_up<S: FaultyServer>() {
+pub async fn a_frozen_server_blocks_nobody_for_long<S: FaultyServer>() {
     let count = if S::ECHOES { 1 } else { 1_000 };
     let mut server = S::start();
     let here = layer::<S>(on(&mut server)).await;
@@ -125,7 +125,7 @@ pub async fn a_frozen_server_holds_nobody_up<S: FaultyServer>() {
 }
 
 /// A sender waits at the bound on what is to be written, but no longer than a server may take to answer; it is counted then.
-pub async fn a_sender_waits_at_the_bound_for_a_while<S: FaultyServer>() {
+pub async fn a_sender_waits_for_room_only_until_the_timeout<S: FaultyServer>() {
     const COUNT: u64 = 400;
     let mut server = S::start();
     let here = layer::<S>(Settings { queue_bytes: 64 << 10, ..on(&mut server) }).await;
@@ -165,7 +165,7 @@ pub async fn a_cut_connection_comes_back<S: FaultyServer>() {
 }
 
 /// Members that come and go, 600 of them, lose nothing for those who stay, and double nothing.
-pub async fn members_that_come_and_go_lose_nothing_for_others<S: FaultyServer>() {
+pub async fn members_that_come_and_go_cost_others_no_events<S: FaultyServer>() {
     const COUNT: u64 = 300;
     let mut server = S::start();
     let (here, other) = (layer::<S>(on(&mut server)).await, layer::<S>(on(&mut server)).await);
@@ -195,7 +195,7 @@ pub async fn members_that_come_and_go_lose_nothing_for_others<S: FaultyServer>()
 }
 
 /// A member that has joined hears the very next send of another process.
-pub async fn a_join_is_known_when_it_returns<S: FaultyServer>() {
+pub async fn a_join_is_in_force_when_it_returns<S: FaultyServer>() {
     let mut server = S::start();
     let (here, other) = (layer::<S>(on(&mut server)).await, layer::<S>(on(&mut server)).await);
     for number in 0..200_u64 {
@@ -248,7 +248,7 @@ impl Slow {
 }
 
 /// If members are slower than what comes, what is too much is dropped and counted; the connection stays.
-pub async fn what_is_too_much_is_dropped_and_counted<S: FaultyServer>() {
+pub async fn events_beyond_the_bound_are_dropped_and_counted<S: FaultyServer>() {
     const COUNT: u64 = 2_000;
     const ROOM: usize = 64 << 10;
     let mut server = S::start();

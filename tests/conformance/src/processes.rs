@@ -14,7 +14,7 @@ async fn two<S: Server>() -> (S, Layer, Layer) {
 }
 
 /// `test_receive_on_non_owned_general_channel`: a plain channel can be read by any process.
-pub async fn a_plain_channel_is_everyones<S: Server>() {
+pub async fn any_process_can_receive_from_a_plain_channel<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let jobs = channel("jobs");
     first.send(&jobs, note(1)).await.unwrap();
@@ -24,7 +24,7 @@ pub async fn a_plain_channel_is_everyones<S: Server>() {
 }
 
 /// `test_process_local_send_receive`: another process can send to a channel that only this one reads.
-pub async fn a_process_channel_is_sent_to_from_anywhere<S: Server>() {
+pub async fn any_process_can_send_to_a_process_channel<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let local = first.new_channel().await.unwrap();
     second.send(&local, note(1)).await.unwrap();
@@ -52,7 +52,7 @@ pub async fn a_group_spans_processes<S: Server>() {
 }
 
 /// A plain channel in a group gets each event once, whoever sends it, and any process receives it.
-pub async fn a_plain_channel_in_a_group_is_everyones<S: Server>() {
+pub async fn a_plain_channel_in_a_group_gets_each_event_once<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let (room, jobs) = (group("room"), channel("jobs"));
     first.group_add(&room, &jobs).await.unwrap();

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// `test_send_receive` of all layers: the queue is there while it holds a message, and goes when drained.
-pub async fn send_receive<S: Server>() {
+pub async fn a_message_that_was_sent_is_received<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     layer.send(&jobs, note(1)).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn messages_keep_their_order<S: Server>() {
 }
 
 /// Rule 3; `test_process_local_send_receive`, `test_random_reset__channel_name`.
-pub async fn rule_3_process_local_send_receive<S: Server>() {
+pub async fn rule_3_a_message_to_a_process_channel_is_received<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (mine, other) = (layer.new_channel().await.unwrap(), layer.new_channel().await.unwrap());
     layer.send(&mine, note(1)).await.unwrap();
@@ -41,7 +41,7 @@ pub async fn rule_3_process_local_send_receive<S: Server>() {
 }
 
 /// Rule 23; `test_send_capacity`: the fourth of three fails, by name, and is counted; one received makes room for one.
-pub async fn rule_23_send_capacity<S: Server>() {
+pub async fn rule_23_a_send_to_a_full_channel_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     for number in 1..=3 {

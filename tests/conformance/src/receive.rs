@@ -22,7 +22,7 @@ async fn waiting_reader(layer: &Layer, name: &str) -> rt::task::JoinHandle<u64> 
 }
 
 /// `test_race_empty`: a reader waits on while its queue is drained and flushed under it.
-pub async fn a_waiting_receive_survives_its_empty_queue<S: Server>() {
+pub async fn a_receive_waits_on_when_its_queue_is_drained<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     let reader = waiting_reader(&layer, &jobs).await;
@@ -41,7 +41,7 @@ pub async fn a_waiting_receive_survives_its_empty_queue<S: Server>() {
 }
 
 /// `test_receive_hang`: a reader of an empty channel of its own waits, without an error, and leaves nothing behind.
-pub async fn a_receive_that_gives_up_leaves_nothing<S: Server>() {
+pub async fn a_receive_that_is_given_up_leaves_nothing_behind<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let local = layer.new_channel().await.unwrap();
     let mut receive = Box::pin(layer.receive(&local));
@@ -86,7 +86,7 @@ pub async fn rule_8_a_dropped_receive_loses_nothing<S: Server>() {
 }
 
 /// Rule 8 (mended): the message that woke a reader goes to the next where the first is dropped before it runs.
-pub async fn rule_8_a_dropped_reader_hands_its_turn_on<S: Server>() {
+pub async fn rule_8_a_dropped_readers_message_goes_to_the_next<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     for number in 0..10 {

@@ -35,7 +35,7 @@ impl Log {
 }
 
 /// A wrong address or password is said when it is asked for; the layer goes on trying, and its consumers work.
-pub async fn what_is_wrong_is_said<S: FaultyServer>() {
+pub async fn a_wrong_address_or_password_is_reported_at_once<S: FaultyServer>() {
     let mut server = S::guarded();
     let settings = on(&mut server);
     for login in S::LOGINS.strangers {
@@ -74,7 +74,7 @@ impl Deaf {
 }
 
 /// An address where nobody speaks: one line with address and reason, however often it is tried.
-pub async fn an_unreachable_server_is_one_line<S: FaultyServer>() {
+pub async fn an_unreachable_server_is_logged_once_for_each_reason<S: FaultyServer>() {
     let deaf = Deaf::start().await;
     let log = Log::of(deaf.port());
     let opening = S::open(Settings { login: S::LOGINS.strangers[1], ..Settings::new(deaf.port()) });
@@ -93,7 +93,7 @@ pub async fn an_unreachable_server_is_one_line<S: FaultyServer>() {
 }
 
 /// A wrong password: the server's own word for it, once.
-pub async fn a_wrong_password_is_one_line<S: FaultyServer>() {
+pub async fn a_wrong_password_is_logged_once<S: FaultyServer>() {
     let mut server = S::guarded();
     let proxy = Proxy::start(server.process().port()).await;
     let log = Log::of(proxy.port());
@@ -109,7 +109,7 @@ pub async fn a_wrong_password_is_one_line<S: FaultyServer>() {
 }
 
 /// A server that is there and gone again and again: not a line each time, and members there are told each time.
-pub async fn a_connection_that_flaps_is_no_flood<S: FaultyServer>() {
+pub async fn a_flapping_connection_does_not_flood_the_log<S: FaultyServer>() {
     let mut server = S::start();
     let proxy = Proxy::start(server.process().port()).await;
     let log = Log::of(proxy.port());
@@ -125,7 +125,7 @@ pub async fn a_connection_that_flaps_is_no_flood<S: FaultyServer>() {
 }
 
 /// A message that is too large: the sender is told its size and the limit, nobody gets it, and nothing is logged.
-pub async fn a_message_that_is_too_large_is_the_senders_affair<S: FaultyServer>() {
+pub async fn only_the_sender_is_told_that_a_message_is_too_large<S: FaultyServer>() {
     let mut server = S::start();
     let log = Log::of(server.process().port());
     let layer = layer::<S>(Settings { queue_bytes: 100_000, ..on(&mut server) }).await;

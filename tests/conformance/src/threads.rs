@@ -26,7 +26,7 @@ async fn group_send_from_thread(layer: Layer, sender: usize, count: u64) {
 
 /// Four threads send a thousand events each to a group: every member, on every worker, hears all of them, in each
 /// sender's order. Its inbox of 100 is no limit to a member that runs.
-pub async fn four_threads_lose_nothing<S: Server>() {
+pub async fn sends_of_four_threads_all_arrive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(100)).await;
     let recorder = Recorder::new();
     let server = LiveServer::start(&recorder.mount(&layer), 2).unwrap();
@@ -55,7 +55,7 @@ pub async fn four_threads_lose_nothing<S: Server>() {
 
 /// `test_multi_event_loop_garbage_collection`, `test_loop_instance_channel_layer_reference`: tasks of a runtime with
 /// many threads, plain threads and this one use a layer at once; each message arrives once, in its sender's order.
-pub async fn every_kind_of_thread_at_once<S: Server>() {
+pub async fn all_kinds_of_threads_can_use_a_layer_at_once<S: Server>() {
     const COUNT: u64 = 200;
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10_000)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
@@ -134,7 +134,7 @@ pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
 }
 
 /// Rule 23: a channel takes as many messages as its capacity, also where threads race for the last place.
-pub async fn rule_23_capacity_is_exact<S: Server>() {
+pub async fn rule_23_capacity_is_exact_when_threads_race<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(50)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     let send = |sender| {
@@ -176,7 +176,7 @@ pub async fn rule_23_a_running_consumer_refuses_nothing<S: Server>() {
 }
 
 /// A membership that another thread asked for is in force when the call returns, and over when the next one does.
-pub async fn joining_and_leaving_are_exact<S: Server>() {
+pub async fn joins_and_leaves_from_another_thread_are_exact<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let recorder = Recorder::new();
     let server = LiveServer::start(&recorder.mount(&layer), 1).unwrap();
@@ -197,7 +197,7 @@ pub async fn joining_and_leaving_are_exact<S: Server>() {
 }
 
 /// The members of a server that is stopped at once are in no group afterwards, and are no receivers.
-pub async fn a_stopped_server_leaves_nothing<S: Server>() {
+pub async fn a_stopped_server_leaves_no_members_behind<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let recorder = Recorder::new();
     let server = LiveServer::start(&recorder.mount(&layer), 2).unwrap();

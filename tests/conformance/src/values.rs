@@ -82,7 +82,7 @@ pub async fn rule_35_every_value_arrives_from_the_wire<S: Server>() {
 }
 
 /// An event that no Rust type here describes passes through unchanged.
-pub async fn an_unknown_event_passes<S: Server>() {
+pub async fn an_event_without_a_rust_type_passes_unchanged<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     let text = r#"{"type":"xx.oo","message":{"text":"hello"}}"#;
@@ -133,7 +133,7 @@ impl Editor {
 }
 
 /// Rule 33: what one receiver does to a message no other sees; core hands all the same `dict`.
-pub async fn rule_33_receivers_do_not_share<S: Server>() {
+pub async fn rule_33_receivers_do_not_see_each_others_changes<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
     layer.group_add(&room, &jobs).await.unwrap();

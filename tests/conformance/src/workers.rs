@@ -156,7 +156,7 @@ pub async fn jobs_are_done_in_order<S: Server>() {
 }
 
 /// Upstream loses all jobs that were queued when one raises.
-pub async fn an_error_in_one_job_loses_no_other<S: Server>() {
+pub async fn a_failed_job_loses_no_other_job<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
     let worker = desk.open(&layer, 1);
@@ -186,7 +186,7 @@ pub async fn an_error_in_one_job_loses_no_other<S: Server>() {
 }
 
 /// As many jobs at once as there are consumers, each by one of its own.
-pub async fn jobs_are_done_at_once<S: Server>() {
+pub async fn as_many_jobs_run_at_once_as_there_are_consumers<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
     let worker = desk.open(&layer, 4);
@@ -212,7 +212,7 @@ pub async fn jobs_are_done_at_once<S: Server>() {
 }
 
 /// A stop waits for the job that runs.
-pub async fn a_stop_lets_a_job_end<S: Server>() {
+pub async fn a_stop_waits_for_the_running_job<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
     let mut worker = desk.open(&layer, 1);
@@ -226,7 +226,7 @@ pub async fn a_stop_lets_a_job_end<S: Server>() {
 }
 
 /// A stop at once waits for nothing, and says which job it cancelled.
-pub async fn a_stop_at_once_names_what_it_cancels<S: Server>() {
+pub async fn a_stop_at_once_names_the_job_that_it_cancels<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
     let mut worker = desk.open(&layer, 1);
@@ -240,7 +240,7 @@ pub async fn a_stop_at_once_names_what_it_cancels<S: Server>() {
 }
 
 /// A job sends to a group and to a consumer, which upstream's `send` cannot; what blocks runs elsewhere.
-pub async fn a_job_sends_and_blocks_elsewhere<S: Server>() {
+pub async fn a_job_can_send_and_run_blocking_work<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let mut member = Members::new(&layer).of("room").await;
     let desk = Desk::default();
@@ -269,7 +269,7 @@ pub async fn jobs_wait_for_their_worker<S: Server>() {
 }
 
 /// What a worker has not taken when it stops stays in the layer, in its order.
-pub async fn what_is_not_taken_stays<S: Server>() {
+pub async fn jobs_that_a_stopped_worker_did_not_take_stay_in_the_layer<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
     let worker = desk.open(&layer, 2);
@@ -320,7 +320,7 @@ pub async fn rule_24_workers_share_the_jobs<S: Server>() {
 }
 
 /// Workers come and go while jobs come: none is lost, none done twice.
-pub async fn workers_come_and_go<S: Server>() {
+pub async fn workers_that_come_and_go_lose_no_job<S: Server>() {
     const JOBS: u64 = 200;
     let server = S::start().await;
     let sender = server.make(roomy()).await;

@@ -73,7 +73,7 @@ async fn members(server: &LiveServer, path: &str, count: usize) -> Vec<Client> {
 }
 
 #[actix_web::test]
-async fn ten_thousand_frames_in_one_burst_to_twenty_handler_members_lose_none() {
+async fn twenty_members_lose_nothing_of_a_burst_of_ten_thousand_events() {
     const FRAMES: usize = 10_000;
     for workers in [1, 4] {
         let mount = mount();
@@ -106,7 +106,7 @@ async fn ten_thousand_frames_in_one_burst_to_twenty_handler_members_lose_none() 
 }
 
 #[actix_web::test]
-async fn a_burst_from_another_thread_loses_none() {
+async fn members_lose_nothing_of_a_burst_from_another_thread() {
     const FRAMES: usize = 10_000;
     for workers in [1, 4] {
         let mount = mount();
@@ -129,7 +129,7 @@ async fn a_burst_from_another_thread_loses_none() {
 }
 
 #[actix_web::test]
-async fn one_sender_and_group_are_fifo_on_every_worker() {
+async fn events_of_one_sender_and_group_arrive_in_order_on_every_thread() {
     const EACH: usize = 300;
     for path in ["/handler/fifo/", "/relay/fifo/"] {
         let mount = mount();
@@ -164,7 +164,7 @@ async fn one_sender_and_group_are_fifo_on_every_worker() {
 }
 
 #[actix_web::test]
-async fn every_send_after_group_add_arrives_whatever_the_worker() {
+async fn every_send_after_group_add_arrives_on_every_thread() {
     for workers in [1, 4] {
         let mount = mount();
         let server = LiveServer::start(&mount, workers).unwrap();
@@ -192,7 +192,7 @@ async fn every_send_after_group_add_arrives_whatever_the_worker() {
 }
 
 #[actix_web::test]
-async fn an_event_is_encoded_once_a_process() {
+async fn an_event_is_encoded_once_for_all_threads() {
     for workers in [1, 4] {
         let mount = mount();
         let server = LiveServer::start(&mount, workers).unwrap();
@@ -278,7 +278,7 @@ async fn rule_23_only_a_suspended_consumer_loses_events_and_they_are_counted() {
 }
 
 #[actix_web::test]
-async fn a_burst_to_a_large_group_loses_none_of_a_handler_that_runs() {
+async fn running_members_lose_nothing_of_a_burst_to_a_large_group() {
     const MEMBERS: usize = 1_100;
     const EVENTS: usize = 20;
     let routes = UrlRouter::new().route("/{room}/", |scope: &Scope| Ok(Handler(scope.param("room")?)));
@@ -315,7 +315,7 @@ async fn a_burst_to_a_large_group_loses_none_of_a_handler_that_runs() {
 }
 
 #[actix_web::test]
-async fn a_hook_that_floods_its_own_group_ends_and_loses_only_its_own() {
+async fn a_hook_that_floods_its_own_group_loses_only_its_own_events() {
     /// Sends 1,000 events in one hook.
     struct Flooder(GroupName);
     impl Consumer for Flooder {

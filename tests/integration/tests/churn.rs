@@ -119,7 +119,7 @@ async fn all_is_empty(layer: &Layer, connections: impl Fn() -> usize) {
 }
 
 #[actix_web::test]
-async fn fifty_thousand_come_and_go_and_nothing_is_left() {
+async fn fifty_thousand_connections_come_and_go_and_nothing_is_left() {
     let mount = mount();
     let server = LiveServer::start(&mount, 2).unwrap();
     let (layer, connections) = (mount.default_layer(), || server.connections());

@@ -44,7 +44,7 @@ async fn text_bytes_and_json_come_as_they_were_sent() {
 }
 
 #[actix_web::test]
-async fn what_did_not_come_is_told_apart() {
+async fn errors_say_why_no_message_came() {
     let mut client = WebsocketCommunicator::of(|_: &Scope| Ok(Answers));
     assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Gone, "connect was not called");
     client.connect().await.unwrap();
@@ -70,7 +70,7 @@ async fn a_timeout_leaves_the_consumer_running() {
 }
 
 #[actix_web::test]
-async fn routes_and_middleware_are_those_of_the_mount() {
+async fn the_communicator_uses_the_mounts_routes_and_middleware() {
     let proxies = TrustedProxies::new(["10.0.0.0/8"]);
     let origins = AllowedHostsOriginValidator::new(["example.com"]);
     let routes = UrlRouter::new()

@@ -132,7 +132,7 @@ async fn tasks_are_bounded() {
 }
 
 #[actix_web::test]
-async fn blocking_work_runs_off_the_worker() {
+async fn blocking_work_runs_on_another_thread() {
     let mut client = connected(&Log::default()).await;
     client.send_text("blocking");
     assert_eq!(client.receive_text().await.unwrap(), "elsewhere");
@@ -153,7 +153,7 @@ async fn a_handle_sends_until_the_connection_has_ended() {
 }
 
 #[actix_web::test]
-async fn any_actor_delivers_events_by_the_address() {
+async fn any_actor_can_send_events_to_a_consumers_address() {
     let mut client = connected(&Log::default()).await;
     tell(&mut client, "address").await;
     let address = ADDRESS.with(|slot| slot.borrow_mut().take()).unwrap();

@@ -164,7 +164,7 @@ async fn messages_are_compressed_both_ways() {
 }
 
 #[actix_web::test]
-async fn small_messages_and_those_that_do_not_compress_are_sent_as_they_are() {
+async fn small_and_incompressible_messages_are_sent_uncompressed() {
     let mount = mount(Limits::new());
     let server = LiveServer::start(&mount, 1).unwrap();
     let mut client = Compressing::plain(&server, "/a/").await;
@@ -189,7 +189,7 @@ async fn control_frames_are_never_compressed() {
 }
 
 #[actix_web::test]
-async fn fragments_are_inflated_with_control_frames_between() {
+async fn fragments_with_control_frames_between_them_are_inflated() {
     let server = LiveServer::start(&mount(Limits::new()), 1).unwrap();
     let mut client = Compressing::plain(&server, "/a/").await;
     let text = long(5_000);
@@ -210,7 +210,7 @@ async fn fragments_are_inflated_with_control_frames_between() {
 }
 
 #[actix_web::test]
-async fn a_client_that_offers_nothing_gets_nothing() {
+async fn messages_are_not_compressed_unless_both_sides_agree() {
     let mount = mount(Limits::new());
     let server = LiveServer::start(&mount, 1).unwrap();
     for (path, offer) in [("/a/", None), ("/plain/a/", Some("permessage-deflate")), ("/a/", Some("x-other"))]
@@ -336,7 +336,7 @@ async fn a_client_that_forbids_context_takeover_is_obeyed() {
 }
 
 #[actix_web::test]
-async fn a_bomb_is_closed_with_1009_and_bad_data_with_1007() {
+async fn a_compression_bomb_closes_with_1009_and_bad_data_with_1007() {
     let server = LiveServer::start(&mount(Limits::new()), 1).unwrap();
     let mut client = Compressing::plain(&server, "/a/").await;
     let bomb = client.compressed(&vec![b'x'; 16 << 20]);
@@ -370,7 +370,7 @@ async fn the_inflated_size_has_a_limit_of_its_own() {
 }
 
 #[actix_web::test]
-async fn what_a_full_outbox_refuses_is_not_compressed() {
+async fn messages_that_a_full_outbox_refuses_are_not_compressed() {
     let limits = Limits::new().outbox_size(6_000).overflow(Overflow::DropNewest);
     let mount = mount(limits);
     let mut client = WebsocketCommunicator::new(&mount, "/a/").header(EXTENSIONS, "permessage-deflate");
@@ -390,7 +390,7 @@ async fn what_a_full_outbox_refuses_is_not_compressed() {
 }
 
 #[actix_web::test]
-async fn with_context_takeover_what_is_dropped_is_not_compressed() {
+async fn with_context_takeover_dropped_messages_are_not_compressed() {
     let deflate = Deflate::new().server_context_takeover(true);
     let mount = mount(Limits::new().outbox_size(8_000).overflow(Overflow::DropOldest).deflate(deflate));
     let mut client = WebsocketCommunicator::new(&mount, "/a/").header(EXTENSIONS, "permessage-deflate");
@@ -410,7 +410,7 @@ async fn with_context_takeover_what_is_dropped_is_not_compressed() {
 }
 
 #[actix_web::test]
-async fn a_slow_reader_with_context_takeover_can_inflate_what_was_not_dropped() {
+async fn with_context_takeover_a_slow_reader_can_inflate_the_messages_that_were_kept() {
     let deflate = Deflate::new().server_context_takeover(true);
     let mount = mount(Limits::new().outbox_size(1 << 20).overflow(Overflow::DropOldest).deflate(deflate));
     let server = LiveServer::start(&mount, 1).unwrap();

@@ -57,7 +57,7 @@ async fn delay(flush: Flush) -> Duration {
 }
 
 #[actix_web::test]
-async fn a_turn_needs_no_time_and_an_interval_is_waited_for_once() {
+async fn a_flush_by_turn_takes_no_time_and_a_flush_by_interval_waits_once() {
     pause();
     assert_eq!(delay(Flush::Turn).await, Duration::ZERO);
     let waited = delay(Flush::Every(Duration::from_millis(20))).await;
@@ -67,7 +67,7 @@ async fn a_turn_needs_no_time_and_an_interval_is_waited_for_once() {
 }
 
 #[actix_web::test]
-async fn an_interval_keeps_the_order_and_loses_nothing() {
+async fn a_flush_interval_keeps_the_order_and_loses_nothing() {
     for flush in [Flush::Every(Duration::from_millis(3)), Flush::WhenBehind(Duration::from_millis(3))] {
         let server = LiveServer::start(&mount(flush), 1).expect("a free port");
         let mut clients = Vec::new();

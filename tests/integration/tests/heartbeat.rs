@@ -156,7 +156,7 @@ async fn no_ping_is_sent_to_a_client_that_sends() {
 }
 
 #[actix_web::test]
-async fn pings_can_be_off() {
+async fn pings_can_be_switched_off() {
     let stage = Stage::new(Limits::new().ping_interval(None).write_timeout(None).frame_timeout(None));
     let mut client = stage.client().await;
     // A ping would wait in the outbox, and no pong would come.
@@ -166,7 +166,7 @@ async fn pings_can_be_off() {
 }
 
 #[actix_web::test]
-async fn pongs_are_not_missed_while_the_socket_is_not_read() {
+async fn timeouts_stand_still_while_the_server_does_not_read() {
     let stage = Stage::new(Limits::new().read_ahead(1).idle_timeout(30 * SECOND).frame_timeout(30 * SECOND));
     let mut client = stage.client().await;
     // The second message waits, so a pong or the rest of the third does too.
@@ -263,7 +263,7 @@ async fn a_message_that_comes_byte_by_byte_is_closed_with_1008() {
 }
 
 #[actix_web::test]
-async fn pings_between_its_fragments_do_not_prolong_a_message() {
+async fn pings_between_fragments_do_not_prolong_a_message() {
     let stage = Stage::new(Limits::new());
     let mut client = stage.client().await;
     let start = Instant::now();
@@ -292,7 +292,7 @@ async fn a_large_message_on_a_slow_line_is_taken() {
 }
 
 #[actix_web::test]
-async fn frames_that_are_cut_each_time_are_no_unfinished_one() {
+async fn frames_that_each_end_in_time_are_not_an_unfinished_message() {
     let stage = Stage::new(Limits::new());
     let mut client = stage.client().await;
     let frame = masked(FIN | TEXT, b"whole");
@@ -365,7 +365,7 @@ async fn a_socket_that_reads_nothing_ends_its_consumer() {
 // --- closing ---
 
 #[actix_web::test]
-async fn a_close_frame_that_is_not_answered_is_waited_for_no_longer() {
+async fn an_unanswered_close_frame_ends_the_connection_at_its_timeout() {
     let stage = Stage::new(Limits::new());
     let mut client = stage.client().await;
     let start = Instant::now();
@@ -379,7 +379,7 @@ async fn a_close_frame_that_is_not_answered_is_waited_for_no_longer() {
 }
 
 #[actix_web::test]
-async fn what_waits_before_the_close_frame_may_be_read_slowly_but_not_for_ever() {
+async fn messages_before_the_close_frame_may_be_read_slowly_but_not_for_ever() {
     let stage = Stage::new(Limits::new());
     let mut client = stage.client().await;
     for text in ["flood", "close"] {
@@ -395,7 +395,7 @@ async fn what_waits_before_the_close_frame_may_be_read_slowly_but_not_for_ever()
 }
 
 #[actix_web::test]
-async fn what_waits_for_a_client_that_closes_and_reads_nothing_is_dropped() {
+async fn messages_for_a_client_that_closes_and_reads_nothing_are_dropped() {
     let stage = Stage::new(Limits::new());
     let mut client = stage.client().await;
     client.send_text("flood");
@@ -424,7 +424,7 @@ async fn a_handshake_that_never_ends_is_answered_408() {
 }
 
 #[actix_web::test]
-async fn a_head_that_is_too_large_is_refused_and_harms_nobody() {
+async fn a_request_head_that_is_too_large_is_refused() {
     let stage = Stage::new(Limits::new());
     let server = stage.serve();
     let mut other = Client::connect(&server, "/").await;
@@ -483,7 +483,7 @@ async fn pings_count_for_the_rate() {
 }
 
 #[actix_web::test]
-async fn one_address_has_only_so_many_connections() {
+async fn the_connections_of_one_address_are_limited() {
     let stage = Stage::new(Limits::new());
     let mount = stage.mount.clone().connections_per_peer(2);
     let server = LiveServer::start(&mount, 2).unwrap();
@@ -500,7 +500,7 @@ async fn one_address_has_only_so_many_connections() {
 }
 
 #[actix_web::test]
-async fn behind_a_trusted_proxy_it_is_the_clients_address_that_counts() {
+async fn behind_a_trusted_proxy_the_clients_own_address_counts() {
     let stage = Stage::new(Limits::new());
     let subject = stage.subject.clone();
     let routes = UrlRouter::new()

@@ -155,7 +155,7 @@ async fn the_whole_body_comes_in_and_one_response_goes_out() {
 }
 
 #[actix_web::test]
-async fn a_body_over_the_limit_is_413_and_reaches_nobody() {
+async fn a_body_over_the_limit_is_413_and_reaches_no_consumer() {
     let it = Fixture::new(Limits::new().message_size(1000));
     let exactly = vec![0; 1000];
     let (head, _) = it.open().await.ask("POST", "/s/x?do=respond", &[], &exactly).await;
@@ -216,7 +216,7 @@ async fn headers_go_out_before_any_body_and_events_are_handled_while_it_streams(
 }
 
 #[actix_web::test]
-async fn headers_are_there_while_handle_still_runs() {
+async fn headers_arrive_while_handle_still_runs() {
     let it = Fixture::new(Limits::new());
     let mut http = it.open().await;
     assert_eq!(http.get("/s/x?do=headers,hang,late").await.status, 200);
@@ -289,7 +289,7 @@ async fn failures_before_the_headers_have_a_status() {
 }
 
 #[actix_web::test]
-async fn failures_behind_the_headers_cut_the_connection() {
+async fn failures_after_the_headers_cut_the_connection() {
     let it = Fixture::new(Limits::new());
     for (todo, expected) in [("error", "1011 Error"), ("panic", "1011 Error"), ("headers", "1011 Error")] {
         for by_event in [false, true] {
@@ -315,7 +315,7 @@ async fn failures_behind_the_headers_cut_the_connection() {
 }
 
 #[actix_web::test]
-async fn nothing_follows_the_end() {
+async fn nothing_is_sent_after_the_end_of_a_response() {
     let it = Fixture::new(Limits::new());
     for todo in ["respond,more", "respond,finish,headers", "headers,part,finish,more"] {
         let mut http = it.open().await;
@@ -327,7 +327,7 @@ async fn nothing_follows_the_end() {
 }
 
 #[actix_web::test]
-async fn a_head_and_a_204_have_no_body() {
+async fn responses_to_head_and_204_responses_have_no_body() {
     let it = Fixture::new(Limits::new());
     let mut http = it.open().await;
     for (method, todo, status, length) in [
@@ -510,7 +510,7 @@ async fn requests_find_their_routes() {
 }
 
 #[actix_web::test]
-async fn middleware_and_origins_hold_as_for_websockets() {
+async fn middleware_and_origins_are_checked_as_for_websockets() {
     let listed = UrlRouter::new()
         .http("/", |_: &Scope| Ok(Plain("listed")))
         .wrap(AllowedHostsOriginValidator::new(["example.com"]));

@@ -200,7 +200,7 @@ mod processes {
     }
 
     #[actix_web::test]
-    async fn a_signal_lets_the_job_end_and_takes_no_other() {
+    async fn after_a_signal_the_job_ends_and_no_other_is_taken() {
         for signal in ["TERM", "INT"] {
             let mut worker = toil(&["60000", "hold", "hold"]);
             assert_eq!(worker.line().await.as_deref(), Some("holding"));
@@ -214,7 +214,7 @@ mod processes {
     }
 
     #[actix_web::test]
-    async fn a_second_signal_ends_at_once_and_with_failure() {
+    async fn a_second_signal_ends_the_worker_at_once_with_failure() {
         let mut worker = toil(&["60000", "hold"]);
         assert_eq!(worker.line().await.as_deref(), Some("holding"));
         worker.signal("TERM");

@@ -87,7 +87,7 @@ fn nobody_is_left(mount: &Mount) -> bool {
 }
 
 #[actix_web::test]
-async fn what_a_client_said_before_it_left_is_heard() {
+async fn messages_sent_before_a_client_left_are_heard() {
     let subject = Subject::default();
     let mut client = connected(&mount(&subject, Limits::new())).await;
     for text in ["one", "two"] {
@@ -148,7 +148,7 @@ async fn a_disconnect_that_hangs_is_cancelled_after_the_grace() {
 }
 
 #[actix_web::test]
-async fn a_close_frame_that_is_not_answered_ends_the_connection_all_the_same() {
+async fn an_unanswered_close_frame_ends_the_connection_anyway() {
     let subject = Subject::default();
     let mount = mount(&subject, Limits::new().close_timeout(Duration::from_millis(50)));
     let server = LiveServer::start(&mount, 1).unwrap();
@@ -329,7 +329,7 @@ async fn a_socket_is_read_ahead_to_its_bound_and_no_further() {
 }
 
 #[actix_web::test]
-async fn the_end_is_the_cause_that_came_first() {
+async fn disconnect_gets_the_cause_that_came_first() {
     let subject = Subject::default();
     let mount = mount(&subject, Limits::new());
     let server = LiveServer::start(&mount, 1).unwrap();
@@ -341,7 +341,7 @@ async fn the_end_is_the_cause_that_came_first() {
 }
 
 #[actix_web::test]
-async fn what_came_before_a_bad_frame_is_heard() {
+async fn messages_before_a_bad_frame_are_heard() {
     let subject = Subject::default();
     let mut client = connected(&mount(&subject, Limits::new())).await;
     client.send_text("one");
@@ -356,7 +356,7 @@ async fn what_came_before_a_bad_frame_is_heard() {
 }
 
 #[actix_web::test]
-async fn the_hooks_that_are_left_share_one_grace() {
+async fn hooks_that_run_after_the_end_share_one_grace() {
     let subject = Subject::default();
     let mut client = connected(&mount(&subject, Limits::new())).await;
     pause();
@@ -371,7 +371,7 @@ async fn the_hooks_that_are_left_share_one_grace() {
 }
 
 #[actix_web::test]
-async fn an_event_that_cannot_be_written_is_the_handlers_error() {
+async fn an_event_that_cannot_be_encoded_fails_the_handler() {
     /// Its keys are no texts.
     #[derive(Clone, Serialize, Deserialize, Event)]
     struct Unwritable {

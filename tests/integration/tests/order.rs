@@ -91,7 +91,7 @@ async fn connected(mount: &Mount) -> WebsocketCommunicator {
 }
 
 #[actix_web::test]
-async fn a_relayed_event_does_not_overtake_one_that_a_suspended_hook_handles() {
+async fn a_relayed_event_waits_behind_an_event_of_a_suspended_hook() {
     let gate = Gate::default();
     let mount = mount(&gate, false);
     let mut member = connected(&mount).await;
@@ -108,7 +108,7 @@ async fn a_relayed_event_does_not_overtake_one_that_a_suspended_hook_handles() {
 }
 
 #[actix_web::test]
-async fn frames_of_two_groups_and_direct_sends_interleave_as_they_were_called() {
+async fn frames_of_two_groups_and_direct_sends_come_in_the_order_of_the_calls() {
     let mount = mount(&Gate::default(), false);
     let mut member = connected(&mount).await;
     let mut sender = connected(&mount).await;
@@ -157,7 +157,7 @@ async fn joining_and_leaving_between_two_sends_is_exact() {
 
 /// A group of more than 1,000 on one worker is served in slices.
 #[actix_web::test]
-async fn joins_leaves_and_sends_beside_the_slices_of_a_large_group_are_exact() {
+async fn joins_leaves_and_sends_during_a_large_send_are_exact() {
     let mount = mount(&Gate::default(), false);
     let mut members = Vec::new();
     for _ in 0..1_200 {

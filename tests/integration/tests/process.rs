@@ -60,7 +60,7 @@ async fn ctrl_c_closes_everyone_and_ends_with_success() {
 }
 
 #[actix_web::test]
-async fn a_call_closes_everyone_and_ends_with_success() {
+async fn a_call_to_drain_closes_everyone_and_ends_with_success() {
     let mut door = door().await;
     let mut client = Raw::connect(door.address(), "/room/").await;
     let mut operator = Raw::open(door.address()).await;
@@ -93,7 +93,7 @@ async fn port_0_takes_a_free_port_and_the_line_says_which() {
 }
 
 #[actix_web::test]
-async fn nobody_new_comes_in_while_the_server_drains() {
+async fn new_connections_are_refused_while_the_server_drains() {
     let mut door = door().await;
     let mut held = Raw::connect(door.address(), "/held/").await;
     // This one is a connection already, though not yet a WebSocket.
@@ -118,7 +118,7 @@ async fn nobody_new_comes_in_while_the_server_drains() {
 }
 
 #[actix_web::test]
-async fn a_second_signal_ends_at_once_and_with_failure_though_a_hook_hangs() {
+async fn a_second_signal_ends_the_server_at_once_with_failure_even_if_a_hook_hangs() {
     for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
         let mut door = door().await;
         let mut held = Raw::connect(door.address(), "/held/").await;

@@ -110,7 +110,7 @@ fn piece(number: usize) -> News {
 }
 
 #[actix_web::test]
-async fn a_member_that_does_not_read_among_a_thousand() {
+async fn a_member_that_does_not_read_is_closed_and_999_others_lose_nothing() {
     const OUTBOX: usize = 256 << 10;
     let stage = Stage::new(Limits::new().outbox_size(OUTBOX).ping_interval(None));
     let server = LiveServer::start(&stage.mount, 1).unwrap();
@@ -181,7 +181,7 @@ async fn a_member_that_does_not_read_among_a_thousand() {
 }
 
 #[actix_web::test]
-async fn only_the_latest_of_a_key_waits() {
+async fn only_the_latest_message_of_a_key_waits() {
     let stage = Stage::new(Limits::new().overflow(Overflow::Latest));
     let mut client = stage.client("/prices/").await;
     for cents in 0..1000 {
@@ -233,7 +233,7 @@ async fn outcome(clients: Vec<WebsocketCommunicator>) -> (Vec<bool>, usize) {
 }
 
 #[actix_web::test]
-async fn when_all_hold_too_much_the_largest_are_closed_first() {
+async fn over_the_budget_the_largest_outboxes_are_closed_first() {
     const BUDGET: usize = 1 << 20;
     let mut stage = Stage::new(Limits::new());
     stage.mount = stage.mount.outbox_budget(BUDGET);
@@ -258,7 +258,7 @@ async fn when_all_hold_too_much_the_largest_are_closed_first() {
 }
 
 #[actix_web::test]
-async fn the_worker_that_holds_most_gives_way() {
+async fn the_thread_that_holds_most_makes_room() {
     let mut stage = Stage::new(Limits::new());
     stage.mount = stage.mount.outbox_budget(2 << 20);
     // A second worker, whose clients hold most of what is allowed.

@@ -51,7 +51,7 @@ impl Blocker {
 }
 
 #[actix_web::test]
-async fn a_worker_that_is_behind_costs_its_own_members_only_and_is_counted() {
+async fn a_thread_that_is_behind_costs_only_its_own_members_and_is_counted() {
     let (free, end) = mpsc::channel();
     let blocker = Blocker { is_blocked: Arc::default(), end: Arc::new(Mutex::new(end)) };
     let is_blocked = Arc::clone(&blocker.is_blocked);

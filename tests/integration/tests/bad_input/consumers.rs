@@ -100,7 +100,7 @@ const BAD: [&str; 5] = ["", "tea", "[1", r#"{"item":"tea"}"#, r#"{"item":"tea","
 
 /// Channels: a JSONDecodeError, and 1011. Mirrors test_json_websocket_consumer.
 #[actix_web::test]
-async fn json_that_is_none_closes_with_1007_and_says_why() {
+async fn invalid_json_closes_with_1007_and_says_why() {
     let mut room = open().await;
     for bad in BAD {
         let (mut client, channel) = room.enter_by("/reader/").await;
@@ -121,7 +121,7 @@ async fn json_that_is_none_closes_with_1007_and_says_why() {
 }
 
 #[actix_web::test]
-async fn typed_input_is_answered_and_the_connection_lives() {
+async fn invalid_typed_input_is_answered_and_the_connection_lives() {
     let mut room = open().await;
     let mut client = Raw::connect(room.server.address(), "/typed/").await;
     for bad in BAD {
@@ -141,7 +141,7 @@ async fn typed_input_is_answered_and_the_connection_lives() {
 }
 
 #[actix_web::test]
-async fn the_answer_to_bad_input_is_the_consumers_own() {
+async fn a_consumer_can_answer_bad_input_itself() {
     let mut room = open().await;
     let mut client = Raw::connect(room.server.address(), "/polite/").await;
     client.text("tea!").await;
@@ -204,7 +204,7 @@ async fn a_strict_consumer_ends_with_1011_at_an_unknown_event() {
 
 /// Rule 1. Mirrors Channels' test_channel_and_group_name_validation.
 #[actix_web::test]
-async fn a_bad_group_name_is_an_error_of_who_uses_it() {
+async fn a_bad_group_name_closes_only_the_connection_that_uses_it() {
     let long = "x".repeat(100);
     for name in ["", "a b", "a!b", "a/b", "é", "a\n", &long] {
         let mut room = open().await;

@@ -84,7 +84,7 @@ async fn a_close_frame_is_answered_while_a_hook_waits() {
 }
 
 #[actix_web::test]
-async fn what_comes_after_a_close_frame_is_not_heard() {
+async fn messages_after_a_close_frame_are_not_heard() {
     let mut room = Room::open().await;
     let (mut client, _) = room.enter().await;
     let bytes = [masked(FIN | TEXT, b"before"), close(1000, ""), masked(FIN | TEXT, b"after")].concat();
@@ -97,7 +97,7 @@ async fn what_comes_after_a_close_frame_is_not_heard() {
 
 /// Rule 14: nothing is handled or sent once the consumer has closed.
 #[actix_web::test]
-async fn what_comes_after_the_consumers_close_is_not_heard() {
+async fn messages_after_the_consumers_close_are_not_heard() {
     let mut room = Room::open().await;
     let (mut client, _) = room.enter().await;
     client.send(&[masked(FIN | TEXT, b"close"), masked(FIN | TEXT, b"after")].concat()).await;
@@ -110,7 +110,7 @@ async fn what_comes_after_the_consumers_close_is_not_heard() {
 
 /// Rule 13: 1006 for every end without a close frame.
 #[actix_web::test]
-async fn tcp_that_ends_in_the_middle_of_anything() {
+async fn tcp_that_ends_anywhere_in_a_frame_is_1006() {
     let frame = masked(FIN | TEXT, b"a message that is cut");
     for cut in [0, 1, 3, 6, frame.len() - 1] {
         let mut room = Room::open().await;
@@ -123,7 +123,7 @@ async fn tcp_that_ends_in_the_middle_of_anything() {
 }
 
 #[actix_web::test]
-async fn a_client_that_only_stops_sending_is_gone_too() {
+async fn a_client_that_closes_its_sending_side_is_gone() {
     let mut room = Room::open().await;
     let (mut client, _) = room.enter().await;
     client.shut_down().await;
@@ -134,7 +134,7 @@ async fn a_client_that_only_stops_sending_is_gone_too() {
 
 /// Rules 15 and 16: the connection ends with 1011, and unlike in Channels `disconnect` runs.
 #[actix_web::test]
-async fn a_message_that_a_hook_fails_on() {
+async fn a_hook_that_fails_on_a_message_closes_with_1011() {
     for word in ["fail", "panic"] {
         let mut room = Room::open().await;
         let (mut client, channel): (Raw, String) = room.enter().await;

@@ -33,7 +33,7 @@ async fn a_route_has_its_own_limit() {
 
 /// Mirrors daphne's test_websocket_max_message_size_allows_under_limit.
 #[actix_web::test]
-async fn a_message_of_the_limit_is_taken() {
+async fn a_message_of_exactly_the_limit_is_taken() {
     let mut room = Room::open().await;
     let (mut small, _) = room.enter_by("/small/").await;
     small.send(&masked(FIN | BINARY, &[7; SMALL])).await;
@@ -49,7 +49,7 @@ async fn a_message_of_the_limit_is_taken() {
 
 /// A client that does not wait for the answer gets it all the same, and not only a reset.
 #[actix_web::test]
-async fn a_message_over_the_limit_that_is_sent_all_the_same() {
+async fn a_client_that_sends_a_whole_message_over_the_limit_gets_1009() {
     let mut room = Room::open().await;
     let (mut client, _) = room.enter().await;
     // Refused in the middle of it, at the latest.

@@ -89,7 +89,7 @@ async fn pages_and_websockets_share_a_port_and_a_connection() {
 }
 
 #[actix_web::test]
-async fn the_client_for_browsers_is_at_the_path_that_the_server_says() {
+async fn the_browser_client_is_served_at_the_configured_path() {
     let server = echo().script("/client.js").bind("127.0.0.1:0").unwrap();
     serve(server, async |address, _| {
         for (path, status) in [("/client.js", 200), ("/greenroom.js", 404)] {
@@ -112,7 +112,7 @@ async fn an_unknown_path_is_404_and_the_connection_ends() {
 }
 
 #[actix_web::test]
-async fn an_upgrade_of_someone_else_is_501() {
+async fn an_upgrade_by_another_handler_is_501() {
     let server = echo().app(|_| {
         App::new().route(
             "/",

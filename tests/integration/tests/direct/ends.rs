@@ -58,7 +58,7 @@ async fn a_client_that_leaves_during_connect_is_noticed_at_once() {
 }
 
 #[actix_web::test]
-async fn the_close_frame_arrives_where_the_client_broke_the_protocol_and_sends_on() {
+async fn a_client_that_breaks_the_protocol_and_sends_on_gets_the_close_frame() {
     serve(echo().bind("127.0.0.1:0").unwrap(), async |address, drain| {
         let mut client = Raw::connect(address, "/echo/").await;
         let broken = masked(FIN | 0x70 | TEXT, b"no such extension");
@@ -96,7 +96,7 @@ fn flood() -> Server {
 }
 
 #[actix_web::test]
-async fn what_a_full_socket_did_not_take_follows_in_order() {
+async fn frames_that_a_full_socket_did_not_take_follow_in_order() {
     serve(flood(), async |address, _| {
         let mut client = Raw::connect(address, "/").await;
         client.text("go").await;
@@ -125,7 +125,7 @@ async fn a_client_that_stopped_reading_is_cut_at_the_close_timeout() {
 }
 
 #[actix_web::test]
-async fn both_close_frames_end_tcp_from_the_server() {
+async fn the_server_ends_tcp_after_both_close_frames() {
     serve(echo().bind("127.0.0.1:0").unwrap(), async |address, drain| {
         let mut client = Raw::connect(address, "/echo/").await;
         client.send(&masked(FIN | 8, &[3, 232])).await;

@@ -79,7 +79,7 @@ async fn a_unix_socket_serves_and_its_old_file_is_replaced() {
 }
 
 #[actix_web::test]
-async fn a_file_that_is_no_socket_is_not_replaced() {
+async fn a_file_that_is_not_a_socket_is_not_replaced() {
     let path = std::env::temp_dir().join(format!("greenroom-file-{}", std::process::id()));
     std::fs::write(&path, "precious").unwrap();
     echo().bind_unix(&path).unwrap_err();
@@ -94,7 +94,7 @@ async fn without_an_inherited_socket_the_error_says_so() {
 }
 
 #[actix_web::test]
-async fn a_websocket_over_tls() {
+async fn a_websocket_works_over_tls() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = signed.signing_key.serialize_der().try_into().unwrap();
     let certificate = signed.cert.der().clone();

@@ -54,7 +54,7 @@ async fn a_handshake_may_come_in_pieces() {
 }
 
 #[actix_web::test]
-async fn a_handshake_with_long_headers_is_taken_too() {
+async fn a_handshake_with_long_headers_is_accepted() {
     serve(echo().bind("127.0.0.1:0").unwrap(), async |address, _| {
         let mut client = Raw::open(address).await;
         let response = client.ask(&Request::new("/echo/").with("X-Long", &"x".repeat(9_000))).await;
@@ -82,7 +82,7 @@ async fn a_client_that_says_nothing_is_answered_408() {
 }
 
 #[actix_web::test]
-async fn what_is_no_http_is_answered_400() {
+async fn bytes_that_are_not_http_are_answered_400() {
     serve(echo().bind("127.0.0.1:0").unwrap(), async |address, _| {
         let mut client = Raw::open(address).await;
         client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n").await;

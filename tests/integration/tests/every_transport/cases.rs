@@ -226,7 +226,7 @@ pub(crate) async fn rule_9_messages_keep_their_order<C: TestClient>() {
 }
 
 /// What the transport adds to a request is not the application's.
-pub(crate) async fn the_scope_is_that_of_the_page<C: TestClient>() {
+pub(crate) async fn the_scope_hides_what_the_transport_adds<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let mut client: C = it.try_open("/s/a%20b?x=1&y=%41&x=2", &[]).await.unwrap().client;
     client.say("scope").await;
@@ -273,7 +273,7 @@ pub(crate) async fn refusals_have_a_status_and_a_body<C: TestClient>() {
     assert_eq!(it.ended().await, ["1006 Rejected \"\""; 5]);
 }
 
-pub(crate) async fn what_is_sent_while_connecting_comes_after_the_accept<C: TestClient>() {
+pub(crate) async fn events_sent_while_connecting_come_after_the_accept<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let opening = async {
         let mut client: C = it.try_open("/s/x?connect=slowly", &[]).await.unwrap().client;
@@ -350,7 +350,7 @@ pub(crate) async fn an_event_is_heard_by_a_client_that_waits_for_it<C: TestClien
     client.close(Some(1000), "").await;
 }
 
-pub(crate) async fn rule_14_what_was_sent_before_a_close_arrives<C: TestClient>() {
+pub(crate) async fn rule_14_messages_sent_before_a_close_arrive<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let mut client: C = it.open().await;
     for text in ["one", "two"] {
@@ -392,7 +392,7 @@ pub(crate) async fn rules_13_15_and_16_cleanup_runs_exactly_once_on_every_way_ou
     }
 }
 
-pub(crate) async fn rule_13_the_clients_own_ways_out<C: TestClient>() {
+pub(crate) async fn rule_13_disconnect_gets_the_clients_close_code<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let mut noted = Vec::new();
     for (code, expected) in [
@@ -408,7 +408,7 @@ pub(crate) async fn rule_13_the_clients_own_ways_out<C: TestClient>() {
     }
 }
 
-pub(crate) async fn what_a_client_said_before_it_closed_is_heard<C: TestClient>() {
+pub(crate) async fn messages_sent_before_a_client_closed_are_heard<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let mut client: C = it.open().await;
     client.say("hang").await;

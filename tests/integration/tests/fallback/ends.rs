@@ -21,7 +21,7 @@ fn is_gone(answer: &super::client::Answer) {
 }
 
 #[actix_web::test]
-async fn an_id_that_never_polls_expires() {
+async fn a_connection_that_never_polls_expires() {
     let (mount, mut seen) = mount(short());
     let layer = mount.default_layer().clone();
     let server = greenroom::testing::LiveServer::start(&mount, 2).unwrap();
@@ -35,7 +35,7 @@ async fn an_id_that_never_polls_expires() {
 }
 
 #[actix_web::test]
-async fn a_held_request_keeps_its_connection() {
+async fn a_held_request_keeps_its_connection_open() {
     let (server, _seen) = serve(short());
     let mut client = Client::open(server.address(), "/room/").await;
     assert_eq!(
@@ -52,7 +52,7 @@ async fn a_held_request_keeps_its_connection() {
 }
 
 #[actix_web::test]
-async fn who_leaves_a_held_request_and_stays_away_has_ended() {
+async fn a_client_that_drops_a_held_request_and_stays_away_has_ended() {
     let (server, mut seen) = serve(short());
     let client = Client::open(server.address(), "/room/").await;
     drop(client.begin_poll(20).await);
@@ -66,7 +66,7 @@ async fn who_leaves_a_held_request_and_stays_away_has_ended() {
 }
 
 #[actix_web::test]
-async fn a_consumer_that_closes_is_heard_by_the_next_poll() {
+async fn the_next_poll_gets_the_consumers_close() {
     let (server, mut seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     client.send(&json!(["last words", "close 4001"])).await;
@@ -83,7 +83,7 @@ async fn a_consumer_that_closes_is_heard_by_the_next_poll() {
 }
 
 #[actix_web::test]
-async fn a_client_that_closes_what_has_ended_asks_no_more() {
+async fn a_client_can_close_a_connection_that_has_ended() {
     let (server, mut seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     client.say("close 4001").await;
@@ -118,7 +118,7 @@ async fn a_poll_that_waits_when_its_client_closes_gets_the_close() {
 }
 
 #[actix_web::test]
-async fn a_server_that_shuts_down_says_so_to_everyone() {
+async fn a_server_that_shuts_down_tells_every_client() {
     let (mount, mut seen) = mount(Fallback::new());
     let server = greenroom::testing::LiveServer::start(&mount, 2).unwrap();
     let mut waits = Client::open(server.address(), "/room/").await;
@@ -147,7 +147,7 @@ async fn a_server_that_shuts_down_says_so_to_everyone() {
 }
 
 #[actix_web::test]
-async fn a_server_that_shuts_down_opens_nothing() {
+async fn a_server_that_shuts_down_refuses_new_connections() {
     use super::client::{OWN, ask};
     let drain = greenroom::Drain::new();
     let (mount, _seen) = mount(Fallback::new());

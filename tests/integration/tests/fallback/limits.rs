@@ -18,7 +18,7 @@ use super::{
 };
 
 #[actix_web::test]
-async fn a_message_over_the_limit_is_413_and_the_end_with_1009() {
+async fn a_message_over_the_limit_is_413_and_closes_with_1009() {
     let limits = Limits::new().message_size(1000);
     // In a body that could hold it, and in one that could not.
     for length in [1001, 7000] {
@@ -36,7 +36,7 @@ async fn a_message_over_the_limit_is_413_and_the_end_with_1009() {
 }
 
 #[actix_web::test]
-async fn what_waits_while_nobody_polls_is_bounded() {
+async fn messages_that_wait_for_a_poll_are_bounded() {
     let (mount, mut seen) = mount(Fallback::new());
     let layer = mount.default_layer().clone();
     let server = LiveServer::start(&mount.limits(Limits::new().outbox_size(10 << 10)), 1).unwrap();
@@ -50,7 +50,7 @@ async fn what_waits_while_nobody_polls_is_bounded() {
 }
 
 #[actix_web::test]
-async fn the_policy_of_the_outbox_holds_between_polls() {
+async fn the_overflow_policy_holds_between_polls() {
     let (mount, _seen) = mount(Fallback::new());
     let limits = Limits::new().outbox_size(10 << 10).overflow(Overflow::DropOldest);
     let server = LiveServer::start(&mount.limits(limits), 1).unwrap();
@@ -89,7 +89,7 @@ async fn a_stream_that_is_not_read_ends_its_connection() {
 }
 
 #[actix_web::test]
-async fn ids_that_never_poll_take_no_place_for_long() {
+async fn connections_that_never_poll_give_their_places_back() {
     let (mount, _seen) = mount(short());
     let layer = mount.default_layer().clone();
     let server = LiveServer::start(&mount.max_connections(20), 2).unwrap();
@@ -108,7 +108,7 @@ async fn ids_that_never_poll_take_no_place_for_long() {
 }
 
 #[actix_web::test]
-async fn a_client_address_has_as_many_as_it_may() {
+async fn the_connections_of_one_address_are_limited() {
     let (mount, _seen) = mount(Fallback::new());
     let server = LiveServer::start(&mount.connections_per_peer(2), 1).unwrap();
     let first = Client::open(server.address(), "/room/").await;
@@ -124,7 +124,7 @@ async fn a_client_address_has_as_many_as_it_may() {
 }
 
 #[actix_web::test]
-async fn a_consumer_that_is_busy_takes_one_request_and_no_more() {
+async fn a_busy_consumer_holds_only_one_request() {
     let (mount, mut seen) = mount(Fallback::new());
     let limits = Limits::new().read_ahead(1).disconnect_grace(std::time::Duration::ZERO);
     let server = LiveServer::start(&mount.limits(limits), 1).unwrap();
@@ -148,7 +148,7 @@ async fn a_consumer_that_is_busy_takes_one_request_and_no_more() {
 }
 
 #[actix_web::test]
-async fn what_finds_no_room_for_20_seconds_is_503_and_not_taken() {
+async fn a_message_that_finds_no_room_for_20_seconds_is_503_and_not_taken() {
     pause();
     let (mount, mut seen) = mount(Fallback::new());
     let mount = mount.limits(Limits::new().read_ahead(1));
@@ -176,7 +176,7 @@ async fn what_finds_no_room_for_20_seconds_is_503_and_not_taken() {
 }
 
 #[actix_web::test]
-async fn bodies_that_do_not_come_take_two_places_and_no_more() {
+async fn at_most_two_bodies_of_a_connection_are_read_at_once() {
     let (server, _seen) = serve(Fallback::new());
     let client = Client::open(server.address(), "/room/").await;
     let begin = async || {

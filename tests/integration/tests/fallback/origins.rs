@@ -37,7 +37,7 @@ async fn a_post_needs_the_header_or_an_origin() {
 }
 
 #[actix_web::test]
-async fn a_connection_is_of_the_origin_the_user_and_the_path_that_opened_it() {
+async fn a_connection_belongs_to_the_origin_user_and_path_that_opened_it() {
     let server = serve(Fallback::new(), &["a.example", "b.example"]);
     let a = ("origin", "http://a.example");
     let user = ("cookie", "theme=dark; sessionid=ann");
@@ -64,7 +64,7 @@ async fn a_connection_is_of_the_origin_the_user_and_the_path_that_opened_it() {
 }
 
 #[actix_web::test]
-async fn an_origin_that_the_route_denies_opens_nothing() {
+async fn an_origin_that_the_route_denies_cannot_open_a_connection() {
     let server = serve(Fallback::new(), &[]);
     let answer = ask(server.address(), "POST", OPEN, &[OWN, ("origin", "http://evil.example")], b"").await;
     assert_eq!((answer.status, answer.body.as_str()), (403, "forbidden"));
@@ -106,7 +106,7 @@ async fn pages_of_listed_origins_may_ask_and_read() {
 }
 
 #[actix_web::test]
-async fn another_way_to_know_the_user() {
+async fn a_connection_can_be_bound_to_a_user_by_a_header() {
     let by_header = Fallback::new().bound_to(|request| {
         request.headers().get("x-user").and_then(|user| user.to_str().ok()).map(str::to_owned)
     });
@@ -123,7 +123,7 @@ async fn another_way_to_know_the_user() {
 }
 
 #[actix_web::test]
-async fn switched_off_it_is_the_apps_own_request() {
+async fn with_the_fallback_off_the_app_answers_the_request() {
     let server = serve(Fallback::off(), &[]);
     assert_eq!(ask(server.address(), "POST", OPEN, &[OWN], b"").await.status, 404);
 }

@@ -73,7 +73,7 @@ async fn numbers_out_of_turn_are_400() {
 }
 
 #[actix_web::test]
-async fn another_method_or_question_is_refused() {
+async fn a_wrong_method_or_an_unknown_request_is_refused() {
     let (server, _seen) = serve(Fallback::new());
     let client = Client::open(server.address(), "/room/").await;
     let ask = async |method: &str, asked: &str| {
@@ -112,7 +112,7 @@ async fn a_body_of_another_type_is_415_and_the_connection_stays() {
 }
 
 #[actix_web::test]
-async fn a_body_that_is_not_messages_is_400_and_the_end_with_1007() {
+async fn an_invalid_body_is_400_and_closes_with_1007() {
     for body in [&b"{}"[..], b"[1]", b"[\"a\"", b"[\"\xff\"]", br#"[{"binary":"?"}]"#] {
         let (server, mut seen) = serve(Fallback::new());
         let mut client = Client::open(server.address(), "/room/").await;
@@ -126,7 +126,7 @@ async fn a_body_that_is_not_messages_is_400_and_the_end_with_1007() {
 }
 
 #[actix_web::test]
-async fn a_close_of_no_code_that_clients_send_is_400() {
+async fn a_close_with_an_invalid_code_is_400() {
     let (server, _seen) = serve(Fallback::new());
     let client = Client::open(server.address(), "/room/").await;
     for body in ["x", "{}", r#"{"code":1006}"#, r#"{"code":99}"#] {

@@ -29,7 +29,7 @@ async fn a_lost_answer_is_sent_again_unchanged() {
 }
 
 #[actix_web::test]
-async fn an_older_acknowledgement_counts_as_the_newer() {
+async fn an_older_acknowledgement_changes_nothing() {
     let (server, _seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     for text in ["one", "two"] {
@@ -57,7 +57,7 @@ async fn a_client_that_leaves_a_held_poll_misses_nothing() {
 }
 
 #[actix_web::test]
-async fn of_two_polls_the_newer_wins() {
+async fn a_newer_poll_replaces_an_older_one() {
     let (server, _seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     let mut newest = client.begin_poll(20).await;
@@ -99,7 +99,7 @@ async fn messages_that_are_sent_again_are_heard_once() {
 }
 
 #[actix_web::test]
-async fn a_stream_goes_on_where_its_client_says() {
+async fn a_stream_goes_on_after_the_last_event_id() {
     let (server, _seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     let mut events = client.events(&[]).await;

@@ -35,7 +35,7 @@ async fn a_client_opens_talks_and_closes() {
 }
 
 #[actix_web::test]
-async fn a_poll_waits_for_what_comes_and_takes_all_of_it() {
+async fn a_poll_waits_for_messages_and_takes_all_of_them() {
     let (server, _seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     let mut other = Client::open(server.address(), "/room/").await;

@@ -83,7 +83,7 @@ async fn a_page_and_a_websocket_share_a_path() {
 
 /// Mirrors daphne's test_root_path and the part of Channels' test_url_router about root_path.
 #[actix_web::test]
-async fn below_a_scope_the_routes_are_relative_to_it() {
+async fn routes_below_a_scope_are_relative_to_it() {
     let mount = Mount::new(routes()).unwrap();
     let app = move || {
         App::new()
@@ -108,7 +108,7 @@ async fn below_a_scope_the_routes_are_relative_to_it() {
 }
 
 #[actix_web::test]
-async fn an_ordinary_server_serves_and_forgets_who_it_drops() {
+async fn an_ordinary_actix_server_forgets_the_connections_that_it_drops() {
     let drain = Drain::new();
     let mount = Mount::new(routes()).unwrap().drain(drain.clone());
     let layer = mount.default_layer().clone();

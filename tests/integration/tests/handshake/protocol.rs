@@ -68,13 +68,13 @@ async fn a_browser_is_let_in() {
 }
 
 #[actix_web::test]
-async fn the_example_of_the_rfc() {
+async fn the_example_of_the_rfc_gets_its_accept_key() {
     let response = ask(&echo(), &good()).await;
     assert_eq!(response.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 }
 
 #[actix_web::test]
-async fn what_comes_in_one_packet_with_the_handshake_arrives() {
+async fn a_message_in_one_packet_with_the_handshake_arrives() {
     let server = echo();
     let mut client = Raw::open(server.address()).await;
     client.request_with(&good(), &masked(FIN | TEXT, b"first")).await;
@@ -97,7 +97,7 @@ async fn names_and_tokens_in_any_case_are_read() {
 }
 
 #[actix_web::test]
-async fn a_key_is_16_bytes_in_base64() {
+async fn a_key_must_be_16_bytes_in_base64() {
     let server = echo();
     assert_eq!(ask(&server, &good().without("Sec-WebSocket-Key")).await.status, 400);
     let short = STANDARD.encode([7; 15]);
@@ -146,7 +146,7 @@ async fn the_connection_header_must_ask_for_the_upgrade() {
 }
 
 #[actix_web::test]
-async fn a_plain_request_is_no_handshake() {
+async fn a_plain_request_is_not_a_handshake() {
     let server = echo();
     for request in [good().without("Upgrade"), good().with("Upgrade", "h2c")] {
         assert_eq!(ask(&server, &request).await.status, 404, "the application has no page here");

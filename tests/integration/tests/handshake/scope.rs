@@ -75,14 +75,14 @@ async fn a_consumer_chooses_one_of_the_offered_subprotocols() {
 }
 
 #[actix_web::test]
-async fn a_subprotocol_that_was_not_offered_is_the_servers_mistake() {
+async fn choosing_a_subprotocol_that_was_not_offered_is_500() {
     let server = mirror();
     assert_eq!(offer(&server, "chat.v3", "chat.v2, chat.v1").await.status, 500);
     assert_eq!(ask(&server, &Request::new("/room/1/?protocol=chat.v1")).await.status, 500);
 }
 
 #[actix_web::test]
-async fn a_list_of_subprotocols_that_is_none_is_refused() {
+async fn an_invalid_list_of_subprotocols_is_refused() {
     let server = mirror();
     for offered in ["", ",", "a,,b", "a, a", "a b", "a/b"] {
         assert_eq!(offer(&server, "a", offered).await.status, 400, "{offered:?}");
