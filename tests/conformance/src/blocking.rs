@@ -25,13 +25,13 @@ pub async fn a_thread_without_a_runtime_can_send<S: Server>() {
             layer.send_blocking(&jobs, note(5))
         }
     });
-    assert_eq!(sent.await, Err(LayerError::ChannelFull(jobs.clone())), "errors arrive as well");
+    assert_eq!(sent.await, Err(LayerError::ChannelFull(jobs.clone())), "the error arrives as well");
     member.assert_hears(&[2, 3]).await;
     assert_holds(&layer, &jobs, &[1, 3, 4]).await;
     member.leave().await;
 }
 
-/// `test_repeated_group_send_with_async_to_sync`: again and again, from a new thread each time.
+/// `test_repeated_group_send_with_async_to_sync`: many sends to a group, each from a new thread.
 pub async fn each_new_thread_can_send_to_a_group<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
@@ -43,7 +43,7 @@ pub async fn each_new_thread_can_send_to_a_group<S: Server>() {
     member.leave().await;
 }
 
-/// A blocking call where consumers run would stop them all: it is refused.
+/// A blocking call on a thread with consumers would stop all of them, so it is refused.
 pub async fn a_blocking_send_on_a_servers_thread_is_refused<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
@@ -67,7 +67,7 @@ fn run_a_consumer(layer: &Layer) {
     });
 }
 
-/// A thread that runs no consumers any more may block again.
+/// A thread may block again when it runs no consumers any more.
 pub async fn a_thread_may_block_again_after_its_consumers_have_ended<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let sent = on_thread(move || {
@@ -77,7 +77,7 @@ pub async fn a_thread_may_block_again_after_its_consumers_have_ended<S: Server>(
     assert_eq!(sent.await, Ok(()));
 }
 
-/// Consumers in the second runtime of a thread are reached from other threads, as those of the first were.
+/// Other threads reach the consumers in a thread's second runtime, as they reached those in its first.
 pub async fn consumers_in_a_threads_second_runtime_are_reached<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     on_thread(move || {

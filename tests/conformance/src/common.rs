@@ -1,4 +1,4 @@
-//! What the cases share: events, members, and waits that end.
+//! Parts that the cases share: events, members, and waits with a time limit.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) fn note(number: u64) -> Note {
     Note { sender: 0, number }
 }
 
-/// One layer on a server of its own, which must outlive it.
+/// Starts a server, and makes one layer on it. The server must outlive the layer.
 pub(crate) async fn one<S: Server>(config: LayerConfig) -> (S, Layer) {
     let server = S::start().await;
     let layer = server.make(config).await;
@@ -43,7 +43,7 @@ pub(crate) fn group(name: &str) -> GroupName {
     GroupName::new(name).expect("a valid name")
 }
 
-/// A queue of one layer: a channel of any process, where such keep their messages, or else one of this process.
+/// A queue of one layer: a plain channel if the server stores messages, or else a channel of this process.
 pub(crate) async fn queue<S: Server>(layer: &Layer, name: &str) -> ChannelName {
     if S::STORES { channel(name) } else { layer.new_channel().await.expect("a channel of this process") }
 }
@@ -56,21 +56,25 @@ pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
         .expect("the queue can be received from")
 }
 
-/// Checks that a channel of another layer is not reached. A server that stores messages cannot know who is behind it.
+/// Checks that `layer` does not reach a channel of another layer.
+///
+/// A server that stores messages cannot know whether anyone reads the channel. The send succeeds there.
 pub(crate) async fn assert_out_of_reach<S: Server>(layer: &Layer, channel: &ChannelName) {
     let expected = if S::ALONE || !S::STORES { Err(LayerError::NoReceiver) } else { Ok(()) };
     assert_eq!(layer.send(channel, note(0)).await, expected);
 }
 
-/// Waits until what was sent before has arrived where it goes, or was refused there, and is counted.
+/// Waits until every earlier send has arrived or was refused, and is counted.
 pub(crate) async fn settled(layer: &Layer) {
     layer.group_send_counted(&group("nobody"), note(0)).await.expect("the layer works");
 }
 
-/// Why a queue cannot be received from.
+/// Returns the error of a `receive` that must fail.
 pub(crate) async fn refusal(layer: &Layer, channel: &ChannelName) -> LayerError {
     let received = timeout(PATIENCE, layer.receive(channel)).await;
-    received.unwrap_or_else(|_| panic!("{channel} is waited for")).expect_err("it cannot be received from")
+    received
+        .unwrap_or_else(|_| panic!("the receive from {channel} does not end"))
+        .expect_err("the receive fails")
 }
 
 /// Waits for the next note of a queue.
@@ -78,7 +82,7 @@ pub(crate) async fn next_note(layer: &Layer, channel: &ChannelName) -> u64 {
     next(layer, channel).await.event::<Note>().expect("a note").number
 }
 
-/// Checks that a queue holds these notes and nothing else: a last note, sent now, follows them.
+/// Checks that a queue holds these notes and nothing else. It sends a last note, and reads up to it.
 pub(crate) async fn assert_holds(layer: &Layer, channel: &ChannelName, notes: &[u64]) {
     const LAST: u64 = u64::MAX;
     let mut held = Vec::new();
@@ -90,14 +94,14 @@ pub(crate) async fn assert_holds(layer: &Layer, channel: &ChannelName, notes: &[
         }
         held.push(number);
         if !sent {
-            // It was full.
+            // The queue was full.
             sent = layer.send(channel, note(LAST)).await.is_ok();
         }
     }
-    assert_eq!(held, notes, "what {channel} holds");
+    assert_eq!(held, notes, "the notes that {channel} holds");
 }
 
-/// Checks that nothing of a test's members and queues is left.
+/// Checks that no group and no queue is left.
 pub(crate) fn assert_nothing_left(layer: &Layer) {
     let groups = layer.backend().groups();
     assert_eq!((groups.group_count(), groups.queue_count()), (0, 0), "groups and queues that are left");
@@ -110,7 +114,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
     timeout(PATIENCE, done).await.expect("the thread ends in time").expect("the thread does not panic")
 }
 
-/// A member of the group in its path: tells its client the number of each note.
+/// A member of the group in its path. It sends its client the number of each note.
 #[derive(Debug)]
 struct Member {
     groups: Vec<GroupName>,
@@ -181,7 +185,7 @@ impl Members {
         Client(client)
     }
 
-    /// Lets a member go on that [`Client::hold`] stopped.
+    /// Lets a member go on after [`Client::hold`] has stopped it.
     pub(crate) fn release(&self) {
         self.gate.notify_one();
     }
@@ -206,7 +210,7 @@ impl Client {
         self.0.channel_name().expect("connected")
     }
 
-    /// Stops the member in a hook, so that what comes waits in its inbox.
+    /// Stops the member in a hook, so that events wait in its inbox.
     pub(crate) async fn hold(&mut self) {
         self.0.send_text("hold");
         assert_eq!(self.hears().await.expect("the member holds"), "holding");

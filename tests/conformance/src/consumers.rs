@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// `test_async_websocket_consumer_specific_channel_layer`: what is sent to a consumer's channel reaches its handler.
+/// `test_async_websocket_consumer_specific_channel_layer`: an event for a consumer's channel reaches its handler.
 pub async fn a_send_to_a_channel_reaches_its_consumers_handler<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
@@ -24,7 +24,7 @@ pub async fn a_send_to_a_channel_reaches_its_consumers_handler<S: Server>() {
     second.leave().await;
 }
 
-/// Rule 23; `test_send_capacity`, of a consumer: one that is held up takes as many as its capacity, then none.
+/// Rule 23; `test_send_capacity`, for a consumer: while its hook waits, it takes events up to its capacity.
 pub async fn rule_23_a_send_to_a_consumer_with_a_full_inbox_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let members = Members::new(&layer);
@@ -43,7 +43,7 @@ pub async fn rule_23_a_send_to_a_consumer_with_a_full_inbox_fails<S: Server>() {
     member.leave().await;
 }
 
-/// Rule 23; `test_group_send_capacity_multiple_channels`, of consumers: only the one that is held up misses events.
+/// Rule 23; `test_group_send_capacity_multiple_channels`, for consumers: only a member in a waiting hook misses events.
 pub async fn rule_23_only_a_member_with_a_full_inbox_misses_events<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(2)).await;
     let members = Members::new(&layer);
@@ -64,7 +64,7 @@ pub async fn rule_23_only_a_member_with_a_full_inbox_misses_events<S: Server>() 
     free.leave().await;
 }
 
-/// Rule 32 (mended): the capacity is each consumer's own, not that of all consumers of a process.
+/// Rule 32 (mended): each consumer has its own capacity. The consumers of a process do not share one.
 pub async fn rule_32_each_consumer_has_its_own_capacity<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(2)).await;
     let members = Members::new(&layer);
@@ -86,7 +86,7 @@ pub async fn rule_32_each_consumer_has_its_own_capacity<S: Server>() {
     }
 }
 
-/// A consumer that has gone is named as gone, also where another has its place.
+/// A send to a consumer that has ended fails, even if another consumer has taken its place.
 pub async fn a_send_to_a_consumer_that_has_ended_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
@@ -103,7 +103,7 @@ pub async fn a_send_to_a_consumer_that_has_ended_fails<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// `test_websocket_consumer_groups`: members hear what is sent to their group; when they end, no group is left.
+/// `test_websocket_consumer_groups`: members get the events of their group. When they have ended, no group is left.
 pub async fn consumers_are_members_until_they_end<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let members = Members::new(&layer);
@@ -117,7 +117,7 @@ pub async fn consumers_are_members_until_they_end<S: Server>() {
     other.assert_hears(&[2]).await;
 
     first.leave().await;
-    // A client that goes without a word.
+    // This client leaves without a close frame.
     second.0.abort().await;
     let delivery = layer.group_send_counted(&group("room"), note(3)).await.unwrap();
     assert_eq!((delivery.delivered, delivery.dropped), (0, 0));
@@ -125,7 +125,7 @@ pub async fn consumers_are_members_until_they_end<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 28: anyone who knows a consumer's channel can make it a member, and end that; twice is once (rule 26).
+/// Rule 28: whoever knows a consumer's channel can add it to a group and remove it. Adding twice counts once (rule 26).
 pub async fn rule_28_a_consumer_can_be_added_to_a_group_by_its_channel<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).alone().await;
@@ -145,7 +145,7 @@ pub async fn rule_28_a_consumer_can_be_added_to_a_group_by_its_channel<S: Server
     assert_nothing_left(&layer);
 }
 
-/// Queues and consumers are members of one group alike.
+/// A group can have queues and consumers as members.
 pub async fn queues_and_consumers_share_a_group<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
@@ -160,7 +160,7 @@ pub async fn queues_and_consumers_share_a_group<S: Server>() {
     assert_holds(&layer, &jobs, &[1, 2]).await;
 }
 
-/// A sender's events arrive in the order it sent them, to the consumer itself or to its groups, from any thread.
+/// Events arrive in the order in which one sender sent them: to the consumer or to its groups, from any thread.
 pub async fn events_of_one_sender_keep_their_order<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).of("room").await;
@@ -186,7 +186,7 @@ pub async fn events_of_one_sender_keep_their_order<S: Server>() {
     member.leave().await;
 }
 
-/// Far more events in one burst than an inbox holds: members that can run miss none, for the sender lets them.
+/// A burst has far more events than an inbox holds. Members that can run miss none, because the sender waits for them.
 pub async fn running_members_lose_nothing_in_a_burst<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10)).await;
     let members = Members::new(&layer);
@@ -221,7 +221,7 @@ impl Relay {
     }
 }
 
-/// Consumers of several types, with handlers or relays, and queues are members of one group; a relay runs once.
+/// A group can have queues and consumers of several types. A relay runs once for each event.
 pub async fn members_of_all_types_share_a_group<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);
@@ -236,7 +236,7 @@ pub async fn members_of_all_types_share_a_group<S: Server>() {
         let delivery = layer.group_send_counted(&room, note(number)).await.unwrap();
         assert_eq!((delivery.delivered, delivery.dropped), (4, 0));
     }
-    assert_eq!(layer.metrics().encoded, 3, "once an event");
+    assert_eq!(layer.metrics().encoded, 3, "each event is encoded once");
     handler.assert_hears(&[1, 2, 3]).await;
     for mut relay in relays {
         for number in 1..=3 {
@@ -248,7 +248,7 @@ pub async fn members_of_all_types_share_a_group<S: Server>() {
     handler.leave().await;
 }
 
-/// Its alias decides which layer a consumer hears.
+/// A consumer of the layer with the alias `second`.
 #[derive(Debug)]
 struct OnSecond;
 
@@ -267,7 +267,7 @@ impl OnSecond {
     }
 }
 
-/// `test_async_websocket_consumer_specific_channel_layer`: layers by alias do not hear each other.
+/// `test_async_websocket_consumer_specific_channel_layer`: a consumer hears only the layer of its alias.
 pub async fn a_consumer_uses_only_the_layer_of_its_alias<S: Server>() {
     let (_server, first) = one::<S>(LayerConfig::new()).await;
     let (_second_server, second) = one::<S>(LayerConfig::new()).await;

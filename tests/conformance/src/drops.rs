@@ -1,4 +1,4 @@
-//! Events that do something when they are dropped: no layer may drop one while it holds a lock.
+//! Events that do something when they are dropped. A layer must not drop an event while it holds a lock.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,7 +24,7 @@ thread_local! {
 
 /// Uses all parts of the layer of its thread when it is dropped.
 ///
-/// It is sent by reference, since a layer on a server may drop what it was given on a thread of its own.
+/// The cases send it by reference, because a layer on a server may drop an owned event on another thread.
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Farewell;
 
@@ -32,7 +32,7 @@ impl Drop for Farewell {
     fn drop(&mut self) {
         let Some(layer) = LAYER.with_borrow(Clone::clone) else { return };
         let (room, jobs) = (group("farewells"), channel("farewells"));
-        // A server's layer may have to wait: what counts here is how far it gets at once.
+        // A layer on a server may have to wait. Only the part that runs at once matters here.
         let _ = layer.group_add(&room, &jobs).now_or_never();
         let _ = layer.group_send(&room, &note(0)).now_or_never();
         let _ = layer.receive(&jobs).now_or_never();
@@ -43,9 +43,9 @@ impl Drop for Farewell {
     }
 }
 
-/// Lets farewells use `layer` while `scene` runs, and checks that there were some.
+/// Lets farewells use `layer` while `scene` runs, and checks that at least one was dropped.
 async fn with_farewells(what: &str, layer: &Layer, scene: impl Future<Output = ()>) {
-    /// Ends it, also where the scene fails.
+    /// Takes the layer away again, even if the scene panics.
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
@@ -60,7 +60,7 @@ async fn with_farewells(what: &str, layer: &Layer, scene: impl Future<Output = (
     assert!(DROPPED.get() > before, "{what}: no event was dropped");
 }
 
-/// Wherever an event ends, its drop may use the layer: received, refused, flushed, unhandled, without a member.
+/// The drop of an event may use the layer: after a receive, a refusal or a flush, without a handler, without a member.
 pub async fn an_event_may_use_the_layer_when_it_is_dropped<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(1)).await;
     let (room, jobs) = (group("room"), layer.new_channel().await.unwrap());
@@ -89,7 +89,7 @@ pub async fn an_event_may_use_the_layer_when_it_is_dropped<S: Server>() {
     })
     .await;
     with_farewells("left in an inbox", &layer, async {
-        // Its client is gone before it goes on: what its inbox holds it will never handle.
+        // The client is gone before the member goes on, so the member never handles the events in its inbox.
         members.release();
         member.0.abort().await;
     })
@@ -103,7 +103,7 @@ pub async fn an_event_may_use_the_layer_when_it_is_dropped<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// The same for an event that expires, whoever sweeps it.
+/// The same for an event that expires, whichever call sweeps it.
 pub async fn an_event_may_use_the_layer_when_it_expires<S: Server>() {
     pause();
     let expiry = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! A layer that is closed: nobody waits for what does not come, and members here are served still.
+//! Closed layers: no call waits for the server any more, and the members of this process are still served.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use greenroom::{ChannelName, LayerError};
 
 use crate::faulty::{FaultyServer, Member, Settings, group, layer, note, on, soon};
 
-/// A server that may take a minute to answer.
+/// Settings that let the server take a minute to answer.
 fn patient<S: FaultyServer>(server: &mut S) -> Settings {
     Settings { timeout: Duration::from_secs(60), ..on(server) }
 }
 
-/// Consumers join, send and leave in a process whose layer is closed, as while the server is away.
+/// After a process has closed its layer, its consumers still join, send and leave, as while the server is away.
 pub async fn consumers_work_after_their_layer_is_closed<S: FaultyServer>() {
     let mut server = S::start();
     let layer = layer::<S>(patient(&mut server)).await;
@@ -27,14 +27,14 @@ pub async fn consumers_work_after_their_layer_is_closed<S: FaultyServer>() {
     soon(layer.group_add(&group("room"), &own)).await.unwrap();
     let _ = soon(layer.group_discard(&group("room"), &own)).await;
     soon(after.leave()).await;
-    // Twice is once.
+    // A second close does nothing.
     soon(layer.close()).await;
     let sent = layer.send(&ChannelName::new("jobs").unwrap(), &note(0)).await;
     assert!(matches!(&sent, Err(LayerError::Unavailable(why)) if why.contains("ended")), "{sent:?}");
     server.assert_left();
 }
 
-/// A send that waits for a frozen server is served here when the layer is closed.
+/// When the layer is closed, a send that waits for a frozen server ends, and reaches the members of this process.
 pub async fn a_waiting_send_ends_when_its_layer_is_closed<S: FaultyServer>() {
     let mut server = S::start();
     let layer = layer::<S>(patient(&mut server)).await;
@@ -53,7 +53,7 @@ pub async fn a_waiting_send_ends_when_its_layer_is_closed<S: FaultyServer>() {
     server.process().resume();
 }
 
-/// What is asked for at the end is done: the last event arrives, and `close` returns.
+/// `close` writes the events that still wait: the last event arrives, and `close` returns.
 pub async fn close_writes_events_that_still_wait<S: FaultyServer>() {
     let mut server = S::start();
     let other = layer::<S>(on(&mut server)).await;

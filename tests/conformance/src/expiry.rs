@@ -1,4 +1,4 @@
-//! Messages and memberships that expire, by the clock that the cases move.
+//! Messages and memberships expire by a clock that the cases move.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const fn seconds(count: u64) -> Duration {
 
 const DAY: Duration = seconds(86_400);
 
-/// Rule 25; `test_expiry_single`: a message is there until its time is over, and is counted when it is.
+/// Rule 25; `test_expiry_single`: a message can be received until it expires. Then it is counted.
 pub async fn rule_25_a_message_expires<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(60))).await;
@@ -34,7 +34,7 @@ pub async fn rule_25_a_message_expires<S: Server>() {
     assert_holds(&layer, &jobs, &[]).await;
 }
 
-/// Rule 25; `test_expiry_unread`: a channel that nobody reads is swept while others are used.
+/// Rule 25; `test_expiry_unread`: a send to another channel sweeps a channel that nobody reads.
 pub async fn rule_25_an_unread_channel_is_swept<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(60))).await;
@@ -49,7 +49,7 @@ pub async fn rule_25_an_unread_channel_is_swept<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 25; `test_expiry_multi`, `test_message_expiry__earliest_message_expires`: the old ones go, the fresh ones stay.
+/// Rule 25; `test_expiry_multi`, `test_message_expiry__earliest_message_expires`: old messages expire, fresh ones stay.
 pub async fn rule_25_only_fresh_messages_arrive<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
@@ -63,7 +63,7 @@ pub async fn rule_25_only_fresh_messages_arrive<S: Server>() {
     assert_eq!(layer.metrics().expired, 2);
 }
 
-/// Rule 25; `test_message_expiry__all_messages_under_expiration_time`.
+/// Rule 25; `test_message_expiry__all_messages_under_expiration_time`: messages that are read in time arrive.
 pub async fn rule_25_messages_that_have_not_expired_arrive<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
@@ -76,7 +76,7 @@ pub async fn rule_25_messages_that_have_not_expired_arrive<S: Server>() {
     assert_eq!(layer.metrics().expired, 0);
 }
 
-/// Rule 25: expired messages make room; the capacity is that of messages which can still be received.
+/// Rule 25: expired messages make room. Only messages that can still be received count against the capacity.
 pub async fn rule_25_expired_messages_make_room<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(1).channels(1).expiry(seconds(60))).await;
@@ -88,7 +88,7 @@ pub async fn rule_25_expired_messages_make_room<S: Server>() {
     assert_holds(&layer, &channel("other"), &[3]).await;
 }
 
-/// Rule 25; `test_message_expiry__group_send`: the same for what comes through a group.
+/// Rule 25; `test_message_expiry__group_send`: messages that came through a group expire too.
 pub async fn rule_25_messages_sent_to_a_group_expire<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().expiry(seconds(3))).await;
@@ -102,7 +102,7 @@ pub async fn rule_25_messages_sent_to_a_group_expire<S: Server>() {
     assert_holds(&layer, &jobs, &[2, 3]).await;
 }
 
-/// Rule 25; `test_message_expiry__group_send__one_channel_expires_message`: each member's messages expire for themselves.
+/// Rule 25; `test_message_expiry__group_send__one_channel_expires_message`: a channel stays in its groups.
 ///
 /// The in-memory layer of Channels takes the channel of an expired message out of all groups.
 pub async fn rule_25_an_expired_message_does_not_end_a_membership<S: Server>() {
@@ -120,7 +120,7 @@ pub async fn rule_25_an_expired_message_does_not_end_a_membership<S: Server>() {
     assert_holds(&layer, &slow, &[2]).await;
 }
 
-/// A layer that is told to keep messages and memberships for ever does.
+/// A layer keeps messages and memberships for ever if it is configured so.
 pub async fn messages_and_memberships_can_be_kept_for_ever<S: Server>() {
     pause();
     let config = LayerConfig::new().expiry(Duration::MAX).group_expiry(Duration::MAX);
@@ -133,7 +133,7 @@ pub async fn messages_and_memberships_can_be_kept_for_ever<S: Server>() {
     assert_holds(&layer, &jobs, &[1, 2]).await;
 }
 
-/// Rule 27: a queue leaves a group when `group_expiry` is over since its last `group_add`, also where nobody sends.
+/// Rule 27: a queue leaves a group when `group_expiry` has passed since its last `group_add`, even if nobody sends.
 pub async fn rule_27_a_queues_membership_expires<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().group_expiry(seconds(10))).await;
@@ -164,11 +164,11 @@ pub async fn rule_27_adding_again_renews_a_membership<S: Server>() {
         advance(seconds(9)).await;
     }
     let delivery = layer.group_send_counted(&room, note(1)).await.unwrap();
-    assert_eq!((delivery.delivered, delivery.dropped), (1, 0), "the other one was not renewed");
+    assert_eq!((delivery.delivered, delivery.dropped), (1, 0), "the other queue was not renewed");
     assert_holds(&layer, &jobs, &[1]).await;
 }
 
-/// Rule 27: memberships that are over do not count against the limit of a group.
+/// Rule 27: expired memberships do not count against the limit of a group.
 pub async fn rule_27_expired_members_make_room<S: Server>() {
     pause();
     let (_server, layer) = one::<S>(LayerConfig::new().group_expiry(seconds(10)).group_queues(2)).await;
@@ -182,7 +182,7 @@ pub async fn rule_27_expired_members_make_room<S: Server>() {
     assert_holds(&layer, &jobs, &[1]).await;
 }
 
-/// Rule 27 (mended): a consumer is a member for as long as it lives, however long that is.
+/// Rule 27 (mended): a consumer stays a member as long as it lives.
 pub async fn rule_27_a_consumers_membership_never_expires<S: Server>() {
     pause();
     let config = LayerConfig::new().expiry(seconds(1)).group_expiry(seconds(10));

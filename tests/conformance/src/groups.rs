@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// `test_groups_basic`: three join, one leaves, two receive.
+/// `test_groups_basic`: three queues join, one leaves, and two receive.
 pub async fn only_members_of_a_group_receive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let room = group("room");
@@ -65,7 +65,7 @@ pub async fn groups_do_not_hear_each_other<S: Server>() {
     assert_holds(&layer, &both, &[1, 2, 4]).await;
 }
 
-/// Rule 23; `test_groups_channel_full`, `test_group_send_capacity`: a group send never fails; what is lost is counted.
+/// Rule 23; `test_groups_channel_full`, `test_group_send_capacity`: a group send never fails. Lost events are counted.
 pub async fn rule_23_group_send_never_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let (room, full) = (group("room"), queue::<S>(&layer, "full").await);
@@ -78,7 +78,7 @@ pub async fn rule_23_group_send_never_fails<S: Server>() {
     assert_holds(&layer, &full, &[1, 2, 3]).await;
 }
 
-/// Rule 23; `test_group_send_capacity_multiple_channels`: only the member that is full misses the event.
+/// Rule 23; `test_group_send_capacity_multiple_channels`: only a full member misses the event.
 pub async fn rule_23_only_a_full_queue_misses_events<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let (room, full, free) =
@@ -98,7 +98,7 @@ pub async fn rule_23_only_a_full_queue_misses_events<S: Server>() {
     assert_holds(&layer, &free, &[1, 2, 3]).await;
 }
 
-/// Rule 26: who joins twice gets each event once, and leaves at once.
+/// Rule 26: a member that joins twice gets each event once, and leaves with one call.
 pub async fn rule_26_joining_twice_counts_once<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, member) = (group("room"), queue::<S>(&layer, "member").await);
@@ -111,7 +111,7 @@ pub async fn rule_26_joining_twice_counts_once<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 26; `test_discard_before_add`: leaving a group that one is not in, or that is not there, does nothing.
+/// Rule 26; `test_discard_before_add`: a leave does nothing if the queue is not a member, or the group does not exist.
 pub async fn rule_26_leaving_without_joining_does_nothing<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, member, other) =
@@ -124,7 +124,7 @@ pub async fn rule_26_leaving_without_joining_does_nothing<S: Server>() {
     assert_holds(&layer, &other, &[1]).await;
 }
 
-/// A send to a group without members is no error, and leaves nothing.
+/// A send to a group without members succeeds, and leaves nothing behind.
 pub async fn a_send_to_an_empty_group_succeeds<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let delivery = layer.group_send_counted(&group("room"), &note(1)).await.unwrap();
@@ -132,7 +132,7 @@ pub async fn a_send_to_an_empty_group_succeeds<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Layers on servers of their own hear nothing of each other, the channels of their consumers included.
+/// Layers on different servers do not reach each other's groups, queues and consumers.
 pub async fn layers_on_different_servers_do_not_hear_each_other<S: Server>() {
     let (_server, first) = one::<S>(LayerConfig::new()).await;
     let (_other_server, second) = one::<S>(LayerConfig::new()).await;

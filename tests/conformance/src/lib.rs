@@ -1,8 +1,8 @@
-//! What every channel layer must do: one suite, run over each of them.
+//! What every channel layer must do: one set of cases, which runs over each layer.
 //!
-//! A case is a function over a [`Server`]; its documentation names the rule of Channels that it checks
-//! and the test of Channels or channels_redis that it mirrors. A layer's own test file says how its server
-//! is started, and which suites it runs; each case is a test of its own:
+//! A case is a function over a [`Server`]. Its documentation names the rule of Channels that it checks,
+//! and the test of Channels or channels_redis that it mirrors. The test file of a layer says how its server
+//! is started, and which suites it runs. Each case becomes one test:
 //!
 //! ```text
 //! mod memory {
@@ -12,18 +12,18 @@
 //! }
 //! ```
 //!
-//! | Suite | Asks of a layer |
+//! | Suite | What it requires of a layer |
 //! |---|---|
-//! | [`every_layer!`] | nothing further |
+//! | [`every_layer!`] | nothing more |
 //! | [`moved_clock!`] | that its messages and groups expire by tokio's clock, which tests move |
 //! | [`stored!`] | that a channel of any process keeps a message until someone receives it |
-//! | [`processes!`] | that the layers of one server are as layers of several processes |
-//! | [`shared!`] | both, and that the server knows who is in a group |
-//! | [`workers!`] | that of several processes which receive from a channel one gets a message |
+//! | [`processes!`] | that several layers on one server act as layers of several processes |
+//! | [`shared!`] | both of the above, and that the server knows the members of groups |
+//! | [`workers!`] | that a message goes to one of the processes that receive from its channel |
 //! | [`faults!`] | a [`FaultyServer`](faulty::FaultyServer): one that can be ended, frozen and cut off |
-//! | [`drops!`] | the same, and that what is too much for its members is dropped |
+//! | [`drops!`] | the same, and that events are dropped when members are too slow |
 //!
-//! A suite that a layer cannot run is given the reason, which stands beside every test that is ignored for it.
+//! If a layer cannot run a suite, it gives the macro a reason. Every ignored test shows this reason.
 
 mod common;
 mod list;
@@ -50,16 +50,16 @@ pub mod workers;
 
 use greenroom::{Layer, LayerConfig};
 
-/// Where the layers of a case meet: Redis, or nothing at all.
+/// The server that the layers of a case share, such as Redis. Layers in memory share nothing.
 #[expect(async_fn_in_trait, reason = "a case runs on one thread")]
 pub trait Server: Sized {
-    /// Whether a layer is all there is, so that it knows that a channel of another one has no receiver.
+    /// Whether layers share nothing, so that a layer knows that a channel of another layer has no receiver.
     const ALONE: bool = false;
 
     /// Whether a message waits in a channel of any process until someone receives it.
     const STORES: bool = true;
 
-    /// Starts one with nothing on it; each case has one of its own.
+    /// Starts a server with nothing on it. Each case starts its own.
     async fn start() -> Self;
 
     /// Makes the layer of one more process.
@@ -68,7 +68,7 @@ pub trait Server: Sized {
 
 #[cfg(test)]
 mod tests {
-    /// A case that nobody lists would never run.
+    /// A case that is not listed would never run.
     #[test]
     fn every_case_is_listed() {
         let sources = [

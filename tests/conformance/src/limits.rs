@@ -1,4 +1,4 @@
-//! The bounds on how many queues there are.
+//! Limits on the number of queues.
 
 use greenroom::{LayerConfig, LayerError};
 
@@ -7,7 +7,7 @@ use crate::{
     common::{assert_holds, assert_nothing_left, group, note, one, refusal},
 };
 
-/// At most so many queues of a process hold messages at once; one that is drained makes room.
+/// A process has a limit on the queues that hold messages. A queue that is drained makes room.
 pub async fn the_number_of_queues_is_limited<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().channels(2)).await;
     let (first, second, third) = (
@@ -20,7 +20,7 @@ pub async fn the_number_of_queues_is_limited<S: Server>() {
     let full = LayerError::TooManyChannels { limit: 2 };
     assert_eq!(layer.send(&third, note(1)).await, Err(full.clone()));
     assert_eq!(refusal(&layer, &third).await, full);
-    layer.send(&first, note(2)).await.expect("a queue that is there may grow");
+    layer.send(&first, note(2)).await.expect("a queue that exists may grow");
 
     assert_holds(&layer, &first, &[1, 2]).await;
     layer.send(&third, note(3)).await.unwrap();
@@ -29,7 +29,7 @@ pub async fn the_number_of_queues_is_limited<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// A group has at most so many queues of a process; those in it can be renewed, and one that leaves makes room.
+/// A group has a limit on the queues of a process. A member can be renewed, and a queue that leaves makes room.
 pub async fn the_number_of_queues_in_a_group_is_limited<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().group_queues(2)).await;
     let (room, hall) = (group("room"), group("hall"));
@@ -41,8 +41,8 @@ pub async fn the_number_of_queues_in_a_group_is_limited<S: Server>() {
     layer.group_add(&room, &first).await.unwrap();
     layer.group_add(&room, &second).await.unwrap();
     assert_eq!(layer.group_add(&room, &third).await, Err(LayerError::TooManyQueues { limit: 2 }));
-    layer.group_add(&hall, &third).await.expect("another group has room of its own");
-    layer.group_add(&room, &first).await.expect("it is in the group already");
+    layer.group_add(&hall, &third).await.expect("another group has its own limit");
+    layer.group_add(&room, &first).await.expect("the queue is already in the group");
 
     layer.group_discard(&room, &first).await.unwrap();
     layer.group_add(&room, &third).await.unwrap();

@@ -1,6 +1,6 @@
-//! Which cases there are. Each becomes a test of the module that calls the macro.
+//! The list of all cases. Each becomes a test of the module that calls the macro.
 
-/// The cases that ask nothing further of a layer.
+/// The cases for every layer.
 #[macro_export]
 macro_rules! every_layer {
     ($server:ty $(, $reason:literal)?) => {
@@ -110,7 +110,7 @@ macro_rules! processes {
     };
 }
 
-/// The cases whose channels keep messages for whoever receives them.
+/// The cases with channels that keep messages until someone receives them.
 #[macro_export]
 macro_rules! stored {
     ($server:ty $(, $reason:literal)?) => {
@@ -125,7 +125,7 @@ macro_rules! stored {
     };
 }
 
-/// The same with several layers on one server, which knows who is in a group.
+/// The same with several layers on one server, which knows the members of groups.
 #[macro_export]
 macro_rules! shared {
     ($server:ty $(, $reason:literal)?) => {
@@ -139,7 +139,7 @@ macro_rules! shared {
     };
 }
 
-/// The cases with workers of several processes, of which one does each job.
+/// The cases with workers in several processes. One of them does each job.
 #[macro_export]
 macro_rules! workers {
     ($server:ty $(, $reason:literal)?) => {
@@ -177,7 +177,7 @@ macro_rules! faults {
     };
 }
 
-/// The same, if what is too much for the members is dropped.
+/// The same, if events are dropped when members are too slow.
 #[macro_export]
 macro_rules! drops {
     ($server:ty $(, $reason:literal)?) => {

@@ -1,4 +1,4 @@
-//! Names of channels and groups, and who may receive from which.
+//! Names of channels and groups, and which process may receive from a channel.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,8 @@ use crate::{
     common::{Members, assert_holds, channel, group, next_note, note, on_thread, one, refusal},
 };
 
-/// Rule 1; `test_channel_and_group_name_validation`, `test_deprecated_valid_channel_name`, `test_deprecated_valid_group_name`.
+/// Rule 1; `test_channel_and_group_name_validation`, `test_deprecated_valid_channel_name`,
+/// `test_deprecated_valid_group_name`: every valid name can be used.
 pub async fn rule_1_every_valid_name_works<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     for name in ["chat", "a.B-c_9", &"x".repeat(99)] {
@@ -23,7 +24,7 @@ pub async fn rule_1_every_valid_name_works<S: Server>() {
 
 /// Rules 1 and 2; `test_reject_bad_channel`, `test_channel_name_length_error_message`, `test_group_name_length_error_message`.
 ///
-/// A name is checked where it is made, so that no layer ever sees a bad one; the prefix of a new channel is the exception.
+/// A name is checked when it is made, so a layer never sees a bad one. Only the prefix of a new channel is an exception.
 pub async fn rule_1_bad_names_are_refused<S: Server>() {
     for name in ["", "=+135!", "¯\\_(ツ)_/¯", "chat\n", "٣", "a!b!c"] {
         assert!(ChannelName::new(name).is_err(), "{name:?}");
@@ -42,7 +43,7 @@ pub async fn rule_1_bad_names_are_refused<S: Server>() {
 
 /// Rule 3; `test_random_reset__channel_name`, `test_random_reset__client_prefix`.
 ///
-/// `specific.<process>!<random>`, 12 characters each, from any thread.
+/// A name is `specific.<process>!<random>`, with 12 characters in each part, on any thread.
 pub async fn rule_3_each_new_channel_has_a_unique_name<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let first = layer.new_channel().await.unwrap();
@@ -65,7 +66,7 @@ pub async fn rule_3_each_new_channel_has_a_unique_name<S: Server>() {
         });
         names.extend(made.await);
     }
-    assert_eq!(names.len(), 1_001, "no name comes twice");
+    assert_eq!(names.len(), 1_001, "every name is different");
     for name in names {
         assert_eq!(name.non_local(), process, "one process has one prefix");
         let local = name.local().unwrap();
@@ -73,7 +74,7 @@ pub async fn rule_3_each_new_channel_has_a_unique_name<S: Server>() {
     }
 }
 
-/// Rule 3; `new_channel(prefix)`: a prefix of one's own stands in front.
+/// Rule 3; `new_channel(prefix)`: the name starts with the given prefix.
 pub async fn rule_3_a_new_channels_name_starts_with_the_prefix<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let channel = layer.backend().new_channel("jobs.").await.unwrap();
@@ -82,7 +83,7 @@ pub async fn rule_3_a_new_channels_name_starts_with_the_prefix<S: Server>() {
     assert_eq!(next_note(&layer, &channel).await, 1);
 }
 
-/// Rule 30; `test_reject_bad_client_prefix`.
+/// Rule 30; `test_reject_bad_client_prefix`: another process cannot receive from a channel with `!`.
 pub async fn rule_30_only_its_own_process_receives_from_a_process_channel<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let local = layer.new_channel().await.unwrap().local().unwrap().to_owned();
@@ -94,7 +95,7 @@ pub async fn rule_30_only_its_own_process_receives_from_a_process_channel<S: Ser
     }
 }
 
-/// A consumer's channel is read by the consumer: nobody can take its events away.
+/// Only the consumer reads its channel. Nobody else can take its events away.
 pub async fn only_the_consumer_receives_from_its_channel<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let mut member = Members::new(&layer).alone().await;

@@ -1,4 +1,4 @@
-//! Servers that end, freeze, or are cut off: no connection ends, and everyone is told.
+//! Servers that end, freeze, or are cut off: no client's connection ends, and every member is told.
 
 use std::{
     sync::{
@@ -17,13 +17,13 @@ use crate::faulty::{
     FaultyServer, Note, Proxy, Settings, all_hear, eventually, group, is_away, layer, members, note, on,
 };
 
-/// A note with so many bytes more.
+/// A note with this many extra bytes.
 fn large(number: u64, bytes: usize) -> Envelope {
     let text = format!(r#"{{"type":"note","number":{number},"more":"{}"}}"#, "x".repeat(bytes));
     Envelope::from_json(text).expect("an event")
 }
 
-/// The server is killed, is away for a while and comes back with nothing: nobody's connection ends, all are members again
+/// The server is killed, is away for a while, and comes back empty. No client's connection ends. All members join again
 /// and are told.
 pub async fn a_restart_closes_no_connection<S: FaultyServer>() {
     let mut server = S::start();
@@ -32,9 +32,9 @@ pub async fn a_restart_closes_no_connection<S: FaultyServer>() {
     let other = layer::<S>(on(&mut server)).await;
     let mut members = members(&here, 20).await;
     server.process().kill();
-    eventually("it is noticed", || is_away(&here) && is_away(&other)).await;
+    eventually("the outage is noticed", || is_away(&here) && is_away(&other)).await;
     let before = proxy.accepted();
-    eventually("it tries again and again", || proxy.accepted() >= before + 4).await;
+    eventually("the layer tries again and again", || proxy.accepted() >= before + 4).await;
     here.group_send(&group("room"), &note(1)).await.unwrap();
     all_hear(&mut members, "1").await;
     assert_eq!(here.metrics().unpublished, 1);
@@ -42,13 +42,13 @@ pub async fn a_restart_closes_no_connection<S: FaultyServer>() {
     assert_eq!(other.metrics().unpublished, 1);
     server.process().restart();
     all_hear(&mut members, "gap in room").await;
-    eventually("the other is back", || other.metrics().reconnected == 1).await;
+    eventually("the other layer is back", || other.metrics().reconnected == 1).await;
     other.group_send(&group("room"), &note(3)).await.unwrap();
     all_hear(&mut members, "3").await;
     assert_eq!((here.metrics().reconnected, here.metrics().unhandled), (1, 0));
 }
 
-/// Whether or not it is noticed yet that the server has ended, members here get an event, once.
+/// Members of the sender's process get an event once, whether or not the end of the server is noticed yet.
 pub async fn a_send_while_the_server_ends_is_heard_once<S: FaultyServer>() {
     let mut server = S::start();
     let layer = layer::<S>(on(&mut server)).await;
@@ -56,7 +56,7 @@ pub async fn a_send_while_the_server_ends_is_heard_once<S: FaultyServer>() {
     server.process().kill();
     layer.group_send(&group("room"), &note(1)).await.unwrap();
     all_hear(&mut members, "1").await;
-    eventually("it is noticed", || is_away(&layer)).await;
+    eventually("the outage is noticed", || is_away(&layer)).await;
     layer.group_send(&group("room"), &note(2)).await.unwrap();
     all_hear(&mut members, "2").await;
     server.process().restart();
@@ -65,7 +65,7 @@ pub async fn a_send_while_the_server_ends_is_heard_once<S: FaultyServer>() {
     all_hear(&mut members, "3").await;
 }
 
-/// If it is to be an error, a send says at once that the server is away, and nobody gets the event.
+/// If a send must reach the server, it fails at once while the server is away, and nobody gets the event.
 pub async fn a_send_can_fail_while_the_server_is_away<S: FaultyServer>() {
     let mut server = S::start();
     let port = server.process().port().to_string();
@@ -74,17 +74,17 @@ pub async fn a_send_can_fail_while_the_server_is_away<S: FaultyServer>() {
     layer.group_send(&group("room"), &note(1)).await.unwrap();
     assert_eq!(member.hears().await, "1");
     server.process().kill();
-    eventually("it is noticed", || is_away(&layer)).await;
+    eventually("the outage is noticed", || is_away(&layer)).await;
     let error = layer.group_send(&group("room"), &note(2)).await.unwrap_err();
     let LayerError::Unavailable(reason) = &error else { panic!("{error:?}") };
-    assert!(reason.contains(&port), "it says where: {reason}");
+    assert!(reason.contains(&port), "the reason names the port: {reason}");
     server.process().restart();
     assert_eq!(member.hears().await, "gap in room", "and not 2");
     layer.group_send(&group("room"), &note(3)).await.unwrap();
     assert_eq!(member.hears().await, "3");
 }
 
-/// A server that freezes holds nobody up here for long; when it goes on, so does everything.
+/// A frozen server blocks nobody for long. When the server goes on, everything works again.
 pub async fn a_frozen_server_blocks_nobody_for_long<S: FaultyServer>() {
     let count = if S::ECHOES { 1 } else { 1_000 };
     let mut server = S::start();
@@ -94,26 +94,26 @@ pub async fn a_frozen_server_blocks_nobody_for_long<S: FaultyServer>() {
     let mut strict_member = Member::of(&strict, &["yard"]).await;
     server.process().pause();
     let begun = Instant::now();
-    // All of them arrive while nobody answers.
+    // All events arrive while the server does not answer.
     for number in 0..count {
         here.group_send(&group("room"), &note(number)).await.unwrap();
         assert_eq!(member.hears().await, number.to_string());
     }
     assert!(begun.elapsed() < Duration::from_secs(20), "nothing waited for the server");
-    // A caller that asks for something gets an answer in its time.
+    // A call that needs an answer from the server fails in time.
     let sent = here.send(&ChannelName::new("jobs").unwrap(), &note(0)).await;
     assert!(matches!(sent, Err(LayerError::Unavailable(_))), "{sent:?}");
     let sent = strict.group_send(&group("yard"), &note(2)).await;
     assert!(matches!(sent, Err(LayerError::Unavailable(_))), "{sent:?}");
-    // A member that joins now is not kept waiting for long, and hears this process.
+    // A member that joins now does not wait for long, and hears the events of its process.
     let mut late = Member::of(&here, &["hall"]).await;
     here.group_send(&group("hall"), &note(1)).await.unwrap();
     assert_eq!(late.hears().await, "1");
-    eventually("it is noticed", || is_away(&here) && is_away(&strict)).await;
+    eventually("the outage is noticed", || is_away(&here) && is_away(&strict)).await;
     server.process().resume();
     assert_eq!(member.hears().await, "gap in room");
     assert_eq!(late.hears().await, "gap in hall");
-    // The members of its own process may have had the event before it failed.
+    // The member may have got the event before the send failed.
     while strict_member.hears().await != "gap in yard" {}
     let other = layer::<S>(on(&mut server)).await;
     for name in ["room", "hall", "yard"] {
@@ -124,7 +124,7 @@ pub async fn a_frozen_server_blocks_nobody_for_long<S: FaultyServer>() {
     }
 }
 
-/// A sender waits at the bound on what is to be written, but no longer than a server may take to answer; it is counted then.
+/// At the bound on bytes to write, a sender waits as long as a server may take to answer. Then the event is counted.
 pub async fn a_sender_waits_for_room_only_until_the_timeout<S: FaultyServer>() {
     const COUNT: u64 = 400;
     let mut server = S::start();
@@ -139,14 +139,14 @@ pub async fn a_sender_waits_for_room_only_until_the_timeout<S: FaultyServer>() {
     let missed = here.metrics().unpublished;
     assert!(missed > 0 && missed <= COUNT, "{missed}");
     server.process().resume();
-    // What the server's socket held it publishes now, to the connection that is new: members here have had it.
+    // The server now publishes to the new connection what its socket held. The members here already had these events.
     assert_eq!(member.hears().await, "gap in room");
     let other = layer::<S>(on(&mut server)).await;
     other.group_send(&group("room"), &note(COUNT)).await.unwrap();
     assert_eq!(member.hears().await, COUNT.to_string());
 }
 
-/// The connections are cut in the middle of a message: nobody ends, and what is sent behind the gap arrives.
+/// The connections are cut in the middle of a message. No client's connection ends, and later events arrive.
 pub async fn a_cut_connection_comes_back<S: FaultyServer>() {
     let mut server = S::start();
     let proxy = Proxy::start(server.process().port()).await;
@@ -154,9 +154,9 @@ pub async fn a_cut_connection_comes_back<S: FaultyServer>() {
     let other = layer::<S>(on(&mut server)).await;
     let mut member = Member::of(&here, &["room"]).await;
     proxy.cut_after(10_000);
-    // Far longer than what is let through.
+    // Far longer than the bytes that may pass.
     other.group_send(&group("room"), large(1, 20_000)).await.unwrap();
-    eventually("it is cut", || proxy.has_cut()).await;
+    eventually("the connection is cut", || proxy.has_cut()).await;
     proxy.mend();
     assert_eq!(member.hears().await, "gap in room");
     other.group_send(&group("room"), &note(2)).await.unwrap();
@@ -164,7 +164,7 @@ pub async fn a_cut_connection_comes_back<S: FaultyServer>() {
     assert_eq!(here.metrics().reconnected, 1);
 }
 
-/// Members that come and go, 600 of them, lose nothing for those who stay, and double nothing.
+/// While 600 members come and go, the members that stay lose no event and get none twice.
 pub async fn members_that_come_and_go_cost_others_no_events<S: FaultyServer>() {
     const COUNT: u64 = 300;
     let mut server = S::start();
@@ -173,7 +173,7 @@ pub async fn members_that_come_and_go_cost_others_no_events<S: FaultyServer>() {
     let churn = async {
         for number in 0..300_u64 {
             Member::of(&here, &["room"]).await.leave().await;
-            // Alone there, so that the process joins the group and leaves it, again and again.
+            // The only member of its group, so the process joins the group and leaves it again and again.
             let mut alone = Member::of(&here, &["hall"]).await;
             other.group_send(&group("hall"), &note(number)).await.unwrap();
             assert_eq!(alone.hears().await, number.to_string());
@@ -206,7 +206,7 @@ pub async fn a_join_is_in_force_when_it_returns<S: FaultyServer>() {
     }
 }
 
-/// Holds the relays of a test up until it is opened. There is one for all tests of a process, as relays have no state.
+/// Holds the relays of a test back until it is opened. All tests of a process share one, because relays have no state.
 #[derive(Default)]
 struct Gate(Mutex<bool>, Condvar);
 
@@ -247,7 +247,7 @@ impl Slow {
     }
 }
 
-/// If members are slower than what comes, what is too much is dropped and counted; the connection stays.
+/// If events come faster than members take them, events beyond the bound are dropped and counted. The connection stays.
 pub async fn events_beyond_the_bound_are_dropped_and_counted<S: FaultyServer>() {
     const COUNT: u64 = 2_000;
     const ROOM: usize = 64 << 10;
@@ -261,7 +261,7 @@ pub async fn events_beyond_the_bound_are_dropped_and_counted<S: FaultyServer>() 
     for number in 0..COUNT {
         other.group_send(&group("slow"), &note(number)).await.unwrap();
     }
-    // Each takes 256 bytes more than it has; nothing is through while the first one is held up.
+    // Each event counts 256 bytes more than its length. None is finished while the gate holds the first one.
     let mut room = ROOM;
     let taken = (0..COUNT).take_while(|&number| {
         let written = Envelope::new(note(number)).to_wire(greenroom::event::Format::MsgPack).unwrap();
@@ -270,7 +270,7 @@ pub async fn events_beyond_the_bound_are_dropped_and_counted<S: FaultyServer>() 
         left.is_some()
     });
     let missed = COUNT - taken.count() as u64;
-    eventually("all have come", || here.metrics().inbound_full == missed).await;
+    eventually("all events have come", || here.metrics().inbound_full == missed).await;
     GATE.set(true);
     let mut heard = 0;
     if S::TELLS_DROPS {

@@ -41,7 +41,7 @@ pub async fn a_group_spans_processes<S: Server>() {
     first.group_add(&room, &jobs).await.unwrap();
     for (number, layer) in [(1, &first), (2, &second)] {
         layer.group_send(&room, note(number)).await.unwrap();
-        // Between processes nothing is promised of the order of two senders.
+        // No order is promised between senders in two processes.
         here.assert_hears(&[number]).await;
         there.assert_hears(&[number]).await;
         assert_eq!(next_note(&first, &jobs).await, number);
@@ -51,7 +51,7 @@ pub async fn a_group_spans_processes<S: Server>() {
     there.leave().await;
 }
 
-/// A plain channel in a group gets each event once, whoever sends it, and any process receives it.
+/// A plain channel in a group gets each event once, whoever sends it. Any process can receive it.
 pub async fn a_plain_channel_in_a_group_gets_each_event_once<S: Server>() {
     let (_server, first, second) = two::<S>().await;
     let (room, jobs) = (group("room"), channel("jobs"));
@@ -62,7 +62,7 @@ pub async fn a_plain_channel_in_a_group_gets_each_event_once<S: Server>() {
     assert_holds(&second, &jobs, &[1, 2]).await;
 }
 
-/// Rule 31: how many messages a channel takes is for the sender's configuration to say, not the receiver's.
+/// Rule 31: the sender's configuration says how many messages a channel takes, and not the receiver's.
 pub async fn rule_31_the_senders_capacity_counts<S: Server>() {
     let server = S::start().await;
     let strict = server.make(LayerConfig::new().capacity(1)).await;

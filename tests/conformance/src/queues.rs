@@ -7,7 +7,7 @@ use crate::{
     common::{Members, assert_holds, assert_nothing_left, channel, group, next_note, note, one, queue},
 };
 
-/// `test_send_receive` of all layers: the queue is there while it holds a message, and goes when drained.
+/// `test_send_receive` of all layers: a queue exists while it holds a message, and is gone when it is drained.
 pub async fn a_message_that_was_sent_is_received<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
@@ -29,7 +29,7 @@ pub async fn messages_keep_their_order<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 3; `test_process_local_send_receive`, `test_random_reset__channel_name`.
+/// Rule 3; `test_process_local_send_receive`, `test_random_reset__channel_name`: each channel has its own queue.
 pub async fn rule_3_a_message_to_a_process_channel_is_received<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (mine, other) = (layer.new_channel().await.unwrap(), layer.new_channel().await.unwrap());
@@ -40,7 +40,8 @@ pub async fn rule_3_a_message_to_a_process_channel_is_received<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 23; `test_send_capacity`: the fourth of three fails, by name, and is counted; one received makes room for one.
+/// Rule 23; `test_send_capacity`: with a capacity of three, the fourth send fails, names the channel, and is counted.
+/// Each receive makes room for one message.
 pub async fn rule_23_a_send_to_a_full_channel_fails<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(3)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
@@ -55,9 +56,9 @@ pub async fn rule_23_a_send_to_a_full_channel_fails<S: Server>() {
     assert_holds(&layer, &jobs, &[2, 3, 5]).await;
 }
 
-/// Rule 23; `test_send_specific_capacity`: patterns fit the whole name, the first that fits counts.
+/// Rule 23; `test_send_specific_capacity`: a pattern must match the whole name, and the first match counts.
 ///
-/// The in-memory layer of Channels fails with `ValueError` at the first send where there are any.
+/// The in-memory layer of Channels fails with `ValueError` at the first send if there are any patterns.
 pub async fn rule_23_channel_capacity_takes_patterns<S: Server>() {
     let config = LayerConfig::new()
         .capacity(5)

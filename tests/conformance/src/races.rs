@@ -18,7 +18,7 @@ use crate::{
 const SENDERS: usize = 2;
 const COUNT: u64 = 1_000;
 
-/// Lets channels join and leave `room`, on a thread of its own, until `stop`.
+/// Lets channels join and leave `room` on a new thread, until `stop` is set.
 async fn toggle(layer: Layer, channels: Vec<ChannelName>, stop: Arc<AtomicBool>) {
     on_thread(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -50,7 +50,7 @@ async fn send(layer: Layer, stop: Arc<AtomicBool>) {
     stop.store(true, Relaxed);
 }
 
-/// While consumers join and leave from other threads, those who stay hear everything and nobody hears anything twice.
+/// While other threads make consumers join and leave, the others hear everything, and nobody hears an event twice.
 pub async fn consumers_join_and_leave_while_others_send<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let recorder = Recorder::new();
@@ -72,7 +72,10 @@ pub async fn consumers_join_and_leave_while_others_send<S: Server>() {
         send(layer.clone(), stop),
     );
     let all = SENDERS * COUNT as usize;
-    eventually("who stays hears all", || steady.iter().all(|name| recorder.heard()[name].len() >= all)).await;
+    eventually("the members that stay hear all", || {
+        steady.iter().all(|name| recorder.heard()[name].len() >= all)
+    })
+    .await;
     for client in clients {
         client.close().await;
     }
@@ -94,7 +97,7 @@ pub async fn queues_join_and_leave_while_others_send<S: Server>() {
     tokio::join!(toggled, send(layer.clone(), stop));
     let all = SENDERS * COUNT as usize;
     for (channel, at_least) in [(&steady, all), (&restless, 0)] {
-        // After all others: what the queue holds ends here.
+        // This note follows all others, so it marks the end of the queue.
         let last = Note { sender: SENDERS, number: 0 };
         layer.send(channel, &last).await.unwrap();
         let mut notes = Vec::new();

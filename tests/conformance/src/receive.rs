@@ -21,16 +21,16 @@ async fn waiting_reader(layer: &Layer, name: &str) -> rt::task::JoinHandle<u64> 
     reader
 }
 
-/// `test_race_empty`: a reader waits on while its queue is drained and flushed under it.
+/// `test_race_empty`: a reader goes on waiting while its queue is drained and flushed.
 pub async fn a_receive_waits_on_when_its_queue_is_drained<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     let reader = waiting_reader(&layer, &jobs).await;
-    // This reader comes later and is faster, for it runs at once: it takes the message of the other.
+    // This reader comes later, but it runs at once and takes the message first.
     layer.send(&jobs, note(1)).await.unwrap();
     let first = layer.receive(&jobs).now_or_never();
     if first.is_some() {
-        // The other one was woken for nothing, and waits again.
+        // The first reader was woken for nothing, and waits again.
         yield_now().await;
         layer.flush().await.unwrap();
         assert!(!reader.is_finished());
@@ -40,7 +40,7 @@ pub async fn a_receive_waits_on_when_its_queue_is_drained<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// `test_receive_hang`: a reader of an empty channel of its own waits, without an error, and leaves nothing behind.
+/// `test_receive_hang`: a reader of an empty channel waits without an error. When it is dropped, nothing is left.
 pub async fn a_receive_that_is_given_up_leaves_nothing_behind<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let local = layer.new_channel().await.unwrap();
@@ -85,7 +85,7 @@ pub async fn rule_8_a_dropped_receive_loses_nothing<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 8 (mended): the message that woke a reader goes to the next where the first is dropped before it runs.
+/// Rule 8 (mended): if a message wakes a reader, and the reader is dropped before it runs, the next reader gets it.
 pub async fn rule_8_a_dropped_readers_message_goes_to_the_next<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
@@ -95,7 +95,7 @@ pub async fn rule_8_a_dropped_readers_message_goes_to_the_next<S: Server>() {
         layer.send(&jobs, note(number)).await.unwrap();
         first.abort();
         let received = match first.await {
-            // It had the message already.
+            // The first reader already had the message.
             Ok(received) => {
                 second.abort();
                 received
@@ -106,7 +106,7 @@ pub async fn rule_8_a_dropped_readers_message_goes_to_the_next<S: Server>() {
     }
 }
 
-/// Rule 24: four readers of one queue get each message once, and none waits while there is one.
+/// Rule 24: four readers of one queue get each message once, and no reader waits while there is a message.
 pub async fn rule_24_readers_share_a_queue<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
@@ -136,7 +136,7 @@ pub async fn rule_24_readers_share_a_queue<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// `test_double_receive`: two threads with runtimes of their own each receive from their own channel.
+/// `test_double_receive`: two threads, each with its own runtime, receive from their own channels.
 pub async fn two_runtimes_receive_at_once<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let read = |layer: Layer, number| {

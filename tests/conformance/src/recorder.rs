@@ -1,4 +1,4 @@
-//! A consumer for live servers that notes what it hears.
+//! A consumer for live servers that records the notes that it gets.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use integration_tests::eventually;
 
 use crate::common::Note;
 
-/// What the members of a live server heard, each for itself, in order.
+/// The notes that each member of a live server has heard, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder(Arc<Mutex<HashMap<ChannelName, Vec<Note>>>>);
 
@@ -19,7 +19,7 @@ impl Recorder {
         Self(Arc::default())
     }
 
-    /// Where `/<group>/` connects a member of that group.
+    /// Returns a mount whose path `/<group>/` connects a member of that group.
     pub(crate) fn mount(&self, layer: &Layer) -> Mount {
         let recorder = self.clone();
         let member =
@@ -27,17 +27,17 @@ impl Recorder {
         Mount::new(UrlRouter::new().route("/{group}/", member)).expect("a valid route").layer(layer.clone())
     }
 
-    /// Waits for a member to be connected, and tells its channel.
+    /// Waits until a member is connected, and returns its channel.
     pub(crate) async fn member(&self) -> ChannelName {
         eventually("a member is connected", || !self.heard().is_empty()).await;
-        self.heard().into_keys().next().expect("there is one")
+        self.heard().into_keys().next().expect("a member is connected")
     }
 
     pub(crate) fn heard(&self) -> HashMap<ChannelName, Vec<Note>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many notes were heard, by all members together.
+    /// How many notes all members together have heard.
     pub(crate) fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
     }
@@ -48,7 +48,7 @@ impl Recorder {
     }
 }
 
-/// Checks that each sender's notes came in their order, none twice.
+/// Checks that each sender's notes came in order, and none came twice.
 pub(crate) fn assert_in_order(notes: &[Note]) {
     let mut last: HashMap<usize, u64> = HashMap::new();
     for note in notes {

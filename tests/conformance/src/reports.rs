@@ -1,4 +1,4 @@
-//! What a program and its operator are told if something is wrong: what, where, once, and not in a loop of lines.
+//! What a program and its operator are told if something is wrong: the reason and the address, without a flood of lines.
 
 use greenroom::{ChannelName, Envelope, LayerError};
 use integration_tests::{
@@ -11,7 +11,7 @@ use crate::faulty::{
     FaultyServer, Member, Proxy, Settings, eventually, free_port, group, is_away, layer, note, on,
 };
 
-/// What the log says of a port from now on: before, another test may have had it.
+/// The lines of the log about a port, from now on. Before, another test may have used the port.
 struct Log {
     port: String,
     before: usize,
@@ -28,13 +28,13 @@ impl Log {
         lines(&[&self.port]).split_off(self.before)
     }
 
-    /// The lines that are no debugging.
+    /// The lines that are not for debugging.
     fn loud(&self) -> Vec<String> {
         self.all().into_iter().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect()
     }
 }
 
-/// A wrong address or password is said when it is asked for; the layer goes on trying, and its consumers work.
+/// The first attempt to connect reports a wrong address or password. The layer tries again, and its consumers work.
 pub async fn a_wrong_address_or_password_is_reported_at_once<S: FaultyServer>() {
     let mut server = S::guarded();
     let settings = on(&mut server);
@@ -69,11 +69,11 @@ impl Deaf {
     }
 
     async fn one_more(&self) {
-        drop(timeout(PATIENCE, self.0.accept()).await.expect("it tries again").unwrap());
+        drop(timeout(PATIENCE, self.0.accept()).await.expect("the layer tries again").unwrap());
     }
 }
 
-/// An address where nobody speaks: one line with address and reason, however often it is tried.
+/// If a server ends every connection, each reason is logged in one line with the address, however often the layer tries.
 pub async fn an_unreachable_server_is_logged_once_for_each_reason<S: FaultyServer>() {
     let deaf = Deaf::start().await;
     let log = Log::of(deaf.port());
@@ -81,18 +81,18 @@ pub async fn an_unreachable_server_is_logged_once_for_each_reason<S: FaultyServe
     let ((layer, ready), ()) = tokio::join!(opening, deaf.one_more());
     let error = ready.unwrap_err().to_string();
     assert!(error.contains(&deaf.port().to_string()), "{error}");
-    // It waits twice as long before each attempt, up to 2 s.
+    // The layer waits twice as long before each attempt, up to 2 s.
     for _ in 0..5 {
         deaf.one_more().await;
     }
     let said = log.loud();
-    assert!(!said.is_empty() && said.len() <= 2, "a line a reason: {said:#?}");
+    assert!(!said.is_empty() && said.len() <= 2, "one line for each reason: {said:#?}");
     assert!(said[0].contains("WARN") && said[0].contains(&format!("{} is away", S::NAME)), "{said:#?}");
     assert!(!log.all().iter().any(|line| line.contains("wrong")), "no password is shown");
     drop(layer);
 }
 
-/// A wrong password: the server's own word for it, once.
+/// A wrong password is logged once, in the server's own words.
 pub async fn a_wrong_password_is_logged_once<S: FaultyServer>() {
     let mut server = S::guarded();
     let proxy = Proxy::start(server.process().port()).await;
@@ -102,13 +102,13 @@ pub async fn a_wrong_password_is_logged_once<S: FaultyServer>() {
     let error = ready.unwrap_err().to_string();
     assert!(error.contains(&proxy.port().to_string()) && !error.contains("wrong"), "{error}");
     let before = proxy.accepted();
-    eventually("it tries again and again", || proxy.accepted() >= before + 3).await;
+    eventually("the layer tries again and again", || proxy.accepted() >= before + 3).await;
     let said = log.loud();
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(S::LOGINS.denied.iter().any(|denied| said[0].contains(denied)), "{said:#?}");
 }
 
-/// A server that is there and gone again and again: not a line each time, and members there are told each time.
+/// If a connection breaks again and again, not every break is logged, but the members are told of each one.
 pub async fn a_flapping_connection_does_not_flood_the_log<S: FaultyServer>() {
     let mut server = S::start();
     let proxy = Proxy::start(server.process().port()).await;
@@ -117,14 +117,14 @@ pub async fn a_flapping_connection_does_not_flood_the_log<S: FaultyServer>() {
     let mut member = Member::of(&layer, &["room"]).await;
     for flap in 1..=6 {
         server.cut(&proxy);
-        eventually("it is back", || layer.metrics().reconnected == flap).await;
+        eventually("the connection is back", || layer.metrics().reconnected == flap).await;
         assert_eq!(member.hears().await, "gap in room");
     }
     let said = log.loud();
-    assert!((1..=4).contains(&said.len()), "for 6 times away and back: {said:#?}");
+    assert!((1..=4).contains(&said.len()), "after 6 breaks: {said:#?}");
 }
 
-/// A message that is too large: the sender is told its size and the limit, nobody gets it, and nothing is logged.
+/// If a message is too large, its sender is told its size and the limit. Nobody gets it, and nothing is logged.
 pub async fn only_the_sender_is_told_that_a_message_is_too_large<S: FaultyServer>() {
     let mut server = S::start();
     let log = Log::of(server.process().port());

@@ -24,8 +24,8 @@ async fn group_send_from_thread(layer: Layer, sender: usize, count: u64) {
     .await;
 }
 
-/// Four threads send a thousand events each to a group: every member, on every worker, hears all of them, in each
-/// sender's order. Its inbox of 100 is no limit to a member that runs.
+/// Four threads send 1,000 events each to a group. Every member on every thread of the server hears all of them, in
+/// each sender's order. An inbox of 100 does not limit a member that runs.
 pub async fn sends_of_four_threads_all_arrive<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(100)).await;
     let recorder = Recorder::new();
@@ -54,7 +54,7 @@ pub async fn sends_of_four_threads_all_arrive<S: Server>() {
 }
 
 /// `test_multi_event_loop_garbage_collection`, `test_loop_instance_channel_layer_reference`: tasks of a runtime with
-/// many threads, plain threads and this one use a layer at once; each message arrives once, in its sender's order.
+/// many threads, plain threads and this thread use a layer at once. Each message arrives once, in its sender's order.
 pub async fn all_kinds_of_threads_can_use_a_layer_at_once<S: Server>() {
     const COUNT: u64 = 200;
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10_000)).await;
@@ -98,12 +98,12 @@ pub async fn all_kinds_of_threads_can_use_a_layer_at_once<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 24: readers on several threads share a queue; each message goes to one of them, and none waits beside one.
+/// Rule 24: readers on several threads share a queue. Each message goes to one of them, and no reader waits beside it.
 pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
     const ROUNDS: u64 = 2_000;
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let jobs = queue::<S>(&layer, "jobs").await;
-    // Each round two readers look at an empty queue while two messages come.
+    // In each round two readers look at an empty queue while two messages come.
     let start = Arc::new(Barrier::new(3));
     let read = || {
         let (layer, jobs, start) = (layer.clone(), jobs.clone(), Arc::clone(&start));
@@ -133,7 +133,7 @@ pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 23: a channel takes as many messages as its capacity, also where threads race for the last place.
+/// Rule 23: a channel takes exactly as many messages as its capacity, even if threads race for the last place.
 pub async fn rule_23_capacity_is_exact_when_threads_race<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(50)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
@@ -155,7 +155,7 @@ pub async fn rule_23_capacity_is_exact_when_threads_race<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 23: a consumer that runs is not full, however many threads send to it at once: they wait until it has run.
+/// Rule 23: a send to a running consumer does not fail, however many threads send at once. They wait until it has run.
 pub async fn rule_23_a_running_consumer_refuses_nothing<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(2)).await;
     let recorder = Recorder::new();
@@ -171,11 +171,11 @@ pub async fn rule_23_a_running_consumer_refuses_nothing<S: Server>() {
     for sent in futures_util::future::join_all((0..8).map(send)).await {
         assert_eq!(sent, Ok(()));
     }
-    eventually("all is heard", || recorder.count() == 800).await;
+    eventually("all notes are heard", || recorder.count() == 800).await;
     client.close().await;
 }
 
-/// A membership that another thread asked for is in force when the call returns, and over when the next one does.
+/// A membership is in force when a join from another thread returns, and over when the leave returns.
 pub async fn joins_and_leaves_from_another_thread_are_exact<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let recorder = Recorder::new();
@@ -190,13 +190,13 @@ pub async fn joins_and_leaves_from_another_thread_are_exact<S: Server>() {
         assert_eq!(layer.group_send_counted(&room, note(1_000)).await.unwrap().delivered, 0);
     }
     client.close().await;
-    timeout(PATIENCE, server.wait_until_empty()).await.expect("it leaves");
+    timeout(PATIENCE, server.wait_until_empty()).await.expect("the client leaves");
     let heard: Vec<_> = recorder.heard().remove(&member).unwrap().iter().map(|note| note.number).collect();
     assert_eq!(heard, (0..100).collect::<Vec<_>>());
     assert_nothing_left(&layer);
 }
 
-/// The members of a server that is stopped at once are in no group afterwards, and are no receivers.
+/// After a server has stopped at once, its members are in no group, and a send to them fails.
 pub async fn a_stopped_server_leaves_no_members_behind<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let recorder = Recorder::new();

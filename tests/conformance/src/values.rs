@@ -1,4 +1,4 @@
-//! What a message may hold, and that it is a value.
+//! The values that a message may hold, and that its receivers do not share them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     common::{Note, group, hears, next, next_note, note, one, queue},
 };
 
-/// Every type of rule 35.
+/// An event with every type of value (rule 35).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event("every.value")]
 struct EveryValue {
@@ -75,7 +75,7 @@ pub async fn rule_35_every_value_arrives_from_the_wire<S: Server>() {
         let received = next(&layer, &jobs).await;
         assert_eq!(received.name(), "every.value");
         assert_eq!(*received.event::<EveryValue>().unwrap(), every_value());
-        // What it is on the wire for a third party is the same again.
+        // Another program would get the same event on the wire.
         let again = Envelope::from_wire(Format::MsgPack, received.to_wire(Format::MsgPack).unwrap()).unwrap();
         assert_eq!(*again.event::<EveryValue>().unwrap(), every_value());
     }
@@ -132,7 +132,7 @@ impl Editor {
     }
 }
 
-/// Rule 33: what one receiver does to a message no other sees; core hands all the same `dict`.
+/// Rule 33: if one receiver changes a message, no other receiver sees it. Channels hands the same `dict` to all.
 pub async fn rule_33_receivers_do_not_see_each_others_changes<S: Server>() {
     let (_server, layer) = one::<S>(LayerConfig::new()).await;
     let (room, jobs) = (group("room"), queue::<S>(&layer, "jobs").await);

@@ -21,7 +21,7 @@ use crate::{
     common::{Members, assert_holds, channel, note, one},
 };
 
-/// What there is to do.
+/// The jobs of the cases.
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
 enum Job {
     /// Sends a note to a group, and one to a channel.
@@ -40,17 +40,17 @@ enum Job {
     Panic { number: u64 },
 }
 
-/// A job that was done, and by whom.
+/// A job that was done, and the clerk that did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Done {
     number: u64,
-    /// Which instance did it.
+    /// The number of the instance that did it.
     clerk: u64,
-    /// As its how many-th.
+    /// How many jobs this instance has done, with this one.
     count: u64,
 }
 
-/// What was done, in order; all clerks of a test share it.
+/// The jobs that were done, in order. All clerks of a test share it.
 #[derive(Debug, Clone, Default)]
 struct Desk {
     done: Arc<Mutex<Vec<Done>>>,
@@ -59,7 +59,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// Starts a worker with so many clerks.
+    /// Starts a worker with this many clerks.
     fn open(&self, layer: &Layer, clerks: usize) -> RunningWorker {
         let desk = self.clone();
         let clerk = move |_: &WorkerContext| {
@@ -121,7 +121,7 @@ impl Clerk {
     }
 }
 
-/// Sends a job; on a layer that keeps none, as soon as somebody waits for it.
+/// Sends a job. If the layer does not store messages, this waits until a worker can take the job.
 async fn order<S: Server>(layer: &Layer, job: Job) {
     let jobs = channel("jobs");
     let sent = async {
@@ -139,7 +139,7 @@ fn roomy() -> LayerConfig {
     LayerConfig::new().capacity(1_000)
 }
 
-/// `ch/worker.py`: one consumer does its jobs in their order, and keeps what is on `self`.
+/// `ch/worker.py`: one consumer does its jobs in order, and keeps its state in `self`.
 pub async fn jobs_are_done_in_order<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
@@ -155,12 +155,12 @@ pub async fn jobs_are_done_in_order<S: Server>() {
     assert_eq!(layer.metrics().jobs, 100);
 }
 
-/// Upstream loses all jobs that were queued when one raises.
+/// In Channels, all queued jobs are lost when one raises.
 pub async fn a_failed_job_loses_no_other_job<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
     let worker = desk.open(&layer, 1);
-    // All that follows is sent before the first is done.
+    // All other jobs are sent before the first is done.
     order::<S>(&layer, Job::Hold { number: 1 }).await;
     desk.gate.visited().await;
     for job in [
@@ -179,13 +179,13 @@ pub async fn a_failed_job_loses_no_other_job<S: Server>() {
         clerk,
         count,
     });
-    assert_eq!(desk.done(), expected, "a new instance behind each that failed");
+    assert_eq!(desk.done(), expected, "a new instance follows each failed job");
     let summary = worker.stop().await.unwrap();
     assert_eq!((summary.jobs, summary.failed), (6, 2));
     assert_eq!(layer.metrics().jobs_failed, 2);
 }
 
-/// As many jobs at once as there are consumers, each by one of its own.
+/// As many jobs run at once as there are consumers, each in a different consumer.
 pub async fn as_many_jobs_run_at_once_as_there_are_consumers<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
@@ -207,11 +207,11 @@ pub async fn as_many_jobs_run_at_once_as_there_are_consumers<S: Server>() {
     let mut firsts: Vec<_> =
         desk.done().iter().filter(|done| done.count == 1).map(|done| done.clerk).collect();
     firsts.sort_unstable();
-    assert_eq!(firsts, [0, 1, 2, 3], "all four had one");
+    assert_eq!(firsts, [0, 1, 2, 3], "each of the four did one");
     worker.stop().await.unwrap();
 }
 
-/// A stop waits for the job that runs.
+/// A stop waits until the running job has ended.
 pub async fn a_stop_waits_for_the_running_job<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
@@ -221,7 +221,7 @@ pub async fn a_stop_waits_for_the_running_job<S: Server>() {
     worker.handle().stop();
     assert!(futures_util::FutureExt::now_or_never(worker.wait()).is_none(), "the job runs");
     desk.gate.open();
-    let summary = timeout(PATIENCE, worker.wait()).await.expect("it ends").unwrap();
+    let summary = timeout(PATIENCE, worker.wait()).await.expect("the worker ends").unwrap();
     assert_eq!((summary.jobs, summary.cancelled, desk.numbers()), (1, Vec::new(), vec![1]));
 }
 
@@ -233,13 +233,13 @@ pub async fn a_stop_at_once_names_the_job_that_it_cancels<S: Server>() {
     order::<S>(&layer, Job::Hold { number: 1 }).await;
     desk.gate.visited().await;
     worker.handle().stop_at_once();
-    let summary = timeout(PATIENCE, worker.wait()).await.expect("it ends").unwrap();
+    let summary = timeout(PATIENCE, worker.wait()).await.expect("the worker ends").unwrap();
     let [cancelled] = &summary.cancelled[..] else { panic!("one job: {summary:?}") };
     assert_eq!((cancelled.channel.as_str(), cancelled.event.as_str()), ("jobs", "job.hold"));
     assert_eq!((desk.numbers(), layer.metrics().jobs_cancelled), (Vec::new(), 1));
 }
 
-/// A job sends to a group and to a consumer, which upstream's `send` cannot; what blocks runs elsewhere.
+/// A job can send to a group and to a consumer, which `send` of Channels cannot. Blocking work runs on another thread.
 pub async fn a_job_can_send_and_run_blocking_work<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let mut member = Members::new(&layer).of("room").await;
@@ -255,7 +255,7 @@ pub async fn a_job_can_send_and_run_blocking_work<S: Server>() {
     member.leave().await;
 }
 
-/// Jobs that were sent before there was a worker are done.
+/// A worker does the jobs that were sent before it started.
 pub async fn jobs_wait_for_their_worker<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     for number in 0..10 {
@@ -268,7 +268,7 @@ pub async fn jobs_wait_for_their_worker<S: Server>() {
     worker.stop().await.unwrap();
 }
 
-/// What a worker has not taken when it stops stays in the layer, in its order.
+/// Jobs that a worker has not taken when it stops stay in the layer, in order.
 pub async fn jobs_that_a_stopped_worker_did_not_take_stay_in_the_layer<S: Server>() {
     let (_server, layer) = one::<S>(roomy()).await;
     let desk = Desk::default();
@@ -280,7 +280,7 @@ pub async fn jobs_that_a_stopped_worker_did_not_take_stay_in_the_layer<S: Server
     for number in 2..5 {
         layer.send(&channel("jobs"), note(number)).await.unwrap();
     }
-    // Asked before the gate opens, so neither takes another one.
+    // The stop comes before the gate opens, so no clerk takes another job.
     worker.handle().stop();
     desk.gate.open();
     desk.gate.open();
@@ -290,7 +290,7 @@ pub async fn jobs_that_a_stopped_worker_did_not_take_stay_in_the_layer<S: Server
     assert_holds(&layer, &channel("jobs"), &[2, 3, 4]).await;
 }
 
-/// Rule 24: of several workers one does a job, once. Upstream does up to one in five of them twice.
+/// Rule 24: one of several workers does each job, and does it once. Channels does up to one job in five twice.
 pub async fn rule_24_workers_share_the_jobs<S: Server>() {
     const JOBS: u64 = 300;
     let server = S::start().await;
@@ -319,7 +319,7 @@ pub async fn rule_24_workers_share_the_jobs<S: Server>() {
     assert!(shares.len() > 1, "more than one clerk did them: {shares:?}");
 }
 
-/// Workers come and go while jobs come: none is lost, none done twice.
+/// While workers come and go, no job is lost and no job is done twice.
 pub async fn workers_that_come_and_go_lose_no_job<S: Server>() {
     const JOBS: u64 = 200;
     let server = S::start().await;

@@ -3,7 +3,7 @@
 use conformance_tests::Server;
 use greenroom::{Layer, LayerConfig, MemoryLayer};
 
-/// There is no server: each layer is one of its own.
+/// Without a server, each layer in memory stands alone.
 struct Memory;
 
 impl Server for Memory {

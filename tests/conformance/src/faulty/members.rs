@@ -1,4 +1,4 @@
-//! A consumer that tells its client what it hears.
+//! A consumer that tells its client which events it gets.
 
 use greenroom::{
     ChannelName, Layer, Mount,
@@ -12,7 +12,7 @@ use integration_tests::PATIENCE;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event("note")]
 pub struct Note {
-    /// Tells it from others.
+    /// Tells this note from others.
     pub number: u64,
 }
 
@@ -25,10 +25,10 @@ pub fn note(number: u64) -> Note {
 /// The name of a group.
 ///
 /// # Panics
-/// Where it is none.
+/// If the name is invalid.
 #[must_use]
 pub fn group(name: &str) -> GroupName {
-    GroupName::new(name).expect("a name")
+    GroupName::new(name).expect("a valid name")
 }
 
 struct Listener(Vec<GroupName>);
@@ -50,44 +50,44 @@ impl Listener {
     }
 }
 
-/// The client of a consumer in some groups: it is told the number of each note, and of each gap.
+/// The client of a consumer in some groups. It gets the number of each note, and a text for each gap.
 #[derive(Debug)]
 pub struct Member(WebsocketCommunicator);
 
 impl Member {
-    /// Connects one, in this thread.
+    /// Connects a member of these groups, on this thread.
     ///
     /// # Panics
-    /// Where it is not accepted.
+    /// If the consumer does not accept.
     pub async fn of(layer: &Layer, groups: &[&str]) -> Self {
         let groups: Vec<_> = groups.iter().map(|name| group(name)).collect();
         let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Listener(groups.clone())));
         Self::connect(&Mount::new(routes).expect("a route").layer(layer.clone())).await
     }
 
-    /// Connects a consumer of the test's own, at `/`.
+    /// Connects to the consumer at `/` of a mount that the test has made.
     ///
     /// # Panics
-    /// Where it is not accepted.
+    /// If the consumer does not accept.
     pub async fn connect(mount: &Mount) -> Self {
         let mut client = WebsocketCommunicator::new(mount, "/");
-        client.connect().await.expect("it accepts");
+        client.connect().await.expect("the consumer accepts");
         Self(client)
     }
 
-    /// Its channel.
+    /// The channel of the consumer.
     ///
     /// # Panics
-    /// Where it has gone.
+    /// If the consumer has ended.
     #[must_use]
     pub fn channel(&self) -> ChannelName {
-        self.0.channel_name().expect("it is connected")
+        self.0.channel_name().expect("the consumer is connected")
     }
 
-    /// What it hears next.
+    /// Waits for the next text that the client gets.
     ///
     /// # Panics
-    /// Where it hears nothing in time.
+    /// If no text comes in time.
     pub async fn hears(&mut self) -> String {
         // The communicator waits for a second each time.
         for _ in 0..PATIENCE.as_secs() {
@@ -100,7 +100,7 @@ impl Member {
         panic!("nothing heard in time")
     }
 
-    /// Disconnects it.
+    /// Disconnects the client.
     pub async fn leave(self) {
         self.0.disconnect().await;
     }

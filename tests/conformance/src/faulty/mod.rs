@@ -1,5 +1,5 @@
-//! What the cases with servers that fail share: servers as processes, ways to them that are cut, and members that tell
-//! what they hear.
+//! Parts that the cases with failing servers share: servers as processes, proxies that cut connections, and members
+//! that tell their clients which events they get.
 
 mod members;
 mod process;
@@ -21,7 +21,7 @@ pub use self::{
 /// A server that a case ends, freezes, or cuts off, and the layers on it.
 #[expect(async_fn_in_trait, reason = "a case runs on one thread")]
 pub trait FaultyServer: Sized {
-    /// What the log calls it.
+    /// The name of the server in the log.
     const NAME: &'static str;
     /// Whether a member gets an event of its own process only when the server has sent it back.
     const ECHOES: bool = false;
@@ -30,44 +30,44 @@ pub trait FaultyServer: Sized {
     /// Who may connect to a guarded server.
     const LOGINS: Logins;
 
-    /// Starts one with nothing on it.
+    /// Starts a server with nothing on it.
     fn start() -> Self;
 
-    /// Starts one that lets only the guest of [`LOGINS`](Self::LOGINS) connect.
+    /// Starts a server that lets only the guest of [`LOGINS`](Self::LOGINS) connect.
     fn guarded() -> Self;
 
-    /// Its process.
+    /// The process of the server.
     fn process(&mut self) -> &mut ServerProcess;
 
-    /// Makes the layer of one more process, and says what its first attempt to connect came to.
+    /// Makes the layer of one more process, and returns the result of its first attempt to connect.
     async fn open(settings: Settings) -> (Layer, Result<(), LayerError>);
 
-    /// Cuts the connections of its clients, which come by this proxy.
+    /// Cuts the connections of the server's clients, which come through this proxy.
     fn cut(&mut self, proxy: &Proxy) {
         proxy.cut();
     }
 
-    /// Checks that layers that were closed have left nothing on it.
+    /// Checks that closed layers have left nothing on the server.
     fn assert_left(&mut self) {}
 }
 
-/// Who may connect to a server that asks for a password, each as it stands in a URL before the host.
+/// Logins for a server that asks for a password. Each is written as in a URL, before the host.
 #[derive(Debug)]
 pub struct Logins {
-    /// Who may.
+    /// The login that the server accepts.
     pub guest: &'static str,
-    /// Who may not: nobody, then others, whose password is `wrong`.
+    /// Logins that the server refuses: an empty one first, then some with the password `wrong`.
     pub strangers: &'static [&'static str],
-    /// One of these is in what the server says to a stranger.
+    /// The server's answer to a refused login contains one of these.
     pub denied: &'static [&'static str],
 }
 
-/// The settings of a layer that a case cares for.
+/// The settings of a layer that matter to the cases.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// The server's port on 127.0.0.1, or that of a way to it.
+    /// The port of the server, or of a proxy to it, on 127.0.0.1.
     pub port: u16,
-    /// Who connects, as it stands in a URL before the host.
+    /// The login, written as in a URL, before the host.
     pub login: &'static str,
     /// Whether a `group_send` fails while the server is away.
     pub must: bool,
@@ -78,7 +78,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For a server on this port that is given up after 2 s: no busy machine takes as long.
+    /// Settings for a server on this port. It may take 2 s to answer, which is enough on a busy machine.
     #[must_use]
     pub fn new(port: u16) -> Self {
         Self { port, login: "", must: false, timeout: Duration::from_secs(2), queue_bytes: 16 << 20 }
@@ -91,7 +91,7 @@ impl Settings {
     }
 }
 
-/// A layer whose server is there. On a busy machine the first attempt may take too long.
+/// Makes a layer that is connected to its server. On a busy machine the first attempt may take too long.
 pub(crate) async fn layer<S: FaultyServer>(settings: Settings) -> Layer {
     let mut failed = None;
     for _ in 0..5 {
@@ -100,7 +100,7 @@ pub(crate) async fn layer<S: FaultyServer>(settings: Settings) -> Layer {
             (_, Err(error)) => failed = Some(error),
         }
     }
-    panic!("the server is not there: {failed:?}");
+    panic!("the layer cannot connect: {failed:?}");
 }
 
 /// The settings of a layer on this server.
@@ -108,7 +108,7 @@ pub(crate) fn on<S: FaultyServer>(server: &mut S) -> Settings {
     Settings::new(server.process().port())
 }
 
-/// Members of the group `room`.
+/// Connects this many members of the group `room`.
 pub(crate) async fn members(layer: &Layer, count: usize) -> Vec<Member> {
     let mut members = Vec::new();
     for _ in 0..count {
@@ -117,7 +117,7 @@ pub(crate) async fn members(layer: &Layer, count: usize) -> Vec<Member> {
     members
 }
 
-/// Checks that each hears this next.
+/// Checks that each member hears this text next.
 pub(crate) async fn all_hear(members: &mut [Member], expected: &str) {
     for member in members {
         assert_eq!(member.hears().await, expected);
@@ -127,15 +127,15 @@ pub(crate) async fn all_hear(members: &mut [Member], expected: &str) {
 /// Whether a layer has noticed that its server is away.
 #[must_use]
 pub fn is_away(layer: &Layer) -> bool {
-    let jobs = ChannelName::new("jobs").expect("a name");
+    let jobs = ChannelName::new("jobs").expect("a valid name");
     let sent = layer.send(&jobs, &note(0)).now_or_never();
     sent.is_some_and(|sent| matches!(sent, Err(LayerError::Unavailable(_))))
 }
 
-/// Waits until something is so.
+/// Waits until `so` returns true.
 ///
 /// # Panics
-/// If it is not so in time.
+/// If it does not return true in time.
 pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let wait = async {
         while !so() {
@@ -145,7 +145,7 @@ pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-/// What comes of something that must not hang.
+/// Waits for a future that must not hang.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, what).await.expect("it does not hang")
+    timeout(PATIENCE, what).await.expect("the call does not hang")
 }

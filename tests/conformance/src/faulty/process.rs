@@ -1,4 +1,4 @@
-//! A server of the tests' own, as a process that ends with its test.
+//! A server in a process that ends with its test.
 
 use std::{
     fmt,
@@ -11,24 +11,24 @@ use std::{
 /// A program that listens on a free port of 127.0.0.1.
 pub struct ServerProcess {
     port: u16,
-    /// The command for a port.
+    /// Makes the command that starts the program on a port.
     command: Box<dyn Fn(u16) -> Command>,
-    /// Whether a line that it prints says that it serves.
+    /// Whether a printed line says that the program is ready.
     is_ready: fn(&str) -> bool,
     process: Option<Child>,
 }
 
 impl ServerProcess {
-    /// Starts one, and waits until it serves.
+    /// Starts a program, and waits until it is ready.
     ///
     /// # Panics
-    /// Where there is no such program, or it does not start.
+    /// If the program is missing or does not start.
     #[must_use]
     pub fn start(command: impl Fn(u16) -> Command + 'static, is_ready: fn(&str) -> bool) -> Self {
         let command = Box::new(command);
         let mut server = Self { port: 0, command, is_ready, process: None };
         for _ in 0..20 {
-            // Another process may take the port before the server does: then it is another one's turn.
+            // Another process may take the port before the server does. Then another port is tried.
             server.port = free_port();
             if let Some(process) = server.launch() {
                 server.process = Some(process);
@@ -38,23 +38,23 @@ impl ServerProcess {
         panic!("{server:?} did not start on a free port");
     }
 
-    /// Starts the process; `None` where it ends, as it does without its port.
+    /// Starts the process. Returns `None` if it ends, as it does when its port is taken.
     fn launch(&self) -> Option<Child> {
         let mut command = (self.command)(self.port);
         let name = command.get_program().display().to_string();
-        // Redis tells of itself on one, NATS on the other.
+        // Redis writes its log to the standard output, and NATS to the standard error.
         let (reader, writer) = std::io::pipe().expect("a pipe");
         command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
         let mut process = command
             .spawn()
-            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}; it is a Debian package"));
-        // It has the ends that are written to, and the pipe ends with the process.
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}. Debian has it as a package"));
+        // The command holds the writing ends of the pipe. Without them, the pipe ends with the process.
         drop(command);
         let mut output = BufReader::new(reader);
         let mut line = String::new();
         while output.read_line(&mut line).is_ok_and(|read| read > 0) {
             if (self.is_ready)(&line) {
-                // It must not stop for a full pipe.
+                // The server must not stop at a full pipe.
                 thread::spawn(move || drop(output.read_to_end(&mut Vec::new())));
                 return Some(process);
             }
@@ -70,39 +70,39 @@ impl ServerProcess {
         self.port
     }
 
-    /// Ends it at once, with all that it holds.
+    /// Kills the server. All that it holds is lost.
     ///
     /// # Panics
-    /// Where it does not end.
+    /// If the process does not end.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.kill().expect("it runs");
-            process.wait().expect("it ends");
+            process.kill().expect("the server runs");
+            process.wait().expect("the server ends");
         }
     }
 
-    /// Starts it again, on its port, with nothing on it.
+    /// Starts the server again, on its port, with nothing on it.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the server does not start.
     pub fn restart(&mut self) {
         self.kill();
-        self.process = Some(self.launch().expect("its port is free still"));
+        self.process = Some(self.launch().expect("the port is still free"));
     }
 
-    /// Stops it without ending it, as a machine does that has frozen.
+    /// Freezes the server without ending it.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Lets a frozen server go on.
     pub fn resume(&self) {
         self.signal("CONT");
     }
 
     fn signal(&self, name: &str) {
-        let process = self.process.as_ref().expect("it runs").id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &process]).status().expect("there is kill");
+        let process = self.process.as_ref().expect("the server runs").id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &process]).status().expect("`kill` is installed");
         assert!(sent.success(), "the signal is sent");
     }
 }
@@ -119,10 +119,10 @@ impl Drop for ServerProcess {
     }
 }
 
-/// A port that nobody has now.
+/// Returns a port that is free now.
 ///
 /// # Panics
-/// Where there is none.
+/// If no port is free.
 #[must_use]
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()

@@ -1,4 +1,4 @@
-//! A way to a server that a test can cut or slow down.
+//! A proxy to a server, which a test can cut or slow down.
 
 use std::{
     sync::{
@@ -19,12 +19,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How slow a way is.
+/// How slow a proxy is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Slow {
-    /// How long each byte is under way.
+    /// How long each byte is on its way.
     pub delay: Duration,
-    /// How many bytes pass in a second, in each direction; 0 for any number.
+    /// How many bytes pass in a second, in each direction. 0 means no limit.
     pub bytes_a_second: u32,
 }
 
@@ -38,9 +38,9 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Way {
     slow: Slow,
-    /// How many bytes more the clients get from the server; negative for all.
+    /// How many more bytes the clients get from the server. A negative number means no limit.
     down: AtomicI64,
-    /// How many bytes more the server gets from the clients.
+    /// How many more bytes the server gets from the clients. A negative number means no limit.
     up: AtomicI64,
     flights: AtomicU64,
     accepted: AtomicU64,
@@ -48,21 +48,21 @@ struct Way {
 }
 
 impl Proxy {
-    /// Starts one in front of the server on this port. It ends with its runtime.
+    /// Starts a proxy to the server on this port. The proxy ends with its runtime.
     ///
     /// # Panics
-    /// Where there is no port for it.
+    /// If no port is free.
     pub async fn start(server: u16) -> Self {
         Self::slow(server, Slow::default()).await
     }
 
-    /// Starts one that is a slow link.
+    /// Starts a proxy that is a slow link.
     ///
     /// # Panics
-    /// Where there is no port for it.
+    /// If no port is free.
     pub async fn slow(server: u16, slow: Slow) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
+        let port = listener.local_addr().expect("the listener is bound").port();
         let all = || AtomicI64::new(-1);
         let way = Arc::new(Way {
             slow,
@@ -88,22 +88,22 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Cuts every connection that there is now.
+    /// Cuts every connection that exists now.
     pub fn cut(&self) {
         self.way.cut.notify_one();
     }
 
-    /// Cuts every connection when the clients have got so many bytes more: in the middle of a message, if that is long enough.
+    /// Cuts every connection when the clients have got this many more bytes: in the middle of a message if it is longer.
     pub fn cut_after(&self, bytes: i64) {
         self.way.down.store(bytes, Relaxed);
     }
 
-    /// Cuts every connection when the server has got so many bytes more.
+    /// Cuts every connection when the server has got this many more bytes.
     pub fn cut_up_after(&self, bytes: i64) {
         self.way.up.store(bytes, Relaxed);
     }
 
-    /// Whether it has cut.
+    /// Whether the proxy has cut after a number of bytes.
     #[must_use]
     pub fn has_cut(&self) -> bool {
         self.way.down.load(Relaxed) == 0 || self.way.up.load(Relaxed) == 0
@@ -115,14 +115,15 @@ impl Proxy {
         self.way.up.store(-1, Relaxed);
     }
 
-    /// How many connections there were.
+    /// How many connections the proxy has accepted.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.way.accepted.load(Relaxed)
     }
 
-    /// How many times a client has said something after it had heard the server: its round trips, where all that it says at
-    /// once passes before it hears the first of the answers.
+    /// How often a client has sent something after it had heard the server.
+    ///
+    /// These are its round trips, if all that it sends at once passes before the first answer comes.
     #[must_use]
     pub fn flights(&self) -> u64 {
         self.way.flights.load(Relaxed)
@@ -155,7 +156,7 @@ async fn serve(listener: TcpListener, server: u16, way: Arc<Way>) {
                     way.flights.fetch_add(1, Relaxed);
                 }
             };
-            // Both sides are dropped with the first that ends.
+            // When one direction ends, both are dropped.
             tokio::select! {
                 () = pass(from_client, to_server, &way.up, way.slow, said) => {}
                 () = pass(from_server, to_client, &way.down, way.slow, || heard.store(true, Relaxed)) => {}
@@ -164,9 +165,9 @@ async fn serve(listener: TcpListener, server: u16, way: Arc<Way>) {
     }
 }
 
-/// Passes on what comes, until either end is there no more, or it is cut.
+/// Passes bytes on until either end has closed, or the proxy cuts.
 async fn pass(from: OwnedReadHalf, to: OwnedWriteHalf, left: &AtomicI64, slow: Slow, came: impl Fn()) {
-    // What is under way on the link.
+    // The bytes that are on their way.
     let (sender, receiver) = mpsc::channel(1_024);
     tokio::join!(read(from, sender, slow.delay, came), write(receiver, to, left, slow.bytes_a_second));
 }
