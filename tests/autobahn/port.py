@@ -65,7 +65,7 @@ class Py3Bridge:
         s = sub(s, "msg = ''", "msg = '' if not self.TESTDATA['binary'] else b''")
     s = re.sub(r"^from __future__ .*\n", "", s, flags=re.M)
     helper = "from autobahntestsuite._py3 import _b, _l1, _hx, _u8, _js\n"
-    # Put the import of the helpers behind the blank lines and comments at the top of the file.
+    # Put the import of the helpers after the blank lines and comments at the top of the file.
     lines = s.split("\n"); i = 0
     while i < len(lines) and (not lines[i].strip() or lines[i].startswith("#")): i += 1
     lines.insert(i, "# ported to py3\n" + (helper if n != "__init__.py" else ""))

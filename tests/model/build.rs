@@ -1,4 +1,4 @@
-//! Tells the sources of the library that they are compiled for the model test.
+//! Sets `cfg(shuttle)`, so that the sources of the library are compiled for the model test.
 
 fn main() {
     println!("cargo::rustc-cfg=shuttle");

@@ -58,7 +58,7 @@ pub(crate) async fn next(layer: &Layer, channel: &ChannelName) -> Envelope {
 
 /// Checks that `layer` does not reach a channel of another layer.
 ///
-/// A server that stores messages cannot know whether anyone reads the channel. The send succeeds there.
+/// If the server stores messages, it cannot know whether anyone reads the channel, and the send succeeds.
 pub(crate) async fn assert_out_of_reach<S: Server>(layer: &Layer, channel: &ChannelName) {
     let expected = if S::ALONE || !S::STORES { Err(LayerError::NoReceiver) } else { Ok(()) };
     assert_eq!(layer.send(channel, note(0)).await, expected);

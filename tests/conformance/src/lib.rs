@@ -20,7 +20,7 @@
 //! | [`processes!`] | that several layers on one server act as layers of several processes |
 //! | [`shared!`] | both of the above, and that the server knows the members of groups |
 //! | [`workers!`] | that a message goes to one of the processes that receive from its channel |
-//! | [`faults!`] | a [`FaultyServer`](faulty::FaultyServer): one that can be ended, frozen and cut off |
+//! | [`faults!`] | a [`FaultyServer`](faulty::FaultyServer), which a case can end, freeze and cut off |
 //! | [`drops!`] | the same, and that events are dropped when members are too slow |
 //!
 //! If a layer cannot run a suite, it gives the macro a reason. Every ignored test shows this reason.

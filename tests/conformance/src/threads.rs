@@ -98,7 +98,8 @@ pub async fn all_kinds_of_threads_can_use_a_layer_at_once<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Rule 24: readers on several threads share a queue. Each message goes to one of them, and no reader waits beside it.
+/// Rule 24: readers on several threads share a queue. Each message goes to one of them, and no reader waits while the
+/// queue has a message.
 pub async fn rule_24_readers_on_threads_share_a_queue<S: Server>() {
     const ROUNDS: u64 = 2_000;
     let (_server, layer) = one::<S>(LayerConfig::new()).await;

@@ -29,9 +29,9 @@ pub struct Head {
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The connection was cut before its end.
+    /// The connection was cut before the end of the body.
     Cut,
-    /// It is all there.
+    /// The whole body came.
     Whole,
 }
 
@@ -52,7 +52,7 @@ impl Http {
         Self { address, stream, read: Vec::new() }
     }
 
-    /// Opens TCP with a receive buffer of only so many bytes.
+    /// Opens TCP with a receive buffer of only this many bytes.
     pub async fn open_narrow(address: SocketAddr, buffer: u32) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(buffer).expect("TCP");
@@ -60,12 +60,12 @@ impl Http {
         Self { address, stream, read: Vec::new() }
     }
 
-    /// Sends bytes as they are; false where the server takes no more.
+    /// Sends bytes as they are. Returns false if the server takes no more.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads in time").is_ok()
     }
 
-    /// Sends a request with a body, whose length is said.
+    /// Sends a request with a body, and with a `content-length` if the body is not empty.
     pub async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
         for (name, value) in headers {
@@ -106,7 +106,7 @@ impl Http {
         self.try_head().await.expect("the connection ended without an answer")
     }
 
-    /// Waits for the head of an answer; `None` where the connection ends first.
+    /// Waits for the head of an answer. Returns `None` if the connection ends first.
     pub async fn try_head(&mut self) -> Option<Head> {
         let text = self.until(b"\r\n\r\n").await?;
         let mut lines = text.split("\r\n");
@@ -118,7 +118,7 @@ impl Http {
         })
     }
 
-    /// Waits for the next chunk: an error at the end of the body.
+    /// Waits for the next chunk. The end of the body is an error.
     pub async fn chunk(&mut self) -> Result<String, End> {
         let Some(size) = self.until(b"\r\n").await else { return Err(End::Cut) };
         let size = usize::from_str_radix(&size, 16).expect("the size of a chunk");
@@ -150,7 +150,7 @@ impl Http {
         }
     }
 
-    /// Whether nothing came for 50 ms: for what must not happen, which no event can show.
+    /// Waits for 50 ms, and says whether nothing came. No event can show that something does not happen.
     pub async fn is_silent(&mut self) -> bool {
         self.read.is_empty()
             && timeout(Duration::from_millis(50), self.stream.read_buf(&mut self.read)).await.is_err()
@@ -173,7 +173,7 @@ impl Http {
         Some(self.read.drain(..count).collect())
     }
 
-    /// `None` at the end of TCP.
+    /// Reads more bytes. Returns `None` at the end of TCP.
     async fn more(&mut self) -> Option<()> {
         let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await.expect("an answer in time");
         read.is_ok_and(|count| count > 0).then_some(())

@@ -1,4 +1,4 @@
-//! What the tests share: clients, the log, and waits that end.
+//! Parts that the tests share: clients, the log, and waits with a time limit.
 
 pub mod clients;
 pub mod http;
@@ -33,7 +33,7 @@ impl Client {
         Self::try_connect(server, path, &[]).await.expect("the server accepts")
     }
 
-    /// Connects with further headers; the error is the status of the refusal.
+    /// Connects with more headers. The error is the status of the refusal.
     pub async fn try_connect(server: &LiveServer, path: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
         let mut request = server.ws_url(path).into_client_request().expect("a valid address");
         for (name, value) in headers {
@@ -95,12 +95,12 @@ impl Client {
             .is_ok()
         {
             taken += message.len();
-            assert!(taken < 256 << 20, "the server takes whatever comes");
+            assert!(taken < 256 << 20, "the server takes any number of bytes");
         }
         taken
     }
 
-    /// Waits for the server's close frame, past all messages, and for the end of TCP.
+    /// Waits for the server's close frame and for the end of TCP, and skips all messages before them.
     pub async fn closed(&mut self) -> (u16, String) {
         let mut frame = (1006, String::new());
         loop {
@@ -120,7 +120,7 @@ impl Client {
         self.0
             .send(Message::Close(Some(CloseFrame { code: 1000.into(), reason: "".into() })))
             .await
-            .expect("open");
+            .expect("the connection is open");
         self.closed().await
     }
 
@@ -130,7 +130,7 @@ impl Client {
     }
 }
 
-/// Waits until `done` holds, and says what was waited for where it never does.
+/// Waits until `done` returns true. If it never does, the panic says what was waited for.
 pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !done() {
@@ -140,23 +140,23 @@ pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// What happened, in order; cheap to clone.
+/// Notes of what happened, in order. Clones share the notes.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// Notes one thing.
+    /// Adds a note.
     pub fn note(&self, what: impl Into<String>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
     }
 
-    /// What was noted so far.
+    /// All notes so far.
     pub fn lines(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// A gate that hooks wait at until the test opens it, once a visitor; cheap to clone.
+/// A gate at which hooks wait until the test opens it, once for each visitor. Clones share the gate.
 #[derive(Debug, Clone)]
 pub struct Gate {
     open: Arc<Semaphore>,

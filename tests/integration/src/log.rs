@@ -1,4 +1,4 @@
-//! The log of this process, for tests that say what an operator reads in it.
+//! The log of this process, for tests of what an operator reads in it.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use crate::eventually;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Begins to capture the log. All tests of a process share it: look for what only one of them writes.
+/// Begins to capture the log. All tests of a process share the log, so look for text that only one of them writes.
 pub fn capture() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {

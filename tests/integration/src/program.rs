@@ -1,4 +1,4 @@
-//! A program of its own, its output read line by line.
+//! A program in its own process, with its output read line by line.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{PATIENCE, eventually};
 
-/// A running program, killed when this is dropped.
+/// A running program. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -42,35 +42,35 @@ impl Program {
             .unwrap_or_else(|error| panic!("cannot start {path}: {error}"));
         let output = BufReader::new(child.stdout.take().expect("the output is piped"));
         let (sender, lines) = mpsc::unbounded_channel();
-        // It ends with the program's output.
+        // The thread ends with the program's output.
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Self { child, lines, address: SocketAddr::from(([0; 4], 0)) }
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sends a signal by its name, as `TERM`.
+    /// Sends a signal by its name, for example `TERM`.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell is installed");
         assert!(status.success(), "{kill}: {status}");
     }
 
-    /// Writes an empty line to its input.
+    /// Writes an empty line to the program's input.
     pub fn enter(&mut self) {
         let input = self.child.stdin.as_mut().expect("the input is piped");
         input.write_all(b"\n").and_then(|()| input.flush()).expect("the program reads");
     }
 
-    /// Waits for its next line; `None` at the end of its output.
+    /// Waits for the program's next line. Returns `None` at the end of the output.
     pub async fn line(&mut self) -> Option<String> {
         timeout(PATIENCE, self.lines.recv()).await.expect("a line in time")
     }
 
-    /// Waits for its end: all the lines that are left, and its status.
+    /// Waits for the end of the program. Returns the lines that are left, and the exit status.
     pub async fn ended(&mut self) -> (Vec<String>, ExitStatus) {
         let mut left = Vec::new();
         while let Some(line) = self.line().await {
@@ -78,17 +78,17 @@ impl Program {
         }
         let mut status = None;
         eventually("the program ends", || {
-            status = self.child.try_wait().expect("it was started");
+            status = self.child.try_wait().expect("the program was started");
             status.is_some()
         })
         .await;
-        (left, status.expect("it has ended"))
+        (left, status.expect("the program has ended"))
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Both fail only where the program has ended already.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

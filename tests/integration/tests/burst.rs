@@ -1,4 +1,4 @@
-//! Many events at once, over real sockets, with one worker and with four.
+//! Many events at once, over real sockets, with one thread and with four.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,7 +35,7 @@ impl Handler {
     }
 }
 
-/// A member that passes events on; one text panics.
+/// A member that passes events on. The text `panic` makes its relay panic.
 struct Relay(GroupName);
 
 impl Consumer for Relay {
@@ -75,9 +75,9 @@ async fn members(server: &LiveServer, path: &str, count: usize) -> Vec<Client> {
 #[actix_web::test]
 async fn twenty_members_lose_nothing_of_a_burst_of_ten_thousand_events() {
     const FRAMES: usize = 10_000;
-    for workers in [1, 4] {
+    for threads in [1, 4] {
         let mount = mount();
-        let server = LiveServer::start(&mount, workers).unwrap();
+        let server = LiveServer::start(&mount, threads).unwrap();
         let mut members = members(&server, "/handler/burst/", 20).await;
         let mut sender = members.pop().unwrap();
         let readers: Vec<_> = members
@@ -95,7 +95,7 @@ async fn twenty_members_lose_nothing_of_a_burst_of_ten_thousand_events() {
         }
         sender.flush().await;
         for expected in 0..FRAMES {
-            assert_eq!(sender.text().await, expected.to_string(), "with {workers} workers");
+            assert_eq!(sender.text().await, expected.to_string(), "with {threads} threads");
         }
         for reader in readers {
             reader.await.unwrap();
@@ -108,9 +108,9 @@ async fn twenty_members_lose_nothing_of_a_burst_of_ten_thousand_events() {
 #[actix_web::test]
 async fn members_lose_nothing_of_a_burst_from_another_thread() {
     const FRAMES: usize = 10_000;
-    for workers in [1, 4] {
+    for threads in [1, 4] {
         let mount = mount();
-        let server = LiveServer::start(&mount, workers).unwrap();
+        let server = LiveServer::start(&mount, threads).unwrap();
         let mut members = members(&server, "/handler/burst/", 20).await;
         let layer = mount.default_layer().clone();
         let sender = std::thread::spawn(move || {
@@ -121,7 +121,7 @@ async fn members_lose_nothing_of_a_burst_from_another_thread() {
         });
         for expected in 0..FRAMES {
             for member in &mut members {
-                assert_eq!(member.text().await, expected.to_string(), "with {workers} workers");
+                assert_eq!(member.text().await, expected.to_string(), "with {threads} threads");
             }
         }
         sender.join().unwrap();
@@ -165,11 +165,11 @@ async fn events_of_one_sender_and_group_arrive_in_order_on_every_thread() {
 
 #[actix_web::test]
 async fn every_send_after_group_add_arrives_on_every_thread() {
-    for workers in [1, 4] {
+    for threads in [1, 4] {
         let mount = mount();
-        let server = LiveServer::start(&mount, workers).unwrap();
+        let server = LiveServer::start(&mount, threads).unwrap();
         for round in 0..100 {
-            // It is accepted after its groups were joined: so it is in the group now.
+            // A member joins its groups before it is accepted, so it is in the group now.
             let mut member = Client::connect(&server, "/relay/join/").await;
             let room = GroupName::new("join").unwrap();
             let delivery = mount
@@ -193,9 +193,9 @@ async fn every_send_after_group_add_arrives_on_every_thread() {
 
 #[actix_web::test]
 async fn an_event_is_encoded_once_for_all_threads() {
-    for workers in [1, 4] {
+    for threads in [1, 4] {
         let mount = mount();
-        let server = LiveServer::start(&mount, workers).unwrap();
+        let server = LiveServer::start(&mount, threads).unwrap();
         let mut members = members(&server, "/relay/once/", 40).await;
         for (sent, text) in ["1", "2", "3"].into_iter().enumerate() {
             members[sent].send(text).await;
@@ -290,7 +290,7 @@ async fn running_members_lose_nothing_of_a_burst_to_a_large_group() {
         member.connect().await.unwrap();
         members.push(member);
     }
-    // One after the other, all at once, and from another thread.
+    // Sends one after the other, then all at once, then from another thread.
     let said = |number: usize| Said { text: number.to_string() };
     for number in 0..EVENTS {
         let delivery = layer.group_send_counted(&room, said(number)).await.unwrap();
@@ -348,7 +348,7 @@ async fn a_hook_that_floods_its_own_group_loses_only_its_own_events() {
         assert_eq!(other.receive_text().await.unwrap(), expected.to_string());
     }
     assert_eq!(flooder.receive_text().await.unwrap(), "through");
-    // Its inbox holds a hundred; the hook was running all the time.
+    // The inbox holds 100 events, and the hook was running all the time.
     for expected in 0..100 {
         assert_eq!(flooder.receive_text().await.unwrap(), expected.to_string());
     }

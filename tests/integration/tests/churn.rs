@@ -1,6 +1,6 @@
-//! Fifty thousand connections that come and go: nothing of them is left, in tables and in memory.
+//! Fifty thousand connections come and go, and leave nothing behind in tables and in memory.
 //!
-//! A process of its own with one test, as the memory of the whole process is looked at.
+//! This program has only one test, because it looks at the memory of the whole process.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-/// How many connections there are in all, how many of them before memory is first looked at, and how many at once.
+/// How many connections come in all, how many come before the memory is first measured, and how many come at once.
 const ALL: usize = 50_000;
 const WARM_UP: usize = 5_000;
 const AT_ONCE: usize = 250;
@@ -29,7 +29,7 @@ struct Said {
     text: String,
 }
 
-/// A member of a room of its batch, of one of its own, and of one that all are in.
+/// A member of three rooms: one for its batch, one for itself, and one for all.
 struct Member(Vec<GroupName>);
 
 impl Consumer for Member {
@@ -83,13 +83,13 @@ async fn visit(server: SocketAddr, number: usize) {
             assert_eq!(read, [0x88, 0x02, 0x03, 0xe8]);
         }
         1 => stream.shutdown().await.unwrap(),
-        // A reset: nothing is said at all.
+        // A reset, without a close frame.
         _ => stream.set_zero_linger().unwrap(),
     }
 }
 
-/// From an address of its own for each batch, so that the ports of those before, which the system keeps for a
-/// minute, are not missed.
+/// Connects from another address for each batch. The system keeps the ports of earlier batches for a minute, so one
+/// address would run out of ports.
 async fn connect(server: SocketAddr, number: usize) -> TcpStream {
     let batch = number / AT_ONCE;
     let socket = TcpSocket::new_v4().unwrap();
@@ -100,21 +100,21 @@ async fn connect(server: SocketAddr, number: usize) -> TcpStream {
     stream
 }
 
-/// What this process has in memory, in bytes.
+/// The memory of this process, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Waits until nothing is left of anybody.
+/// Waits until all connections have ended, and checks that all tables are empty.
 async fn all_is_empty(layer: &Layer, connections: impl Fn() -> usize) {
     eventually("all connections have ended", || connections() == 0).await;
     assert_eq!(layer.backend().groups().group_count(), 0, "the directory knows a group without members");
     assert_eq!(layer.backend().groups().queue_count(), 0);
-    let workers = census(layer).await;
-    assert!(!workers.is_empty());
-    for worker in workers {
-        assert_eq!(worker, Default::default(), "a worker's table has kept something");
+    let threads = census(layer).await;
+    assert!(!threads.is_empty());
+    for thread in threads {
+        assert_eq!(thread, Default::default(), "a thread's table has kept something");
     }
 }
 
@@ -133,7 +133,7 @@ async fn fifty_thousand_connections_come_and_go_and_nothing_is_left() {
         }
     }
     all_is_empty(layer, connections).await;
-    assert_eq!(layer.metrics().encoded, ALL as u64, "each said one thing to a room of its own");
+    assert_eq!(layer.metrics().encoded, ALL as u64, "each client said one thing to its own room");
     let end = resident();
     println!("{} KiB after {WARM_UP} connections, {} KiB after {ALL}", warm >> 10, end >> 10);
     assert!(end <= warm + GROWTH, "the process grew from {warm} to {end} bytes");

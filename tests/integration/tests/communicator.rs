@@ -1,4 +1,4 @@
-//! The testing kit itself: what its users rely on.
+//! Promises of the testing kit to its users.
 
 use greenroom::{
     Mount,
@@ -8,7 +8,7 @@ use greenroom::{
     testing::{CommunicatorError, WebsocketCommunicator, pause},
 };
 
-/// Answers by what it is asked for.
+/// Sends the kind of answer that it is asked for.
 #[derive(NoEvents)]
 struct Answers;
 
@@ -54,7 +54,7 @@ async fn errors_say_why_no_message_came() {
     let error = client.receive_json::<u8>().await.unwrap_err();
     assert!(error.to_string().contains("\"not json\""), "{error}");
     client.send_text("close");
-    assert!(!client.receive_nothing().await, "the end is something");
+    assert!(!client.receive_nothing().await, "the end counts as something");
     let closed = CommunicatorError::Closed { code: CloseCode(4000), reason: "as asked".into() };
     assert_eq!(client.receive().await.unwrap_err(), closed);
 }

@@ -19,7 +19,7 @@ struct Tick {
 type Slot<T> = Rc<RefCell<Option<T>>>;
 
 thread_local! {
-    /// Where hooks leave what the test wants to hold: all of it lives on one thread.
+    /// Hooks leave here what the test needs. All of it lives on one thread.
     static HANDLE: Slot<Handle> = Slot::default();
     static TIMER: Slot<Timer> = Slot::default();
     static ADDRESS: Slot<actix::Addr<greenroom::consumer::ConsumerActor>> = Slot::default();
@@ -187,7 +187,7 @@ async fn two_sends_at_once_compile_and_arrive() {
     assert_eq!(client.receive_text().await.unwrap(), "2");
 }
 
-/// A consumer of another layer.
+/// A consumer on another layer.
 struct Other;
 
 impl Consumer for Other {

@@ -1,6 +1,6 @@
-//! What a group's message costs: one encoding, and nothing that grows with its members but their shared bytes.
+//! The cost of a group's message: one encoding, and no allocation for a member.
 //!
-//! A process of its own with one test, as the allocations of the whole process are counted.
+//! This program has only one test, because it counts the allocations of the whole process.
 
 use std::alloc::System;
 
@@ -36,7 +36,7 @@ fn room() -> GroupName {
     GroupName::new("room").unwrap()
 }
 
-/// What one message to a group cost.
+/// The cost of one message to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cost {
     encodings: u64,
@@ -44,7 +44,7 @@ struct Cost {
     bytes: usize,
 }
 
-/// What one message of 128 bytes costs in a group of so many, once a few have been sent.
+/// Measures the cost of one message of 128 bytes to this many members, after a few messages were sent.
 async fn cost(members: usize) -> Cost {
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Member))).unwrap();
     let mut clients = Vec::new();
@@ -58,7 +58,7 @@ async fn cost(members: usize) -> Cost {
     let mut cost = None;
     for _ in 0..4 {
         for client in &mut clients {
-            // Its writer waits for the flush, as that of an idle socket does.
+            // The writer waits for the flush, as the writer of an idle socket does.
             assert!(client.receive().now_or_never().is_none(), "nothing was sent");
         }
         let encoded = layer.metrics().encoded;
@@ -88,11 +88,11 @@ async fn a_message_to_a_group_is_encoded_once_and_allocates_nothing_for_a_member
     let sliced = cost(3_000).await;
     let costs = format!("10 members: {ten:?}, 1,000: {thousand:?}, 3,000, in slices: {sliced:?}");
     assert!([ten, thousand, sliced].iter().all(|cost| cost.encodings == 1), "{costs}");
-    assert_eq!(ten, thousand, "what a message allocates grows with the members. {costs}");
+    assert_eq!(ten, thousand, "the allocations of a message grow with the members. {costs}");
     assert!(
         thousand.bytes <= 2048,
-        "for 128 bytes of text, the event, its frame and the future of the send. {costs}"
+        "more than 2,048 bytes for 128 bytes of text, its event, its frame and the future of the send. {costs}"
     );
-    // A walk has a task's reply and its place in the list of jobs, whatever the members.
+    // A walk allocates the reply of a task and a place in the queue of calls, whatever the number of members.
     assert!(sliced.allocations <= ten.allocations + 8 && sliced.bytes <= ten.bytes + 4096, "{costs}");
 }

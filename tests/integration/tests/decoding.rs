@@ -19,7 +19,7 @@ struct Said {
     text: String,
 }
 
-/// The same event, in the words of another part of the program.
+/// The same event as another Rust type.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("said")]
 struct Heard {
@@ -61,7 +61,8 @@ fn room() -> GroupName {
     GroupName::new("room").unwrap()
 }
 
-/// What so many members of each type decode of one event from the wire that fits, and of one that does not.
+/// Counts the decodings of two events from the wire by this many members of each type. The first event fits, and the
+/// second one does not.
 async fn decodings(speakers: usize, listeners: usize) -> (usize, usize) {
     let routes = UrlRouter::new()
         .route("/speaker", |_: &Scope| Ok(Speaker))
@@ -90,7 +91,7 @@ async fn decodings(speakers: usize, listeners: usize) -> (usize, usize) {
     let before = DECODED.load(Relaxed);
     let unfit = Envelope::from_json(r#"{"type":"said","text":"hello","text":"again"}"#).unwrap();
     layer.group_send(&room(), &unfit).await.unwrap();
-    // One that fits comes behind it, so all have refused it.
+    // An event that fits follows, so all members have refused the other one.
     fit(&mut clients).await;
     assert_eq!(layer.metrics().unhandled, clients.len() as u64);
     (fitting, DECODED.load(Relaxed) - before - fitting)

@@ -1,4 +1,4 @@
-//! Compressed messages (permessage-deflate, RFC 7692), over real sockets and without.
+//! Compressed messages (permessage-deflate, RFC 7692), with and without real sockets.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use integration_tests::{
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const NO_TAKEOVER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-/// What marks the first frame of a compressed message.
+/// The bit that marks the first frame of a compressed message.
 const RSV1: u8 = 0x40;
-/// What is taken off the end of a compressed message.
+/// The bytes that are removed from the end of a compressed message.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -25,7 +25,7 @@ struct Said {
     text: String,
 }
 
-/// Sends back what it gets; "say …" goes to the room, "many …" comes back often.
+/// Sends each message back. A text "say …" goes to the room, and "many …" comes back many times.
 struct Member(GroupName);
 
 impl Consumer for Member {
@@ -68,7 +68,7 @@ fn metrics(mount: &Mount) -> Metrics {
     mount.default_layer().metrics()
 }
 
-/// Text of about this length that gets smaller when it is compressed.
+/// A text of about this length that gets smaller when it is compressed.
 fn long(length: usize) -> String {
     (0..).map(|number| format!("line {number}, ")).take(length / 9).collect()
 }
@@ -84,7 +84,7 @@ fn noise() -> impl Iterator<Item = u8> {
     })
 }
 
-/// A client that compresses, each message by itself unless its window is kept.
+/// A client that compresses. It compresses each message by itself, unless it keeps its window.
 struct Compressing {
     raw: Raw,
     compress: Compress,
@@ -93,7 +93,7 @@ struct Compressing {
 }
 
 impl Compressing {
-    /// Connects with this offer, which must get this answer.
+    /// Connects with this offer, and checks the answer.
     async fn connect(server: &LiveServer, path: &str, offer: &str, answer: &str) -> Self {
         let mut raw = Raw::open(server.address()).await;
         let response = raw.ask(&Request::new(path).and(EXTENSIONS, offer)).await;
@@ -125,9 +125,9 @@ impl Compressing {
         self.raw.send(&masked(FIN | RSV1 | TEXT, &payload)).await;
     }
 
-    /// What a compressed frame of the server says; one that keeps its window must be asked in order.
+    /// The text of a compressed frame. If the server keeps its window, frames must be inflated in order.
     fn inflated(&mut self, frame: &Received, keeps: bool) -> String {
-        assert_eq!(frame.first, FIN | RSV1 | TEXT, "it is compressed");
+        assert_eq!(frame.first, FIN | RSV1 | TEXT, "the frame is compressed");
         if !keeps {
             self.inflate.reset(false);
         }
@@ -287,7 +287,7 @@ async fn a_groups_message_is_compressed_once_for_each_window_and_relayed_once() 
     for member in &mut members {
         assert_eq!(member.next().await, text);
     }
-    assert_eq!(plain.text().await, text, "who offered nothing gets the message as it is");
+    assert_eq!(plain.text().await, text, "a client without an offer gets the plain message");
     let metrics = metrics(&mount);
     assert_eq!((metrics.compressed, metrics.encoded), (2, 3));
 }
@@ -303,7 +303,7 @@ async fn context_takeover_makes_similar_messages_small() {
     let text = long(3_000);
     let mut lengths = Vec::new();
     for round in 0..4 {
-        // Direct sends and those of the group come out of one window, in their order.
+        // Direct sends and group sends use one window, in the order of the sends.
         client.send(&text).await;
         client.send(&format!("say {text}")).await;
         client.raw.send(&masked(FIN | PING, b"?")).await;
@@ -320,7 +320,7 @@ async fn context_takeover_makes_similar_messages_small() {
         assert_eq!(other.text().await, text);
     }
     assert!(lengths[1..].iter().all(|length| length * 3 < lengths[0]), "{lengths:?}");
-    assert_eq!(metrics(&mount).compressed, 8, "for each such member");
+    assert_eq!(metrics(&mount).compressed, 8, "once for each message of such a member");
 }
 
 #[actix_web::test]
@@ -352,7 +352,7 @@ async fn a_compression_bomb_closes_with_1009_and_bad_data_with_1007() {
 
     let mut client = Compressing::plain(&server, "/a/").await;
     let not_utf8 = client.compressed(b"\xff");
-    // It is refused before the frame is whole.
+    // The text is refused before the message is complete.
     let frame = masked(RSV1 | TEXT, &not_utf8);
     client.raw.send(&frame).await;
     assert_eq!(client.raw.closed().await, (1007, "the text is not valid UTF-8".to_owned()));
@@ -422,7 +422,7 @@ async fn with_context_takeover_a_slow_reader_can_inflate_the_messages_that_were_
     while layer.metrics().outbox_full < 10 {
         layer.group_send(&room, Said { text: text.clone() }).await.unwrap();
         sent += 1;
-        assert!(sent < 1_000, "nothing is ever dropped");
+        assert!(sent < 1_000, "no message is dropped");
     }
     client.send("end").await;
     let mut received = 0;

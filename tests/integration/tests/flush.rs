@@ -1,4 +1,4 @@
-//! When what was sent is written: at the end of the turn, or at an interval.
+//! When messages are written: at the end of the turn, or at an interval.
 
 use std::time::Duration;
 
@@ -45,10 +45,10 @@ fn mount(flush: Flush) -> Mount {
     Mount::new(UrlRouter::new().route_with("/", limits, |_: &Scope| Ok(Member))).expect("a good route")
 }
 
-/// How long a member waits for what it sends itself.
+/// How long a member waits for its own message.
 async fn delay(flush: Flush) -> Duration {
     let mut client = WebsocketCommunicator::new(&mount(flush), "/");
-    client.connect().await.expect("it accepts");
+    client.connect().await.expect("the consumer accepts");
     let sent = Instant::now();
     client.send_text("hello");
     assert_eq!(client.receive_text().await.unwrap(), "hello, directly");
@@ -61,9 +61,13 @@ async fn a_flush_by_turn_takes_no_time_and_a_flush_by_interval_waits_once() {
     pause();
     assert_eq!(delay(Flush::Turn).await, Duration::ZERO);
     let waited = delay(Flush::Every(Duration::from_millis(20))).await;
-    // The runtime's timers are exact to a millisecond.
+    // The timers of the runtime are exact to a millisecond.
     assert!((20..=21).contains(&waited.as_millis()), "{waited:?}");
-    assert_eq!(delay(Flush::WhenBehind(Duration::from_millis(20))).await, Duration::ZERO, "it is not behind");
+    assert_eq!(
+        delay(Flush::WhenBehind(Duration::from_millis(20))).await,
+        Duration::ZERO,
+        "the thread is not behind"
+    );
 }
 
 #[actix_web::test]
@@ -83,7 +87,7 @@ async fn a_flush_interval_keeps_the_order_and_loses_nothing() {
                 assert_eq!(client.text().await, *number);
             }
         }
-        // The copies of the sender are handled among its messages: each of the two kinds is in order.
+        // The sender's own copies come among its messages. Each of the two kinds is in order.
         let (mut direct, mut copies) = (Vec::new(), Vec::new());
         for _ in 0..200 {
             let text = clients[0].text().await;

@@ -1,4 +1,4 @@
-//! Pings, idle limits and timeouts: each closes with its code, is counted, and waits for no hook.
+//! Pings, idle limits and timeouts. Each closes with its own code, is counted, and does not wait for a hook.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The shortest time that a setting can have.
 const SHORT: Duration = Duration::from_millis(250);
 
-/// Answers, hangs or closes as it is told, and notes how it ended.
+/// Answers, hangs or closes as its messages say, and notes how its connection ended.
 #[derive(Clone, Default)]
 struct Subject {
     log: Log,
@@ -52,7 +52,7 @@ impl Consumer for Subject {
 #[event_handlers]
 impl Subject {}
 
-/// A consumer and who may connect to it.
+/// A consumer and its mount.
 struct Stage {
     subject: Subject,
     mount: Mount,
@@ -66,13 +66,13 @@ impl Stage {
         Self { subject, mount: Mount::new(routes).unwrap().limits(limits) }
     }
 
-    /// A client without a socket, under a clock that stands still.
+    /// Connects a client without a socket, and stops the clock.
     async fn client(&self) -> WebsocketCommunicator {
         pause();
         self.next_client().await
     }
 
-    /// One more.
+    /// Connects one more client.
     async fn next_client(&self) -> WebsocketCommunicator {
         let mut client = WebsocketCommunicator::new(&self.mount, "/");
         client.connect().await.unwrap();
@@ -88,7 +88,7 @@ impl Stage {
     }
 }
 
-/// Waits for the end of a client that answers pings: the close frame, and after how long it came.
+/// Waits for the end of a client that answers pings. Returns the close frame, and the time until it came.
 async fn closed(client: &mut WebsocketCommunicator) -> (u16, String, Duration) {
     let start = Instant::now();
     loop {
@@ -99,11 +99,11 @@ async fn closed(client: &mut WebsocketCommunicator) -> (u16, String, Duration) {
             Err(CommunicatorError::Timeout) | Ok(_) => {}
             Err(other) => panic!("a close frame was expected: {other}"),
         }
-        assert!(start.elapsed() < 3600 * SECOND, "it is never closed");
+        assert!(start.elapsed() < 3600 * SECOND, "the connection is never closed");
     }
 }
 
-/// Reads, and answers pings, for so long; nothing else may come.
+/// Reads and answers pings for this time. Nothing else may come.
 async fn listen(client: &mut WebsocketCommunicator, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -111,7 +111,7 @@ async fn listen(client: &mut WebsocketCommunicator, time: Duration) {
     }
 }
 
-/// Whether `time` is what was set, or up to two ticks more.
+/// Whether `time` is the time that was set, or up to two ticks more.
 fn is_about(time: Duration, set: Duration) -> bool {
     (set..=set + 2 * SHORT + SHORT / 4).contains(&time)
 }
@@ -148,7 +148,7 @@ async fn no_ping_is_sent_to_a_client_that_sends() {
     let mut client = Raw::connect(server.address(), "/").await;
     let start = Instant::now();
     while start.elapsed() < 3 * SECOND {
-        // It pings and never answers a ping: anything but an echo fails.
+        // The client never answers a ping, so the test fails if anything but an echo comes.
         client.text("here").await;
         assert_eq!(client.next_text().await, "here");
         assert!(client.is_silent().await);
@@ -169,7 +169,7 @@ async fn pings_can_be_switched_off() {
 async fn timeouts_stand_still_while_the_server_does_not_read() {
     let stage = Stage::new(Limits::new().read_ahead(1).idle_timeout(30 * SECOND).frame_timeout(30 * SECOND));
     let mut client = stage.client().await;
-    // The second message waits, so a pong or the rest of the third does too.
+    // The second message waits, so a pong and the rest of the third message wait too.
     for text in ["hang", "second"] {
         client.send_text(text);
     }
@@ -179,7 +179,7 @@ async fn timeouts_stand_still_while_the_server_does_not_read() {
     stage.subject.gate.open();
     assert_eq!(client.receive_text().await.unwrap(), "second");
     assert_eq!(client.receive_text().await.unwrap(), "third");
-    // Now it is read, and judged again.
+    // Now the server reads again, and the timeouts count again.
     let (code, _, after) = closed(&mut client).await;
     assert_eq!(code, 1000);
     assert!(is_about(after, 30 * SECOND), "{after:?}");
@@ -281,7 +281,7 @@ async fn a_large_message_on_a_slow_line_is_taken() {
     let stage = Stage::new(Limits::new());
     let mut client = stage.client().await;
     let message = masked(FIN | TEXT, &vec![b'x'; 1 << 20]);
-    // 5 KB a second: 210 s.
+    // At 5 KB a second this takes 210 s.
     for part in message.chunks(5000) {
         client.send_raw(part.to_vec());
         if part.len() == 5000 {
@@ -328,7 +328,7 @@ async fn a_client_that_reads_nothing_for_too_long_is_closed_with_1013() {
     assert_eq!(stage.metrics().write_timeout, 0);
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(stage.metrics().write_timeout, 1);
-    // What waited is dropped: it is told why, and nothing else.
+    // The waiting messages are dropped, and the client gets only the reason.
     let error = client.receive().await.unwrap_err();
     let reason = "read nothing for too long".into();
     assert_eq!(error, CommunicatorError::Closed { code: CloseCode::TRY_AGAIN, reason });
@@ -355,9 +355,9 @@ async fn a_socket_that_reads_nothing_ends_its_consumer() {
     let server = stage.serve();
     let mut client = Raw::open_narrow(server.address(), 4096).await;
     assert_eq!(client.ask(&Request::new("/")).await.status, 101);
-    // 16 MB: more than the system keeps for a socket.
+    // 16 MB are more than the system keeps for a socket.
     client.send(&masked(FIN | TEXT, b"flood").repeat(4000)).await;
-    eventually("its consumer has ended", || !stage.subject.log.lines().is_empty()).await;
+    eventually("the consumer has ended", || !stage.subject.log.lines().is_empty()).await;
     assert_eq!(stage.subject.log.lines(), ["1013 TooSlow \"read nothing for too long\""]);
     assert_eq!(stage.metrics().write_timeout, 1);
 }
@@ -417,7 +417,7 @@ async fn a_handshake_that_never_ends_is_answered_408() {
     let mut other = Client::connect(&server, "/").await;
     other.send("served").await;
     assert_eq!(other.text().await, "served");
-    // actix's `client_request_timeout`: 5 s.
+    // actix's `client_request_timeout` is 5 s.
     assert_eq!(slow.response().await.status, 408);
     slow.ended().await;
     assert_eq!(server.connections(), 1);
@@ -430,12 +430,12 @@ async fn a_request_head_that_is_too_large_is_refused() {
     let mut other = Client::connect(&server, "/").await;
 
     let mut large = Raw::open(server.address()).await;
-    // 128 KiB are actix's limit. It may stop reading before all was sent.
+    // The limit of actix is 128 KiB. It may stop reading before the client has sent everything.
     let _ = large.try_send(format!("GET / HTTP/1.1\r\nCookie: {}", "x".repeat(200 << 10)).as_bytes()).await;
     assert_eq!(large.response().await.status, 431);
 
     let many = |count: usize| (0..count).fold(Request::new("/"), |request, _| request.and("X-More", "1"));
-    // With a host and the four of a handshake: 96 are actix's limit.
+    // The limit of actix is 96 headers. A host and four headers of the handshake come with these.
     assert_eq!(Raw::open(server.address()).await.ask(&many(91)).await.status, 101);
     assert_eq!(Raw::open(server.address()).await.ask(&many(92)).await.status, 431);
 

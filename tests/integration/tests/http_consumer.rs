@@ -1,4 +1,4 @@
-//! HTTP consumers over real sockets: what a client gets, and what a consumer sees of it.
+//! HTTP consumers over real sockets: what clients get, and what consumers see.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ struct Relayed {
     text: String,
 }
 
-/// Does what the query says, then what it is told, and notes how it ended.
+/// Does what the query says, then what its events say, and notes how the exchange ended.
 #[derive(Clone, Default)]
 struct Subject {
     log: Log,
@@ -123,11 +123,11 @@ impl Fixture {
         self.mount.default_layer().group_send(&subjects(), &told).await.unwrap();
     }
 
-    /// Waits for the note of how the exchange ended, and says it.
+    /// Waits until no exchange is left, and returns the last note: how the exchange ended.
     async fn ended(&self) -> String {
         timeout(PATIENCE, self.server.wait_until_empty()).await.expect("an end in time");
         let groups = self.mount.default_layer().backend().groups().group_count();
-        assert_eq!(groups, 0, "its groups are left");
+        assert_eq!(groups, 0, "the exchange has left its groups");
         self.log.lines().last().cloned().unwrap_or_default()
     }
 }
@@ -140,7 +140,7 @@ async fn the_whole_body_comes_in_and_one_response_goes_out() {
     let (head, text) = http.ask("POST", "/s/a?do=respond", &[], &body).await;
     assert_eq!((head.status, text.as_str(), head.header("content-length")), (201, "whole", Some("5")));
     let (head, _) = http.ask("GET", "/s/b?do=respond", &[], b"").await;
-    assert_eq!(head.status, 201, "the next one on the same socket");
+    assert_eq!(head.status, 201, "the next request on the same socket is answered");
     let chunks = b"PUT /s/c?do=respond HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     http.send(chunks).await;
     assert_eq!(http.head().await.status, 201);
@@ -151,7 +151,7 @@ async fn the_whole_body_comes_in_and_one_response_goes_out() {
         lines.contains(&"GET /s/b 0".to_owned()) && lines.contains(&"PUT /s/c 5".to_owned()),
         "{lines:?}"
     );
-    assert_eq!(lines.len(), 6, "one end each: {lines:?}");
+    assert_eq!(lines.len(), 6, "each exchange ends once: {lines:?}");
 }
 
 #[actix_web::test]
@@ -163,13 +163,13 @@ async fn a_body_over_the_limit_is_413_and_reaches_no_consumer() {
     assert_eq!(it.ended().await, "1000 Consumer");
     let mut announced = it.open().await;
     announced.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n").await;
-    assert_eq!(announced.head().await.status, 413, "without a byte of it");
+    assert_eq!(announced.head().await.status, 413, "the server refuses the body before it comes");
     let mut chunked = it.open().await;
     chunked.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await;
     for _ in 0..2 {
         chunked.send(format!("1f4\r\n{}\r\n", "x".repeat(500)).as_bytes()).await;
     }
-    assert!(chunked.is_silent().await, "1,000 bytes are within it");
+    assert!(chunked.is_silent().await, "1,000 bytes are within the limit");
     chunked.send(b"1\r\nx\r\n").await;
     assert_eq!(chunked.head().await.status, 413);
     it.ended().await;
@@ -224,17 +224,17 @@ async fn headers_arrive_while_handle_still_runs() {
     assert!(http.is_silent().await);
     it.gate.open();
     assert_eq!(http.chunk().await.unwrap(), "late");
-    assert_eq!(http.chunk().await, Err(End::Whole), "it returned without keep_open");
+    assert_eq!(http.chunk().await, Err(End::Whole), "handle returned without keep_open");
     assert_eq!(it.ended().await, "1000 Consumer");
 }
 
-/// Channels' own example of a long poll hangs (its issue 1249): the consumer ends with `handle`.
+/// The example of a long poll in Channels hangs (its issue 1249), because the consumer ends with `handle`.
 #[actix_web::test]
 async fn a_long_poll_is_answered_by_an_event() {
     let it = Fixture::new(Limits::new());
     let mut http = it.open().await;
     http.request("GET", "/s/x?do=keep", &[], b"").await;
-    eventually("it waits", || !it.log.lines().is_empty()).await;
+    eventually("the request waits", || !it.log.lines().is_empty()).await;
     assert!(http.is_silent().await);
     let early = Relayed { text: "a relay has no headers to go behind".to_owned() };
     it.mount.default_layer().group_send(&subjects(), &early).await.unwrap();
@@ -246,13 +246,13 @@ async fn a_long_poll_is_answered_by_an_event() {
 
 #[actix_web::test]
 async fn a_client_that_leaves_is_seen_at_once() {
-    // Longer than the test may take: nothing here waits for these.
+    // These are longer than the test may take, so nothing waits for them.
     let limits = Limits::new().disconnect_grace(Duration::from_secs(3600)).response_timeout(None);
     let it = Fixture::new(limits);
     for (number, todo) in ["hang", "headers,hang", "keep", "headers,part,keep"].into_iter().enumerate() {
         let mut http = it.open().await;
         http.request("GET", &format!("/s/x?do={todo}"), &[], b"").await;
-        eventually("the request is there", || it.log.lines().len() == 2 * number + 1).await;
+        eventually("the request has arrived", || it.log.lines().len() == 2 * number + 1).await;
         if todo.contains("hang") {
             it.gate.visited().await;
         }
@@ -283,7 +283,7 @@ async fn failures_before_the_headers_have_a_status() {
         let path = format!("/s/x?do={}", todo.replace(' ', "+"));
         let (head, body) = it.open().await.ask("GET", &path, &[], b"").await;
         assert_eq!(head.status, status, "{todo}");
-        assert!(!body.contains("as asked"), "what went wrong is in the log: {body}");
+        assert!(!body.contains("as asked"), "only the log has the error: {body}");
         assert_eq!(it.ended().await, "1006 Rejected", "{todo}");
     }
 }
@@ -308,7 +308,7 @@ async fn failures_after_the_headers_cut_the_connection() {
     }
     let mut http = it.open().await;
     let head = http.get("/s/x?do=headers,part,stop").await;
-    assert_eq!(http.body(&head).await, ("part".to_owned(), End::Whole), "StopConsumer is no failure");
+    assert_eq!(http.body(&head).await, ("part".to_owned(), End::Whole), "StopConsumer is not a failure");
     let mut http = it.open().await;
     let head = http.get("/s/x?do=short,part").await;
     assert_eq!(http.body(&head).await, ("part".to_owned(), End::Cut), "100 bytes were promised");
@@ -369,7 +369,7 @@ async fn a_consumer_waits_for_a_client_that_reads_slowly() {
     let mut http = Http::open_narrow(it.server.address(), 4096).await;
     let head = http.get("/s/x?do=headers,much").await;
     let mut sent = 0;
-    // It goes on until all buffers on the way are full, and there it stays.
+    // The consumer sends until all buffers on the way are full. Then it waits.
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let now = it.log.lines().iter().filter(|line| *line == "sent").count();
@@ -380,7 +380,7 @@ async fn a_consumer_waits_for_a_client_that_reads_slowly() {
     }
     assert!(sent < 32, "{sent} MiB are on their way");
     let (body, end) = http.body(&head).await;
-    assert_eq!((body.len(), end), (64 << 20, End::Whole), "and nothing of it is lost");
+    assert_eq!((body.len(), end), (64 << 20, End::Whole), "no byte is lost");
     assert_eq!(it.ended().await, "1000 Consumer");
 }
 
@@ -405,7 +405,7 @@ async fn a_shutdown_ends_every_exchange() {
     waiting.request("GET", "/s/x?do=keep", &[], b"").await;
     let mut uploading = it.open().await;
     uploading.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
-    eventually("all are there", || it.server.connections() == 3).await;
+    eventually("all requests have arrived", || it.server.connections() == 3).await;
     assert_eq!(it.server.drain(PATIENCE).await, 0);
     assert_eq!(streaming.body(&head).await, (String::new(), End::Cut));
     for mut one in [waiting, uploading] {
@@ -466,7 +466,7 @@ struct Socket;
 
 impl Consumer for Socket {}
 
-/// The paths of consumers, of WebSockets and of the App's own pages stand side by side.
+/// Consumers, WebSockets and the App's own pages have their paths side by side.
 #[actix_web::test]
 async fn requests_find_their_routes() {
     use actix_web::{HttpResponse, web};

@@ -1,4 +1,4 @@
-//! Background work, as the programs see it that send jobs and run workers.
+//! Background work, as seen by the programs that send jobs and run workers.
 
 use std::{
     rc::Rc,
@@ -27,7 +27,7 @@ struct Ready {
     path: String,
 }
 
-/// Asks for a thumbnail, and tells its client of it.
+/// Asks for a thumbnail, and sends its path to the client.
 struct Page;
 
 impl Consumer for Page {
@@ -44,7 +44,7 @@ impl Page {
     }
 }
 
-/// What is on `self` need not be `Send`.
+/// The fields of a consumer need not be `Send`.
 struct Thumbnails {
     folder: Rc<str>,
 }
@@ -88,7 +88,7 @@ enum Order {
     Where,
 }
 
-/// Notes on which thread it ran.
+/// Notes the thread on which it ran.
 #[derive(Clone, Default)]
 struct Clerk {
     threads: Arc<Mutex<Vec<ThreadId>>>,
@@ -131,7 +131,7 @@ async fn consumers_share_the_threads_that_they_are_given() {
         assert!(!ran.contains(&format!("{:?}", thread::current().id())));
         ran.sort_unstable();
         ran.dedup();
-        assert_eq!(ran.len(), expected, "of {threads}");
+        assert_eq!(ran.len(), expected, "with {threads} threads");
     }
 }
 
@@ -152,8 +152,8 @@ async fn channels_have_limits_of_their_own() {
     for _ in ["patient", "hasty"] {
         clerk.gate.visited().await;
     }
-    eventually("the hasty one is cancelled", || layer.metrics().jobs_timed_out == 1).await;
-    // The gate opens for both, but only one is left.
+    eventually("the hasty job is cancelled", || layer.metrics().jobs_timed_out == 1).await;
+    // The gate lets one job pass, and only one is left.
     clerk.gate.open();
     let summary = worker.stop().await.unwrap();
     assert_eq!((summary.jobs, summary.timed_out, summary.cancelled.len()), (2, 1, 0));
@@ -188,7 +188,7 @@ async fn a_worker_that_is_dropped_stops_at_once() {
     eventually("the job is cancelled", || layer.metrics().jobs_cancelled == 1).await;
     layer.send(&channel("jobs"), Order::Where).await.unwrap();
     let left = timeout(PATIENCE, layer.receive(&channel("jobs"))).await.unwrap().unwrap();
-    assert_eq!(left.name(), "where", "nobody takes it");
+    assert_eq!(left.name(), "where", "no worker takes the job");
 }
 
 #[cfg(unix)]

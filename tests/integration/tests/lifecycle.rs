@@ -1,4 +1,4 @@
-//! How connections end: cleanup exactly once on every way out, and no wait for user code.
+//! How connections end: `disconnect` runs exactly once on every way out, and no client waits for user code.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ struct Told {
     what: String,
 }
 
-/// Does what it is told, and notes how it ended.
+/// Does as its messages and events say, and notes how its connection ended.
 #[derive(Clone, Default)]
 struct Subject {
     log: Log,
@@ -93,7 +93,7 @@ async fn messages_sent_before_a_client_left_are_heard() {
     for text in ["one", "two"] {
         client.send_text(text);
     }
-    // Close and messages come in one turn: the answers leave before the answer to the close frame.
+    // The messages and the close frame come in one turn. The answers leave before the answer to the close frame.
     client.send_raw(&b"\x88\x82\0\0\0\0\x03\xe8"[..]);
     assert_eq!(client.receive_text().await.unwrap(), "one");
     assert_eq!(client.receive_text().await.unwrap(), "two");
@@ -129,7 +129,7 @@ async fn rule_17_a_hook_that_hangs_is_cancelled_after_the_grace_and_disconnect_r
     let ending = actix_web::rt::spawn(client.abort());
     advance(Duration::from_millis(9_900)).await;
     tokio::task::yield_now().await;
-    assert!(subject.log.lines().is_empty(), "within its grace");
+    assert!(subject.log.lines().is_empty(), "the hook is still within its grace");
     ending.await.unwrap();
     assert_eq!(subject.log.lines(), ["1006 Gone \"\""]);
     assert!(nobody_is_left(&mount));
@@ -153,7 +153,7 @@ async fn an_unanswered_close_frame_ends_the_connection_anyway() {
     let mount = mount(&subject, Limits::new().close_timeout(Duration::from_millis(50)));
     let server = LiveServer::start(&mount, 1).unwrap();
     let mut client = Client::connect(&server, "/").await;
-    // It answers only when it reads.
+    // The client answers a close frame only when it reads.
     client.send("close").await;
     server.wait_until_empty().await;
     assert_eq!(subject.log.lines(), ["1000 Consumer \"\""]);
@@ -162,10 +162,10 @@ async fn an_unanswered_close_frame_ends_the_connection_anyway() {
 
 #[actix_web::test]
 async fn rule_18_a_server_that_shuts_down_closes_with_1012_and_runs_every_disconnect() {
-    for workers in [1, 4] {
+    for threads in [1, 4] {
         let subject = Subject::default();
         let mount = mount(&subject, Limits::new());
-        let server = LiveServer::start(&mount, workers).unwrap();
+        let server = LiveServer::start(&mount, threads).unwrap();
         let mut clients = Vec::new();
         for _ in 0..12 {
             clients.push(Client::connect(&server, "/").await);
@@ -181,7 +181,7 @@ async fn rule_18_a_server_that_shuts_down_closes_with_1012_and_runs_every_discon
         };
         let (left, mut ends) = tokio::join!(draining, closing);
         assert_eq!(left, 0);
-        // Each is asked to come back at another time, and its consumer sees the reason that it got.
+        // Each client is asked to come back at another time, and its consumer sees the same reason.
         let mut lines = subject.log.lines();
         lines.sort();
         ends.sort();
@@ -193,7 +193,7 @@ async fn rule_18_a_server_that_shuts_down_closes_with_1012_and_runs_every_discon
     }
 }
 
-/// Is not done connecting before the gate opens.
+/// Waits in `connect` until the gate opens.
 #[derive(Clone, Default, NoEvents)]
 struct Slow(Gate);
 
@@ -219,7 +219,7 @@ async fn a_handshake_that_waits_when_the_server_shuts_down_is_answered_503_with_
     slow.0.visited().await;
     let answered = async {
         let response = client.response().await;
-        // Only now: the client does not wait for the hook.
+        // The hook ends only now, because the client does not wait for it.
         slow.0.open();
         response
     };
@@ -228,24 +228,24 @@ async fn a_handshake_that_waits_when_the_server_shuts_down_is_answered_503_with_
     assert_eq!(response.header("Connection"), Some("close"));
 }
 
-/// No time that a test waits for: only the batch that is due at once closes.
+/// Longer than any test waits, so only the batch that is due at once closes.
 const LONG: Duration = Duration::from_secs(365 * 86_400);
 
 #[actix_web::test]
 async fn many_connections_close_in_batches_and_the_others_work_until_their_turn() {
     const CLIENTS: usize = 200;
-    for workers in [1, 2] {
+    for threads in [1, 2] {
         let subject = Subject::default();
         let pace = Pace::new().batch(50).window(LONG);
         let mount = mount(&subject, Limits::new()).drain(Drain::with_pace(pace));
-        let server = LiveServer::start(&mount, workers).unwrap();
+        let server = LiveServer::start(&mount, threads).unwrap();
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {
             clients.push(Client::connect(&server, "/").await);
         }
         let waiting = async {
             eventually("the first batch ends", || subject.log.lines().len() == 50).await;
-            // The others are served as ever.
+            // The other connections are still served.
             let told = Told { what: "still here".to_owned() };
             let group = GroupName::new("subjects").unwrap();
             let delivery = mount.default_layer().group_send_counted(&group, &told).await.unwrap();
@@ -262,7 +262,7 @@ async fn many_connections_close_in_batches_and_the_others_work_until_their_turn(
             assert_eq!(Client::try_connect(&server, "/", &[]).await.unwrap_err(), 503);
         };
         tokio::select! {
-            left = server.drain(2 * LONG) => panic!("drained, {left} left"),
+            left = server.drain(2 * LONG) => panic!("the drain has ended with {left} connections left"),
             () = waiting => {}
         }
     }
@@ -301,7 +301,7 @@ async fn a_client_that_reads_too_slowly_is_closed_with_1013_and_counted() {
         mount.default_layer().group_send(&group, &told).await.unwrap();
         tokio::task::yield_now().await;
         sent += 1;
-        assert!(sent < 100, "it is never closed");
+        assert!(sent < 100, "the connection is never closed");
     }
     let closed = slow.receive().await.unwrap_err();
     assert_eq!(
@@ -345,7 +345,7 @@ async fn messages_before_a_bad_frame_are_heard() {
     let subject = Subject::default();
     let mut client = connected(&mount(&subject, Limits::new())).await;
     client.send_text("one");
-    // A ping with a reserved bit, and a text behind it that is not read any more.
+    // A ping with a reserved bit. The text after it is not read any more.
     client.send_raw(&b"\xc9\x80\0\0\0\0"[..]);
     client.send_text("two");
     assert_eq!(client.receive_text().await.unwrap(), "one");
@@ -372,7 +372,7 @@ async fn hooks_that_run_after_the_end_share_one_grace() {
 
 #[actix_web::test]
 async fn an_event_that_cannot_be_encoded_fails_the_handler() {
-    /// Its keys are no texts.
+    /// An event that JSON cannot hold, because its keys are not texts.
     #[derive(Clone, Serialize, Deserialize, Event)]
     struct Unwritable {
         map: std::collections::BTreeMap<Vec<u8>, u8>,

@@ -1,4 +1,6 @@
-//! What users rely on, over real sockets and without. `churn` and `counts` are programs of their own: they look at all of a process.
+//! Tests of what users rely on, with and without real sockets.
+//!
+//! `churn` and `counts` are separate programs, because they measure a whole process.
 
 mod bad_input;
 mod burst;

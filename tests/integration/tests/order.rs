@@ -1,15 +1,15 @@
-//! The order contract, sentence by sentence.
+//! The promises about order, one by one.
 
 use greenroom::{Mount, prelude::*, testing::WebsocketCommunicator};
 use integration_tests::Gate;
 
-/// Passed on as it is.
+/// An event that a relay passes on.
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Relayed {
     text: String,
 }
 
-/// Handled by a hook that waits at the gate.
+/// An event whose handler waits at the gate.
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Slow {
     text: String,
@@ -33,7 +33,7 @@ impl Consumer for Member {
         ctx.accept()
     }
 
-    /// Does what it is told, one command a word.
+    /// Does what the message says. Each word is a command.
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
         for word in message.text()?.split_whitespace() {
             match word.split_once(':') {
@@ -114,7 +114,7 @@ async fn frames_of_two_groups_and_direct_sends_come_in_the_order_of_the_calls() 
     let mut sender = connected(&mount).await;
     sender.send_text("leave:a leave:b a:1 b:2 a:3 a:4 b:5");
     assert_eq!(texts(&mut member, 5).await, ["1", "2", "3", "4", "5"]);
-    // A sender that is a member: its direct sends leave at once, its own events when the hook is through.
+    // This sender is a member. Its direct sends leave at once, and its own events come after the hook has ended.
     member.send_text("direct:x a:1 direct:y b:2 direct:z");
     assert_eq!(texts(&mut member, 5).await, ["x", "y", "z", "1", "2"]);
 }
@@ -124,13 +124,13 @@ async fn a_direct_send_keeps_its_place_among_the_frames_of_groups() {
     let mount = mount(&Gate::default(), false);
     let mut member = connected(&mount).await;
     let layer = mount.default_layer();
-    // All in one turn of the loop, without letting the member run in between.
+    // All sends are in one turn of the loop, so the member does not run between them.
     for round in 0..3 {
         layer.group_send(&group("a"), relayed(&format!("a{round}"))).await.unwrap();
         member.send_text(format!("direct:d{round}"));
         layer.group_send(&group("b"), relayed(&format!("b{round}"))).await.unwrap();
     }
-    // The member's hooks were called after all six sends.
+    // The member's hooks ran after all six group sends.
     assert_eq!(texts(&mut member, 9).await, ["a0", "b0", "a1", "b1", "a2", "b2", "d0", "d1", "d2"]);
 }
 
@@ -141,7 +141,7 @@ async fn joining_and_leaving_between_two_sends_is_exact() {
     member.send_text("c:1 join:c c:2 leave:c c:3 join:c c:4 join:c c:5");
     assert_eq!(texts(&mut member, 3).await, ["2", "4", "5"]);
     assert!(member.receive_nothing().await);
-    // From outside the hooks too.
+    // The same holds for calls from outside the hooks.
     let layer = mount.default_layer();
     let channel = member.channel_name().unwrap();
     for (step, text) in [("", "6"), ("leave", "7"), ("", "8"), ("join", "9"), ("", "10")] {
@@ -155,7 +155,7 @@ async fn joining_and_leaving_between_two_sends_is_exact() {
     assert_eq!(texts(&mut member, 3).await, ["6", "9", "10"]);
 }
 
-/// A group of more than 1,000 on one worker is served in slices.
+/// A group of more than 1,000 members on one thread is served in slices.
 #[actix_web::test]
 async fn joins_leaves_and_sends_during_a_large_send_are_exact() {
     let mount = mount(&Gate::default(), false);
@@ -167,7 +167,7 @@ async fn joins_leaves_and_sends_during_a_large_send_are_exact() {
     for other in &members[..1_199] {
         layer.group_discard(&group("b"), &other.channel_name().unwrap()).await.unwrap();
     }
-    // From another thread, which need not wait for the slices: each of these returns while they still go on.
+    // The calls come from another thread, which does not wait for the slices. Each call returns while the slices go on.
     let calls = async move {
         let (large, small) = (group("a"), group("b"));
         layer.group_send(&large, relayed("1")).await?;
@@ -205,7 +205,7 @@ async fn rule_7_the_clients_messages_go_first_but_at_most_eight_in_a_row() {
     }
     gate.open();
     let texts = texts(&mut member, 22).await;
-    // The message that waited at the gate was the first of a row.
+    // The message that waited at the gate was the first in a row.
     let places: Vec<_> =
         ["e1", "e2"].map(|event| texts.iter().position(|text| text == event).unwrap()).into();
     assert_eq!(places, [7, 16], "{texts:?}");

@@ -1,4 +1,5 @@
-//! How a server's process ends, as its operators see it. Rule 18, mended: Daphne drops every socket.
+//! How a server's process ends, as its operators see it. Rule 18, mended: every client is closed with 1012. Daphne drops
+//! every socket.
 #![cfg(unix)]
 
 use integration_tests::{
@@ -10,18 +11,18 @@ async fn door() -> Program {
     Program::start(env!("CARGO_BIN_EXE_door")).await
 }
 
-/// A request for a page, on a connection that stays.
+/// A request for a page, on a connection that stays open.
 fn page() -> Request {
     Request::new("/").without("Upgrade").without("Connection")
 }
 
-/// The milliseconds of a close frame's reason.
+/// The milliseconds in the reason of a close frame.
 fn retry_hint(reason: &str) -> u64 {
     let hint = reason.strip_prefix("retry=").and_then(|hint| hint.strip_suffix("ms"));
     hint.and_then(|hint| hint.parse().ok()).unwrap_or_else(|| panic!("no hint: {reason:?}"))
 }
 
-/// The answer says when to come back, and is the last on its connection.
+/// Checks that the answer says when to come back, and that it ends its connection.
 fn assert_refused(response: &Response) {
     assert_eq!((response.status, response.body.as_str()), (503, "the server is shutting down"));
     let seconds: u64 = response.header("Retry-After").and_then(|value| value.parse().ok()).expect("seconds");
@@ -29,7 +30,7 @@ fn assert_refused(response: &Response) {
     assert_eq!(response.header("Connection"), Some("close"));
 }
 
-/// The signal ends every client with 1012, and every `disconnect` runs.
+/// Checks that the signal ends every client with 1012, and that every `disconnect` runs.
 async fn ends_cleanly(signal: &str) {
     const CLIENTS: usize = 20;
     let mut door = door().await;
@@ -96,7 +97,7 @@ async fn port_0_takes_a_free_port_and_the_line_says_which() {
 async fn new_connections_are_refused_while_the_server_drains() {
     let mut door = door().await;
     let mut held = Raw::connect(door.address(), "/held/").await;
-    // This one is a connection already, though not yet a WebSocket.
+    // This client is already connected, but not yet by a WebSocket.
     let mut waiting = Raw::open(door.address()).await;
     assert_eq!(waiting.ask(&page()).await.body, "the page");
 
@@ -106,7 +107,7 @@ async fn new_connections_are_refused_while_the_server_drains() {
     let response = waiting.ask(&Request::new("/room/")).await;
     assert_refused(&response);
     waiting.ended().await;
-    // Nor does one that comes only now, and it need not wait for the end to learn it.
+    // A client that comes only now is refused too, and does not wait for the end of the drain.
     let mut late = Raw::open(door.address()).await;
     assert_eq!(late.ask(&page()).await.body, "the page");
     assert_refused(&late.ask(&Request::new("/room/")).await);

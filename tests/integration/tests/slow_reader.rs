@@ -1,4 +1,4 @@
-//! Clients that do not read: the others notice nothing, and what waits stays within its bounds.
+//! Clients that do not read. Other clients notice nothing, and waiting messages stay within their bounds.
 
 use std::{thread, time::Duration};
 
@@ -25,7 +25,7 @@ struct Price {
     cents: u64,
 }
 
-/// Has every member send so many bytes of its own.
+/// Makes every member send this many bytes to its client.
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Report {
     bytes: usize,
@@ -98,7 +98,7 @@ impl Stage {
     }
 }
 
-/// A client with a small receive buffer that reads nothing from now on.
+/// A client with a small receive buffer, which reads nothing from now on.
 async fn blocked(server: &LiveServer, path: &str) -> Raw {
     let mut client = Raw::open_narrow(server.address(), 4096).await;
     assert_eq!(client.ask(&Request::new(path)).await.status, 101);
@@ -115,8 +115,8 @@ async fn a_member_that_does_not_read_is_closed_and_999_others_lose_nothing() {
     let stage = Stage::new(Limits::new().outbox_size(OUTBOX).ping_interval(None));
     let server = LiveServer::start(&stage.mount, 1).unwrap();
 
-    // How much the system takes for a client that reads nothing, with the outbox.
-    // One that reads sets the pace: no burst, so what waits is what the system does not take.
+    // Measures how much the system and the outbox take for a client that reads nothing. Another client, which reads,
+    // sets the pace. Without a burst, only what the system does not take waits in the outbox.
     let mut pace = Raw::connect(server.address(), "/probe-slow/").await;
     let _probe = blocked(&server, "/probe/").await;
     let mut taken = 0;
@@ -139,7 +139,7 @@ async fn a_member_that_does_not_read_is_closed_and_999_others_lose_nothing() {
         pace.next_text().await;
     }
 
-    // Whatever the slow one does, each gets each message before the next one is sent.
+    // Every other member gets each message before the next one is sent, whatever the slow client does.
     while stage.metrics().too_slow == 1 {
         let news = piece(number);
         stage.tell("room", &news).await;
@@ -149,16 +149,16 @@ async fn a_member_that_does_not_read_is_closed_and_999_others_lose_nothing() {
             }
         })
         .await
-        .expect("nobody waits for the slow one");
+        .expect("nobody waits for the slow client");
         number += 1;
-        assert!(number < 10_000, "it is never closed");
+        assert!(number < 10_000, "the slow client is never closed");
     }
     let metrics = stage.metrics();
     assert_eq!((metrics.too_slow, metrics.outbox_full, metrics.thread_behind), (2, 0, 0));
-    eventually("its consumer has ended", || stage.log.lines().len() == 2).await;
+    eventually("the slow client's consumer has ended", || stage.log.lines().len() == 2).await;
     assert_eq!(stage.log.lines()[1], "room-slow 1013 \"read too slowly\"");
 
-    // It is told so, after what the system had taken already: nothing of its outbox.
+    // The slow client gets what the system had already taken, and then the reason. It gets nothing of its outbox.
     let mut read = 0;
     let frame = loop {
         let frame = slow.frame().await;
@@ -172,7 +172,7 @@ async fn a_member_that_does_not_read_is_closed_and_999_others_lose_nothing() {
     let lost = (number - read) * piece(0).text.len();
     assert!(lost <= OUTBOX + piece(0).text.len(), "{lost} bytes waited");
 
-    // And the others go on.
+    // The other members go on.
     let news = piece(number);
     stage.tell("room", &news).await;
     for other in &mut others {
@@ -196,7 +196,7 @@ async fn only_the_latest_message_of_a_key_waits() {
     while let Ok(text) = timeout(Duration::from_millis(100), client.receive_text()).await {
         received.push(text.unwrap());
     }
-    // In the places of the first ones; what has no key is all there.
+    // The latest values are in the places of the first ones. All messages without a key are still there.
     assert_eq!(received, ["BTC 999", "ETH 999", "news 0", "news 500"]);
     assert_eq!(stage.metrics().conflated, 2 * 999);
     assert_eq!(stage.metrics().outbox_full, 0);
@@ -213,7 +213,7 @@ async fn a_client_that_reads_gets_every_value_of_a_key() {
     assert_eq!(stage.metrics().conflated, 0);
 }
 
-/// How many of these clients were closed, and how many bytes wait for the others.
+/// Which of these clients were closed, and how many bytes waited for the others.
 async fn outcome(clients: Vec<WebsocketCommunicator>) -> (Vec<bool>, usize) {
     let (mut closed, mut bytes) = (Vec::new(), 0);
     for mut client in clients {
@@ -249,10 +249,10 @@ async fn over_the_budget_the_largest_outboxes_are_closed_first() {
     tokio::task::yield_now().await;
     let (closed, small_bytes) = outcome(small).await;
     assert_eq!(closed, [false; 20]);
-    assert_eq!(small_bytes, 20 * 20 * 1024, "they lost nothing");
+    assert_eq!(small_bytes, 20 * 20 * 1024, "the small clients lost nothing");
     let (closed, large_bytes) = outcome(large).await;
     let closed = closed.into_iter().filter(|closed| *closed).count();
-    assert!((1..20).contains(&closed), "{closed} were closed");
+    assert!((1..20).contains(&closed), "{closed} clients were closed");
     assert_eq!(stage.metrics().over_budget, closed as u64);
     assert!(small_bytes + large_bytes <= BUDGET, "{small_bytes} and {large_bytes} bytes waited");
 }
@@ -261,7 +261,7 @@ async fn over_the_budget_the_largest_outboxes_are_closed_first() {
 async fn the_thread_that_holds_most_makes_room() {
     let mut stage = Stage::new(Limits::new());
     stage.mount = stage.mount.outbox_budget(2 << 20);
-    // A second worker, whose clients hold most of what is allowed.
+    // A second thread. The outboxes of its clients hold most of the budget.
     let mount = stage.mount.clone();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -285,7 +285,7 @@ async fn the_thread_that_holds_most_makes_room() {
     for _ in 0..10 {
         light.push(stage.client("/light/").await);
     }
-    // 1.8 MB are held there. 400 KB more here, and it is too much.
+    // The second thread holds 1.8 MB. Another 400 KB on this thread are too much.
     for _ in 0..8 {
         stage.tell("light", &Report { bytes: 5 << 10 }).await;
         tokio::task::yield_now().await;

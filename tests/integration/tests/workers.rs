@@ -1,4 +1,4 @@
-//! Workers among themselves: turns, and a worker that is behind.
+//! Threads of a server: the turns of connections on one thread, and a thread that is behind.
 
 use std::sync::{
     Arc, Mutex,
@@ -18,7 +18,7 @@ struct Said {
     text: String,
 }
 
-/// Blocks its whole worker, which nobody should do, until the test lets go.
+/// Blocks its whole thread until the test ends the block. No consumer should do this.
 #[derive(Clone)]
 struct Blocker {
     is_blocked: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ impl Consumer for Blocker {
         // The frame leaves when the hook is suspended for a moment.
         tokio::task::yield_now().await;
         let end = self.end.lock().unwrap();
-        // From here on this thread does nothing.
+        // From now on this thread does nothing.
         self.is_blocked.store(true, SeqCst);
         let end = end.recv();
         ctx.send_text(if end.is_ok() { "free" } else { "dropped" })
@@ -56,15 +56,15 @@ async fn a_thread_that_is_behind_costs_only_its_own_members_and_is_counted() {
     let blocker = Blocker { is_blocked: Arc::default(), end: Arc::new(Mutex::new(end)) };
     let is_blocked = Arc::clone(&blocker.is_blocked);
     let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(blocker.clone()));
-    // What waited arrives all at once: this is not about slow readers.
+    // The waiting events arrive all at once. The outbox is large, because this test is not about slow readers.
     let mount = Mount::new(routes).unwrap().limits(Limits::new().outbox_size(64 << 20));
     let server = LiveServer::start(&mount, 1).unwrap();
-    // It is dropped before the server, whose thread would never end if this test failed.
+    // This is dropped before the server. Otherwise the server's thread would never end if the test failed.
     let free = free;
     let mut member = Client::connect(&server, "/").await;
     member.send("block").await;
     assert_eq!(member.text().await, "blocking");
-    eventually("the worker is blocked", || is_blocked.load(SeqCst)).await;
+    eventually("the thread is blocked", || is_blocked.load(SeqCst)).await;
 
     pause();
     let room = GroupName::new("room").unwrap();
@@ -74,7 +74,7 @@ async fn a_thread_that_is_behind_costs_only_its_own_members_and_is_counted() {
     while layer.metrics().thread_behind == 0 {
         layer.group_send(&room, &megabyte).await.unwrap();
         sent += 1;
-        assert!(sent < 100, "the queue between workers takes whatever comes");
+        assert!(sent < 100, "the queue between threads takes any number of events");
     }
     assert!(sent <= 8, "{sent} were sent: 7 fit into its 8 MiB");
     let counted = layer.group_send_counted(&room, &megabyte).await.unwrap();
@@ -113,5 +113,8 @@ async fn a_client_that_floods_leaves_the_others_their_turn() {
     let lines = log.lines();
     assert_eq!(lines.len(), 501);
     let place = lines.iter().position(|line| line == "other").unwrap();
-    assert!(place <= 64, "after {place} hooks of the flooder, which has 32 a turn");
+    assert!(
+        place <= 64,
+        "the other client came after {place} hooks of the flooder, which may run 32 in a turn"
+    );
 }

@@ -1,7 +1,7 @@
-//! A server for the tests of its end: it says on its output what its consumers do.
+//! A server for the tests of how a server ends. It prints what its consumers do.
 //!
-//! On `/room/` a `disconnect` only prints; on `/held/` it waits for a line on the input first. `/drain` drains it.
-//! It runs on the host that `GREENROOM_TEST_HOST` names.
+//! On `/room/`, `disconnect` only prints. On `/held/`, it first waits for a line on the input. A request for `/drain`
+//! drains the server. It runs on the host that `GREENROOM_TEST_HOST` names.
 
 use std::{
     io::{self, Write as _},
@@ -13,7 +13,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use greenroom::{Drain, Mount, Server, prelude::*, testing::Host};
 use tokio::sync::Notify;
 
-/// Opened by a line on the input.
+/// A line on the input opens this gate.
 static GATE: Notify = Notify::const_new();
 
 #[derive(NoEvents)]
@@ -31,10 +31,10 @@ impl Consumer for Guest {
     }
 }
 
-/// Prints a line at once, whole: several workers print.
+/// Prints a whole line at once, because several threads print.
 fn say(line: &str) {
     let mut output = io::stdout().lock();
-    // A test that has ended does not read any more.
+    // A test that has ended no longer reads the output.
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());
 }
 

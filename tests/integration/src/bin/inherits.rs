@@ -1,4 +1,4 @@
-//! A server on the socket that it was started with, for the tests.
+//! A server for the tests, which listens on the socket that it inherits.
 
 use greenroom::{Server, prelude::*};
 

@@ -1,6 +1,6 @@
-//! A worker in a process of its own, which says what its jobs do.
+//! A worker in its own process, which prints what its jobs do.
 //!
-//! Its arguments are the grace in milliseconds, and its jobs.
+//! Its arguments are the grace in milliseconds, and the names of its jobs.
 
 use std::{env, io, process::ExitCode, thread, time::Duration};
 

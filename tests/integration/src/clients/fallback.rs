@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Heard, Opened, Refused, Said, TestClient};
 use crate::http::{Head, Http};
 
-/// How a client gets what is sent to it.
+/// How a client gets its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     EventStream,
@@ -17,24 +17,24 @@ enum Kind {
     Polling,
 }
 
-/// A connection by plain requests.
+/// A connection over plain HTTP requests.
 #[derive(Debug)]
 struct Fallback {
     kind: Kind,
     address: SocketAddr,
     path: String,
     id: String,
-    /// The last batch that arrived.
+    /// The number of the last batch that arrived.
     ack: u64,
-    /// The last batch whose arrival the server was told.
+    /// The number of the last batch that an `ack` request acknowledged.
     acked: u64,
-    /// The last request with messages.
+    /// The number of the last request with messages.
     seq: u64,
-    /// For requests that are answered at once.
+    /// The socket for requests that are answered at once.
     asking: Http,
-    /// For those that wait.
+    /// The socket for requests that wait.
     waiting: Option<Http>,
-    /// What has come of the stream, and is no whole event yet.
+    /// The part of the stream that is not yet a whole event.
     partial: String,
     heard: VecDeque<Heard>,
 }
@@ -114,7 +114,7 @@ impl Fallback {
             let (head, answer) = self.post(&target, &body.to_string()).await;
             match head.status {
                 204 => return true,
-                // The consumer takes no more for the moment.
+                // The consumer takes no more messages for the moment.
                 503 if head.header("retry-after").is_some() => {}
                 410 | 413 => return false,
                 status => panic!("{status} {answer}"),
@@ -142,7 +142,7 @@ impl Fallback {
             None => Http::open(self.address).await,
         };
         http.request("GET", &target, &[], b"").await;
-        // The server may have closed a socket that had nothing to do.
+        // The server may have closed an idle socket.
         let Some(head) = http.try_head().await else { return };
         let (body, _) = http.body(&head).await;
         match head.status {
@@ -186,19 +186,19 @@ impl Fallback {
         if self.ack >= self.acked + 32 {
             self.acked = self.ack;
             let target = self.target("ack", &format!("&ack={}", self.ack));
-            // Where the connection has ended meanwhile, that comes by the stream.
+            // If the connection has ended meanwhile, the stream says so.
             self.post(&target, "").await;
         }
     }
 
-    /// Takes a batch; one that came before is the same again.
+    /// Takes a batch. A batch that came before is ignored.
     fn take(&mut self, text: &str) {
         let Batch { batch, messages, close } = serde_json::from_str(text).expect("a batch");
         if batch <= self.ack {
             return;
         }
         let slow = close.as_ref().is_some_and(|close| close.code == 1013);
-        assert!(batch == self.ack + 1 || slow, "batches are missing: {batch} came behind {}", self.ack);
+        assert!(batch == self.ack + 1 || slow, "batches are missing: {batch} came after {}", self.ack);
         self.ack = batch;
         for message in messages {
             self.heard.push_back(Heard::Message(match message {
@@ -259,14 +259,14 @@ macro_rules! client {
 }
 
 client! {
-    /// Server-sent events, and POST.
+    /// Receives by server-sent events, and sends by POST.
     EventStream
 }
 client! {
-    /// Polls that the server holds until there is something.
+    /// Receives by polls that the server holds until it has a message.
     LongPolling
 }
 client! {
-    /// Polls that are answered at once.
+    /// Receives by polls that are answered at once.
     Polling
 }

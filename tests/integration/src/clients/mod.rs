@@ -1,4 +1,4 @@
-//! One client trait over every way in, so that one suite asks all of them the same.
+//! One client trait over all transports, so that one suite tests them all.
 
 mod fallback;
 mod python;
@@ -14,28 +14,28 @@ pub use self::{
 
 /// A client of a consumer.
 ///
-/// It reads only while it is asked to [`receive`](Self::receive): who does not call that is a client that does not read.
+/// It reads only during [`receive`](Self::receive). Without this call, it is a client that does not read.
 #[expect(async_fn_in_trait, reason = "a case runs on one thread")]
 pub trait TestClient: Sized {
-    /// Whether the server sees at once that the client has vanished, and not when its time is over.
+    /// Whether the server sees at once that the client has vanished, and not only after a timeout.
     const IS_SEEN_TO_VANISH: bool;
 
-    /// Asks to be let in, with a path that may have a query and with subprotocols.
+    /// Connects to a path, which may have a query, and offers subprotocols.
     ///
     /// # Errors
-    /// With what it was refused.
+    /// If the server or the consumer refuses the client.
     async fn open(address: SocketAddr, path: &str, protocols: &[&str]) -> Result<Opened<Self>, Refused>;
 
-    /// Sends a message; false where the server takes no more.
+    /// Sends a message. Returns false if the server takes no more messages.
     async fn send(&mut self, message: Said) -> bool;
 
     /// Waits for the next message, or the end.
     async fn receive(&mut self) -> Heard;
 
-    /// Closes with a code, or with none.
+    /// Closes with a code, or without one.
     async fn close(self, code: Option<u16>, reason: &str);
 
-    /// Leaves without a word.
+    /// Leaves without telling the server.
     async fn vanish(self);
 
     /// Sends a text message that the server takes.
@@ -51,7 +51,7 @@ pub trait TestClient: Sized {
         }
     }
 
-    /// Waits for the end, past all messages.
+    /// Waits for the end, and skips all messages before it.
     async fn ended(&mut self) -> (u16, String) {
         loop {
             if let Heard::Closed { code, reason } = self.receive().await {
@@ -61,7 +61,7 @@ pub trait TestClient: Sized {
     }
 }
 
-/// A client that was let in.
+/// A client that is connected.
 #[derive(Debug)]
 pub struct Opened<C> {
     /// The client.
@@ -70,7 +70,7 @@ pub struct Opened<C> {
     pub protocol: Option<String>,
 }
 
-/// A client that was not let in.
+/// The answer to a client that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// The status of the answer.
@@ -91,7 +91,7 @@ pub enum Said {
 /// What a client hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// The end: nothing comes after it.
+    /// The end. Nothing comes after it.
     Closed {
         /// The close code.
         code: u16,

@@ -1,4 +1,5 @@
-//! The client that was written in Python from the protocol's document alone: a child process, driven by lines of JSON.
+//! The client in Python, which was written from the description of the protocol alone. It is a child process, driven by
+//! lines of JSON.
 
 use std::{net::SocketAddr, process::Stdio};
 
@@ -13,7 +14,7 @@ use tokio::{
 use super::{Heard, Opened, Refused, Said, TestClient};
 use crate::PATIENCE;
 
-/// A client in a process of its own, which ends with it.
+/// A client in its own process, which ends with the client.
 #[derive(Debug)]
 struct Python {
     child: Child,
@@ -35,8 +36,8 @@ impl Python {
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .expect("python3 is there");
-        let (input, output) = child.stdin.take().zip(child.stdout.take()).expect("they are pipes");
+            .expect("python3 is installed");
+        let (input, output) = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
         let mut client = Self { child, input, output: BufReader::new(output).lines() };
         let url = format!("http://{address}{path}");
         let answer = client
@@ -51,7 +52,7 @@ impl Python {
         Ok(Opened { client, protocol })
     }
 
-    /// Has it do one thing, and waits for the outcome.
+    /// Lets the client do one thing, and waits for the outcome.
     async fn call(&mut self, command: &Value) -> Value {
         let line = format!("{command}\n");
         self.input.write_all(line.as_bytes()).await.expect("the client runs");
@@ -85,7 +86,7 @@ impl Python {
     }
 
     async fn vanish(mut self) {
-        self.child.kill().await.expect("it ran");
+        self.child.kill().await.expect("the client ran");
     }
 }
 
@@ -131,14 +132,14 @@ macro_rules! client {
 }
 
 client! {
-    /// Server-sent events, and POST, in Python.
+    /// Receives by server-sent events, and sends by POST, in Python.
     PythonEventStream, "events"
 }
 client! {
-    /// Polls that the server holds until there is something, in Python.
+    /// Receives by polls that the server holds until it has a message, in Python.
     PythonLongPolling, "long"
 }
 client! {
-    /// Polls that are answered at once, in Python.
+    /// Receives by polls that are answered at once, in Python.
     PythonPolling, "poll"
 }

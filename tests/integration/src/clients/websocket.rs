@@ -60,7 +60,7 @@ impl TestClient for WebSocket {
                 Some(Err(_)) | None => Heard::Closed { code: 1006, reason: String::new() },
             };
             if let Heard::Closed { .. } = heard {
-                // Its answer goes out with the next look.
+                // tungstenite sends the answer to the close frame at the next read.
                 while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.0.next()).await {}
             }
             return heard;
@@ -69,7 +69,7 @@ impl TestClient for WebSocket {
 
     async fn close(mut self, code: Option<u16>, reason: &str) {
         let frame = code.map(|code| CloseFrame { code: code.into(), reason: reason.into() });
-        self.0.send(Message::Close(frame)).await.expect("open");
+        self.0.send(Message::Close(frame)).await.expect("the connection is open");
         self.ended().await;
     }
 

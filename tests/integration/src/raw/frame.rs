@@ -12,7 +12,7 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 /// The opcode of a pong.
 pub const PONG: u8 = 0xa;
-/// The bit of the last fragment, or only frame, of a message.
+/// The bit that marks the last frame of a message.
 pub const FIN: u8 = 0x80;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -27,18 +27,18 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// What a whole text message looks like.
+    /// The frame of a whole text message.
     pub fn text(text: &str) -> Self {
         Self { first: FIN | TEXT, payload: text.into() }
     }
 
-    /// What a pong looks like.
+    /// The frame of a pong.
     pub fn pong(payload: &[u8]) -> Self {
         Self { first: FIN | PONG, payload: payload.into() }
     }
 }
 
-/// The code and the reason of a close frame; 1005 where it has none.
+/// The code and the reason of a close frame. The code is 1005 if the frame has none.
 pub fn close_parts(frame: &Frame) -> (u16, String) {
     let Some((code, reason)) = frame.payload.split_first_chunk() else { return (1005, String::new()) };
     (u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).expect("UTF-8"))
@@ -51,7 +51,7 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The header, with its mask, of a frame whose payload has this length.
+/// The header, with its mask, of a frame with a payload of this length.
 pub fn header(first: u8, length: u64) -> Vec<u8> {
     let mut header = vec![first];
     match length {

@@ -1,8 +1,8 @@
-//! Requests that may be wrong, and what is answered.
+//! Requests that may be wrong, and their answers.
 
 use std::net::SocketAddr;
 
-/// A request, by default a good handshake with the key of RFC 6455, section 1.3.
+/// A request. By default it is a good handshake with the key of RFC 6455, section 1.3.
 #[derive(Debug, Clone)]
 pub struct Request {
     method: String,
@@ -23,34 +23,34 @@ impl Request {
         Self { method: "GET".to_owned(), path: path.to_owned(), headers }
     }
 
-    /// With another method.
+    /// Changes the method.
     #[must_use]
     pub fn method(mut self, method: &str) -> Self {
         method.clone_into(&mut self.method);
         self
     }
 
-    /// Without a header.
+    /// Removes a header.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         self
     }
 
-    /// With a further header; names may repeat.
+    /// Adds a header, even if the request has one with this name.
     #[must_use]
     pub fn and(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With another value for a header.
+    /// Sets the value of a header.
     #[must_use]
     pub fn with(self, name: &str, value: &str) -> Self {
         self.without(name).and(name, value)
     }
 
-    /// What goes over the wire.
+    /// The bytes of the request on the wire.
     pub fn bytes(&self, address: SocketAddr) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -68,13 +68,13 @@ impl Request {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// The body, where it has a length.
+    /// The body, if the response says its length.
     pub body: String,
     headers: Vec<(String, String)>,
 }
 
 impl Response {
-    /// Reads a head; the body is still to come.
+    /// Reads a head. The body is still to come.
     pub(super) fn of(head: &[u8]) -> Self {
         let head = std::str::from_utf8(head).expect("a head in ASCII");
         let mut lines = head.trim_end().lines();
@@ -96,10 +96,10 @@ impl Response {
         self.headers.iter().filter(same).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The value of a header that is there once, or not at all.
+    /// The value of a header. The response may have this header once at most.
     pub fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
-        assert!(all.len() <= 1, "{name} is there more than once: {all:?}");
+        assert!(all.len() <= 1, "the header {name} came more than once: {all:?}");
         all.first().copied()
     }
 }

@@ -1,4 +1,4 @@
-//! A client that sends any bytes, right or wrong, and reads what comes back byte by byte.
+//! A client that sends any bytes, right or wrong, and reads the answer byte by byte.
 
 mod frame;
 mod http;
@@ -25,7 +25,7 @@ use crate::PATIENCE;
 pub struct Raw {
     address: SocketAddr,
     stream: TcpStream,
-    /// What was read and not looked at yet.
+    /// Bytes that were read, but not yet parsed.
     read: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ impl Raw {
         Self { address, stream, read: Vec::new() }
     }
 
-    /// Opens TCP with a receive buffer of only so many bytes.
+    /// Opens TCP with a receive buffer of only this many bytes.
     pub async fn open_narrow(address: SocketAddr, buffer: u32) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(buffer).expect("TCP");
@@ -45,7 +45,7 @@ impl Raw {
         Self { address, stream, read: Vec::new() }
     }
 
-    /// Becomes a WebSocket on `path`.
+    /// Opens a WebSocket on `path`.
     pub async fn connect(address: SocketAddr, path: &str) -> Self {
         let mut raw = Self::open(address).await;
         let response = raw.ask(&Request::new(path)).await;
@@ -65,7 +65,7 @@ impl Raw {
         self.send(&bytes).await;
     }
 
-    /// Sends a request, and in one packet with it further bytes.
+    /// Sends a request and more bytes in one packet.
     pub async fn request_with(&mut self, request: &Request, more: &[u8]) {
         let bytes = [&request.bytes(self.address), more].concat();
         self.send(&bytes).await;
@@ -76,7 +76,7 @@ impl Raw {
         self.try_send(bytes).await.expect("the server reads");
     }
 
-    /// Sends bytes that the server may not want any more.
+    /// Sends bytes that the server may no longer read.
     pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads in time")
     }
@@ -104,7 +104,7 @@ impl Raw {
         response
     }
 
-    /// Waits for the next frame; `None` at the end of TCP.
+    /// Waits for the next frame. Returns `None` at the end of TCP.
     pub async fn try_frame(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, length)) = parse(&self.read) {
@@ -129,7 +129,7 @@ impl Raw {
         String::from_utf8(frame.payload).expect("UTF-8")
     }
 
-    /// Waits for a close frame, past all messages, and does not answer it.
+    /// Waits for a close frame, skips all messages before it, and does not answer it.
     pub async fn close_frame(&mut self) -> (u16, String) {
         loop {
             let frame = self.frame().await;
@@ -139,28 +139,28 @@ impl Raw {
         }
     }
 
-    /// Waits for a close frame, past all messages, answers it, and waits for the end of TCP.
+    /// Waits for a close frame, skips all messages before it, answers it, and waits for the end of TCP.
     pub async fn closed(&mut self) -> (u16, String) {
         let (code, reason) = self.close_frame().await;
-        // A server that was asked to close may have ended TCP already.
+        // A server that was asked to close may already have ended TCP.
         let _ = self.try_send(&masked(FIN | CLOSE, &close_payload(code, ""))).await;
         self.ended().await;
         (code, reason)
     }
 
-    /// Waits for the end of TCP; nothing may come before it.
+    /// Waits for the end of TCP. Nothing may come before it.
     pub async fn ended(&mut self) {
         assert_eq!(self.try_frame().await, None, "nothing may come after the close frame");
-        assert!(self.read.is_empty(), "no part of a frame either: {:?}", self.read);
+        assert!(self.read.is_empty(), "a part of a frame came: {:?}", self.read);
     }
 
-    /// Whether nothing came for 50 ms: for what must not happen, which no event can show.
+    /// Waits for 50 ms, and says whether nothing came. No event can show that something does not happen.
     pub async fn is_silent(&mut self) -> bool {
         self.read.is_empty()
             && timeout(Duration::from_millis(50), self.stream.read_buf(&mut self.read)).await.is_err()
     }
 
-    /// Says that nothing more will be sent, and reads on.
+    /// Ends the sending side of TCP. Reading goes on.
     pub async fn shut_down(&mut self) {
         self.stream.shutdown().await.expect("TCP is open");
     }

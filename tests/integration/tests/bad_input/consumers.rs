@@ -19,7 +19,7 @@ struct Order {
     count: u8,
 }
 
-/// Reads JSON by hand.
+/// Reads JSON itself.
 #[derive(NoEvents)]
 struct Reader;
 
@@ -35,7 +35,7 @@ impl Consumer for Reader {
     }
 }
 
-/// Reads JSON by its type.
+/// Lets the framework read JSON into its type.
 #[derive(NoEvents)]
 struct Typed;
 
@@ -47,7 +47,7 @@ impl JsonConsumer for Typed {
     }
 }
 
-/// Answers what it cannot read in its own way.
+/// Answers bad input in its own words.
 #[derive(NoEvents)]
 struct Polite;
 
@@ -63,7 +63,7 @@ impl JsonConsumer for Polite {
     }
 }
 
-/// Ends with what it does not know.
+/// Ends when it gets an unknown event.
 struct Strict;
 
 impl Consumer for Strict {
@@ -98,7 +98,7 @@ async fn open() -> Room {
 const GOOD: &str = r#"{"item":"tea","count":2}"#;
 const BAD: [&str; 5] = ["", "tea", "[1", r#"{"item":"tea"}"#, r#"{"item":"tea","count":999}"#];
 
-/// Channels: a JSONDecodeError, and 1011. Mirrors test_json_websocket_consumer.
+/// Channels raises JSONDecodeError and closes with 1011. Mirrors test_json_websocket_consumer.
 #[actix_web::test]
 async fn invalid_json_closes_with_1007_and_says_why() {
     let mut room = open().await;
@@ -108,7 +108,7 @@ async fn invalid_json_closes_with_1007_and_says_why() {
         assert_eq!(client.next_text().await, "2 x tea");
         client.text(bad).await;
         assert_eq!(client.closed().await, (1007, "the message is not the expected JSON".to_owned()));
-        // Where in the text it fails is for the log.
+        // The log says where in the text the error is.
         log::logged(&[&channel, "the message is not the expected JSON: "]).await;
     }
     let (mut client, _) = room.enter_by("/reader/").await;
@@ -151,7 +151,7 @@ async fn a_consumer_can_answer_bad_input_itself() {
     room.lives(1).await;
 }
 
-/// Rule 5, by default mended: it is counted and logged.
+/// Rule 5, by default mended: an event without a handler is counted and logged.
 #[actix_web::test]
 async fn an_event_without_a_handler_is_counted_and_the_connection_lives() {
     let mut room = open().await;
@@ -165,7 +165,7 @@ async fn an_event_without_a_handler_is_counted_and_the_connection_lives() {
     room.lives(2).await;
 }
 
-/// As when another program writes an event of the same name with other fields.
+/// Another program may send an event with the same name and other fields.
 #[actix_web::test]
 async fn an_event_with_other_fields_is_counted_and_the_connection_lives() {
     let mut room = open().await;
@@ -180,7 +180,7 @@ async fn an_event_with_other_fields_is_counted_and_the_connection_lives() {
     room.lives(2).await;
 }
 
-/// Rule 5, as in Channels. Mirrors test_block_underscored_type_function_call in that no such type can be sent.
+/// Rule 5, as in Channels. Mirrors test_block_underscored_type_function_call: an event cannot have such a type.
 #[actix_web::test]
 async fn a_strict_consumer_ends_with_1011_at_an_unknown_event() {
     let unfit = || Envelope::from_json(r#"{"type":"said","words":["hello"]}"#).unwrap();
@@ -202,7 +202,7 @@ async fn a_strict_consumer_ends_with_1011_at_an_unknown_event() {
     }
 }
 
-/// Rule 1. Mirrors Channels' test_channel_and_group_name_validation.
+/// Rule 1: names are checked. Mirrors Channels' test_channel_and_group_name_validation.
 #[actix_web::test]
 async fn a_bad_group_name_closes_only_the_connection_that_uses_it() {
     let long = "x".repeat(100);

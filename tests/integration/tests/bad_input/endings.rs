@@ -1,4 +1,4 @@
-//! Control frames at any time, and every way in which a client leaves.
+//! Control frames at any time, and all ways in which a client leaves.
 
 use greenroom::close::{Cause, Disconnect};
 use integration_tests::{
@@ -23,7 +23,11 @@ async fn a_ping_is_answered_with_its_own_payload() {
     client.send(&masked(FIN | PONG, b"nobody asked")).await;
     let between = [masked(BINARY, b"ab"), masked(FIN | PING, b"?"), masked(FIN | CONTINUATION, b"cd")];
     client.send(&between.concat()).await;
-    assert_eq!(client.frame().await, Frame::pong(b"?"), "between the fragments of a message, too");
+    assert_eq!(
+        client.frame().await,
+        Frame::pong(b"?"),
+        "a ping between the fragments of a message is answered too"
+    );
     assert_eq!(client.next_text().await, "4 bytes");
     room.lives(2).await;
 }
@@ -38,7 +42,7 @@ async fn pings_and_neighbours_do_not_wait_for_a_hook() {
     room.lives(2).await;
     room.gate.notify_one();
     assert_eq!(client.next_text().await, "waited");
-    assert_eq!(client.next_text().await, "to all", "what came meanwhile is there");
+    assert_eq!(client.next_text().await, "to all", "the events that came meanwhile follow");
     assert_eq!(client.next_text().await, "I am here");
 }
 
@@ -56,7 +60,7 @@ async fn a_close_frame_is_answered_with_its_code() {
     }
 }
 
-/// Rule 13: 1005, as the specification says; `None` on Daphne.
+/// Rule 13: the code is 1005, as the specification says. Daphne gives `None`.
 #[actix_web::test]
 async fn a_close_frame_without_a_code_is_answered_without_one() {
     let mut room = Room::open().await;
@@ -68,7 +72,7 @@ async fn a_close_frame_without_a_code_is_answered_without_one() {
     room.lives(1).await;
 }
 
-/// Rule 17, mended: the client does not wait for the hook, and `disconnect` runs after it.
+/// Rule 17, mended: the client does not wait for the hook, and `disconnect` runs after the hook.
 #[actix_web::test]
 async fn a_close_frame_is_answered_while_a_hook_waits() {
     let mut room = Room::open().await;
@@ -108,7 +112,7 @@ async fn messages_after_the_consumers_close_are_not_heard() {
     room.lives(1).await;
 }
 
-/// Rule 13: 1006 for every end without a close frame.
+/// Rule 13: every end without a close frame has the code 1006.
 #[actix_web::test]
 async fn tcp_that_ends_anywhere_in_a_frame_is_1006() {
     let frame = masked(FIN | TEXT, b"a message that is cut");

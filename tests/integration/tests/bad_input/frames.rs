@@ -1,4 +1,4 @@
-//! Frames that break RFC 6455. Each connection ends as soon as the fault is seen, whatever is still to come.
+//! Frames that break RFC 6455. The connection ends as soon as the fault is seen.
 
 use integration_tests::raw::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close_payload, header, masked,
@@ -76,7 +76,7 @@ async fn bad_utf8_is_refused_before_the_message_is_complete() {
     let frame = masked(FIN | TEXT, b"bad \xff and a rest that does not come");
     refused(&frame[..6 + 5], 1007, NOT_UTF8).await;
     refused(&masked(TEXT, b"bad \xff"), 1007, NOT_UTF8).await;
-    // A character over two fragments is good so far, and then bad.
+    // The first fragment ends with a part of a good character, and the second one makes it bad.
     let bytes = [masked(TEXT, b"\xe2\x82"), masked(CONTINUATION, b"\x41")].concat();
     refused(&bytes, 1007, NOT_UTF8).await;
 }
@@ -99,7 +99,7 @@ async fn a_close_reason_that_is_not_utf8_is_refused() {
     refused(&masked(FIN | CLOSE, b"\x03\xe8\xff"), 1007, NOT_UTF8).await;
 }
 
-/// What came before the fault was good, and what comes after it is not looked at.
+/// The frame before the fault was good, and the frame after it is not read.
 #[actix_web::test]
 async fn a_faulty_frame_between_good_frames_is_refused() {
     let bytes = [masked(FIN | BINARY, b"good"), masked(FIN | 0x3, b""), masked(FIN | TEXT, b"late")].concat();

@@ -1,4 +1,4 @@
-//! Messages that are too large. Mirrors daphne's tests of its message and frame sizes, which drop TCP instead.
+//! Messages that are too large. Mirrors daphne's tests of message and frame sizes. Daphne drops TCP instead.
 
 use greenroom::close::{Cause, Disconnect};
 use integration_tests::raw::{BINARY, CONTINUATION, FIN, PING, TEXT, header, masked};
@@ -7,7 +7,7 @@ use super::{Room, SMALL, refused};
 
 const MIB: u64 = 1 << 20;
 
-/// Only the header is sent: nothing is read, or kept in memory, for a message that will not be taken.
+/// Only the header is sent. The server reads nothing of a message that it will not take, and keeps no memory for it.
 #[actix_web::test]
 async fn a_message_over_the_limit_is_refused_at_its_header() {
     for length in [MIB + 1, 1 << 32, i64::MAX as u64] {
@@ -47,12 +47,12 @@ async fn a_message_of_exactly_the_limit_is_taken() {
     room.lives(3).await;
 }
 
-/// A client that does not wait for the answer gets it all the same, and not only a reset.
+/// A client that does not wait for the answer still gets the answer, and not only a reset.
 #[actix_web::test]
 async fn a_client_that_sends_a_whole_message_over_the_limit_gets_1009() {
     let mut room = Room::open().await;
     let (mut client, _) = room.enter().await;
-    // Refused in the middle of it, at the latest.
+    // The server refuses the message before it has come whole.
     let _ = client.try_send(&masked(FIN | BINARY, &vec![7; 8 * MIB as usize])).await;
     let reason = "the message has more than 1048576 bytes";
     assert_eq!(client.close_frame().await, (1009, reason.to_owned()));

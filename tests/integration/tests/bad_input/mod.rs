@@ -1,4 +1,4 @@
-//! What a client can send that it should not, over a real socket: it is told why, and its neighbours notice nothing.
+//! Bad input from a client, over a real socket. The client is told why it is refused, and its neighbours notice nothing.
 
 mod consumers;
 mod endings;
@@ -30,10 +30,10 @@ struct Said {
     text: String,
 }
 
-/// A member of the room. It says its channel name first; then it says to all what it is told.
+/// A member of the room. It first sends its channel name. Then it sends each text that it gets to the whole room.
 struct Member {
     ended: UnboundedSender<Disconnect>,
-    /// What the command `wait` waits for.
+    /// The command `wait` waits for this gate.
     gate: Arc<Notify>,
 }
 
@@ -83,7 +83,7 @@ fn room() -> GroupName {
     GroupName::new("room").expect("a good name")
 }
 
-/// One room, with a neighbour in it who must never notice anything.
+/// One room with a neighbour, which must never notice anything.
 struct Room {
     server: LiveServer,
     layer: Layer,
@@ -97,7 +97,7 @@ impl Room {
         Self::with(UrlRouter::new()).await
     }
 
-    /// A room with further routes.
+    /// A room beside more routes.
     async fn with(routes: UrlRouter) -> Self {
         log::capture();
         let (sender, ended) = mpsc::unbounded_channel();
@@ -118,7 +118,7 @@ impl Room {
         Self { layer: mount.default_layer().clone(), server, neighbour, ended, gate }
     }
 
-    /// A client in the room, and its channel name, by which the log calls it.
+    /// Connects a client to the room. Returns the client and its channel name, which the log uses.
     async fn enter(&self) -> (Raw, String) {
         self.enter_by("/room/").await
     }
@@ -129,12 +129,12 @@ impl Room {
         (client, channel)
     }
 
-    /// How the next connection ended.
+    /// Waits until a connection has ended, and says how.
     async fn ended(&mut self) -> Disconnect {
         timeout(PATIENCE, self.ended.recv()).await.expect("an end in time").expect("the server runs")
     }
 
-    /// The neighbour hears others and itself, and nothing else; this many are in the room.
+    /// Checks that the neighbour hears others and itself, and nothing else, and that the room has this many members.
     async fn lives(&mut self, members: u64) {
         let event = Said { text: "to all".to_owned() };
         let delivery = self.layer.group_send_counted(&room(), &event).await.expect("the layer lives");
@@ -144,7 +144,8 @@ impl Room {
         assert_eq!(self.neighbour.text().await, "I am here");
     }
 
-    /// A client that sends `bytes` is closed with this code and reason, in the log too, and the room lives on.
+    /// Checks that a client that sends `bytes` is closed with this code and reason, that the log has both, and that the
+    /// room lives on.
     async fn refuses(mut self, path: &str, bytes: &[u8], code: u16, reason: &str) {
         let (mut client, channel) = self.enter_by(path).await;
         client.send(bytes).await;
@@ -156,7 +157,7 @@ impl Room {
     }
 }
 
-/// A client of `/room/` that sends `bytes` is refused.
+/// Checks that a client of `/room/` that sends `bytes` is refused.
 async fn refused(bytes: &[u8], code: u16, reason: &str) {
     Room::open().await.refuses("/room/", bytes, code, reason).await;
 }

@@ -1,4 +1,4 @@
-//! A handshake goes through the App: its routes, its middleware, its answers.
+//! A handshake goes through the App: its routes, its middleware and its answers.
 
 use actix_web::{
     App, HttpResponse,
@@ -57,8 +57,8 @@ async fn middleware_can_refuse_before_and_after_the_consumer() {
             assert_eq!((response.status, response.body.as_str()), (status, body));
             client.ended().await;
         }
-        // The consumer that had accepted learned that its client never came.
-        integration_tests::eventually("all ended", || drain.connections() == 0).await;
+        // The consumer had accepted, and its connection has ended too.
+        integration_tests::eventually("all connections have ended", || drain.connections() == 0).await;
     })
     .await;
 }
@@ -140,7 +140,7 @@ async fn one_more_connection_than_the_limit_is_503_until_one_ends() {
         let refused = Raw::open(address).await.ask(&Request::new("/echo/")).await;
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
         drop(first);
-        integration_tests::eventually("one ended", || drain.connections() == 1).await;
+        integration_tests::eventually("one connection has ended", || drain.connections() == 1).await;
         Raw::connect(address, "/echo/").await;
     })
     .await;

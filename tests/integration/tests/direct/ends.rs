@@ -1,4 +1,4 @@
-//! How sockets of the server end, and what a client may send when.
+//! How the server's sockets end, and what a client may send at which time.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ async fn frames_sent_with_the_handshake_are_heard() {
     .await;
 }
 
-/// Connects never; tells when it was dropped.
+/// Never ends its `connect`. Tells the test when it is dropped.
 #[derive(NoEvents)]
 struct Undecided(Arc<Notify>);
 
@@ -49,10 +49,10 @@ async fn a_client_that_leaves_during_connect_is_noticed_at_once() {
     serve(server, async |address, drain| {
         let mut client = Raw::open(address).await;
         client.request(&Request::new("/")).await;
-        eventually("it connects", || drain.connections() == 1).await;
+        eventually("the client connects", || drain.connections() == 1).await;
         drop(client);
         left.notified().await;
-        eventually("nobody is left", || drain.connections() == 0).await;
+        eventually("no connection is left", || drain.connections() == 0).await;
     })
     .await;
 }
@@ -68,12 +68,12 @@ async fn a_client_that_breaks_the_protocol_and_sends_on_gets_the_close_frame() {
         assert_eq!(client.close_frame().await.0, 1002);
         client.ended().await;
         drop(client);
-        eventually("nobody is left", || drain.connections() == 0).await;
+        eventually("no connection is left", || drain.connections() == 0).await;
     })
     .await;
 }
 
-/// Sends 16 MiB at once, and closes where it is asked to.
+/// Sends 16 MiB at once, and closes if it is asked to.
 #[derive(NoEvents)]
 struct Flood;
 
@@ -117,7 +117,7 @@ async fn a_client_that_stopped_reading_is_cut_at_the_close_timeout() {
     serve(flood(), async |address, drain| {
         let mut client = Raw::connect(address, "/").await;
         client.text("close").await;
-        // It reads nothing: neither the frames nor the close frame behind them can leave.
+        // The client reads nothing, so neither the frames nor the close frame after them can leave.
         eventually("the socket was given up", || drain.connections() == 0).await;
         drop(client);
     })
@@ -131,7 +131,7 @@ async fn the_server_ends_tcp_after_both_close_frames() {
         client.send(&masked(FIN | 8, &[3, 232])).await;
         assert_eq!(client.close_frame().await.0, 1000);
         client.ended().await;
-        eventually("nobody is left", || drain.connections() == 0).await;
+        eventually("no connection is left", || drain.connections() == 0).await;
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! TCP, several addresses, Unix sockets, inherited sockets, TLS.
+//! Listening on TCP, on several addresses, on Unix sockets, on inherited sockets, and with TLS.
 
 use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
@@ -56,7 +56,7 @@ async fn a_server_that_listens_nowhere_says_what_to_call() {
 
 async fn echo_over_unix(path: &std::path::Path) {
     let socket = UnixStream::connect(path).await.expect("the server listens");
-    let (mut client, _) = client_async("ws://localhost/echo/", socket).await.expect("it accepts");
+    let (mut client, _) = client_async("ws://localhost/echo/", socket).await.expect("the server accepts");
     client.send(Tungstenite::text("hello")).await.unwrap();
     let answer = timeout(PATIENCE, client.next()).await.expect("an answer").unwrap().unwrap();
     assert_eq!(answer, Tungstenite::text("hello"));
@@ -67,12 +67,12 @@ async fn a_unix_socket_serves_and_its_old_file_is_replaced() {
     let folder = std::env::temp_dir().join(format!("greenroom-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("socket");
-    // As a server that was killed leaves it.
+    // A server that was killed leaves its file like this.
     drop(UnixListener::bind(&path).unwrap());
     serve(echo().bind_unix(&path).unwrap(), async |_, _| {
         echo_over_unix(&path).await;
         let error = echo().bind_unix(&path).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "another server listens there");
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "another server listens on this socket");
     })
     .await;
     std::fs::remove_dir_all(&folder).unwrap();
@@ -113,10 +113,10 @@ async fn a_websocket_works_over_tls() {
         let socket = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let socket = TlsConnector::from(Arc::new(trusting)).connect(name, socket).await.expect("a handshake");
-        let (mut client, _) = client_async("wss://localhost/", socket).await.expect("it accepts");
+        let (mut client, _) = client_async("wss://localhost/", socket).await.expect("the server accepts");
         let mut next = async || timeout(PATIENCE, client.next()).await.expect("in time").unwrap().unwrap();
         assert_eq!(next().await, Tungstenite::text("https"));
-        // More than rustls and the socket buffer together: the rest waits in the outbox.
+        // This is more than rustls and the socket buffer hold. The rest waits in the outbox.
         for _ in 0..8 {
             assert_eq!(next().await.len(), 1 << 20);
         }
@@ -129,7 +129,7 @@ async fn a_websocket_works_over_tls() {
     .await;
 }
 
-/// Says by which scheme its client came, and sends 8 MiB.
+/// Sends the scheme of its client, and 8 MiB.
 #[derive(NoEvents)]
 struct Scheme(String);
 
@@ -148,7 +148,7 @@ impl Consumer for Scheme {
 async fn a_process_serves_on_the_socket_that_it_inherited() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // As systemd starts it: the socket is descriptor 3, and two variables say so.
+    // systemd starts a server like this: the socket is descriptor 3, and two variables say so.
     let mut child = Command::new("sh")
         .args([
             "-c",
@@ -157,7 +157,7 @@ async fn a_process_serves_on_the_socket_that_it_inherited() {
         ])
         .stdin(Stdio::from(OwnedFd::from(listener)))
         .spawn()
-        .expect("there is a shell");
+        .expect("a shell is installed");
     let mut client = Raw::connect(address, "/echo/").await;
     client.text("hello").await;
     assert_eq!(client.next_text().await, "hello");

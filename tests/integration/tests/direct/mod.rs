@@ -1,4 +1,4 @@
-//! The server that owns its sockets: what it listens on, what its App still decides, and how sockets end.
+//! The server that owns its sockets: where it listens, what its App decides, and how sockets end.
 
 mod app;
 mod ends;
@@ -9,7 +9,7 @@ use std::{future::Future, net::SocketAddr};
 
 use greenroom::{Drain, Serve, Server, prelude::*};
 
-/// Echoes.
+/// Sends each message back.
 #[derive(NoEvents)]
 struct Echo;
 
@@ -31,7 +31,7 @@ fn echo() -> Server {
 async fn serve<T: Future<Output = ()>>(server: Server, test: impl FnOnce(SocketAddr, Drain) -> T) {
     let drain = Drain::new();
     let address = server.addresses().first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let server = server.drain(drain.clone()).start().expect("it listens");
+    let server = server.drain(drain.clone()).start().expect("the server listens");
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
     test(address, drain).await;

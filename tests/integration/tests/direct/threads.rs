@@ -1,4 +1,4 @@
-//! The threads of the server: who gets which socket, what a client may begin with, and how they end.
+//! The threads of the server: how they share connections, how requests may begin, and how the server stops.
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::{echo, serve};
 
-/// Tells its thread.
+/// Sends the id of its thread.
 #[derive(NoEvents)]
 struct Where;
 
@@ -67,7 +67,7 @@ async fn a_handshake_with_long_headers_is_accepted() {
 
 #[actix_web::test]
 async fn a_client_that_says_nothing_is_answered_408() {
-    // actix-http's clock moves every half a second: a shorter timeout would be over before it begins.
+    // The clock of actix-http moves every half a second, so a shorter timeout could end too early.
     let server = echo().request_timeout(Duration::from_millis(700)).bind("127.0.0.1:0").unwrap();
     serve(server, async |address, _| {
         let mut silent = Raw::open(address).await;
@@ -99,7 +99,7 @@ async fn an_app_that_does_not_start_is_an_error() {
             .data_factory(|| async { Err::<(), _>("the database is away") })
             .configure(mount.configure())
     });
-    let running = server.bind("127.0.0.1:0").unwrap().start().expect("it listens");
+    let running = server.bind("127.0.0.1:0").unwrap().start().expect("the server listens");
     let error = running.await.unwrap_err();
     assert!(error.to_string().contains("the App did not start"), "{error}");
 }
@@ -124,7 +124,7 @@ async fn a_graceful_stop_lets_a_request_end() {
     });
     let server = server.bind("127.0.0.1:0").unwrap();
     let address = server.addresses()[0];
-    let running = server.start().expect("it listens");
+    let running = server.start().expect("the server listens");
     let handle = running.handle();
     let running = actix_web::rt::spawn(running);
     let mut client = Raw::open(address).await;
@@ -135,5 +135,5 @@ async fn a_graceful_stop_lets_a_request_end() {
     assert_eq!(client.response().await.body, "in the end");
     stopping.await;
     running.await.expect("no panic").expect("no error");
-    tokio::net::TcpStream::connect(address).await.expect_err("nobody listens any more");
+    tokio::net::TcpStream::connect(address).await.expect_err("the server no longer listens");
 }

@@ -1,4 +1,4 @@
-//! The cases. Each is a function over a client, and names the rule of Channels that it checks.
+//! The cases. Each is a function over a client, and cites the rule of Channels that it checks.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct Relayed {
     text: String,
 }
 
-/// Does what it is told, and notes how it ended.
+/// Does as its messages and events say, and notes how its connection ended.
 #[derive(Clone, Default)]
 struct Subject {
     log: Log,
@@ -114,7 +114,7 @@ impl Subject {
     }
 }
 
-/// Takes numbers, and doubles them.
+/// Sends the double of each number that it gets.
 #[derive(NoEvents)]
 struct Doubler;
 
@@ -171,10 +171,14 @@ impl Fixture {
         self.mount.default_layer().group_send(&subjects(), &relayed).await.unwrap();
     }
 
-    /// Waits until no connection is left, and says what was noted.
+    /// Waits until no connection is left, and returns all notes.
     async fn ended(&self) -> Vec<String> {
         timeout(PATIENCE, self.server.wait_until_empty()).await.expect("an end in time");
-        assert_eq!(self.mount.default_layer().backend().groups().group_count(), 0, "all groups are left");
+        assert_eq!(
+            self.mount.default_layer().backend().groups().group_count(),
+            0,
+            "all connections have left their groups"
+        );
         self.log.lines()
     }
 }
@@ -225,7 +229,7 @@ pub(crate) async fn rule_9_messages_keep_their_order<C: TestClient>() {
     client.close(Some(1000), "").await;
 }
 
-/// What the transport adds to a request is not the application's.
+/// The application does not see what the transport adds to a request.
 pub(crate) async fn the_scope_hides_what_the_transport_adds<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let mut client: C = it.try_open("/s/a%20b?x=1&y=%41&x=2", &[]).await.unwrap().client;
@@ -253,10 +257,10 @@ pub(crate) async fn a_subprotocol_is_chosen_from_those_offered<C: TestClient>() 
     assert_eq!(opened.protocol.as_deref(), Some("v2"));
     opened.client.close(Some(1000), "").await;
     let refused = it.try_open::<C>("/s/x?connect=subprotocol", &["v1"]).await.err().unwrap();
-    assert_eq!(refused.status, 500, "it was not offered");
+    assert_eq!(refused.status, 500, "the subprotocol was not offered");
 }
 
-/// Rules 11, 12 and 15.
+/// Rules 11, 12 and 15: a rejection, a missing accept and an error each have a status.
 pub(crate) async fn refusals_have_a_status_and_a_body<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     for (path, status, body) in [
@@ -340,7 +344,7 @@ pub(crate) async fn an_event_is_heard_by_a_client_that_waits_for_it<C: TestClien
     let mut client: C = it.open().await;
     for round in 0..3 {
         let sending = async {
-            // Long enough for its request to be there, not that anything depended on it.
+            // Long enough for the request of the client to arrive. The test also passes without it.
             tokio::time::sleep(Duration::from_millis(30)).await;
             it.relay(&format!("{round}")).await;
         };
@@ -417,7 +421,7 @@ pub(crate) async fn messages_sent_before_a_client_closed_are_heard<C: TestClient
         client.say(text).await;
     }
     let closing = client.close(Some(1000), "");
-    // It is answered before the hook has ended.
+    // The close is answered before the hook has ended.
     let opening = async {
         tokio::time::sleep(Duration::from_millis(30)).await;
         it.gate.open();
@@ -427,7 +431,7 @@ pub(crate) async fn messages_sent_before_a_client_closed_are_heard<C: TestClient
 }
 
 pub(crate) async fn a_client_that_vanishes_is_1006<C: TestClient>() {
-    // Time enough for one request after another, on a machine that is busy with other tests.
+    // Long enough between two requests on a machine that is busy with other tests.
     let expires = Duration::from_secs(2);
     let it = Fixture::with(Limits::new(), Fallback::new().expires(expires));
     let mut client: C = it.open().await;
@@ -436,15 +440,18 @@ pub(crate) async fn a_client_that_vanishes_is_1006<C: TestClient>() {
     let vanished = tokio::time::Instant::now();
     client.vanish().await;
     assert_eq!(it.ended().await, ["1006 Gone \"\""]);
-    assert!(C::IS_SEEN_TO_VANISH || vanished.elapsed() >= expires / 2, "its time was not over yet");
+    assert!(
+        C::IS_SEEN_TO_VANISH || vanished.elapsed() >= expires / 2,
+        "the server gave the client up too early"
+    );
 }
 
 pub(crate) async fn a_message_over_the_limit_is_1009<C: TestClient>() {
     let it = Fixture::new(Limits::new().message_size(1_000));
     let mut client: C = it.open().await;
     client.say(&"x".repeat(1_000)).await;
-    assert_eq!(client.text().await.len(), 1_000, "the limit itself is within it");
-    // Whether it is refused at once or by the end that follows.
+    assert_eq!(client.text().await.len(), 1_000, "a message of exactly the limit is taken");
+    // The send may be refused at once, or the end that follows refuses it.
     client.send(Said::Text("x".repeat(1_001))).await;
     assert_eq!(client.ended().await.0, 1009);
     let lines = it.ended().await;
@@ -466,14 +473,14 @@ pub(crate) async fn input_that_does_not_parse_is_answered_and_the_connection_liv
 pub(crate) async fn a_client_that_does_not_read_is_1013<C: TestClient>() {
     let it = Fixture::new(Limits::new().outbox_size(100_000));
     let mut client: C = it.open().await;
-    // First of all it fills what lies between, a socket's buffers among it.
+    // The events first fill the buffers on the way, such as the buffers of a socket.
     let filling = async {
         while it.log.lines().is_empty() {
             it.tell("much:90000").await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, filling).await.expect("it is closed");
+    timeout(PATIENCE, filling).await.expect("the client is closed");
     let (code, _) = client.ended().await;
     assert_eq!(code, 1013);
     let lines = it.ended().await;

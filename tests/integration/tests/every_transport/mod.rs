@@ -1,4 +1,4 @@
-//! What a consumer sees, and what its client does, is the same on every transport: one suite, run over each client.
+//! A consumer and its client see the same on every transport. One suite of cases runs over each client.
 
 mod cases;
 
@@ -56,7 +56,7 @@ transports! {
     ]
 }
 
-/// A case that nobody lists would never run.
+/// A case that is not listed would never run.
 #[test]
 fn every_case_is_listed() {
     let (list, cases) = (include_str!("mod.rs"), include_str!("cases.rs"));

@@ -1,4 +1,4 @@
-//! A client of the protocol in plain HTTP, one socket for each request.
+//! A client of the protocol in plain HTTP, with one socket for each request.
 
 use std::net::SocketAddr;
 
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// Sends a request, and leaves the answer to be read.
+/// Sends a request. [`finish`] reads the answer.
 pub(crate) async fn begin(
     server: SocketAddr,
     method: &str,
@@ -54,7 +54,7 @@ pub(crate) async fn begin(
         head += &format!("{name}: {value}\r\n");
     }
     head += &format!("content-length: {}\r\n\r\n", body.len());
-    // A server that refuses a body may have closed before it has all.
+    // A server that refuses a body may close before it has the whole body.
     let _ = socket.write_all(&[head.as_bytes(), body].concat()).await;
     socket
 }
@@ -62,7 +62,7 @@ pub(crate) async fn begin(
 /// Reads the answer to a request.
 pub(crate) async fn finish(mut socket: TcpStream) -> Answer {
     let mut answer = Vec::new();
-    // Closed with a body unread, the socket may be reset behind the answer.
+    // If the server closes with a body unread, the socket may be reset after the answer.
     let _ = socket.read_to_end(&mut answer).await;
     Answer::of(&answer)
 }
@@ -80,7 +80,7 @@ pub(crate) async fn ask(
 pub(crate) const OWN: (&str, &str) = ("greenroom-client", "1");
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A connection as its client sees it. It acknowledges what it has when it asks again.
+/// A connection as its client sees it. Each request acknowledges the batches that the client has.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) server: SocketAddr,
@@ -106,7 +106,7 @@ impl Client {
         format!("{}?greenroom={asked}&id={}&{more}", self.path, self.id)
     }
 
-    /// Begins a poll, of so many seconds.
+    /// Begins a poll that waits for this many seconds.
     pub(crate) async fn begin_poll(&self, wait: u64) -> TcpStream {
         let target = self.target("poll", &format!("ack={}&wait={wait}", self.ack));
         begin(self.server, "GET", &target, &[], b"").await
@@ -116,7 +116,7 @@ impl Client {
         finish(self.begin_poll(wait).await).await
     }
 
-    /// Takes a batch, and notes that it has it.
+    /// Takes a batch, which the next request acknowledges.
     pub(crate) fn take(&mut self, answer: &Answer) -> Value {
         assert_eq!(answer.status, 200, "{answer:?}");
         let batch = answer.json();
@@ -132,7 +132,7 @@ impl Client {
         self.take(&answer)
     }
 
-    /// Waits for messages, in as many batches as they come.
+    /// Waits for this many messages, in any number of batches.
     pub(crate) async fn messages(&mut self, count: usize) -> Vec<Value> {
         let mut all = Vec::new();
         while all.len() < count {
@@ -141,7 +141,7 @@ impl Client {
         all
     }
 
-    /// Waits for the close, whatever comes before it.
+    /// Waits for the close, and skips all messages before it.
     pub(crate) async fn close_of(&mut self) -> (u64, String) {
         loop {
             let close = &self.batch().await["close"];
@@ -185,7 +185,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Reads up to and with an end; the sizes of chunks are in between.
+    /// Reads up to an end, and includes it. The sizes of HTTP chunks are part of the text.
     async fn until(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some(at) = self.read.find(end) {
@@ -200,12 +200,12 @@ impl Events {
         }
     }
 
-    /// The head, with the comment that follows it at once.
+    /// Waits for the head, and the comment that follows it at once.
     pub(crate) async fn head(&mut self) -> String {
         self.until(": open\n\n").await.expect("a stream")
     }
 
-    /// The next batch with its id; `None` at the end of the stream.
+    /// Waits for the next batch, with its id. Returns `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<(u64, Value)> {
         self.until("id: ").await?;
         let id = self.until("\ndata: ").await?;

@@ -1,4 +1,4 @@
-//! How a connection ends: by either side, without a request for too long, with its server.
+//! How a connection ends: by either side, after too long without a request, or with its server.
 
 use std::time::Duration;
 
@@ -41,12 +41,12 @@ async fn a_held_request_keeps_its_connection_open() {
     assert_eq!(
         client.poll(3).await.status,
         204,
-        "held three times as long as the connection lives without one"
+        "the poll was held three times as long as a connection lives without a request"
     );
     let mut events = client.events(&[]).await;
     events.head().await;
     let other = Client::open(server.address(), "/room/").await;
-    assert_eq!(other.poll(3).await.status, 204, "time passes");
+    assert_eq!(other.poll(3).await.status, 204, "the second poll only lets time pass");
     client.say("still here").await;
     assert_eq!(events.next().await.unwrap().1["messages"], json!(["still here"]));
 }
@@ -71,13 +71,13 @@ async fn the_next_poll_gets_the_consumers_close() {
     let mut client = Client::open(server.address(), "/room/").await;
     client.send(&json!(["last words", "close 4001"])).await;
     let how = end_of(&mut seen).await;
-    assert_eq!((how.code.0, how.cause), (4001, Cause::Consumer), "whether or not anyone polls");
+    assert_eq!((how.code.0, how.cause), (4001, Cause::Consumer), "the connection ends even if nobody polls");
     let batch = client.poll(0).await;
     assert_eq!(batch.json()["messages"], json!(["last words"]));
-    // The answer was lost: the last batch is sent again too, until it is acknowledged.
+    // If the answer is lost, the last batch is sent again, until it is acknowledged.
     assert_eq!(client.poll(0).await.body, batch.body);
     assert_eq!(client.take(&batch)["close"], json!({ "code": 4001, "reason": "as asked" }));
-    // What a client says meanwhile goes nowhere, as on a WebSocket that closes.
+    // Messages that a client sends meanwhile are dropped, as on a WebSocket that closes.
     is_gone(&client.poll(0).await);
     server.wait_until_empty().await;
 }
@@ -92,7 +92,7 @@ async fn a_client_can_close_a_connection_that_has_ended() {
     assert_eq!(client.poll(0).await.json()["close"]["code"], 4001);
     assert_eq!(client.close("").await.status, 204);
     is_gone(&client.poll(0).await);
-    assert!(seen.try_recv().is_err(), "nothing was heard behind the end");
+    assert!(seen.try_recv().is_err(), "the consumer heard nothing after the end");
 }
 
 #[actix_web::test]
@@ -111,7 +111,7 @@ async fn a_poll_that_waits_when_its_client_closes_gets_the_close() {
     let (server, _seen) = serve(Fallback::new());
     let mut client = Client::open(server.address(), "/room/").await;
     let waiting = client.begin_poll(20).await;
-    // It may not have arrived yet: the next one would get the same.
+    // This poll may not have arrived yet. The next poll would get the same close.
     assert_eq!(client.close(r#"{"code":1001,"reason":""}"#).await.status, 204);
     assert_eq!(client.take(&finish(waiting).await)["close"], json!({ "code": 1001, "reason": "" }));
     server.wait_until_empty().await;
@@ -153,7 +153,7 @@ async fn a_server_that_shuts_down_refuses_new_connections() {
     let (mount, _seen) = mount(Fallback::new());
     let mount = mount.drain(drain.clone());
     assert_eq!(drain.drain(Duration::ZERO).await, 0);
-    // In an App of its own: a server that was run with this drain would stop.
+    // The mount is in an ordinary server, because a server that ran with this drain would stop.
     let app = actix_web::App::new().configure(mount.configure());
     let server = actix_web::HttpServer::new({
         let mount = mount.clone();

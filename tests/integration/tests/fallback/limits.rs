@@ -1,4 +1,4 @@
-//! Bounded memory, whatever clients do, and no consumer left behind.
+//! Whatever clients do, memory is bounded, and no consumer is left behind.
 
 use actix_web::{
     App,
@@ -20,7 +20,7 @@ use super::{
 #[actix_web::test]
 async fn a_message_over_the_limit_is_413_and_closes_with_1009() {
     let limits = Limits::new().message_size(1000);
-    // In a body that could hold it, and in one that could not.
+    // The body of the first message is within the limit for bodies. The second body is not.
     for length in [1001, 7000] {
         let (mount, mut seen) = mount(Fallback::new());
         let server = LiveServer::start(&mount.limits(limits.clone()), 1).unwrap();
@@ -69,10 +69,10 @@ async fn a_stream_that_is_not_read_ends_its_connection() {
     let layer = mount.default_layer().clone();
     let server = LiveServer::start(&mount.limits(Limits::new().outbox_size(64 << 10)), 1).unwrap();
     let mut client = Client::open(server.address(), "/room/").await;
-    // It reads the head, and then nothing: neither does it acknowledge.
+    // The client reads the head and nothing more. It also acknowledges nothing.
     let mut events = client.events(&[]).await;
     events.head().await;
-    // The last may find the connection closed, or gone.
+    // The last send may find that the connection is closed or gone.
     for seq in 1.. {
         if client.post(seq, br#"["fill 32"]"#).await.status != 204 {
             break;
@@ -101,8 +101,8 @@ async fn connections_that_never_poll_give_their_places_back() {
     }
     assert!(refused > 0);
     server.wait_until_empty().await;
-    for worker in census(&layer).await {
-        assert_eq!((worker.connections, worker.groups, worker.timed), (0, 0, 0), "{worker:?}");
+    for thread in census(&layer).await {
+        assert_eq!((thread.connections, thread.groups, thread.timed), (0, 0, 0), "{thread:?}");
     }
     Client::open(server.address(), "/room/").await;
 }
@@ -130,7 +130,7 @@ async fn a_busy_consumer_holds_only_one_request() {
     let server = LiveServer::start(&mount.limits(limits), 1).unwrap();
     let mut client = Client::open(server.address(), "/room/").await;
     client.say("hang").await;
-    // One is read ahead; the next has to wait for room.
+    // One message is read ahead. The next one has to wait for room.
     client.say("second").await;
     let target = client.target("send", "seq=3");
     let post = async || begin(server.address(), "POST", &target, &[OWN, JSON], br#"["third"]"#).await;
@@ -168,7 +168,7 @@ async fn a_message_that_finds_no_room_for_20_seconds_is_503_and_not_taken() {
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.headers().get("retry-after").unwrap(), "1");
     }
-    // The number was not used up.
+    // The refused request has not used its number up.
     assert_eq!(send(4, r#"["too early"]"#).await.status(), 400);
     assert_eq!(seen.recv().await, Some(super::Seen::Connect));
     assert_eq!(seen.recv().await, Some(super::Seen::Heard(greenroom::Message::Text("hang".into()))));
@@ -186,7 +186,7 @@ async fn at_most_two_bodies_of_a_connection_are_read_at_once() {
             head += &format!("{name}: {value}\r\n");
         }
         let sent = socket.write_all(format!("{head}\r\n[").as_bytes()).await;
-        sent.expect("it has not read anything yet");
+        sent.expect("the connection is open");
         socket
     };
     let (one, two, three) = (begin().await, begin().await, begin().await);
@@ -214,7 +214,7 @@ async fn a_flood_is_closed_with_1008() {
 #[actix_web::test]
 async fn hundreds_of_polls_wait_and_all_are_answered() {
     let (server, _seen) = serve(Fallback::new());
-    // As many as the usual limit of open files lets be: `load-server --bin waiting` has 10,000.
+    // The usual limit on open files allows this many. `load-server --bin waiting` has 10,000.
     let mut waiting = Vec::new();
     for _ in 0..400 {
         let client = Client::open(server.address(), "/room/").await;
@@ -224,7 +224,7 @@ async fn hundreds_of_polls_wait_and_all_are_answered() {
     let mut speaker = Client::open(server.address(), "/room/").await;
     speaker.say("room to all").await;
     for (mut client, poll) in waiting {
-        // One that had not arrived yet finds it in its outbox.
+        // A poll that had not arrived yet finds the message in its outbox.
         assert_eq!(client.take(&finish(poll).await)["messages"], json!(["to all"]));
     }
 }

@@ -1,4 +1,4 @@
-//! Clients without a WebSocket, in plain HTTP over real sockets.
+//! Clients without a WebSocket, which use plain HTTP over real sockets.
 
 mod client;
 mod ends;
@@ -15,7 +15,7 @@ use greenroom::{
 };
 use tokio::sync::mpsc;
 
-/// What the hooks of a server's consumers have seen.
+/// An event that a hook of a consumer has seen.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Connect,
@@ -23,7 +23,7 @@ pub(crate) enum Seen {
     Disconnect(Disconnect),
 }
 
-/// Echoes; the first word of a text may be a command.
+/// Sends messages back. The first word of a text may be a command.
 struct Guest {
     seen: mpsc::UnboundedSender<Seen>,
     room: GroupName,
@@ -83,7 +83,7 @@ impl Guest {
     }
 }
 
-/// Denies everyone.
+/// Rejects everyone.
 #[derive(NoEvents)]
 struct Bouncer;
 
@@ -93,7 +93,7 @@ impl Consumer for Bouncer {
     }
 }
 
-/// A mount with a room, and what its consumers see.
+/// A mount with a room, and the events that its consumers see.
 fn mount(settings: Fallback) -> (Mount, mpsc::UnboundedReceiver<Seen>) {
     let (sender, seen) = mpsc::unbounded_channel();
     let room = move |_: &Scope| Ok(Guest { seen: sender.clone(), room: GroupName::new("room")? });
@@ -106,7 +106,7 @@ fn serve(settings: Fallback) -> (LiveServer, mpsc::UnboundedReceiver<Seen>) {
     (LiveServer::start(&mount, 2).expect("a server"), seen)
 }
 
-/// What `disconnect` saw, whatever came before it.
+/// Waits for a `disconnect`, and skips all events before it.
 async fn end_of(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Disconnect {
     loop {
         match seen.recv().await.expect("the server runs") {

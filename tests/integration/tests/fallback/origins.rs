@@ -1,4 +1,4 @@
-//! Who may ask: origins, users, forms of other sites' pages, and pages of origins that are let in.
+//! Which pages may send requests: by origin and user, against forms of other sites, and with CORS.
 
 use greenroom::{Fallback, Mount, middleware::AllowedHostsOriginValidator, prelude::*, testing::LiveServer};
 
@@ -28,7 +28,7 @@ async fn a_post_needs_the_header_or_an_origin() {
     let target = client.target("send", "seq=1");
     assert_eq!(ask(server.address(), "POST", &target, &[JSON], b"[]").await.error().0, 403);
     assert_eq!(ask(server.address(), "POST", &target, &[JSON, own], b"[]").await.status, 204);
-    // As sendBeacon does when the page goes.
+    // sendBeacon sends this request when the user leaves the page.
     let text = ("content-type", "text/plain;charset=UTF-8");
     let target = client.target("close", "");
     let close = ask(server.address(), "POST", &target, &[text, own], br#"{"code":1001,"reason":""}"#).await;
@@ -47,7 +47,11 @@ async fn a_connection_belongs_to_the_origin_user_and_path_that_opened_it() {
         ask(server.address(), "GET", &client.target("poll", "wait=0"), headers, b"").await
     };
     assert_eq!(poll(&[a, user]).await.status, 204);
-    assert_eq!(poll(&[("cookie", "sessionid=ann")]).await.status, 204, "a GET of the own origin has none");
+    assert_eq!(
+        poll(&[("cookie", "sessionid=ann")]).await.status,
+        204,
+        "a GET from the same origin has no Origin"
+    );
     for headers in [
         &[a][..],
         &[a, ("cookie", "sessionid=bob")],
@@ -101,7 +105,7 @@ async fn pages_of_listed_origins_may_ask_and_read() {
     assert_eq!(
         (answer.status, answer.header("access-control-allow-origin")),
         (410, Some(APP)),
-        "a page can read why"
+        "a page can read the reason"
     );
 }
 

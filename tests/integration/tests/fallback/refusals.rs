@@ -1,4 +1,4 @@
-//! Requests that are not answered as their sender hoped: each with a status and a name of the error.
+//! Requests that are refused. Each answer has a status and the name of the error.
 
 use greenroom::{
     Fallback,
@@ -69,7 +69,7 @@ async fn numbers_out_of_turn_are_400() {
     }
     let target = client.target("poll", "wait=x");
     is(&ask(server.address(), "GET", &target, &[], b"").await, 400, "bad_request");
-    assert_eq!(client.poll(0).await.status, 204, "it lives");
+    assert_eq!(client.poll(0).await.status, 204, "the connection lives");
 }
 
 #[actix_web::test]
@@ -133,7 +133,7 @@ async fn a_close_with_an_invalid_code_is_400() {
         is(&client.close(body).await, 400, "bad_request");
     }
     is(&client.close(&"x".repeat(5000)).await, 413, "too_large");
-    assert_eq!(client.poll(0).await.status, 204, "it lives");
+    assert_eq!(client.poll(0).await.status, 204, "the connection lives");
     let open = ask(server.address(), "POST", "/room/?greenroom=open", &[OWN], b"[]").await;
     is(&open, 400, "bad_request");
     assert_eq!(server.connections(), 1);

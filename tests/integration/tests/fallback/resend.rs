@@ -1,4 +1,4 @@
-//! Nothing lost, nothing twice: batches until they are acknowledged, requests that are sent again.
+//! No message is lost and none comes twice: batches are sent until they are acknowledged, and requests may be repeated.
 
 use greenroom::{Fallback, Message};
 use serde_json::json;
@@ -18,7 +18,7 @@ async fn a_lost_answer_is_sent_again_unchanged() {
     client.say("one").await;
     let first = client.poll(20).await;
     client.say("two").await;
-    // The answer was lost: asked without an acknowledgement, it comes again, and what came since is not in it.
+    // If the answer was lost, a poll without an acknowledgement gets it again, without any newer message.
     let again = client.poll(20).await;
     assert_eq!((again.status, &again.body), (200, &first.body));
     assert_eq!(client.poll(0).await.body, first.body);
@@ -63,7 +63,7 @@ async fn a_newer_poll_replaces_an_older_one() {
     let mut newest = client.begin_poll(20).await;
     for _ in 0..3 {
         let newer = client.begin_poll(20).await;
-        // Whichever arrived first is the older.
+        // The poll that arrived first is the older one.
         let (done, waits) = either(newest, newer).await;
         assert_eq!(done.error(), (409, "superseded".to_owned()));
         newest = waits;
@@ -72,7 +72,7 @@ async fn a_newer_poll_replaces_an_older_one() {
     assert_eq!(client.take(&finish(newest).await)["messages"], json!(["here"]));
 }
 
-/// The answer of the one that is answered, and the other.
+/// Waits until one of two polls is answered. Returns its answer and the other poll.
 async fn either(
     one: tokio::net::TcpStream,
     other: tokio::net::TcpStream,
@@ -109,7 +109,7 @@ async fn a_stream_goes_on_after_the_last_event_id() {
         batches.push(events.next().await.unwrap());
     }
     drop(events);
-    // As a browser's EventSource asks: the address is the old one.
+    // The EventSource of a browser asks like this, with its old address.
     let mut events = client.events(&[("last-event-id", "1")]).await;
     assert_eq!(events.next().await.as_ref(), Some(&batches[1]));
     assert_eq!(events.next().await.as_ref(), Some(&batches[2]));

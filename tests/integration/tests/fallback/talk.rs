@@ -1,4 +1,4 @@
-//! Open, poll, stream, send, close: what a client does all day.
+//! The usual requests of a client: open, poll, stream, send and close.
 
 use greenroom::{Fallback, Message, close::Cause};
 use serde_json::json;

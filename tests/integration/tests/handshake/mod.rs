@@ -13,7 +13,7 @@ fn serve(routes: UrlRouter) -> LiveServer {
     LiveServer::start(&Mount::new(routes).expect("good routes"), 1).expect("a free port")
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 async fn ask(server: &LiveServer, request: &Request) -> Response {
     Raw::open(server.address()).await.ask(request).await
 }

@@ -1,4 +1,4 @@
-//! Where the routes may stand: beside pages, below a scope, in a server that is the user's own.
+//! Where routes can be mounted: beside pages, below a scope, and in the user's own server.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ struct Said {
     text: String,
 }
 
-/// Tells where it is mounted, and echoes.
+/// Sends the path where it is mounted, and then sends texts back.
 struct Guest;
 
 impl Consumer for Guest {
@@ -49,7 +49,7 @@ fn routes() -> UrlRouter {
     UrlRouter::new().route("/room/", |_: &Scope| Ok(Guest))
 }
 
-/// A server as users write it, with nothing of greenroom but the mount.
+/// A server as users write it. Only the mount is from greenroom.
 fn plain(mount: &Mount) -> (SocketAddr, ServerHandle) {
     let mount = mount.clone();
     let app = move || App::new().configure(mount.configure());
@@ -61,7 +61,7 @@ fn plain(mount: &Mount) -> (SocketAddr, ServerHandle) {
     (address, handle)
 }
 
-/// Rule: one port and one path for both. Mirrors Channels' test_protocol_type_router.
+/// Pages and WebSockets can share a port and a path. Mirrors Channels' test_protocol_type_router.
 #[actix_web::test]
 async fn a_page_and_a_websocket_share_a_path() {
     let application = ProtocolTypeRouter::new().websocket(routes()).http(|config| {
@@ -73,7 +73,7 @@ async fn a_page_and_a_websocket_share_a_path() {
     assert_eq!(ask(&server, &page("/room/")).await.body, "the page");
     assert_eq!(ask(&server, &page("/about/")).await.body, "about us");
     assert_eq!(ask(&server, &page("/nowhere/")).await.status, 404);
-    assert_eq!(ask(&server, &Request::new("/about/")).await.status, 404, "a page is no WebSocket");
+    assert_eq!(ask(&server, &Request::new("/about/")).await.status, 404, "a page is not a WebSocket");
 
     let mut client = Raw::open(server.address()).await;
     assert_eq!(client.ask(&page("/room/")).await.body, "the page");
@@ -125,12 +125,12 @@ async fn an_ordinary_actix_server_forgets_the_connections_that_it_drops() {
         assert_eq!(client.next_text().await, r#"{"type":"said","text":"hello"}"#);
     }
 
-    // No `disconnect` is promised here, but memberships end with their connection.
+    // No `disconnect` is promised in this case, but memberships end with their connection.
     server.stop(false).await;
     for client in &mut clients {
         client.ended().await;
     }
-    eventually("every connection is forgotten", || drain.connections() == 0).await;
+    eventually("no connection is left", || drain.connections() == 0).await;
     assert_eq!(layer.group_send_counted(&guests(), &event).await.unwrap().delivered, 0);
 }
 

@@ -1,4 +1,4 @@
-//! Every way in which `connect` can end, and that `disconnect` runs after each.
+//! All ways in which `connect` can end. `disconnect` runs after each of them.
 
 use std::{future, time::Duration};
 
@@ -21,14 +21,14 @@ use tokio::{
 
 use super::{ask, serve};
 
-/// What a consumer tells the test.
+/// An event that a consumer reports to the test.
 #[derive(Debug, PartialEq)]
 enum Report {
     Connecting,
     Ended(Disconnect),
 }
 
-/// Ends its `connect` as the path says.
+/// Ends its `connect` in the way that the path names.
 #[derive(NoEvents)]
 struct Decider {
     how: String,
@@ -102,7 +102,7 @@ impl Case {
         timeout(PATIENCE, self.reports.recv()).await.expect("a report in time").expect("the server runs")
     }
 
-    /// `connect` and then `disconnect` ran, once each.
+    /// Checks that `connect` and then `disconnect` ran once each.
     async fn ended(&mut self) -> Disconnect {
         assert_eq!(self.report().await, Report::Connecting);
         let Report::Ended(reason) = self.report().await else { panic!("connect ran twice") };
@@ -112,7 +112,7 @@ impl Case {
     }
 }
 
-/// A handshake that is refused, and what `disconnect` is told then (rule 11): 1006, as in Channels.
+/// Checks that a handshake is refused, and that `disconnect` gets 1006 (rule 11), as in Channels.
 async fn refused(how: &str) -> Response {
     let mut case = Case::new(Limits::new());
     let response = ask(&case.server, &Request::new(&format!("/{how}/"))).await;
@@ -121,12 +121,12 @@ async fn refused(how: &str) -> Response {
     response
 }
 
-/// A handshake that is accepted and ended by the server: the close frame, and what `disconnect` is told.
+/// Opens a connection that the server ends. Returns the code of the close frame, and the argument of `disconnect`.
 async fn accepted_and_closed(how: &str) -> (u16, Disconnect) {
     let mut case = Case::new(Limits::new());
     let mut client = Raw::connect(case.server.address(), &format!("/{how}/")).await;
     let (code, reason) = client.closed().await;
-    assert_eq!(reason, "", "what went wrong is in the log");
+    assert_eq!(reason, "", "only the log has the error");
     (code, case.ended().await)
 }
 
@@ -141,13 +141,13 @@ async fn accept_and_its_exception_open_the_connection() {
     }
 }
 
-/// Rule 12, mended: Daphne waits for 5 s and then drops TCP.
+/// Rule 12, mended: the refusal comes at once. Daphne waits for 5 s and then drops TCP.
 #[actix_web::test]
 async fn without_an_accept_the_answer_is_403_at_once() {
     assert_eq!(refused("return").await.status, 403);
 }
 
-/// Rules 11 and 20; mirrors daphne's test_reject.
+/// Rules 11 and 20: a close or a denial before the accept is a 403. Mirrors daphne's test_reject.
 #[actix_web::test]
 async fn close_and_deny_before_the_accept_are_403() {
     for how in ["close", "close-with", "raise-deny", "raise-stop"] {
@@ -166,10 +166,10 @@ async fn a_rejection_has_a_status_headers_and_a_body() {
     let response = refused("reject").await;
     assert_eq!((response.status, response.body.as_str()), (402, "pay first"));
     assert_eq!(response.header("X-Price"), Some("5"));
-    assert_eq!(refused("reject-twice").await.status, 401, "the first counts");
+    assert_eq!(refused("reject-twice").await.status, 401, "the first rejection counts");
 }
 
-/// Rules 15 and 16: 500, and unlike in Channels `disconnect` runs.
+/// Rules 15 and 16: the answer is 500, and unlike in Channels `disconnect` runs.
 #[actix_web::test]
 async fn errors_and_panics_before_the_accept_are_500() {
     for how in ["fail", "panic", "send-too-early"] {
@@ -177,7 +177,7 @@ async fn errors_and_panics_before_the_accept_are_500() {
     }
 }
 
-/// Rules 15 and 20.
+/// Rules 15 and 20: an error after the accept closes with 1011.
 #[actix_web::test]
 async fn errors_and_panics_after_the_accept_are_1011() {
     for how in ["accept-and-fail", "accept-and-panic", "accept-and-deny"] {
@@ -186,7 +186,7 @@ async fn errors_and_panics_after_the_accept_are_1011() {
     }
 }
 
-/// Rule 19, mended: Daphne leaves the socket open.
+/// Rule 19, mended: the socket closes. Daphne leaves it open.
 #[actix_web::test]
 async fn stopping_after_the_accept_closes_with_1000() {
     let (code, ended) = accepted_and_closed("accept-and-stop").await;

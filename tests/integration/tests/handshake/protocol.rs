@@ -1,4 +1,4 @@
-//! RFC 6455, section 4: what a client must send, and what it gets.
+//! RFC 6455, section 4: the requests that open a WebSocket, and their answers.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use greenroom::{prelude::*, testing::LiveServer};
@@ -149,11 +149,11 @@ async fn the_connection_header_must_ask_for_the_upgrade() {
 async fn a_plain_request_is_not_a_handshake() {
     let server = echo();
     for request in [good().without("Upgrade"), good().with("Upgrade", "h2c")] {
-        assert_eq!(ask(&server, &request).await.status, 404, "the application has no page here");
+        assert_eq!(ask(&server, &request).await.status, 404, "the application has no page at this path");
     }
 }
 
-/// Rule: an unknown path is 404 before the upgrade; in Channels it is 500.
+/// An unknown path is 404 before the upgrade. In Channels it is 500.
 #[actix_web::test]
 async fn an_unknown_path_is_404_whatever_else_is_wrong() {
     let server = echo();
@@ -165,7 +165,7 @@ async fn an_unknown_path_is_404_whatever_else_is_wrong() {
     }
 }
 
-/// What follows a handshake is no HTTP, so nothing can be asked after a refused one.
+/// The bytes after a handshake are not HTTP, so no request can follow a refused handshake.
 #[actix_web::test]
 async fn a_refusal_ends_the_connection() {
     let server = echo();
@@ -179,7 +179,7 @@ async fn a_refusal_ends_the_connection() {
 
 #[actix_web::test]
 async fn control_bytes_in_a_header_are_400() {
-    // Upstream's list is 0x0b, 0x0c, 0x1c, 0x1d, 0x1e and 0x85; the last is no control byte on the wire.
+    // The list of Channels is 0x0b, 0x0c, 0x1c, 0x1d, 0x1e and 0x85. The last one is not a control byte on the wire.
     for byte in ['\u{0}', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{7f}'] {
         let response = ask(&echo(), &good().and("X-Name", &format!("a{byte}b"))).await;
         assert_eq!(response.status, 400, "{byte:?}");

@@ -1,4 +1,4 @@
-//! What the middleware lets in, what a consumer sees of the handshake, and what it adds to the answer.
+//! The scope of a handshake: who may connect, what a consumer sees, and what it adds to the answer.
 
 use cookie::Cookie;
 use greenroom::{Accept, cookie, middleware::AllowedHostsOriginValidator, prelude::*, testing::LiveServer};
@@ -6,7 +6,7 @@ use integration_tests::raw::{Raw, Request, Response};
 
 use super::{ask, serve};
 
-/// Tells the client what it sees, and accepts with what the query asks for.
+/// Accepts with the subprotocol that the query names, and sends the client what it sees.
 #[derive(NoEvents)]
 struct Mirror;
 
@@ -71,7 +71,11 @@ async fn a_consumer_chooses_one_of_the_offered_subprotocols() {
     let response = offer(&server, "chat.v1", "chat.v2, chat.v1").await;
     assert_eq!((response.status, response.header("Sec-WebSocket-Protocol")), (101, Some("chat.v1")));
     let none = ask(&server, &Request::new("/room/1/").and("Sec-WebSocket-Protocol", "chat.v1")).await;
-    assert_eq!((none.status, none.header("Sec-WebSocket-Protocol")), (101, None), "none has to be chosen");
+    assert_eq!(
+        (none.status, none.header("Sec-WebSocket-Protocol")),
+        (101, None),
+        "a consumer need not choose a subprotocol"
+    );
 }
 
 #[actix_web::test]
@@ -89,7 +93,7 @@ async fn an_invalid_list_of_subprotocols_is_refused() {
     }
 }
 
-/// Mirrors Channels' test_accept_headers and test_set_cookie; Daphne leaves both out of the answer.
+/// Mirrors Channels' test_accept_headers and test_set_cookie. Daphne leaves both out of the answer.
 #[actix_web::test]
 async fn headers_and_cookies_of_the_accept_arrive() {
     let response = ask(&mirror(), &Request::new("/room/1/")).await;
@@ -106,7 +110,11 @@ async fn pages_of_other_sites_may_not_connect() {
     let own = server.address().to_string();
     let from = |origin: &str| Request::new("/room/1/").and("Origin", origin);
     assert_eq!(ask(&server, &from(&format!("http://{own}"))).await.status, 101);
-    assert_eq!(ask(&server, &Request::new("/room/1/")).await.status, 101, "no browser");
+    assert_eq!(
+        ask(&server, &Request::new("/room/1/")).await.status,
+        101,
+        "a client without an Origin is not a browser"
+    );
     let foreign =
         ["http://evil.example", &format!("http://{own}.evil.example"), "http://127.0.0.1:1", "null", ""];
     for origin in foreign {
@@ -123,5 +131,9 @@ async fn listed_sites_may_connect() {
     let from = |origin: &str| Request::new("/room/1/").and("Origin", origin);
     assert_eq!(ask(&server, &from("https://www.friend.example")).await.status, 101);
     assert_eq!(ask(&server, &from("https://evil.example")).await.status, 403);
-    assert_eq!(ask(&server, &Request::new("/room/1/")).await.status, 403, "the list asks for an Origin");
+    assert_eq!(
+        ask(&server, &Request::new("/room/1/")).await.status,
+        403,
+        "with a list, an Origin is required"
+    );
 }
