@@ -31,14 +31,14 @@ impl Watch {
     /// Notes that a consumer has joined a group, or left it.
     pub(super) fn note_consumer(&self, group: &GroupName, hub: u64, key: Key, is_in: bool) {
         if let Some(changes) = &self.members {
-            changes.note(group, Member::Consumer { hub, key }, is_in);
+            changes.note(group, ChangedMember::Consumer { hub, key }, is_in);
         }
     }
 
     /// Notes that a queue has joined a group, or left it.
     pub(super) fn note_queue(&self, group: &GroupName, channel: &ChannelName, is_in: bool) {
         if let Some(changes) = &self.members {
-            changes.note(group, Member::Queue(channel.clone()), is_in);
+            changes.note(group, ChangedMember::Queue(channel.clone()), is_in);
         }
     }
 }
@@ -72,7 +72,7 @@ impl GroupChanges {
 
 /// A member, by what its channel's name is made of: that is written only where it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Member {
+pub(crate) enum ChangedMember {
     Consumer { hub: u64, key: Key },
     Queue(ChannelName),
 }
@@ -88,7 +88,7 @@ pub(crate) struct MemberChanges {
 }
 
 /// Who has joined (true) or left which group since the last time, in no order.
-pub(crate) type Changed = HashMap<GroupName, HashMap<Member, bool>>;
+pub(crate) type Changed = HashMap<GroupName, HashMap<ChangedMember, bool>>;
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -102,7 +102,7 @@ impl MemberChanges {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, group: &GroupName, member: Member, is_in: bool) {
+    fn note(&self, group: &GroupName, member: ChangedMember, is_in: bool) {
         self.pending().note(group, member, is_in);
         self.noted.notify_one();
     }
@@ -137,7 +137,7 @@ impl MemberChanges {
 }
 
 impl Pending {
-    fn note(&mut self, group: &GroupName, member: Member, is_in: bool) {
+    fn note(&mut self, group: &GroupName, member: ChangedMember, is_in: bool) {
         self.count += 1;
         if !self.groups.contains_key(group) {
             self.groups.insert(group.clone(), HashMap::new());
@@ -166,7 +166,7 @@ mod tests {
     fn who_comes_and_goes_untold_is_not_told() {
         let changes = MemberChanges::default();
         let room = GroupName::new("room").unwrap();
-        let member = |serial| Member::Consumer { hub: 1, key: Key { slot: 0, serial } };
+        let member = |serial| ChangedMember::Consumer { hub: 1, key: Key { slot: 0, serial } };
         for serial in 0..1_000 {
             changes.note(&room, member(serial), true);
             changes.note(&room, member(serial), false);

@@ -42,7 +42,7 @@ pub(crate) struct Directory {
     /// What tells the channels of this layer and process from those of others: 12 random characters.
     pub(crate) process: String,
     hasher: RandomState,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<GroupShard>; SHARDS],
     /// The queues of all hubs, for finding the one that a channel's name leads to.
     hubs: Mutex<Vec<Weak<HubQueue>>>,
     pub(crate) config: LayerConfig,
@@ -53,7 +53,7 @@ pub(crate) struct Directory {
 
 /// A part of the groups.
 #[derive(Debug, Default)]
-struct Shard {
+struct GroupShard {
     groups: HashMap<GroupName, Arc<GroupEntry>>,
     /// How many queues joined since the last sweep.
     joined: usize,
@@ -65,14 +65,14 @@ struct Shard {
 /// Who is concerned by a send to one group. Read as a snapshot; changed by copy.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GroupEntry {
-    pub(super) targets: SmallVec<[Target; 1]>,
+    pub(super) threads: SmallVec<[MemberThread; 1]>,
     /// Queues that a program reads, with the time of their last `group_add` (rules 26 and 27).
     pub(super) queues: Vec<(ChannelName, Instant)>,
 }
 
 /// One thread with members in the group.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct MemberThread {
     pub(super) queue: Arc<HubQueue>,
     pub(super) classes: SmallVec<[Class; 1]>,
 }
@@ -98,7 +98,7 @@ impl Directory {
 
     fn make(config: LayerConfig, watch: Watch) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let shard = |_| Mutex::new(Shard { watch: watch.clone(), ..Shard::default() });
+        let shard = |_| Mutex::new(GroupShard { watch: watch.clone(), ..GroupShard::default() });
         Arc::new(Self {
             id: NEXT.fetch_add(1, Relaxed),
             process: random_text(),
@@ -174,7 +174,7 @@ impl Directory {
         self.edit(group, |entry| entry.expire(now, self.config.group_expiry, group, &self.watch));
     }
 
-    fn shard(&self, group: &GroupName) -> MutexGuard<'_, Shard> {
+    fn shard(&self, group: &GroupName) -> MutexGuard<'_, GroupShard> {
         let at = self.hasher.hash_one(group.as_str()) as usize % SHARDS;
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,11 +187,11 @@ impl Directory {
     /// Notes that a thread has its first member of a class.
     pub(super) fn enter(&self, group: &GroupName, queue: &Arc<HubQueue>, class: Class) {
         self.edit(group, |entry| {
-            match entry.targets.iter_mut().find(|target| target.queue.id() == queue.id()) {
-                Some(target) => target.classes.push(class),
+            match entry.threads.iter_mut().find(|thread| thread.queue.id() == queue.id()) {
+                Some(thread) => thread.classes.push(class),
                 None => entry
-                    .targets
-                    .push(Target { queue: Arc::clone(queue), classes: SmallVec::from_slice(&[class]) }),
+                    .threads
+                    .push(MemberThread { queue: Arc::clone(queue), classes: SmallVec::from_slice(&[class]) }),
             }
         });
     }
@@ -199,12 +199,12 @@ impl Directory {
     /// Notes that a thread has no member of a class any more.
     pub(super) fn leave(&self, group: &GroupName, queue: &HubQueue, class: &Class) {
         self.edit(group, |entry| {
-            for target in &mut entry.targets {
-                if target.queue.id() == queue.id() {
-                    target.classes.retain(|known| *known != *class);
+            for thread in &mut entry.threads {
+                if thread.queue.id() == queue.id() {
+                    thread.classes.retain(|known| *known != *class);
                 }
             }
-            entry.targets.retain(|target| !target.classes.is_empty());
+            entry.threads.retain(|thread| !thread.classes.is_empty());
         });
     }
 
@@ -249,7 +249,7 @@ impl Directory {
     pub(crate) fn flush(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let Shard { groups, watch, .. } = &mut *shard;
+            let GroupShard { groups, watch, .. } = &mut *shard;
             groups.retain(|group, entry| {
                 let entry = Arc::make_mut(entry);
                 for (channel, _) in entry.queues.drain(..) {
@@ -263,7 +263,7 @@ impl Directory {
 
     /// How many groups have members: zero when everyone has left.
     pub(crate) fn group_count(&self) -> usize {
-        let count = |shard: &Mutex<Shard>| {
+        let count = |shard: &Mutex<GroupShard>| {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.sweep(Instant::now(), self.config.group_expiry);
             shard.groups.len()
@@ -272,7 +272,7 @@ impl Directory {
     }
 }
 
-impl Shard {
+impl GroupShard {
     /// Changes a group's entry in place, and forgets it where nobody is left in it.
     fn edit(&mut self, group: &GroupName, change: impl FnOnce(&mut GroupEntry)) {
         let entry = self.groups.entry(group.clone()).or_default();
@@ -320,7 +320,7 @@ fn keep(group: &GroupName, entry: &GroupEntry, watch: &Watch) -> bool {
 
 impl GroupEntry {
     fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.queues.is_empty()
+        self.threads.is_empty() && self.queues.is_empty()
     }
 
     /// Takes out the queues whose time is over (rule 27).
@@ -406,7 +406,7 @@ mod tests {
             changed.sort_by_key(|(member, _)| format!("{member:?}"));
             changed
         };
-        let told = |number, is_in| (super::super::changes::Member::Queue(queue(number)), is_in);
+        let told = |number, is_in| (super::super::changes::ChangedMember::Queue(queue(number)), is_in);
         directory.add_queue(&room, &queue(1)).unwrap();
         directory.add_queue(&room, &queue(1)).unwrap();
         assert_eq!(changed(), [told(1, true)], "once, however often it is renewed");

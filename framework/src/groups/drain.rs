@@ -19,10 +19,10 @@ use super::{
 ///
 /// Every [`Mount`](crate::Mount) uses the one of the process, unless it is given another.
 #[derive(Debug, Clone)]
-pub struct Drain(Arc<State>);
+pub struct Drain(Arc<DrainState>);
 
 #[derive(Debug)]
-struct State {
+struct DrainState {
     id: u64,
     pace: Pace,
     live: AtomicUsize,
@@ -44,7 +44,7 @@ impl Drain {
     #[must_use]
     pub fn with_pace(pace: Pace) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(Arc::new(State {
+        Self(Arc::new(DrainState {
             id: NEXT.fetch_add(1, SeqCst),
             pace,
             live: AtomicUsize::new(0),
@@ -152,7 +152,7 @@ impl Default for Drain {
 
 /// One connection that a drain waits for.
 #[derive(Debug)]
-pub(crate) struct DrainGuard(Arc<State>);
+pub(crate) struct DrainGuard(Arc<DrainState>);
 
 impl DrainGuard {
     pub(crate) fn drain_id(&self) -> u64 {

@@ -7,11 +7,11 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Delivery,
-    directory::{Directory, GroupEntry, Target, is_over},
+    directory::{Directory, GroupEntry, MemberThread, is_over},
     fan_out::Parcel,
     hubs,
-    queue::Refused,
-    room::{self, Here, Sending},
+    queue::NotQueued,
+    room::{self, LocalDelivery, Sending},
 };
 use crate::{Envelope, GroupName};
 
@@ -21,36 +21,38 @@ impl Directory {
     /// `count` waits for the other threads, and says how far the event got.
     pub(crate) async fn publish(&self, group: &GroupName, envelope: Envelope, count: bool) -> Delivery {
         let Some(entry) = self.members_of(group) else { return Delivery::default() };
-        let classes = entry.targets.iter().flat_map(|target| &target.classes);
+        let classes = entry.threads.iter().flat_map(|thread| &thread.classes);
         let parcel = Parcel::new(envelope, classes, &self.counters);
         let mut sum = self.publish_to_queues(group, &entry, &parcel);
         let mut replies: SmallVec<[oneshot::Receiver<Delivery>; 4]> = SmallVec::new();
         let here = hubs::find(|hub| hub.directory().id() == self.id()).map(|hub| hub.queue().id());
-        let is_here = |target: &&Target| Some(target.queue.id()) == here;
+        let is_here = |thread: &&MemberThread| Some(thread.queue.id()) == here;
         let mut deadline = None;
         let mut sending = None;
         // This thread's own members first: they need not wait for a thread that is behind.
-        for target in entry.targets.iter().filter(is_here) {
-            match room::deliver_here(&target.queue, group, &parcel).await {
-                Some(Here::Delivered(delivery)) => sum.add(delivery),
-                Some(Here::Large) => {
+        for thread in entry.threads.iter().filter(is_here) {
+            match room::deliver_on_this_thread(&thread.queue, group, &parcel).await {
+                Some(LocalDelivery::Delivered(delivery)) => sum.add(delivery),
+                Some(LocalDelivery::Large) => {
                     // Waited for, so that nobody sends faster than this thread delivers.
                     let (reply, receiver) = oneshot::channel();
-                    sending = Some(Sending::new(Arc::clone(&target.queue)));
-                    match room::start_here(&target.queue, group, &parcel, reply, &mut deadline).await {
+                    sending = Some(Sending::new(Arc::clone(&thread.queue)));
+                    match room::start_on_this_thread(&thread.queue, group, &parcel, reply, &mut deadline)
+                        .await
+                    {
                         Ok(()) => replies.push(receiver),
-                        Err(refused) => self.note_refused(refused, group, &mut sum),
+                        Err(reason) => self.note_not_queued(reason, group, &mut sum),
                     }
                 }
                 // The thread ends, and its members with it.
                 None => {}
             }
         }
-        for target in entry.targets.iter().filter(|target| !is_here(target)) {
+        for thread in entry.threads.iter().filter(|thread| !is_here(thread)) {
             let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
-            match target.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
+            match thread.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
                 Ok(()) => replies.extend(receiver),
-                Err(refused) => self.note_refused(refused, group, &mut sum),
+                Err(reason) => self.note_not_queued(reason, group, &mut sum),
             }
         }
         for reply in replies {
@@ -61,8 +63,8 @@ impl Directory {
         sum
     }
 
-    fn note_refused(&self, refused: Refused, group: &GroupName, sum: &mut Delivery) {
-        if refused == Refused::Behind {
+    fn note_not_queued(&self, reason: NotQueued, group: &GroupName, sum: &mut Delivery) {
+        if reason == NotQueued::Behind {
             self.counters.thread_behind.one();
             tracing::warn!(%group, "the queue of a thread was full until the deadline: its members miss an event");
             sum.threads_behind += 1;

@@ -77,11 +77,11 @@ pub(crate) struct HubQueue {
     /// How many senders wait, on the hub's thread, for its members: while one does, none may overtake it.
     pub(super) waiting: AtomicUsize,
     /// Only pushed to and popped from under the lock; calls are run and dropped outside it.
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     calls: VecDeque<Call>,
     hub: Option<Waker>,
     closed: bool,
@@ -93,7 +93,7 @@ pub(crate) struct HubGone;
 
 /// Why a delivery was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum NotQueued {
     Behind,
     Gone,
 }
@@ -145,9 +145,9 @@ impl HubQueue {
         parcel: Parcel,
         reply: Option<oneshot::Sender<Delivery>>,
         deadline: &mut Option<Instant>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), NotQueued> {
         let room = self.room_for(&parcel, deadline).await?;
-        self.push(Call::Deliver { group, parcel, reply, room }).map_err(|HubGone| Refused::Gone)
+        self.push(Call::Deliver { group, parcel, reply, room }).map_err(|HubGone| NotQueued::Gone)
     }
 
     /// Waits for room for a delivery up to the deadline, which the first wait of a send sets.
@@ -155,7 +155,7 @@ impl HubQueue {
         &self,
         parcel: &Parcel,
         deadline: &mut Option<Instant>,
-    ) -> Result<OwnedSemaphorePermit, Refused> {
+    ) -> Result<OwnedSemaphorePermit, NotQueued> {
         let weight = parcel.weight().min(QUEUE_BYTES) as u32;
         if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(weight) {
             return Ok(room);
@@ -164,21 +164,21 @@ impl HubQueue {
         self.wait_for_room(weight, deadline).await
     }
 
-    async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, Refused> {
+    async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, NotQueued> {
         let acquire = Arc::clone(&self.room).acquire_many_owned(weight);
         if tokio::runtime::Handle::try_current().is_ok() {
             return match tokio::time::timeout_at(deadline, acquire).await {
                 Ok(Ok(room)) => Ok(room),
-                Ok(Err(_)) => Err(Refused::Gone),
-                Err(_) => Err(Refused::Behind),
+                Ok(Err(_)) => Err(NotQueued::Gone),
+                Err(_) => Err(NotQueued::Behind),
             };
         }
         // A thread without a runtime has no timer; it may sleep, having nothing else to run.
         loop {
             match Arc::clone(&self.room).try_acquire_many_owned(weight) {
                 Ok(room) => return Ok(room),
-                Err(tokio::sync::TryAcquireError::Closed) => return Err(Refused::Gone),
-                Err(_) if Instant::now() > deadline => return Err(Refused::Behind),
+                Err(tokio::sync::TryAcquireError::Closed) => return Err(NotQueued::Gone),
+                Err(_) if Instant::now() > deadline => return Err(NotQueued::Behind),
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }

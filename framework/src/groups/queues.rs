@@ -17,14 +17,14 @@ use crate::{ChannelName, Envelope, metrics::Counters};
 /// The lock is held for one operation on one queue; what expired is dropped after it.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    state: Mutex<State>,
+    table: Mutex<QueueTable>,
     expiry: Duration,
     limit: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queues: HashMap<ChannelName, Queue>,
+struct QueueTable {
+    queues: HashMap<ChannelName, MessageQueue>,
     /// When which channel has a message that may have expired: in order, for all expire after the same time.
     due: VecDeque<(Instant, ChannelName)>,
     /// At which length of `due` it is rid of what was received.
@@ -32,7 +32,7 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct MessageQueue {
     messages: VecDeque<(Instant, Envelope)>,
     /// Those who wait in `receive`; it outlives the queue's entry, which goes when it is empty.
     readers: Arc<Notify>,
@@ -42,11 +42,11 @@ struct Queue {
 
 impl Queues {
     pub(crate) fn new(config: &LayerConfig) -> Self {
-        Self { state: Mutex::default(), expiry: config.expiry, limit: config.channels }
+        Self { table: Mutex::default(), expiry: config.expiry, limit: config.channels }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, QueueTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a message (rules 23, 25, 31: the sender's configuration decides).
@@ -58,11 +58,11 @@ impl Queues {
         counters: &Counters,
     ) -> Result<(), LayerError> {
         let now = Instant::now();
-        let mut state = self.lock();
-        let expired = state.sweep(now);
+        let mut table = self.lock();
+        let expired = table.sweep(now);
         let pushed =
-            state.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
-        drop(state);
+            table.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
+        drop(table);
         counters.expired.add(expired.len() as u64);
         match pushed {
             Ok(readers) => {
@@ -85,23 +85,23 @@ impl Queues {
         counters: &Counters,
     ) -> Result<Envelope, LayerError> {
         let readers = {
-            let mut state = self.lock();
-            if state.queues.len() >= self.limit && !state.queues.contains_key(channel) {
+            let mut table = self.lock();
+            if table.queues.len() >= self.limit && !table.queues.contains_key(channel) {
                 return Err(LayerError::TooManyChannels { limit: self.limit });
             }
-            let queue = state.queues.entry(channel.clone()).or_default();
+            let queue = table.queues.entry(channel.clone()).or_default();
             queue.waiting += 1;
             Arc::clone(&queue.readers)
         };
-        let _reader = Reader { queues: self, channel };
+        let _waiting = WaitingReceive { queues: self, channel };
         loop {
             // Registered before the look, so that a message that comes between the two wakes us, and not only
             // one of us: what is kept for those who come later is one wake, however many messages there were.
             let mut notified = pin!(readers.notified());
             notified.as_mut().enable();
             let (expired, message) = {
-                let mut state = self.lock();
-                (state.sweep(Instant::now()), state.pop(channel))
+                let mut table = self.lock();
+                (table.sweep(Instant::now()), table.pop(channel))
             };
             counters.expired.add(expired.len() as u64);
             drop(expired);
@@ -115,11 +115,11 @@ impl Queues {
     /// Drops every message.
     pub(crate) fn clear(&self) {
         let dropped = {
-            let mut state = self.lock();
-            state.due.clear();
+            let mut table = self.lock();
+            table.due.clear();
             let messages: Vec<_> =
-                state.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
-            state.queues.retain(|_, queue| queue.waiting > 0);
+                table.queues.values_mut().map(|queue| std::mem::take(&mut queue.messages)).collect();
+            table.queues.retain(|_, queue| queue.waiting > 0);
             messages
         };
         drop(dropped);
@@ -127,17 +127,17 @@ impl Queues {
 
     /// How many queues hold a message or have a reader.
     pub(crate) fn len(&self, counters: &Counters) -> usize {
-        let mut state = self.lock();
-        let expired = state.sweep(Instant::now());
-        let len = state.queues.len();
-        drop(state);
+        let mut table = self.lock();
+        let expired = table.sweep(Instant::now());
+        let len = table.queues.len();
+        drop(table);
         counters.expired.add(expired.len() as u64);
         drop(expired);
         len
     }
 }
 
-impl State {
+impl QueueTable {
     fn push(
         &mut self,
         channel: &ChannelName,
@@ -202,18 +202,18 @@ impl State {
 }
 
 /// One waiting `receive`, counted until it returns or is dropped.
-struct Reader<'a> {
+struct WaitingReceive<'a> {
     queues: &'a Queues,
     channel: &'a ChannelName,
 }
 
-impl Drop for Reader<'_> {
+impl Drop for WaitingReceive<'_> {
     fn drop(&mut self) {
-        let mut state = self.queues.lock();
-        if let Some(queue) = state.queues.get_mut(self.channel) {
+        let mut table = self.queues.lock();
+        if let Some(queue) = table.queues.get_mut(self.channel) {
             queue.waiting -= 1;
             if queue.messages.is_empty() && queue.waiting == 0 {
-                state.queues.remove(self.channel);
+                table.queues.remove(self.channel);
             }
         }
     }

@@ -20,7 +20,7 @@ use super::{
     hub::Hub,
     hubs,
     key::Key,
-    queue::{HubQueue, Refused},
+    queue::{HubQueue, NotQueued},
 };
 use crate::GroupName;
 
@@ -29,7 +29,7 @@ pub(super) const ROOM_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What became of a delivery on this thread.
 #[derive(Debug)]
-pub(super) enum Here {
+pub(super) enum LocalDelivery {
     /// All members have it.
     Delivered(Delivery),
     /// Nothing yet: the group is large, and is served in [`slices`](super::slices).
@@ -39,7 +39,11 @@ pub(super) enum Here {
 /// Delivers to the members on this thread. `None`: the hub of `queue` is not on this thread, or no more.
 ///
 /// If a member's inbox is full, it waits until the members that can run have run.
-pub(super) async fn deliver_here(queue: &Arc<HubQueue>, group: &GroupName, parcel: &Parcel) -> Option<Here> {
+pub(super) async fn deliver_on_this_thread(
+    queue: &Arc<HubQueue>,
+    group: &GroupName,
+    parcel: &Parcel,
+) -> Option<LocalDelivery> {
     // The future must be `Send`, so it cannot hold a hub while it waits: it looks the hub up after each wait.
     let hub = || hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue));
     let delivered = deliver_now(&*hub()?, group, parcel);
@@ -49,8 +53,12 @@ pub(super) async fn deliver_here(queue: &Arc<HubQueue>, group: &GroupName, parce
     }
 }
 
-/// As [`deliver_here`], for a hub that the caller has.
-pub(super) async fn deliver_on(hub: &Rc<Hub>, group: &GroupName, parcel: &Parcel) -> Option<Here> {
+/// As [`deliver_on_this_thread`], for a hub that the caller has.
+pub(super) async fn deliver_on_hub(
+    hub: &Rc<Hub>,
+    group: &GroupName,
+    parcel: &Parcel,
+) -> Option<LocalDelivery> {
     match deliver_now(hub, group, parcel) {
         Some(here) => Some(here),
         None => deliver_later(|| Some(Rc::clone(hub)), group, parcel).await,
@@ -58,15 +66,15 @@ pub(super) async fn deliver_on(hub: &Rc<Hub>, group: &GroupName, parcel: &Parcel
 }
 
 /// Delivers at once; `None` if an inbox of this hub is full, or others wait for one.
-fn deliver_now(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Option<Here> {
+fn deliver_now(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Option<LocalDelivery> {
     // What large groups owe these members comes first, and may fill their inboxes.
     hub.catch_up_group(group);
     let at_once = hub.full.get() == 0 && hub.queue().waiting.load(Relaxed) == 0;
     at_once.then(|| deliver(hub, group, parcel))
 }
 
-fn deliver(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Here {
-    hub.deliver(group, parcel).map_or(Here::Large, Here::Delivered)
+fn deliver(hub: &Hub, group: &GroupName, parcel: &Parcel) -> LocalDelivery {
+    hub.deliver(group, parcel).map_or(LocalDelivery::Large, LocalDelivery::Delivered)
 }
 
 /// Delivers once the members of the group with a full inbox have run, if they can.
@@ -74,8 +82,8 @@ async fn deliver_later(
     hub: impl Fn() -> Option<Rc<Hub>>,
     group: &GroupName,
     parcel: &Parcel,
-) -> Option<Here> {
-    let waiting = Waiting::new(Arc::clone(hub()?.queue()));
+) -> Option<LocalDelivery> {
+    let waiting = WaitingSender::new(Arc::clone(hub()?.queue()));
     let turn = turn(&*hub()?, group);
     let _turn: Option<OwnedSemaphorePermit> = match turn {
         Some(turn) => turn.acquire_owned().await.ok(),
@@ -95,15 +103,15 @@ async fn deliver_later(
 }
 
 /// Has the members of a large group on this thread served, once the hub's queue has room for one more delivery.
-pub(super) async fn start_here(
+pub(super) async fn start_on_this_thread(
     queue: &Arc<HubQueue>,
     group: &GroupName,
     parcel: &Parcel,
     reply: oneshot::Sender<Delivery>,
     deadline: &mut Option<Instant>,
-) -> Result<(), Refused> {
+) -> Result<(), NotQueued> {
     let room = queue.room_for(parcel, deadline).await?;
-    let hub = hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue)).ok_or(Refused::Gone)?;
+    let hub = hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue)).ok_or(NotQueued::Gone)?;
     hub.slices.start(group.clone(), parcel.clone(), Some(reply), room, hub.pass());
     Ok(())
 }
@@ -124,16 +132,16 @@ pub(super) async fn yield_pass() {
 }
 
 /// Counts a sender that waits for room, also where its future is dropped.
-struct Waiting(Sending);
+struct WaitingSender(Sending);
 
-impl Waiting {
+impl WaitingSender {
     fn new(queue: Arc<HubQueue>) -> Self {
         queue.waiting.fetch_add(1, Relaxed);
         Self(Sending::new(queue))
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingSender {
     fn drop(&mut self) {
         self.0.queue.waiting.fetch_sub(1, Relaxed);
     }

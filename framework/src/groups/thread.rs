@@ -12,7 +12,7 @@ use super::{
     hubs::{self, Registered},
     pace,
     queue::Call,
-    room::{Here, deliver_on, wait_for_room_of, yield_pass},
+    room::{LocalDelivery, deliver_on_hub, wait_for_room_of, yield_pass},
     walk::walk,
     wheel,
 };
@@ -132,10 +132,10 @@ pub(super) async fn run_calls(registered: Registered) {
             }
             Call::Relieve { budget } => hub.relieve_for(budget),
             Call::Deliver { group, parcel, reply, room } => {
-                let delivery = match deliver_on(hub, &group, &parcel).await {
-                    Some(Here::Delivered(delivery)) => delivery,
+                let delivery = match deliver_on_hub(hub, &group, &parcel).await {
+                    Some(LocalDelivery::Delivered(delivery)) => delivery,
                     // Not waited for: the calls behind it find their place in the order without that.
-                    Some(Here::Large) => {
+                    Some(LocalDelivery::Large) => {
                         hub.slices.start(group, parcel, reply, room, hub.pass());
                         continue;
                     }

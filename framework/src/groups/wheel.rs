@@ -27,14 +27,14 @@ pub(crate) struct Wheel {
     started: Instant,
     /// The current tick. 0 is never one, so that it can stand for "not yet".
     now: Rc<Cell<u32>>,
-    inner: RefCell<Inner>,
+    state: RefCell<WheelState>,
 }
 
-struct Inner {
+struct WheelState {
     /// The first entry of each bucket.
     heads: Box<[u32; BUCKETS]>,
     /// By slot.
-    entries: Vec<Entry>,
+    entries: Vec<WheelEntry>,
     len: usize,
     /// The tick whose bucket was emptied last.
     done: u32,
@@ -44,7 +44,7 @@ struct Inner {
 
 /// One connection's place in the list of its bucket.
 #[derive(Clone, Copy)]
-struct Entry {
+struct WheelEntry {
     previous: u32,
     next: u32,
     /// The tick at which it comes up; [`NONE`] where the slot has no entry.
@@ -56,7 +56,7 @@ impl Wheel {
         Self {
             started: Instant::now(),
             now: Rc::new(Cell::new(1)),
-            inner: RefCell::new(Inner {
+            state: RefCell::new(WheelState {
                 heads: Box::new([NONE; BUCKETS]),
                 entries: Vec::new(),
                 len: 0,
@@ -86,23 +86,23 @@ impl Wheel {
 
     /// Has the connection in `slot` looked at in tick `due`, or where it has an entry before that, then.
     pub(crate) fn schedule(&self, slot: u32, due: u32) {
-        let mut inner = self.inner.borrow_mut();
-        let inner = &mut *inner;
-        if inner.len == 0 {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if state.len == 0 {
             // Nothing ticked meanwhile.
-            inner.done = self.refresh();
+            state.done = self.refresh();
         }
-        let due = due.clamp(inner.done + 1, inner.done + BUCKETS as u32 - 1);
+        let due = due.clamp(state.done + 1, state.done + BUCKETS as u32 - 1);
         let at = slot as usize;
-        if inner.entries.len() <= at {
-            inner.entries.resize(at + 1, Entry { previous: NONE, next: NONE, due: NONE });
+        if state.entries.len() <= at {
+            state.entries.resize(at + 1, WheelEntry { previous: NONE, next: NONE, due: NONE });
         }
-        if inner.entries[at].due <= due {
+        if state.entries[at].due <= due {
             return;
         }
-        inner.unlink(slot);
-        inner.link(slot, due);
-        if let Some(idle) = inner.idle.take() {
+        state.unlink(slot);
+        state.link(slot, due);
+        if let Some(idle) = state.idle.take() {
             idle.wake();
         }
     }
@@ -110,41 +110,41 @@ impl Wheel {
     /// How many connections have an entry.
     #[cfg(feature = "testing")]
     pub(super) fn len(&self) -> usize {
-        self.inner.borrow().len
+        self.state.borrow().len
     }
 
     /// Forgets the entry of a slot.
     pub(super) fn remove(&self, slot: u32) {
-        self.inner.borrow_mut().unlink(slot);
+        self.state.borrow_mut().unlink(slot);
     }
 
     /// Takes out a connection whose time has come, up to the current tick.
     pub(super) fn pop(&self) -> Option<u32> {
         let now = self.now.get();
-        let mut inner = self.inner.borrow_mut();
+        let mut state = self.state.borrow_mut();
         loop {
-            let at = inner.done.wrapping_add(1);
+            let at = state.done.wrapping_add(1);
             if at > now {
                 return None;
             }
-            let slot = inner.heads[at as usize % BUCKETS];
+            let slot = state.heads[at as usize % BUCKETS];
             // No bucket holds entries of two turns: none is ever a turn ahead.
             if slot != NONE {
-                inner.unlink(slot);
+                state.unlink(slot);
                 return Some(slot);
             }
-            inner.done = if inner.len == 0 { now } else { at };
+            state.done = if state.len == 0 { now } else { at };
         }
     }
 
     pub(super) fn poll_scheduled(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut inner = self.inner.borrow_mut();
-        if inner.len > 0 {
+        let mut state = self.state.borrow_mut();
+        if state.len > 0 {
             return Poll::Ready(());
         }
         // Nobody is left: neither is their memory.
-        inner.entries = Vec::new();
-        inner.idle = Some(cx.waker().clone());
+        state.entries = Vec::new();
+        state.idle = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -153,11 +153,11 @@ impl Wheel {
     }
 }
 
-impl Inner {
+impl WheelState {
     fn link(&mut self, slot: u32, due: u32) {
         let head = &mut self.heads[due as usize % BUCKETS];
         let next = std::mem::replace(head, slot);
-        self.entries[slot as usize] = Entry { previous: NONE, next, due };
+        self.entries[slot as usize] = WheelEntry { previous: NONE, next, due };
         if next != NONE {
             self.entries[next as usize].previous = slot;
         }
@@ -166,7 +166,7 @@ impl Inner {
 
     fn unlink(&mut self, slot: u32) {
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
-        let Entry { previous, next, due } = std::mem::replace(entry, Entry { due: NONE, ..*entry });
+        let WheelEntry { previous, next, due } = std::mem::replace(entry, WheelEntry { due: NONE, ..*entry });
         if due == NONE {
             return;
         }
@@ -203,7 +203,7 @@ mod tests {
             wheel.schedule(slot, due);
         }
         assert_eq!(popped(&wheel, 300), [(5, 7), (5, 3), (9, 0), (200, 1)]);
-        assert_eq!(wheel.inner.borrow().len, 0);
+        assert_eq!(wheel.state.borrow().len, 0);
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         wheel.schedule(1, 20);
         wheel.schedule(1, 70);
         wheel.schedule(2, 20);
-        assert_eq!(wheel.inner.borrow().len, 2);
+        assert_eq!(wheel.state.borrow().len, 2);
         assert_eq!(popped(&wheel, 100), [(20, 2), (20, 1)]);
     }
 
@@ -254,6 +254,6 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<Entry>(), 12);
+        assert_eq!(size_of::<WheelEntry>(), 12);
     }
 }

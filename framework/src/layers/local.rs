@@ -44,11 +44,13 @@ impl Groups {
 
     /// The channel of a member that was noted.
     #[cfg(feature = "redis")]
-    pub(crate) fn name_of(&self, member: crate::groups::changes::Member) -> ChannelName {
-        use crate::groups::changes::Member;
+    pub(crate) fn name_of(&self, member: crate::groups::changes::ChangedMember) -> ChannelName {
+        use crate::groups::changes::ChangedMember;
         match member {
-            Member::Consumer { hub, key } => crate::groups::key::consumer_channel(&self.0.process, hub, key),
-            Member::Queue(channel) => channel,
+            ChangedMember::Consumer { hub, key } => {
+                crate::groups::key::consumer_channel(&self.0.process, hub, key)
+            }
+            ChangedMember::Queue(channel) => channel,
         }
     }
 
