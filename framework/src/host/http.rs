@@ -59,7 +59,7 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
                 None if exchange.is_bodyless() && !is_head => BodySize::None,
                 None => BodySize::Stream,
             };
-            response.body(ExchangeBody { exchange, size, given: 0, ending: Ending::Ahead })
+            response.body(ExchangeBody { exchange, size, given: 0, end: BodyEnd::NotReached })
         }
         Err(rejection) => rejection.into(),
     }
@@ -71,14 +71,14 @@ struct ExchangeBody {
     size: BodySize,
     /// How many bytes were given to actix.
     given: u64,
-    ending: Ending,
+    end: BodyEnd,
 }
 
 /// How far the end of a body has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum BodyEnd {
     /// It is still to come.
-    Ahead,
+    NotReached,
     /// It will be a cut, once what was given so far is flushed: actix drops what it holds with an error.
     Flushing,
     /// It was given to actix.
@@ -127,12 +127,12 @@ impl MessageBody for ExchangeBody {
                 // Not behind `disconnect`: nothing more can be sent.
                 Poll::Pending | Poll::Ready(None) => {
                     let whole = self.is_whole();
-                    if !whole && self.ending == Ending::Ahead {
-                        self.ending = Ending::Flushing;
+                    if !whole && self.end == BodyEnd::NotReached {
+                        self.end = BodyEnd::Flushing;
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    self.ending = Ending::Given;
+                    self.end = BodyEnd::Given;
                     return Poll::Ready((!whole).then_some(Err(Cut)));
                 }
             }
@@ -142,7 +142,7 @@ impl MessageBody for ExchangeBody {
 
 impl Drop for ExchangeBody {
     fn drop(&mut self) {
-        if self.ending != Ending::Given {
+        if self.end != BodyEnd::Given {
             // The client left, or gets no body: then it has ended before, and stays so.
             self.exchange.connection().gone();
         }

@@ -10,37 +10,37 @@ use std::{
 
 use actix_web::dev;
 
-use super::server::threads::{Stop, Threads};
+use super::server::threads::{StopHandle, Threads};
 
 /// A server that was started: a future that ends when it does.
 ///
 /// Dropped, a [`Server`](crate::Server) stops at once; an `HttpServer` goes on until it is told to stop.
 #[must_use = "a server runs while it is awaited"]
-pub struct Running(Kind);
+pub struct Running(RunningKind);
 
-enum Kind {
+enum RunningKind {
     Actix(dev::Server),
     Own(Threads),
 }
 
 impl Running {
     pub(crate) fn own(threads: Threads) -> Self {
-        Self(Kind::Own(threads))
+        Self(RunningKind::Own(threads))
     }
 
     /// What stops the server from elsewhere.
     #[must_use]
     pub fn handle(&self) -> RunningHandle {
         RunningHandle(match &self.0 {
-            Kind::Actix(server) => HandleKind::Actix(server.handle()),
-            Kind::Own(threads) => HandleKind::Own(threads.stop_handle()),
+            RunningKind::Actix(server) => HandleKind::Actix(server.handle()),
+            RunningKind::Own(threads) => HandleKind::Own(threads.stop_handle()),
         })
     }
 }
 
 impl From<dev::Server> for Running {
     fn from(server: dev::Server) -> Self {
-        Self(Kind::Actix(server))
+        Self(RunningKind::Actix(server))
     }
 }
 
@@ -49,8 +49,8 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Kind::Actix(server) => Pin::new(server).poll(cx),
-            Kind::Own(threads) => Pin::new(threads).poll(cx),
+            RunningKind::Actix(server) => Pin::new(server).poll(cx),
+            RunningKind::Own(threads) => Pin::new(threads).poll(cx),
         }
     }
 }
@@ -68,7 +68,7 @@ pub struct RunningHandle(HandleKind);
 #[derive(Clone)]
 enum HandleKind {
     Actix(dev::ServerHandle),
-    Own(Stop),
+    Own(StopHandle),
 }
 
 impl RunningHandle {

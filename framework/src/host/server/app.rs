@@ -15,7 +15,7 @@ use actix_web::dev::AppConfig;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
-use super::threads::Serve;
+use super::threads::ServeSocket;
 use crate::{host::takeover, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once; a longer one goes the way of other requests.
@@ -32,7 +32,7 @@ pub(super) struct Http {
 }
 
 /// Builds what serves the sockets of one listener on one thread.
-pub(super) async fn build<F, I, S, B>(factory: F, http: Http) -> io::Result<Serve>
+pub(super) async fn build<F, I, S, B>(factory: F, http: Http) -> io::Result<ServeSocket>
 where
     F: FnOnce() -> I,
     I: IntoServiceFactory<S, Request>,

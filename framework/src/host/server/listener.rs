@@ -64,21 +64,21 @@ impl Listener {
     }
 
     /// Opens the listener on this thread.
-    pub(super) fn open(self) -> io::Result<Live> {
+    pub(super) fn open(self) -> io::Result<OpenListener> {
         Ok(match self {
-            Self::Tcp(listener) => Live::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Self::Tcp(listener) => OpenListener::Tcp(tokio::net::TcpListener::from_std(listener)?),
             #[cfg(feature = "rustls")]
             Self::Tls(listener, acceptor) => {
-                Live::Tls(tokio::net::TcpListener::from_std(listener)?, acceptor)
+                OpenListener::Tls(tokio::net::TcpListener::from_std(listener)?, acceptor)
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Live::Unix(tokio::net::UnixListener::from_std(listener)?),
+            Self::Unix(listener) => OpenListener::Unix(tokio::net::UnixListener::from_std(listener)?),
         })
     }
 }
 
 /// A listener that one thread has opened.
-pub(super) enum Live {
+pub(super) enum OpenListener {
     Tcp(tokio::net::TcpListener),
     #[cfg(feature = "rustls")]
     Tls(tokio::net::TcpListener, tokio_rustls::TlsAcceptor),
@@ -86,26 +86,26 @@ pub(super) enum Live {
     Unix(tokio::net::UnixListener),
 }
 
-impl Live {
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+impl OpenListener {
+    pub(super) async fn accept(&self) -> io::Result<AcceptedSocket> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Accepted::Tcp(socket, peer)
+                AcceptedSocket::Tcp(socket, peer)
             }
             #[cfg(feature = "rustls")]
             Self::Tls(listener, acceptor) => {
                 let (socket, peer) = listener.accept().await?;
-                Accepted::Tls(socket, peer, acceptor.clone())
+                AcceptedSocket::Tls(socket, peer, acceptor.clone())
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Accepted::Unix(listener.accept().await?.0),
+            Self::Unix(listener) => AcceptedSocket::Unix(listener.accept().await?.0),
         })
     }
 }
 
 /// A socket that was accepted.
-pub(super) enum Accepted {
+pub(super) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
     #[cfg(feature = "rustls")]
     Tls(TcpStream, SocketAddr, tokio_rustls::TlsAcceptor),
@@ -114,7 +114,7 @@ pub(super) enum Accepted {
 }
 
 /// A socket on its way to another thread.
-pub(super) enum Raw {
+pub(super) enum HandedSocket {
     Tcp(std::net::TcpStream, SocketAddr),
     #[cfg(feature = "rustls")]
     Tls(std::net::TcpStream, SocketAddr, tokio_rustls::TlsAcceptor),
@@ -122,24 +122,26 @@ pub(super) enum Raw {
     Unix(std::os::unix::net::UnixStream),
 }
 
-impl Accepted {
-    pub(super) fn into_raw(self) -> io::Result<Raw> {
+impl AcceptedSocket {
+    pub(super) fn into_raw(self) -> io::Result<HandedSocket> {
         Ok(match self {
-            Self::Tcp(socket, peer) => Raw::Tcp(socket.into_std()?, peer),
+            Self::Tcp(socket, peer) => HandedSocket::Tcp(socket.into_std()?, peer),
             #[cfg(feature = "rustls")]
-            Self::Tls(socket, peer, acceptor) => Raw::Tls(socket.into_std()?, peer, acceptor),
+            Self::Tls(socket, peer, acceptor) => HandedSocket::Tls(socket.into_std()?, peer, acceptor),
             #[cfg(unix)]
-            Self::Unix(socket) => Raw::Unix(socket.into_std()?),
+            Self::Unix(socket) => HandedSocket::Unix(socket.into_std()?),
         })
     }
 
-    pub(super) fn from_raw(raw: Raw) -> io::Result<Self> {
+    pub(super) fn from_raw(raw: HandedSocket) -> io::Result<Self> {
         Ok(match raw {
-            Raw::Tcp(socket, peer) => Self::Tcp(TcpStream::from_std(socket)?, peer),
+            HandedSocket::Tcp(socket, peer) => Self::Tcp(TcpStream::from_std(socket)?, peer),
             #[cfg(feature = "rustls")]
-            Raw::Tls(socket, peer, acceptor) => Self::Tls(TcpStream::from_std(socket)?, peer, acceptor),
+            HandedSocket::Tls(socket, peer, acceptor) => {
+                Self::Tls(TcpStream::from_std(socket)?, peer, acceptor)
+            }
             #[cfg(unix)]
-            Raw::Unix(socket) => Self::Unix(tokio::net::UnixStream::from_std(socket)?),
+            HandedSocket::Unix(socket) => Self::Unix(tokio::net::UnixStream::from_std(socket)?),
         })
     }
 

@@ -62,15 +62,15 @@ pub struct Server {
     app: Attach,
     listeners: Vec<Listener>,
     threads: Option<usize>,
-    settings: Settings,
+    settings: ListenerSettings,
 }
 
 /// Adds a listener to the server: what erases the type of the App.
-type Attach = Arc<dyn Fn(&Listener, &Settings, &Mount) -> Build + Send + Sync>;
+type Attach = Arc<dyn Fn(&Listener, &ListenerSettings, &Mount) -> Build + Send + Sync>;
 
 /// What all listeners have in common.
 #[derive(Debug, Clone)]
-struct Settings {
+struct ListenerSettings {
     backlog: i32,
     request_timeout: Duration,
     keep_alive: Duration,
@@ -87,7 +87,7 @@ impl Server {
 
     /// For the routes, layers and limits of a mount.
     pub fn of(mount: Mount) -> Self {
-        let settings = Settings {
+        let settings = ListenerSettings {
             backlog: 2048,
             request_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(5),

@@ -22,7 +22,7 @@ use futures_util::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::listener::{Accepted, Listener, Live, Raw};
+use super::listener::{AcceptedSocket, HandedSocket, Listener, OpenListener};
 use crate::wire::socket::Socket;
 
 /// How many sockets of a thread may speak HTTP at once. Sockets of WebSockets count elsewhere: see `max_connections`.
@@ -37,15 +37,15 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 const BLOCKING_THREADS: usize = 512;
 
 /// Serves the sockets of one listener on one thread.
-pub(super) type Serve = Rc<dyn Fn(Socket, Option<std::net::SocketAddr>) -> LocalBoxFuture<'static, ()>>;
+pub(super) type ServeSocket = Rc<dyn Fn(Socket, Option<std::net::SocketAddr>) -> LocalBoxFuture<'static, ()>>;
 /// Builds what serves a listener, on the thread that will serve it.
-pub(super) type Build = Box<dyn FnOnce() -> LocalBoxFuture<'static, io::Result<Serve>> + Send>;
+pub(super) type Build = Box<dyn FnOnce() -> LocalBoxFuture<'static, io::Result<ServeSocket>> + Send>;
 
 /// Tells all threads to stop: gracefully, or at once.
 #[derive(Clone)]
-pub(crate) struct Stop(Arc<watch::Sender<Option<bool>>>);
+pub(crate) struct StopHandle(Arc<watch::Sender<Option<bool>>>);
 
-impl Stop {
+impl StopHandle {
     pub(crate) fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
         // A graceful stop may become one at once, and never the other way round.
         self.0.send_modify(|stop| *stop = Some(stop.unwrap_or(true) && graceful));
@@ -56,7 +56,7 @@ impl Stop {
 
 /// The threads of a server. Dropped, they stop at once.
 pub(crate) struct Threads {
-    stop: Stop,
+    stop: StopHandle,
     ended: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
     failed: Option<io::Error>,
 }
@@ -69,16 +69,16 @@ impl Threads {
         limit: Duration,
         build: &dyn Fn(&Listener) -> Build,
     ) -> io::Result<Self> {
-        let stop = Stop(Arc::new(watch::Sender::new(None)));
+        let stop = StopHandle(Arc::new(watch::Sender::new(None)));
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(HANDED)).unzip();
         let turn = Arc::new(AtomicUsize::new(0));
         let ended = FuturesUnordered::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let doors = listeners
+            let listeners = listeners
                 .iter()
                 .map(|listener| Ok((listener.try_clone()?, build(listener))))
                 .collect::<io::Result<Vec<_>>>()?;
-            let share = Share { index, turn: Arc::clone(&turn), threads: senders.clone() };
+            let dispatch = SocketDispatch { index, turn: Arc::clone(&turn), threads: senders.clone() };
             let stopped = stop.0.subscribe();
             let (done, end) = oneshot::channel();
             // Linux shows 15 bytes of it.
@@ -90,7 +90,8 @@ impl Threads {
                         .build()
                 };
                 let result = runtime().and_then(|runtime| {
-                    System::with_tokio_rt(|| runtime).block_on(work(doors, share, inbox, limit, stopped))
+                    System::with_tokio_rt(|| runtime)
+                        .block_on(work(listeners, dispatch, inbox, limit, stopped))
                 });
                 // An error here means that nobody waits for the end any more.
                 let _ = done.send(result);
@@ -100,7 +101,7 @@ impl Threads {
         Ok(Self { stop, ended, failed: None })
     }
 
-    pub(crate) fn stop_handle(&self) -> Stop {
+    pub(crate) fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 }
@@ -132,23 +133,23 @@ impl Drop for Threads {
 }
 
 /// Chooses the thread that serves an accepted socket: they take turns, whichever of them accepted it.
-struct Share {
+struct SocketDispatch {
     index: usize,
     turn: Arc<AtomicUsize>,
     /// Takes a socket, with the number of its listener, to each of the threads.
-    threads: Vec<mpsc::Sender<(usize, Raw)>>,
+    threads: Vec<mpsc::Sender<(usize, HandedSocket)>>,
 }
 
-impl Share {
+impl SocketDispatch {
     /// Returns the socket if this thread serves it.
-    fn keep(&self, door: usize, accepted: Accepted) -> Option<Accepted> {
+    fn keep(&self, number: usize, accepted: AcceptedSocket) -> Option<AcceptedSocket> {
         let next = self.turn.fetch_add(1, Relaxed) % self.threads.len();
         if next == self.index {
             return Some(accepted);
         }
         let Ok(place) = self.threads[next].try_reserve() else { return Some(accepted) };
         match accepted.into_raw() {
-            Ok(raw) => place.send((door, raw)),
+            Ok(raw) => place.send((number, raw)),
             Err(error) => tracing::debug!(%error, "an accepted socket was lost"),
         }
         None
@@ -157,22 +158,22 @@ impl Share {
 
 /// Accepts and serves on one thread, until the server stops.
 async fn work(
-    doors: Vec<(Listener, Build)>,
-    share: Share,
-    mut handed: mpsc::Receiver<(usize, Raw)>,
+    listeners: Vec<(Listener, Build)>,
+    dispatch: SocketDispatch,
+    mut handed: mpsc::Receiver<(usize, HandedSocket)>,
     limit: Duration,
     mut stopped: watch::Receiver<Option<bool>>,
 ) -> io::Result<()> {
     let mut served = Vec::new();
     let mut open = Vec::new();
-    for (listener, build) in doors {
+    for (listener, build) in listeners {
         open.push(listener.open()?);
         served.push(build().await?);
     }
-    let served: Rc<[Serve]> = served.into();
+    let served: Rc<[ServeSocket]> = served.into();
     let seats = Arc::new(Semaphore::new(SOCKETS as usize));
-    let begin = |door: usize, accepted: Accepted, seat: OwnedSemaphorePermit| {
-        let serve = Rc::clone(&served[door]);
+    let begin = |number: usize, accepted: AcceptedSocket, seat: OwnedSemaphorePermit| {
+        let serve = Rc::clone(&served[number]);
         actix_rt::spawn(async move {
             if let Some((socket, peer)) = accepted.begin(limit).await {
                 serve(socket, peer).await;
@@ -180,18 +181,18 @@ async fn work(
             drop(seat);
         });
     };
-    let accepting = join_all(open.iter().enumerate().map(async |(door, live)| {
+    let accepting = join_all(open.iter().enumerate().map(async |(number, live)| {
         loop {
             let seat = seat(&seats).await;
-            if let Some(accepted) = share.keep(door, accept(live).await) {
-                begin(door, accepted, seat);
+            if let Some(accepted) = dispatch.keep(number, accept(live).await) {
+                begin(number, accepted, seat);
             }
         }
     }));
     let taking = async {
-        while let Some((door, raw)) = handed.recv().await {
-            match Accepted::from_raw(raw) {
-                Ok(accepted) => begin(door, accepted, seat(&seats).await),
+        while let Some((number, raw)) = handed.recv().await {
+            match AcceptedSocket::from_raw(raw) {
+                Ok(accepted) => begin(number, accepted, seat(&seats).await),
                 Err(error) => tracing::debug!(%error, "an accepted socket was lost"),
             }
         }
@@ -223,7 +224,7 @@ async fn seat(seats: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 }
 
 /// The next socket. What fails for one client must not end the listener.
-async fn accept(live: &Live) -> Accepted {
+async fn accept(live: &OpenListener) -> AcceptedSocket {
     loop {
         match live.accept().await {
             Ok(accepted) => return accepted,
