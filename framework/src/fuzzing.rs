@@ -45,7 +45,7 @@ pub fn frames(data: &[u8]) {
     let is_bad = std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some());
     let error = is_bad.then_some(ProtocolError::InvalidUtf8);
     let found = any_cut(|| Decoder::new(Role::Server, bytes.len() + 1), *cuts, &unfinished);
-    assert_eq!(found, Found { items: Vec::new(), error });
+    assert_eq!(found, DecodedItems { items: Vec::new(), error });
 
     let there_and_back = fragments(*cuts, bytes);
     let payload = Bytes::copy_from_slice(bytes);
@@ -55,7 +55,7 @@ pub fn frames(data: &[u8]) {
     };
     let items = vec![Item::Ping(payload.slice(..payload.len().min(125))), message];
     let found = any_cut(|| Decoder::new(Role::Server, bytes.len()), *cuts, &there_and_back);
-    assert_eq!(found, Found { items, error: None });
+    assert_eq!(found, DecodedItems { items, error: None });
 }
 
 /// Compressed messages: as [`frames`], and what is compressed here is what it was once it is inflated.
@@ -67,7 +67,10 @@ pub fn deflate(data: &[u8]) {
     let limit = [16, 125, 1024, 1 << 20][usize::from(settings >> 1 & 3)];
     let new = || Decoder::new(Role::Server, limit).with_deflate(Some(InflateParams { limit, takeover }));
     // Of two faults in one piece, as bad data behind bad UTF-8, either may be told.
-    let same = |found: Found| Found { error: found.error.and(Some(ProtocolError::BadDeflate)), ..found };
+    let same = |found: DecodedItems| DecodedItems {
+        error: found.error.and(Some(ProtocolError::BadDeflate)),
+        ..found
+    };
     check(&any_cut_but(same, new, *cuts, bytes), limit);
 
     // The bytes are what two messages were compressed to.
@@ -97,14 +100,14 @@ pub fn deflate(data: &[u8]) {
     let params = InflateParams { limit: bytes.len(), takeover };
     let found = any_cut(|| Decoder::new(Role::Client, bytes.len()).with_deflate(Some(params)), *cuts, &out);
     let item = Item::Binary(Bytes::copy_from_slice(bytes));
-    assert_eq!(found, Found { items: vec![item.clone(), item], error: None });
+    assert_eq!(found, DecodedItems { items: vec![item.clone(), item], error: None });
 }
 
 /// The bit of a frame's first byte that says that the message is compressed (RFC 7692, section 6).
 const RSV1: u8 = 0x40;
 
 /// Nothing is larger than it may be, and each error can be told the peer.
-fn check(found: &Found, limit: usize) {
+fn check(found: &DecodedItems, limit: usize) {
     for item in &found.items {
         match item {
             Item::Text(text) => assert!(text.len() <= limit),
@@ -121,18 +124,23 @@ fn check(found: &Found, limit: usize) {
 
 /// What a decoder made of some bytes.
 #[derive(Debug, PartialEq)]
-struct Found {
+struct DecodedItems {
     items: Vec<Item>,
     error: Option<ProtocolError>,
 }
 
 /// Decodes bytes in one piece, byte by byte and in pieces of other sizes; all must agree.
-fn any_cut(new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
+fn any_cut(new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> DecodedItems {
     any_cut_but(|found| found, new, cuts, bytes)
 }
 
 /// As [`any_cut`], but for what `same` evens out.
-fn any_cut_but(same: impl Fn(Found) -> Found, new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> Found {
+fn any_cut_but(
+    same: impl Fn(DecodedItems) -> DecodedItems,
+    new: impl Fn() -> Decoder,
+    cuts: u8,
+    bytes: &[u8],
+) -> DecodedItems {
     let whole = same(decode(new(), [Chunk::from(bytes)]));
     assert_eq!(same(decode(new(), [Chunk::from(Bytes::copy_from_slice(bytes))])), whole);
     let pieces = pieces(cuts, bytes).map(|piece| Chunk::from(Bytes::copy_from_slice(piece)));
@@ -141,8 +149,8 @@ fn any_cut_but(same: impl Fn(Found) -> Found, new: impl Fn() -> Decoder, cuts: u
     whole
 }
 
-fn decode<'a>(mut decoder: Decoder, inputs: impl IntoIterator<Item = Chunk<'a>>) -> Found {
-    let mut found = Found { items: Vec::new(), error: None };
+fn decode<'a>(mut decoder: Decoder, inputs: impl IntoIterator<Item = Chunk<'a>>) -> DecodedItems {
+    let mut found = DecodedItems { items: Vec::new(), error: None };
     for mut input in inputs {
         loop {
             let ended = found.error.is_some() || matches!(found.items.last(), Some(Item::Close(_)));
@@ -190,12 +198,12 @@ fn fragments(cuts: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[derive(NoEvents)]
-struct Nobody;
+struct Bystander;
 
-impl Consumer for Nobody {}
+impl Consumer for Bystander {}
 
 static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
-    let nobody = |_: &Scope| Ok(Nobody);
+    let nobody = |_: &Scope| Ok(Bystander);
     let rooms = UrlRouter::new()
         .route("/room/{room:[A-Za-z0-9_-]{1,80}}/", nobody)
         .name("room")

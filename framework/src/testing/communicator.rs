@@ -37,11 +37,11 @@ pub struct WebsocketCommunicator {
     application: Application,
     scope: Option<ScopeBuilder>,
     drain: Drain,
-    open: Option<Open>,
+    open: Option<OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenConnection {
     connection: Rc<Connection>,
     chunks: mpsc::UnboundedSender<Bytes>,
     decoder: Decoder,
@@ -159,7 +159,7 @@ impl WebsocketCommunicator {
             takeover: !value.to_str().is_ok_and(|value| value.contains("server_no_context_takeover")),
         });
         let decoder = Decoder::new(Role::Client, usize::MAX).with_deflate(inflate);
-        self.open = Some(Open { connection, chunks, decoder, items: VecDeque::new() });
+        self.open = Some(OpenConnection { connection, chunks, decoder, items: VecDeque::new() });
         let text = |(name, value): (HeaderName, actix_web::http::header::HeaderValue)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
@@ -334,7 +334,7 @@ impl WebsocketCommunicator {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         if !self.connection.is_finished() || !self.connection.is_written() {
             self.connection.gone();
