@@ -1,4 +1,4 @@
-//! What all outboxes hold together, and who is closed when that is too much.
+//! The bytes that all outboxes of a mount may hold together, and each thread's count of them.
 
 use std::{
     cell::Cell,
@@ -11,7 +11,9 @@ use std::{
 
 use super::queue::{Call, HubQueue};
 
-/// How far a thread's own count may be ahead of what it has told the others: no delivery touches anything shared.
+/// How far a thread's count may be ahead of what it has told the others, in bytes at most.
+///
+/// So most deliveries touch nothing that threads share.
 const STEP: usize = 64 << 10;
 
 /// The most that the outboxes of a mount's connections may hold, over all threads.
@@ -25,12 +27,12 @@ pub(crate) struct Budget {
     shares: Mutex<Vec<Arc<ThreadShare>>>,
 }
 
-/// One thread's part.
+/// One thread's part of a budget.
 #[derive(Debug)]
 struct ThreadShare {
     queue: Arc<HubQueue>,
     held: AtomicUsize,
-    /// Whether another thread has asked it to make room, and it has not yet.
+    /// Whether another thread has asked this one to make room, and this one has not done so yet.
     asked: AtomicBool,
 }
 
@@ -42,7 +44,7 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// Counts bytes; true where the process now holds too much.
+    /// Counts bytes. True if the mount's outboxes now hold too much.
     pub(crate) fn new(ledger: Rc<Ledger>, bytes: usize) -> (Self, bool) {
         let over_budget = ledger.add(bytes);
         (Self { ledger, bytes }, over_budget)
@@ -78,7 +80,7 @@ impl Budget {
         self.number
     }
 
-    /// The share of the thread that holds most, by what is known.
+    /// The share of the thread that holds most, by what the threads have told.
     fn heaviest(&self) -> Option<Arc<ThreadShare>> {
         self.shares().iter().max_by_key(|share| share.held.load(Relaxed)).cloned()
     }
@@ -90,14 +92,14 @@ pub(crate) struct Ledger {
     budget: Arc<Budget>,
     share: Arc<ThreadShare>,
     held: Cell<usize>,
-    /// What of it the others know.
+    /// The part of `held` that the other threads know of.
     told: Cell<usize>,
     /// The hub's current tick.
     clock: Rc<Cell<u32>>,
 }
 
 impl Ledger {
-    /// What a frame counts for beyond its bytes: its place in the queue.
+    /// The bytes that each frame counts for beyond its own: its place in the queue.
     pub(super) const FRAME: usize = size_of::<bytes::Bytes>();
 
     pub(super) fn new(budget: &Arc<Budget>, queue: &Arc<HubQueue>, clock: &Rc<Cell<u32>>) -> Rc<Self> {
@@ -129,7 +131,7 @@ impl Ledger {
         self.clock.get()
     }
 
-    /// Counts a frame; true where the process now holds too much.
+    /// Counts a frame. True if the mount's outboxes now hold too much.
     pub(super) fn add(&self, bytes: usize) -> bool {
         let held = self.held.get() + bytes + Self::FRAME;
         self.held.set(held);
@@ -148,22 +150,22 @@ impl Ledger {
         }
     }
 
-    /// Tells the others what this thread holds. Returns what all hold.
+    /// Tells the others how much this thread holds. Returns how much all hold.
     fn tell(&self) -> usize {
         let held = self.held.get();
         let told = self.told.replace(held);
         self.share.held.store(held, Relaxed);
-        // Wrapping: a part that shrank is added as its complement.
+        // The addition wraps: if this thread holds less than before, the complement of the difference is added.
         let change = held.wrapping_sub(told);
         self.budget.total.fetch_add(change, Relaxed).wrapping_add(change)
     }
 
-    /// Whether all hold too much.
+    /// Whether all threads together hold too much.
     pub(super) fn is_over(&self) -> bool {
         self.tell() > self.budget.limit
     }
 
-    /// Whether all hold less than the limit by a sixteenth.
+    /// Whether a sixteenth of the limit is free.
     pub(super) fn is_relieved(&self) -> bool {
         self.tell() <= self.budget.limit - self.budget.limit / 16
     }
@@ -174,8 +176,8 @@ impl Ledger {
 
     /// Asks the thread that holds most to make room.
     ///
-    /// False if that is this thread, or if the other one does not do it: it has ended, or it is blocked, which shows when
-    /// an eighth more than the limit is held. Then this thread makes room itself.
+    /// False if this thread has to make room itself. That is so if it holds most, or if the thread that holds most has
+    /// ended or is blocked. A thread counts as blocked when all hold more than the limit by an eighth.
     pub(super) fn ask_heaviest(&self) -> bool {
         let budget = &self.budget;
         let Some(heaviest) = budget.heaviest() else { return false };
@@ -188,7 +190,7 @@ impl Ledger {
             || heaviest.queue.push(Call::Relieve { budget: budget.number }).is_ok()
     }
 
-    /// Notes that this thread makes room, as another one asked.
+    /// Notes that this thread now makes room, as another one asked.
     pub(super) fn note_asked(&self) {
         self.share.asked.store(false, Relaxed);
     }

@@ -1,16 +1,16 @@
-//! What the tables of one hub hold, for tests of what is left behind.
+//! How full the tables of one hub are, for tests that nothing is left behind.
 
-/// How many entries the tables of one worker have.
+/// How many entries the tables of one thread have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Census {
-    /// Connections, those included whose `disconnect` runs.
+    /// Connections, including those that are running their `disconnect`.
     pub connections: usize,
-    /// Groups with a member on this worker.
+    /// Groups with a member on this thread.
     pub groups: usize,
-    /// Events that large groups are still to get.
+    /// Large sends that some members have not got yet.
     pub pending: usize,
-    /// Connections that wait to be flushed.
+    /// Connections that wait for a flush.
     pub unflushed: usize,
     /// Connections that a timing wheel watches.
     pub timed: usize,

@@ -1,4 +1,4 @@
-//! What a layer that tells its server of the members here has still to tell it.
+//! The changes of groups and members that a layer still has to tell its server.
 
 use std::{
     collections::{HashMap, HashSet, hash_map},
@@ -13,7 +13,7 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
-/// What is noted: for most layers nothing, for others one of the two.
+/// Which changes are noted. Most layers need neither list, some need one of the two.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     pub(super) groups: Option<Arc<GroupChanges>>,
@@ -43,9 +43,10 @@ impl Watch {
     }
 }
 
-/// The groups whose first member in this process has come, or whose last one has left.
+/// The groups that got their first member in this process, or lost their last one.
 ///
-/// Each is in it once, however often that happened: who reads it looks how the group is then. Its lock is the last that is taken.
+/// A group is listed once, however often it changed. The reader looks up the group's present state. The lock is the
+/// last that is taken.
 #[derive(Debug, Default)]
 pub(super) struct GroupChanges {
     groups: Mutex<HashSet<GroupName>>,
@@ -58,7 +59,7 @@ impl GroupChanges {
         self.noted.notify_one();
     }
 
-    /// Waits until there are some, and takes them.
+    /// Waits until some groups have changed, and takes them.
     pub(super) async fn next(&self) -> Vec<GroupName> {
         loop {
             let groups = std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
@@ -70,24 +71,26 @@ impl GroupChanges {
     }
 }
 
-/// A member, by what its channel's name is made of: that is written only where it is told.
+/// A member that joined or left, by the parts of its channel's name.
+///
+/// The name itself is made only when the server is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ChangedMember {
     Consumer { hub: u64, key: Key },
     Queue(ChannelName),
 }
 
-/// The members that have joined or left, each of them: for a layer that tells its server every name.
+/// All members that have joined or left, for a layer that tells its server every name.
 ///
-/// One that comes and goes before it was told is not in it, so there are no more than members that are here or were told.
-/// Its lock is the last that is taken.
+/// If a member joins and leaves before the server was told, it is not listed. So the list has at most the members that
+/// this process has or that the server was told of. The lock is the last that is taken.
 #[derive(Debug, Default)]
 pub(crate) struct MemberChanges {
     pending: Mutex<Pending>,
     noted: Notify,
 }
 
-/// Who has joined (true) or left which group since the last time, in no order.
+/// The members of each group that have joined (true) or left (false).
 pub(crate) type Changed = HashMap<GroupName, HashMap<ChangedMember, bool>>;
 
 #[derive(Debug, Default)]
@@ -116,7 +119,7 @@ impl MemberChanges {
         self.noted.notified().await;
     }
 
-    /// How many there were in all.
+    /// How many changes there have been in all.
     #[cfg_attr(
         not(any(feature = "nats", feature = "redis")),
         expect(dead_code, reason = "no layer here tells its server of each member")
@@ -125,7 +128,7 @@ impl MemberChanges {
         self.pending().count
     }
 
-    /// Takes those since the last time, and says how many there were in all.
+    /// Takes the changes since the last call, and says how many there have been in all.
     #[cfg_attr(
         not(any(feature = "redis", test)),
         expect(dead_code, reason = "no layer here tells its server of each member")
@@ -144,7 +147,7 @@ impl Pending {
         }
         let Some(members) = self.groups.get_mut(group) else { return };
         match members.entry(member) {
-            // Joining and leaving take turns: with the second all is as it was told.
+            // A join and a leave undo each other: the server's knowledge is right as it is.
             hash_map::Entry::Occupied(before) if *before.get() != is_in => {
                 before.remove();
                 if members.is_empty() {
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_comes_and_goes_untold_is_not_told() {
+    fn a_member_that_leaves_before_its_join_was_told_is_not_told() {
         let changes = MemberChanges::default();
         let room = GroupName::new("room").unwrap();
         let member = |serial| ChangedMember::Consumer { hub: 1, key: Key { slot: 0, serial } };
@@ -171,11 +174,11 @@ mod tests {
             changes.note(&room, member(serial), true);
             changes.note(&room, member(serial), false);
         }
-        assert!(changes.pending().groups.is_empty(), "nothing is kept of those");
+        assert!(changes.pending().groups.is_empty(), "nothing is kept of members that left");
         changes.note(&room, member(1_000), true);
         let (changed, count) = changes.take();
         assert_eq!((changed[&room].len(), changed[&room][&member(1_000)], count), (1, true, 2_001));
-        // It was told: it leaves, and comes again.
+        // The server was told of it. Then the member leaves, and joins again.
         changes.note(&room, member(1_000), false);
         assert!(!changes.take().0[&room][&member(1_000)]);
         changes.note(&room, member(1_000), true);

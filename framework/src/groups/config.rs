@@ -1,4 +1,4 @@
-//! What every layer is configured by.
+//! The configuration of a layer.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::{ChannelName, time::FOREVER};
 ///
 /// | Field | Default | At the limit |
 /// |---|---|---|
-/// | [`capacity`](Self::capacity) | 100 messages a channel or inbox | `send` fails with `ChannelFull`, a `group_send` drops for that member and counts (rule 23) |
-/// | [`expiry`](Self::expiry) | 60 s | a message that nobody received is dropped |
-/// | [`group_expiry`](Self::group_expiry) | 86,400 s | a queue leaves its groups; a live consumer never does |
+/// | [`capacity`](Self::capacity) | 100 messages a channel or inbox | `send` fails with `ChannelFull`; `group_send` drops the event for that member, and counts it (rule 23: a full channel is an error only for a direct send) |
+/// | [`expiry`](Self::expiry) | 60 s | a message that nobody has received is dropped |
+/// | [`group_expiry`](Self::group_expiry) | 86,400 s | a queue leaves its groups; a live consumer stays in them |
 /// | [`channels`](Self::channels) | 100,000 queues | `send` and `receive` fail with `TooManyChannels` |
 /// | [`group_queues`](Self::group_queues) | 10,000 queues a group | `group_add` fails with `TooManyQueues` |
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl LayerConfig {
         Self::default()
     }
 
-    /// How many messages wait in a channel, or events in a consumer's inbox. Default 100, at least 1.
+    /// How many messages may wait in a channel, or events in a consumer's inbox. Default 100, at least 1.
     pub fn capacity(mut self, messages: usize) -> Self {
         self.capacity = messages.max(1);
         self
@@ -51,19 +51,20 @@ impl LayerConfig {
 
     /// Another capacity for the channels whose whole name fits `pattern`.
     ///
-    /// The first pattern that fits counts. `*` stands for any characters, `?` for one, `[abc]` and `[!abc]` for one of a set, as in Python's `fnmatch`.
+    /// If several patterns fit, the first one counts. The syntax is that of Python's `fnmatch`: `*` stands for any
+    /// characters, `?` for one character, `[abc]` for one of a set, and `[!abc]` for one outside of a set.
     pub fn channel_capacity(mut self, pattern: impl Into<String>, messages: usize) -> Self {
         self.channel_capacity.push((pattern.into(), messages.max(1)));
         self
     }
 
-    /// How long a message waits to be received. Default 60 s; [`Duration::MAX`] is for ever.
+    /// How long a message waits to be received. Default 60 s; [`Duration::MAX`] means for ever.
     pub fn expiry(mut self, time: Duration) -> Self {
         self.expiry = time.min(FOREVER);
         self
     }
 
-    /// How long a queue stays in a group after its last `group_add`. Default one day; [`Duration::MAX`] is for ever.
+    /// How long a queue stays in a group after its last `group_add`. Default one day; [`Duration::MAX`] means for ever.
     pub fn group_expiry(mut self, time: Duration) -> Self {
         self.group_expiry = time.min(FOREVER);
         self
@@ -81,7 +82,7 @@ impl LayerConfig {
         self
     }
 
-    /// The capacity of a channel whose name is only made where a pattern asks for it.
+    /// The capacity of a channel. Its name is made only if there are patterns to compare it with.
     pub(crate) fn capacity_with(&self, channel: impl FnOnce() -> ChannelName) -> usize {
         if self.channel_capacity.is_empty() { self.capacity } else { self.capacity_of(&channel()) }
     }
@@ -95,7 +96,7 @@ impl LayerConfig {
 
 /// Whether `text` fits a pattern of `fnmatch`. A `[` without its `]` stands for itself.
 fn fits(mut pattern: &[u8], mut text: &[u8]) -> bool {
-    // Where to go on after the last `*`: it may take one more character.
+    // The rest of the pattern and of the text after the last `*`. On a mismatch, the `*` takes one more character.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         if let Some((&b'*', rest)) = pattern.split_first() {
@@ -118,7 +119,7 @@ fn fits(mut pattern: &[u8], mut text: &[u8]) -> bool {
     }
 }
 
-/// The rest of the pattern, where its first element fits `byte`.
+/// The rest of the pattern, if its first element fits `byte`.
 fn fits_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     let (&first, rest) = pattern.split_first()?;
     match first {

@@ -1,4 +1,4 @@
-//! The process-wide part of a layer's groups: which threads have members, and of which classes.
+//! The directory of a process: which threads have members of a group, and of which classes.
 
 use std::{
     collections::HashMap,
@@ -31,19 +31,18 @@ use crate::{
 
 const SHARDS: usize = 16;
 
-/// The in-process part that every layer has: its groups and its queues.
+/// The part of a layer that all threads of the process share: its groups and its queues.
 ///
-/// Locks: a shard's lock is held for a look-up or an edit of one entry, never over user code, a wake
-/// or an await.
+/// Locks: a shard's lock is held for a look-up or an edit of one entry, never over user code, a wake or an await.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    /// Unique in the process: hubs are found by it.
+    /// Unique in the process. A hub is found by the id of its directory.
     id: u64,
-    /// What tells the channels of this layer and process from those of others: 12 random characters.
+    /// 12 random characters, which tell the channels of this layer and process from all others.
     pub(crate) process: String,
     hasher: RandomState,
     shards: [Mutex<GroupShard>; SHARDS],
-    /// The queues of all hubs, for finding the one that a channel's name leads to.
+    /// The queues of all hubs. A channel's name contains the id of a hub, by which its queue is found.
     hubs: Mutex<Vec<Weak<HubQueue>>>,
     pub(crate) config: LayerConfig,
     pub(crate) counters: Counters,
@@ -51,22 +50,22 @@ pub(crate) struct Directory {
     watch: Watch,
 }
 
-/// A part of the groups.
+/// The groups that share one lock.
 #[derive(Debug, Default)]
 struct GroupShard {
     groups: HashMap<GroupName, Arc<GroupEntry>>,
     /// How many queues joined since the last sweep.
     joined: usize,
-    /// How many queues it left.
+    /// How many queues the last sweep kept.
     kept: usize,
     watch: Watch,
 }
 
-/// Who is concerned by a send to one group. Read as a snapshot; changed by copy.
+/// The threads and queues that a send to one group goes to. Read as a snapshot; changed by copy.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GroupEntry {
     pub(super) threads: SmallVec<[MemberThread; 1]>,
-    /// Queues that a program reads, with the time of their last `group_add` (rules 26 and 27).
+    /// Queues that a program reads, with the time of their last `group_add`.
     pub(super) queues: Vec<(ChannelName, Instant)>,
 }
 
@@ -82,12 +81,12 @@ impl Directory {
         Self::make(config, Watch::default())
     }
 
-    /// One that notes for [`changed`](Self::changed) which groups have members.
+    /// A directory that notes which groups have members, for [`changed`](Self::changed).
     pub(crate) fn watched(config: LayerConfig) -> Arc<Self> {
         Self::make(config, Watch { groups: Some(Arc::default()), ..Watch::default() })
     }
 
-    /// One that notes each member that joins or leaves: see [`members`](Self::members).
+    /// A directory that notes each member that joins or leaves, for [`members`](Self::members).
     #[cfg_attr(
         not(any(feature = "redis", test)),
         expect(dead_code, reason = "no layer here tells its server of each member")
@@ -112,9 +111,9 @@ impl Directory {
         })
     }
 
-    /// Waits until the first member of a group has come or the last one has left, and says of which groups that is so.
+    /// Waits for groups that got their first member or lost their last one, and returns them.
     ///
-    /// For one task; the directory must be [`watched`](Self::watched), or it waits for ever.
+    /// Only one task may call this. If the directory is not [`watched`](Self::watched), the call waits for ever.
     pub(crate) async fn changed(&self) -> Vec<GroupName> {
         match &self.watch.groups {
             Some(changes) => changes.next().await,
@@ -122,7 +121,7 @@ impl Directory {
         }
     }
 
-    /// What is noted of each member, where that is so.
+    /// The members that have joined or left, if the directory notes them.
     #[cfg_attr(
         not(any(feature = "nats", feature = "redis", test)),
         expect(dead_code, reason = "no layer here tells its server of each member")
@@ -164,12 +163,12 @@ impl Directory {
         hubs.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The members of a group as they are now; `None` if nobody is in it.
+    /// The members of a group as they are now; `None` if there are none.
     pub(super) fn members_of(&self, group: &GroupName) -> Option<Arc<GroupEntry>> {
         self.shard(group).groups.get(group).cloned()
     }
 
-    /// Takes the queues out of a group whose time is over.
+    /// Takes the queues out of a group whose time in it is over.
     pub(super) fn expire_queues(&self, group: &GroupName, now: Instant) {
         self.edit(group, |entry| entry.expire(now, self.config.group_expiry, group, &self.watch));
     }
@@ -179,7 +178,7 @@ impl Directory {
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes a group's entry in place, and forgets it where nobody is left in it.
+    /// Changes a group's entry in place, and removes it if no member is left.
     fn edit(&self, group: &GroupName, change: impl FnOnce(&mut GroupEntry)) {
         self.shard(group).edit(group, change);
     }
@@ -235,7 +234,7 @@ impl Directory {
         if full { Err(LayerError::TooManyQueues { limit }) } else { Ok(()) }
     }
 
-    /// Takes a queue out of a group; nothing happens where it is not in it (rule 26).
+    /// Takes a queue out of a group. Does nothing if it is not in it (rule 26: leaving twice is no error).
     pub(crate) fn remove_queue(&self, group: &GroupName, channel: &ChannelName) {
         self.edit(group, |entry| {
             if let Some(at) = entry.queues.iter().position(|(known, _)| known == channel) {
@@ -245,7 +244,7 @@ impl Directory {
         });
     }
 
-    /// Forgets every queue of every group. Members stay: they leave when their connection ends.
+    /// Takes all queues out of all groups. Connections stay until they end.
     pub(crate) fn flush(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,7 +260,7 @@ impl Directory {
         self.queues.clear();
     }
 
-    /// How many groups have members: zero when everyone has left.
+    /// How many groups have members.
     pub(crate) fn group_count(&self) -> usize {
         let count = |shard: &Mutex<GroupShard>| {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -273,7 +272,7 @@ impl Directory {
 }
 
 impl GroupShard {
-    /// Changes a group's entry in place, and forgets it where nobody is left in it.
+    /// Changes a group's entry in place, and removes it if no member is left.
     fn edit(&mut self, group: &GroupName, change: impl FnOnce(&mut GroupEntry)) {
         let entry = self.groups.entry(group.clone()).or_default();
         let was_empty = entry.is_empty();
@@ -287,7 +286,7 @@ impl GroupShard {
         }
     }
 
-    /// Counts a queue that joined, and sweeps where the joins since the last time pay for the walk.
+    /// Counts a queue that joined. Sweeps if the joins since the last sweep pay for the next one.
     fn note_joined(&mut self, now: Instant, expiry: Duration) {
         self.joined += 1;
         if self.joined * 2 >= 128 + self.groups.len() + self.kept {
@@ -295,7 +294,7 @@ impl GroupShard {
         }
     }
 
-    /// Takes out the queues whose time is over: nobody may ever send to their groups.
+    /// Takes out the queues whose time is over. A send would do so too, but perhaps none comes.
     fn sweep(&mut self, now: Instant, expiry: Duration) {
         self.joined = 0;
         self.kept = 0;
@@ -310,7 +309,7 @@ impl GroupShard {
     }
 }
 
-/// Whether a group has members still; notes where it has none.
+/// Whether a group still has members. If it has none, that is noted.
 fn keep(group: &GroupName, entry: &GroupEntry, watch: &Watch) -> bool {
     if entry.is_empty() {
         watch.note_group(group);
@@ -323,7 +322,7 @@ impl GroupEntry {
         self.threads.is_empty() && self.queues.is_empty()
     }
 
-    /// Takes out the queues whose time is over (rule 27).
+    /// Takes out the queues whose time is over (rule 27: a queue leaves on time).
     fn expire(&mut self, now: Instant, expiry: Duration, group: &GroupName, watch: &Watch) {
         self.queues.retain(|(channel, added)| {
             let over = is_over(*added, now, expiry);
@@ -358,7 +357,7 @@ mod tests {
         ChannelName::new(format!("queue-{number}")).unwrap()
     }
 
-    /// How many groups are held, those included whose queues are over.
+    /// How many groups are held, including those whose queues' time is over.
     fn held(directory: &Directory) -> usize {
         directory.shards.iter().map(|shard| shard.lock().unwrap().groups.len()).sum()
     }
@@ -374,12 +373,15 @@ mod tests {
         directory.add_queue(&room, &queue(2)).unwrap();
         directory.remove_queue(&room, &queue(1));
         directory.remove_queue(&hall, &queue(1));
-        assert!(directory.changed().now_or_never().is_none(), "it has a member as before");
+        assert!(
+            directory.changed().now_or_never().is_none(),
+            "the room has a member, as before, and the hall has none, as before"
+        );
         directory.remove_queue(&room, &queue(2));
         assert_eq!(directory.changed().await, std::slice::from_ref(&room));
         assert!(!directory.has_members(&room));
 
-        // However it ends, and once for all that happened.
+        // Noted however a membership ends, and once for several changes.
         directory.add_queue(&room, &queue(1)).unwrap();
         directory.add_queue(&hall, &queue(1)).unwrap();
         directory.flush();
@@ -393,7 +395,7 @@ mod tests {
         assert_eq!(directory.changed().await, [room]);
     }
 
-    /// However a queue leaves its group, a layer that tells its server of each member is told.
+    /// However a queue leaves its group, the directory notes it.
     #[actix_web::test]
     async fn members_that_come_and_go_are_noted() {
         tokio::time::pause();
@@ -416,7 +418,7 @@ mod tests {
         directory.add_queue(&room, &queue(2)).unwrap();
         assert_eq!(changed(), [told(1, false), told(2, true)]);
 
-        // By its time, which is seen by a send, at the limit of a group, and by a count.
+        // When its time is over: noticed by a send, at the limit of a group, and by a count.
         tokio::time::advance(Duration::from_secs(10)).await;
         directory.publish(&room, Envelope::new(Note), true).await;
         assert_eq!(changed(), [told(2, false)]);
@@ -434,11 +436,11 @@ mod tests {
         changed();
         directory.flush();
         assert_eq!(changed(), [told(1, false)]);
-        assert!(directory.changed().now_or_never().is_none(), "groups are not noted too");
+        assert!(directory.changed().now_or_never().is_none(), "only members are noted, not groups");
     }
 
     #[actix_web::test]
-    async fn a_renewal_during_a_send_holds() {
+    async fn a_queue_that_is_renewed_during_a_send_stays() {
         tokio::time::pause();
         let (directory, room) = (directory(), GroupName::new("room").unwrap());
         directory.add_queue(&room, &queue(1)).unwrap();
@@ -461,7 +463,7 @@ mod tests {
                 tokio::time::advance(Duration::from_secs(10)).await;
             }
         }
-        // A thousand are current; the limit is of all 16 parts together.
+        // A thousand are current. Each of the 16 shards may keep 128 more, and all together a thousand more.
         assert!(held(&directory) <= 1_000 + 16 * 128 + 1_000, "{} groups are held", held(&directory));
     }
 }

@@ -1,4 +1,6 @@
-//! How connections end when the server does: closed in batches, every `disconnect` run, up to a deadline.
+//! How connections end when the server ends.
+//!
+//! They are closed in batches, and every `disconnect` runs, up to a deadline.
 
 use std::{
     sync::{
@@ -15,9 +17,9 @@ use super::{
     queue::{Call, HubQueue},
 };
 
-/// The connections that end together: those of one server.
+/// The connections that end together: usually all of one server.
 ///
-/// Every [`Mount`](crate::Mount) uses the one of the process, unless it is given another.
+/// Every [`Mount`](crate::Mount) uses the drain of the process, unless it is given another.
 #[derive(Debug, Clone)]
 pub struct Drain(Arc<DrainState>);
 
@@ -34,13 +36,13 @@ struct DrainState {
 }
 
 impl Drain {
-    /// A drain of its own, as for a second server in one process.
+    /// A new drain, for example for a second server in one process.
     #[must_use]
     pub fn new() -> Self {
         Self::with_pace(Pace::new())
     }
 
-    /// As [`new`](Self::new), with another pace.
+    /// As [`new`](Self::new), with another [`Pace`].
     #[must_use]
     pub fn with_pace(pace: Pace) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -55,14 +57,14 @@ impl Drain {
         }))
     }
 
-    /// The one that every mount of this process uses by default.
+    /// The drain that every mount of this process uses by default.
     #[must_use]
     pub fn process() -> Self {
         static PROCESS: LazyLock<Drain> = LazyLock::new(Drain::new);
         PROCESS.clone()
     }
 
-    /// How many connections there are, those that close included.
+    /// How many connections there are, including those that are closing.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.0.live.load(SeqCst)
@@ -70,10 +72,12 @@ impl Drain {
 
     /// Closes all connections with 1012, and waits until they have ended.
     ///
-    /// Each has then run its `disconnect` and written its close frame, whose reason says when its client should come
-    /// back: `retry=3200ms`. They are closed at the [`Pace`] of the drain. New ones are refused from now on, with 503
-    /// and a `Retry-After`, and there is no way back: a server that [`run`](crate::run) runs with this drain stops.
-    /// Returns how many were left at the deadline. A second call only waits.
+    /// A connection that has ended has run its `disconnect` and written its close frame. The frame's reason says when
+    /// the client should come back: `retry=3200ms`. Connections are closed at the [`Pace`] of the drain. New ones are
+    /// refused from now on, with 503 and a `Retry-After`. A drain cannot be undone: a server that [`run`](crate::run)
+    /// runs with this drain stops.
+    ///
+    /// Returns how many connections were left at the deadline. A second call only waits.
     pub async fn drain(&self, deadline: Duration) -> usize {
         if !self.0.draining.swap(true, SeqCst) {
             self.0.begun.notify_waiters();
@@ -84,7 +88,7 @@ impl Drain {
             let batches = self.0.pace.batches(self.connections());
             let window = self.0.pace.window_within(deadline);
             for hub in hubs {
-                // A thread that has ended took its connections with it.
+                // An error means that the thread has ended, and its connections with it.
                 let _ = hub.push(Call::CloseAll { drain: self.0.id, batches, window });
             }
         }
@@ -98,7 +102,7 @@ impl Drain {
         self.0.draining.load(SeqCst)
     }
 
-    /// Waits until [`drain`](Self::drain) was called.
+    /// Waits until [`drain`](Self::drain) is called.
     pub(crate) async fn begun(&self) {
         let begun = self.0.begun.notified();
         if !self.is_draining() {
@@ -106,18 +110,18 @@ impl Drain {
         }
     }
 
-    /// A drain of its own with the same pace.
+    /// A new drain with the same pace.
     #[cfg(feature = "testing")]
     pub(crate) fn sibling(&self) -> Self {
         Self::with_pace(self.0.pace.clone())
     }
 
-    /// After what time a client should come back.
+    /// How long a client should wait before it comes back.
     pub(crate) fn retry_hint(&self) -> Duration {
         self.0.pace.hint()
     }
 
-    /// Waits until there is no connection.
+    /// Waits until all connections have ended.
     pub(crate) async fn empty(&self) {
         loop {
             let empty = self.0.empty.notified();
@@ -137,7 +141,7 @@ impl Drain {
                 hubs.push(Arc::downgrade(hub));
             }
         }
-        // Counted before the look: a drain that begins in between sees this connection.
+        // Counted first: a drain that begins before the check below then waits for this connection.
         self.0.live.fetch_add(1, SeqCst);
         let guard = DrainGuard(Arc::clone(&self.0));
         (!self.is_draining()).then_some(guard)

@@ -1,4 +1,4 @@
-//! What can go wrong with a channel layer.
+//! The errors of a channel layer.
 
 use std::fmt;
 
@@ -8,45 +8,47 @@ use crate::{ChannelName, EventError, NameError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerError {
-    /// The channel holds as many messages as its capacity allows (rule 23).
+    /// The channel is full (rule 23: a direct send to a full channel is an error).
     ChannelFull(ChannelName),
-    /// A consumer reads this channel itself: it cannot be received from.
+    /// A consumer reads this channel, so `receive` cannot.
     ConsumerChannel(ChannelName),
-    /// The message is larger than the layer takes.
+    /// The message is larger than the layer allows.
     MessageTooLarge {
         /// How many bytes it has.
         size: usize,
         /// How many it may have.
         limit: usize,
     },
-    /// The name that was to be made is not one.
+    /// The channel name that was to be made is invalid.
     Name(NameError),
-    /// Nobody receives from this channel: its consumer has gone, or, on a layer that keeps nothing, no process reads it.
+    /// Nobody receives from this channel.
+    ///
+    /// Its consumer has ended, or, on a layer that keeps no messages, no process reads it.
     NoReceiver,
-    /// The server did not do what it was asked, or did not answer in time: it says why.
+    /// The layer's server refused, or did not answer in time. The text says why.
     Refused(String),
-    /// At most this many queues may hold messages.
+    /// As many queues as the layer allows hold messages already.
     TooManyChannels {
         /// [`LayerConfig::channels`](crate::LayerConfig::channels).
         limit: usize,
     },
-    /// At most this many groups a connection.
+    /// The connection is in as many groups as its limits allow.
     TooManyGroups {
         /// [`Limits::groups`](crate::Limits::groups).
         limit: usize,
     },
-    /// At most this many queues a group.
+    /// The group has as many queues as the layer allows.
     TooManyQueues {
         /// [`LayerConfig::group_queues`](crate::LayerConfig::group_queues).
         limit: usize,
     },
-    /// The server cannot be reached: it says where, and why.
+    /// The layer's server cannot be reached. The text says which server, and why.
     Unavailable(String),
-    /// The event has no form in which it can leave this process.
+    /// The event cannot be written for another process.
     Unwritable(EventError),
-    /// A blocking call on a thread that runs consumers would stop them all.
+    /// A blocking call on a thread that runs consumers: it would stop them all.
     WouldBlock,
-    /// The channel belongs to another process: only that one can receive from it (rule 30).
+    /// The channel belongs to another process (rule 30: only that process can receive from it).
     WrongProcess(ChannelName),
 }
 
@@ -70,7 +72,7 @@ impl fmt::Display for LayerError {
             Self::MessageTooLarge { size, limit } => {
                 write!(
                     f,
-                    "the message has {size} bytes, and the layer takes at most {limit}: send where to find it"
+                    "the message has {size} bytes, and the layer takes at most {limit}: store the data elsewhere, and send its address"
                 )
             }
             Self::Name(_) => f.write_str("no channel name can be made"),
@@ -95,9 +97,9 @@ impl fmt::Display for LayerError {
             }
             Self::Unavailable(reason) => write!(f, "the layer's server is away: {reason}"),
             Self::Unwritable(_) => f.write_str("the event cannot be sent to another process"),
-            Self::WouldBlock => {
-                f.write_str("a blocking call on a worker's thread: await the call without `_blocking`")
-            }
+            Self::WouldBlock => f.write_str(
+                "a blocking call on a thread that runs consumers: await the call without `_blocking`",
+            ),
             Self::WrongProcess(channel) => {
                 write!(f, "the channel {:?} belongs to another process", channel.as_str())
             }

@@ -1,4 +1,4 @@
-//! One event on its way to the members of a group, each class's bytes made once.
+//! One event on its way to the members of a group. The bytes of each class are made once.
 
 use std::{
     any::TypeId,
@@ -13,7 +13,7 @@ use crate::{
     wire::{Packet, Wire, encoded},
 };
 
-/// Members that need the same bytes: one consumer type on one wire.
+/// Members that need the same bytes: one consumer type on one wire form.
 #[derive(Clone, Copy)]
 pub(crate) struct Class {
     consumer: TypeId,
@@ -31,7 +31,7 @@ impl Class {
         self.wire
     }
 
-    /// The bytes of a message for this class, with its key. Without `counters` they are not compressed.
+    /// The bytes of a message for this class, with the message's key. Without `counters` they are not compressed.
     pub(crate) fn encode(&self, frame: &Outgoing, counters: Option<&Counters>) -> Packet {
         let bytes = match counters {
             Some(counters) => encoded::encode(self.wire, frame, counters),
@@ -40,26 +40,29 @@ impl Class {
         Packet { bytes, key: frame.key() }
     }
 
-    /// Runs the relay of the class' consumer. It is user code: no lock or borrow may be held.
+    /// Runs the relay of the class's consumer. It is user code: no lock or borrow may be held.
     fn relayed(&self, envelope: &Envelope, counters: &Counters) -> Relayed {
-        // `Serialize` and the relay are the user's: a panic there costs this event only.
+        // The relay and `Serialize` are user code. A panic in them costs this event only.
         match catch_unwind(AssertUnwindSafe(|| (self.relay)(envelope))) {
             Ok(None) => Relayed::Handler,
             Ok(Some(Ok(frame))) => Relayed::Message(frame),
             Ok(Some(Err(error))) => {
                 counters.relay_failed.one();
-                tracing::warn!(event = envelope.name(), %error, "a relay failed, its members miss the event");
+                tracing::warn!(event = envelope.name(), %error, "a relay failed: the members of its consumer type miss the event");
                 Relayed::Failed
             }
             Err(_) => {
                 counters.relay_failed.one();
-                tracing::error!(event = envelope.name(), "a relay panicked, its members miss the event");
+                tracing::error!(
+                    event = envelope.name(),
+                    "a relay panicked: the members of its consumer type miss the event"
+                );
                 Relayed::Failed
             }
         }
     }
 
-    /// What a member of this class gets of what was relayed.
+    /// The form for the members of this class, from the relay's result.
     fn form(&self, relayed: &Relayed, counters: &Counters) -> Form {
         match relayed {
             Relayed::Failed => Form::Failed,
@@ -84,14 +87,14 @@ impl std::fmt::Debug for Class {
     }
 }
 
-/// What a consumer's relay made of an event: the same on all wires.
+/// The result of a consumer's relay: the same for all wire forms.
 enum Relayed {
     Failed,
     Message(Outgoing),
     Handler,
 }
 
-/// What the members of one class get.
+/// What the members of one class get of an event.
 #[derive(Debug, Clone)]
 pub(crate) enum Form {
     /// Nothing: the relay failed.
@@ -104,7 +107,7 @@ pub(crate) enum Form {
 
 /// An event with the form for every class that had members when it was sent.
 ///
-/// A class that is missing here joined later: its members were promised nothing of this event.
+/// A class without a form joined later: this event was not promised to its members.
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
     pub(crate) envelope: Envelope,
@@ -138,7 +141,9 @@ impl Parcel {
         self.forms.iter().find(|(known, _)| known == class).map(|(_, form)| form)
     }
 
-    /// What the parcel counts for in a hub's queue: its bytes, and a floor for what cannot be weighed.
+    /// How many bytes the parcel counts for in a hub's queue.
+    ///
+    /// These are the bytes of its forms, and 256 for all that cannot be measured.
     pub(crate) fn weight(&self) -> usize {
         let bytes: usize = self
             .forms

@@ -1,4 +1,4 @@
-//! One thread's part of a layer: the connections of this thread, and which of them are in which group.
+//! One thread's part of a layer: its connections, and which of them are in which group.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,31 +30,31 @@ use crate::{ChannelName, Envelope, GroupName, wire::limits::Flush};
 
 /// One thread's part of a layer.
 ///
-/// While `groups` or `connections` is borrowed no user code runs and no value of a user is dropped: what
-/// is pushed is a clone whose original lives on, and what is refused is given back to the caller.
+/// While `groups` or `connections` is borrowed, no user code runs and no user's value is dropped. A value that is
+/// pushed is a clone, and its original lives on. A value that is refused goes back to the caller.
 pub(crate) struct Hub {
     directory: Arc<Directory>,
     pub(super) queue: Arc<HubQueue>,
     pub(super) connections: RefCell<Slab<Rc<dyn Member>>>,
     pub(super) groups: RefCell<HashMap<GroupName, LocalGroup>>,
     next_serial: Cell<u64>,
-    /// How many inboxes of this hub are full: while none is, a send need not look.
+    /// How many inboxes of this hub are full. While this is 0, a send need not look at the inboxes.
     pub(super) full: Cell<usize>,
-    /// Counts the passes that senders let the others run; see [`room`](super::room).
+    /// The number of the current pass, see [`room`](super::room).
     pub(super) pass: Cell<u64>,
-    /// What the members of large groups are still to get.
+    /// The large sends that some members have not got yet.
     pub(super) slices: Slices,
-    /// The connection whose hook runs now.
+    /// The connection that runs a hook now.
     pub(super) running: Cell<Option<Key>>,
-    /// The slots of the connections whose outbox has got something since the last flush.
+    /// The slots of the connections that have something to write since the last flush.
     pub(super) dirty: RefCell<Vec<u32>>,
     /// The task that flushes.
     pub(super) flusher: RefCell<Option<Waker>>,
-    /// Those whose flush waits for its interval.
+    /// The connections that are flushed at intervals.
     pub(super) later: Later,
     /// When to look at which connection.
     pub(super) wheel: Wheel,
-    /// What the outboxes hold, for each budget that a connection here counts for.
+    /// What the outboxes of this thread hold: a ledger for each budget.
     pub(super) ledgers: RefCell<Vec<Rc<Ledger>>>,
 }
 
@@ -63,13 +63,13 @@ pub(super) struct LocalGroup {
     /// In the order of their numbers.
     pub(super) classes: SmallVec<[ClassMembers; 1]>,
     next_class: u32,
-    /// The turn of the senders that wait for room in this group, first come first served.
+    /// Lets the senders that wait for room in this group go on one by one, in order.
     pub(super) turn: Option<Arc<Semaphore>>,
 }
 
 /// The members of one class.
 pub(super) struct ClassMembers {
-    /// Tells it from a class of this group that had its place before.
+    /// Tells this class from an earlier one at the same place in the list.
     pub(super) number: u32,
     pub(super) class: Class,
     pub(super) list: MemberList,
@@ -104,7 +104,7 @@ impl Hub {
         &self.queue
     }
 
-    /// Notes that a connection has something to write, for the flush that its route asks for.
+    /// Notes that a connection has something to write. `flush` says when it is written.
     pub(crate) fn mark_dirty(self: &Rc<Self>, slot: u32, flush: Flush) {
         let interval = match flush {
             Flush::Turn => Duration::ZERO,
@@ -130,7 +130,7 @@ impl Hub {
         }
     }
 
-    /// Adds a connection, which `make` makes with the key that it gets.
+    /// Adds a connection. `make` gets the new key, and makes the connection with it.
     pub(crate) fn attach<M: Member + 'static>(&self, make: impl FnOnce(Key) -> Rc<M>) -> Rc<M> {
         let serial = self.next_serial.get();
         self.next_serial.set(serial + 1);
@@ -148,7 +148,7 @@ impl Hub {
         }
     }
 
-    /// Forgets a connection that is through. A second call does nothing.
+    /// Removes a connection that has ended. A second call does nothing.
     pub(crate) fn detach(&self, member: &dyn Member) {
         self.leave_all(member);
         let key = member.key();
@@ -204,7 +204,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends a membership from now on. It does nothing if the connection is no member (rule 26).
+    /// Ends a membership from now on. Does nothing if there is none (rule 26: leaving twice is no error).
     pub(crate) fn leave(&self, member: &dyn Member, group: &GroupName) {
         self.slices.catch_up(member, u64::MAX);
         if let Some(place) = member.memberships().remove(group) {
@@ -230,7 +230,7 @@ impl Hub {
         }
     }
 
-    /// Hands a parcel to the members of this thread, at once. If the group is large, nothing happens, and it is `None`.
+    /// Hands a parcel to the members of this thread, at once. If the group is large, does nothing and returns `None`.
     pub(super) fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Option<Delivery> {
         let mut sum = Delivery::default();
         let groups = self.groups.borrow();
@@ -257,17 +257,17 @@ impl Hub {
         if member.has_ended() {
             return Err(LayerError::NoReceiver);
         }
-        // What large groups owe it comes first, if its inbox has room for that.
+        // The large sends that it is owed come first, if its inbox has room for them.
         self.slices.catch_up(&*member, 0);
         if member.take_event(envelope) { Ok(()) } else { Err(LayerError::ChannelFull(self.channel_of(key))) }
     }
 
-    /// Hands a connection what large groups owe it, as far as its inbox has room.
+    /// Hands a connection the large sends that it is owed, until its inbox is full.
     pub(crate) fn catch_up(&self, member: &dyn Member) {
         self.slices.catch_up(member, 0);
     }
 
-    /// Hands the members of a group that is not large what large groups owe them, as far as their inboxes have room.
+    /// Does [`catch_up`](Self::catch_up) for all members of a group. Does nothing for a large group.
     pub(super) fn catch_up_group(&self, group: &GroupName) {
         if !self.slices.has_pending() {
             return;
@@ -297,7 +297,7 @@ impl Hub {
         }
     }
 
-    /// How many places the lists of a group have, and for how many they have memory.
+    /// How many places the lists of a group have, and how many their memory has room for.
     #[cfg(all(test, not(shuttle)))]
     pub(super) fn places_of(&self, group: &GroupName) -> (usize, usize) {
         let groups = self.groups.borrow();
@@ -305,7 +305,7 @@ impl Hub {
         lists.fold((0, 0), |(places, memory), list| (places + list.len(), memory + list.capacity()))
     }
 
-    /// An inbox became full, or got room again.
+    /// Notes that an inbox became full, or got room again.
     pub(crate) fn note_full(&self, full: bool) {
         self.full.set(self.full.get().saturating_add_signed(if full { 1 } else { -1 }));
     }
@@ -314,13 +314,13 @@ impl Hub {
         self.pass.get()
     }
 
-    /// Begins the next pass: a connection that runs from now on has run in it.
+    /// Begins the next pass. A connection that runs from now on counts as having run in it.
     pub(super) fn next_pass(&self) -> u64 {
         self.pass.set(self.pass.get() + 1);
         self.pass.get()
     }
 
-    /// Notes whose hooks run now, or that none do.
+    /// Notes which connection runs a hook now, if any.
     pub(crate) fn set_running(&self, key: Option<Key>) {
         self.running.set(key);
     }

@@ -1,4 +1,4 @@
-//! The events that wait for one consumer, bounded by count, and the messages read ahead for it.
+//! The events that wait for one consumer, and the messages that were read ahead for it.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,11 @@ use crate::{Envelope, Message, wire::Packet};
 pub(crate) enum Mail {
     /// An event for a handler.
     Event(Envelope),
-    /// The finished bytes of a relayed event, which came while the bypass was closed.
+    /// The bytes of a relayed event, which came while they could not go straight to the outbox.
     Packet(Packet),
 }
 
-/// The events of one consumer, in the order they came.
+/// The events that wait for one consumer, in the order in which they came. Bounded by count.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     mail: VecDeque<Mail>,
@@ -25,7 +25,7 @@ impl Inbox {
         Self { mail: VecDeque::new(), capacity: capacity.max(1) }
     }
 
-    /// Adds `mail`, or gives it back where the inbox is full.
+    /// Adds `mail`, or gives it back if the inbox is full.
     pub(crate) fn push(&mut self, mail: Mail) -> Result<(), Mail> {
         if self.is_full() {
             return Err(mail);
@@ -50,12 +50,13 @@ impl Inbox {
         self.mail.len() >= self.capacity
     }
 
-    /// Whether it is half full: what waits goes before the client's messages then, which may bring more.
+    /// Whether the inbox is at least half full. Then events go before the client's messages, which may bring more
+    /// events.
     pub(crate) fn is_pressed(&self) -> bool {
         self.mail.len() * 2 >= self.capacity
     }
 
-    /// Takes everything out, for dropping it where user values may be dropped.
+    /// Takes everything out. The caller drops it at a time when user's values may be dropped.
     pub(crate) fn take(&mut self) -> VecDeque<Mail> {
         std::mem::take(&mut self.mail)
     }
@@ -87,7 +88,7 @@ impl ReadAhead {
         self.messages.is_empty()
     }
 
-    /// Whether another message may be read: one always may.
+    /// Whether another message may be read. One message always may.
     pub(crate) fn has_room(&self, read_ahead: usize) -> bool {
         self.messages.is_empty() || self.bytes < read_ahead
     }
@@ -97,7 +98,7 @@ impl ReadAhead {
     }
 }
 
-/// What a message counts for; a floor, so that a flood of empty messages is bounded too.
+/// How many bytes a message counts for. The 64 extra bytes bound a flood of empty messages too.
 fn cost(message: &Message) -> usize {
     message.as_bytes().len() + 64
 }
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_inbox_gives_the_newest_back() {
+    fn a_full_inbox_gives_the_newest_mail_back() {
         let mut inbox = Inbox::new(2);
         for text in ["1", "2"] {
             assert!(inbox.push(Mail::Packet(Bytes::from(text).into())).is_ok());
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn input_reads_ahead_to_its_bound_and_no_further() {
+    fn messages_are_read_ahead_up_to_the_bound() {
         let mut input = ReadAhead::default();
         assert!(input.has_room(100));
         input.push(Message::Binary(Bytes::from(vec![0; 1000])));

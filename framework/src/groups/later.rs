@@ -1,4 +1,6 @@
-//! Flushes that wait, so that more leaves in one write: by an interval, or while the thread is behind.
+//! Flushes that wait, so that one write takes more.
+//!
+//! They wait for an interval, always or only while the thread is behind.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,14 +9,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The connections whose flush waits, by interval. There are few intervals, since routes set them.
+/// The connections that wait for their flush, by interval. Routes set the intervals, so they are few.
 #[derive(Default)]
 pub(crate) struct Later {
     waiting: RefCell<Vec<(Duration, Vec<u32>)>>,
-    /// When the last flush ended, and whether the thread did little else than flush since the one before.
+    /// When the last flush ended.
     last: Cell<Option<Instant>>,
+    /// Whether the thread did little else than flush since the flush before.
     behind: Cell<bool>,
-    /// Whether a route asks for it: otherwise no clock is read.
+    /// Whether a route asks whether the thread is behind. If none does, no clock is read.
     watched: Cell<bool>,
 }
 
@@ -37,24 +40,26 @@ impl Later {
         at.map(|at| waiting.swap_remove(at).1).unwrap_or_default()
     }
 
-    /// How many wait.
+    /// How many connections wait.
     #[cfg(feature = "testing")]
     pub(super) fn len(&self) -> usize {
         self.waiting.borrow().iter().map(|(_, slots)| slots.len()).sum()
     }
 
-    /// The interval while the thread is behind, none otherwise.
+    /// `interval` if the thread is behind, zero otherwise.
     pub(super) fn interval_when_behind(&self, interval: Duration) -> Duration {
         self.watched.set(true);
         if self.behind.get() { interval } else { Duration::ZERO }
     }
 
-    /// Before a flush.
+    /// Notes that a flush begins. Returns the time if it is measured.
     pub(super) fn flush_begins(&self) -> Option<Instant> {
         self.watched.get().then(Instant::now)
     }
 
-    /// After it. The thread is behind if it flushed for more than three quarters of the time since the last one ended.
+    /// Notes that a flush ended.
+    ///
+    /// The thread is behind if it flushed for more than three quarters of the time since the last flush ended.
     pub(super) fn flush_ended(&self, began: Option<Instant>) {
         let Some(began) = began else { return };
         let now = Instant::now();
@@ -81,13 +86,17 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn behind_is_who_does_little_else_than_flush() {
+    async fn a_thread_that_does_little_else_than_flush_is_behind() {
         pause();
         let later = Later::default();
         assert_eq!(later.interval_when_behind(INTERVAL), Duration::ZERO);
         flush(&later, 0, 10).await;
         flush(&later, 10, 10).await;
-        assert_eq!(later.interval_when_behind(INTERVAL), Duration::ZERO, "half of its time is its own");
+        assert_eq!(
+            later.interval_when_behind(INTERVAL),
+            Duration::ZERO,
+            "half of its time went to other work"
+        );
         flush(&later, 1, 10).await;
         assert_eq!(later.interval_when_behind(INTERVAL), INTERVAL);
         flush(&later, 5, 10).await;
@@ -95,7 +104,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn no_clock_is_read_for_nobody() {
+    async fn no_clock_is_read_if_no_route_asks() {
         assert!(Later::default().flush_begins().is_none());
     }
 }

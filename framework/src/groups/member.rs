@@ -1,4 +1,4 @@
-//! What groups know of a connection: the [`Member`] trait, and its list of memberships.
+//! A connection as groups see it: the [`Member`] trait, and the list of its memberships.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -23,56 +23,57 @@ pub(crate) trait Member {
 
     fn class(&self) -> &Class;
 
-    /// The groups that it is in. Only the hub changes them.
+    /// The groups that the member is in. Only the hub changes them.
     fn memberships(&self) -> &Memberships;
 
-    /// How many groups it may be in.
+    /// How many groups the member may be in.
     fn max_groups(&self) -> usize;
 
     /// Whether nothing can be sent to it any more.
     fn has_ended(&self) -> bool;
 
-    /// The number of the drain that counts it.
+    /// The number of the drain that counts this connection.
     fn drain_id(&self) -> u64;
 
     // --- delivery ---
 
-    /// Takes the bytes of a relayed event; false if it does not.
+    /// Takes the bytes of a relayed event. False if they were refused.
     fn relay(&self, packet: Packet) -> bool;
 
-    /// Takes an event for its handler; false if it does not.
+    /// Takes an event for its handler. False if the event was refused.
     fn take_event(&self, envelope: Envelope) -> bool;
 
-    /// Whether its inbox is full.
+    /// Whether the inbox is full.
     fn is_full(&self) -> bool;
 
-    /// Whether it may take events out of its full inbox in the next pass.
+    /// Whether the member may take events out of its full inbox in the next pass.
     ///
-    /// A member whose hook is suspended may not, unless the hook ran `since` that pass: then it may be about to end.
+    /// A member with a suspended hook may not. But if the hook has run after the pass `since`, it may be about to end, and
+    /// the answer is yes.
     fn may_make_room(&self, since: u64) -> bool;
 
-    /// Counts the sends of its hook that wait for room.
+    /// Changes the count of sends of this member's hook that wait for room.
     fn note_sending(&self, by: isize);
 
     // --- upkeep ---
 
-    /// Writes what has come since the last flush, or wakes the task that writes it.
+    /// Writes the frames that came since the last flush, or wakes the task that writes them.
     fn flush(&self);
 
-    /// Asks for a look at the deadlines.
+    /// Has the connection look at its deadlines.
     fn look_due(&self);
 
-    /// How many bytes wait for its client, if they count in `ledger`.
+    /// How many bytes wait for the client, if they count in `ledger`.
     fn held_of(&self, ledger: &Ledger) -> usize;
 
-    /// Closes it, because all outboxes together hold too much.
+    /// Closes the connection, because all outboxes together hold too much.
     fn give_way(&self);
 
-    /// Closes it, because the server shuts down.
+    /// Closes the connection, because the server shuts down.
     fn shut_down(&self);
 }
 
-/// Puts an event into a member's outbox or inbox; false if it did not go.
+/// Puts an event into a member's outbox or inbox. False if the member refused it, or the relay failed.
 pub(super) fn hand_over(member: &dyn Member, form: &Form, parcel: &Parcel) -> bool {
     match form {
         Form::Failed => false,
@@ -89,14 +90,14 @@ pub(crate) struct Memberships(RefCell<SmallVec<[Membership; 1]>>);
 #[derive(Debug)]
 pub(super) struct Membership {
     pub(super) group: GroupName,
-    /// Its place in the list of the members of its class.
+    /// The member's place in the list of its class.
     pub(super) place: usize,
-    /// The number of the last large send that it has got, or that came before it joined.
+    /// The number of the last large send that the member has got, or that came before it joined.
     served: u64,
 }
 
 impl Memberships {
-    /// Whether `group` is new, and within the limit.
+    /// Whether the member is not in `group` yet. An error if it is in as many groups as allowed.
     pub(super) fn may_join(&self, group: &GroupName, limit: usize) -> Result<bool, LayerError> {
         let memberships = self.0.borrow();
         if memberships.iter().any(|membership| membership.group == *group) {
@@ -105,7 +106,7 @@ impl Memberships {
         if memberships.len() >= limit { Err(LayerError::TooManyGroups { limit }) } else { Ok(true) }
     }
 
-    /// Adds a membership, to which no large send up to `served` is owed.
+    /// Adds a membership. The member is owed only large sends with a number above `served`.
     pub(super) fn add(&self, group: GroupName, place: usize, served: u64) {
         self.0.borrow_mut().push(Membership { group, place, served });
     }
@@ -130,12 +131,12 @@ impl Memberships {
         self.0.take()
     }
 
-    /// The large send up to which all groups are served.
+    /// The number of the large send up to which the member has got those of all its groups.
     pub(super) fn served(&self) -> u64 {
         self.0.borrow().iter().map(|membership| membership.served).min().unwrap_or(u64::MAX)
     }
 
-    /// The large send up to which one group is served.
+    /// The number of the large send up to which the member has got those of one group.
     pub(super) fn served_of(&self, group: &GroupName) -> u64 {
         let memberships = self.0.borrow();
         let membership = memberships.iter().find(|membership| membership.group == *group);
@@ -147,7 +148,7 @@ impl Memberships {
         self.served_of(group) < send
     }
 
-    /// Notes that one group is served up to a large send, if it was owed it.
+    /// Notes that the member gets a large send of one group. False if it was not owed that send.
     pub(super) fn take_owed(&self, group: &GroupName, send: u64) -> bool {
         let mut memberships = self.0.borrow_mut();
         let membership = memberships.iter_mut().find(|membership| membership.group == *group);
@@ -156,7 +157,7 @@ impl Memberships {
         true
     }
 
-    /// Notes that one group is served up to a large send.
+    /// Notes that the member has got the large sends of one group, up to `send`.
     pub(super) fn note_served(&self, group: &GroupName, send: u64) {
         let mut memberships = self.0.borrow_mut();
         if let Some(membership) = memberships.iter_mut().find(|membership| membership.group == *group) {
@@ -164,7 +165,7 @@ impl Memberships {
         }
     }
 
-    /// Notes that all groups are.
+    /// Notes that the member has got the large sends of all its groups, up to `send`.
     pub(super) fn note_all_served(&self, send: u64) {
         for membership in self.0.borrow_mut().iter_mut() {
             membership.served = send;
@@ -172,13 +173,14 @@ impl Memberships {
     }
 }
 
-/// The members of one class in one group: a list without gaps, so that a send costs only as much as the members that
-/// are in it.
+/// The members of one class in one group.
+///
+/// The list has no gaps, so the cost of a send depends only on how many members there are now.
 #[derive(Default)]
 pub(super) struct MemberList(Vec<Rc<dyn Member>>);
 
 impl MemberList {
-    /// From how many places on a list that has become short gives its memory back.
+    /// A list with room for more places than this gives memory back when it has become short.
     const WORTH_SHRINKING: usize = 64;
 
     pub(super) fn len(&self) -> usize {
@@ -208,9 +210,9 @@ impl MemberList {
         self.0.len() - 1
     }
 
-    /// Takes the member with this key out, which stands at `place`; false if it does not.
+    /// Takes out the member at `place`. False if another member, or none, stands at that place.
     ///
-    /// The last member moves to its place. A walk goes from the end to the start, so it does not miss that one.
+    /// The last member moves to the free place. A walk goes from the end to the start, so it does not miss that member.
     pub(super) fn remove(&mut self, group: &GroupName, place: usize, key: Key) -> bool {
         if self.0.get(place).is_none_or(|known| known.key() != key) {
             return false;

@@ -1,11 +1,13 @@
-//! Groups: which connections are in them, and how one event reaches all members. This is the only hot path; nothing in
-//! it is `async` but the waits at its bounds.
+//! Groups: which connections are in them, and how one event reaches all members.
 //!
-//! Each thread has a [`hub`] with its connections, as [`Member`](member::Member)s, and its part of every group. The
-//! process-wide [`directory`] knows only which threads have members of a group, and of which classes. [`publish`] looks
-//! the group up, makes each class's bytes once ([`fan_out`]), and hands them to every thread concerned: to its own hub
-//! at once, to the others through their bounded [`queue`]. If an inbox is full, the sender waits for [`room`]; a large
-//! group is served in [`slices`], by a [`walk`]. What runs on a thread beside its connections is in [`thread`].
+//! This is the only hot path. Only the waits at its bounds are `async`.
+//!
+//! Each thread has a [`hub`], which holds the thread's connections as [`Member`](member::Member)s and its part of every
+//! group. The process-wide [`directory`] knows only which threads have members of a group, and of which classes.
+//! [`publish`] looks up the group, makes the bytes of each class once ([`fan_out`]), and hands them to every thread
+//! that has members. Its own hub gets them at once, the others through their bounded [`queue`]s. If an inbox is full,
+//! the sender waits for [`room`]. A large group is served in [`slices`], by a [`walk`]. The module [`thread`] has the
+//! tasks that a thread runs beside its connections.
 
 pub(crate) mod budget;
 #[cfg(feature = "testing")]
@@ -36,15 +38,15 @@ pub(crate) mod thread;
 mod walk;
 pub(crate) mod wheel;
 
-/// How far an event got: what [`Layer::group_send_counted`](crate::Layer::group_send_counted) returns.
+/// How far an event got. Returned by [`Layer::group_send_counted`](crate::Layer::group_send_counted).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// Into how many inboxes, outboxes and queues the event went.
+    /// How many inboxes, outboxes and queues took the event.
     pub delivered: u64,
-    /// How many refused it, being full, or because its relay failed.
+    /// How many refused the event, because they were full or because the relay failed.
     pub dropped: u64,
-    /// How many threads did not take it in time; their members are in neither number.
+    /// How many threads did not take the event in time. Their members are in neither of the other numbers.
     pub threads_behind: u64,
 }
 

@@ -1,9 +1,8 @@
-//! The model test: threads join, leave, send and end in the orders that `shuttle` thinks of, over the directory, the
-//! queues and the hubs as they are. Run by `tests/run model`.
+//! The model test: threads join, leave, send and end in the orders that `shuttle` chooses. Run by `tests/run model`.
 //!
-//! Each test stands in some thousand orders, chosen at random and by priorities. A lock and an atomic are where
-//! threads change; tokio's semaphores and channels count as one step. A group of two members on a thread is large
-//! here, and a slice has one.
+//! The directory, the queues and the hubs are the real ones. Each test runs in some thousand orders, chosen at random
+//! and by priorities. `shuttle` changes threads at each lock and each atomic; an operation on one of tokio's semaphores
+//! or channels counts as one step. In this test two members on a thread are a large group, and a slice has one member.
 
 use std::{
     future::Future,
@@ -65,7 +64,7 @@ fn room() -> GroupName {
     GroupName::new("room").unwrap()
 }
 
-/// Runs one of the server's threads: its tasks, until what it is to do is through.
+/// Runs one of the server's threads: its tasks, until the script has ended.
 fn run_thread<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl FnOnce(Rc<Hub>) -> F) {
     let registered = Registered::new(directory);
     let hub = Rc::clone(&registered.0);
@@ -92,7 +91,7 @@ fn member(hub: &Rc<Hub>) -> Rc<Connection> {
     connection
 }
 
-/// What a member got, in order.
+/// The texts that a member got, in order.
 fn texts(connection: &Connection) -> Vec<String> {
     let cx = Context::from_waker(Waker::noop());
     std::iter::from_fn(|| match connection.poll_outbox(&cx) {
@@ -106,26 +105,28 @@ async fn send(directory: &Directory, text: String, count: bool) -> Delivery {
     directory.publish(&room(), Envelope::new(Said { text }), count).await
 }
 
-/// Lets the tasks of this thread go on until something has come true.
+/// Lets the tasks of this thread go on until `done` is true.
 async fn until(mut done: impl FnMut() -> bool) {
     while !done() {
         shuttle::future::yield_now().await;
     }
 }
 
-/// The numbers of a member's events, each sent once and in this order.
+/// The numbers that a member got. Each was sent once, and in ascending order.
 fn numbers(connection: &Connection) -> Vec<usize> {
     let numbers: Vec<usize> = texts(connection).iter().map(|text| text.parse().unwrap()).collect();
     assert!(numbers.is_sorted_by(|earlier, later| earlier < later), "out of order, or twice: {numbers:?}");
     numbers
 }
 
-/// Members join and leave on one thread, alone or where another stays, while another thread sends.
+/// A member joins and leaves on one thread, while another thread sends.
+///
+/// `others` members stay in the group.
 fn joins_and_leaves_are_exact(others: usize) {
     const SENDS: usize = 3;
     explore(move || {
         let directory = directory();
-        // Counts what the member has done: about to join, joined, about to leave, left. Then the sends that returned.
+        // The member's step; how many sends have begun; how many have ended.
         let (step, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let ended = Arc::new(AtomicUsize::new(0));
         let membership = thread::spawn({
@@ -141,7 +142,7 @@ fn joins_and_leaves_are_exact(others: usize) {
                     hub.join(Rc::clone(&one) as _, &room()).unwrap();
                     step.store(1, SeqCst);
                     let first = begun.load(SeqCst);
-                    // Those that have begun by now came after the join; those that have ended came before the leave.
+                    // The sends from `first` on began after the join. The sends below `last` ended before the leave.
                     shuttle::future::yield_now().await;
                     let last = ended.load(SeqCst);
                     hub.leave(&*one, &room());
@@ -221,7 +222,7 @@ fn two_threads_that_send_to_each_other_lose_nothing_and_keep_the_order() {
     });
 }
 
-/// A thread ends with its members in the group, alone or with so many that they are walked.
+/// A thread ends while its members are in the group.
 fn a_thread_ends(members: usize) {
     const SENDS: usize = 3;
     explore(move || {
@@ -240,7 +241,7 @@ fn a_thread_ends(members: usize) {
                         shuttle::future::yield_now().await;
                     }
                 });
-                // Its tasks are gone, and its queue is closed: as when a runtime is torn down under its connections.
+                // Its tasks are gone, and its queue is closed, as when a runtime ends before its connections.
                 for member in left {
                     drop(numbers(&member));
                     drop(member.leave_all());
@@ -248,7 +249,7 @@ fn a_thread_ends(members: usize) {
             }
         });
         for number in 0..SENDS {
-            // Counted or not, it returns, whatever became of the other thread in between.
+            // Counted or not, the send returns, also if the other thread ends meanwhile.
             let delivery = block_on(send(&directory, number.to_string(), number != 1));
             assert!(delivery.delivered <= members as u64 && delivery.threads_behind == 0, "{delivery:?}");
         }

@@ -1,4 +1,4 @@
-//! The encoded frames that wait to be written to one connection, bounded by bytes.
+//! The frames that wait to be written to one connection, bounded by bytes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,52 +16,52 @@ use crate::{
     },
 };
 
-/// A queue of whole frames. What was popped is on its way and can no longer be dropped.
+/// A queue of whole frames. A frame that was popped is on its way and cannot be dropped any more.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    /// Where the bytes count for the process.
+    /// The thread's count of the mount's budget, which includes these bytes.
     ledger: Rc<Ledger>,
-    /// Whether the first frame is on its way, in part or as what it was packed to: it must be written whole.
+    /// Whether the first frame is on its way, because it is partly written or was packed. It must be written whole.
     begun: bool,
-    /// Which frames have a key: under [`Overflow::Latest`] only.
+    /// The frames with a key. Used only under [`Overflow::Latest`].
     latest: Option<Box<Latest>>,
-    /// In which tick the reader took a frame last, or the first one came that it has not taken.
+    /// The tick of the last progress: the reader took something, or a frame came to the empty outbox.
     progress: u32,
-    /// Set once the last frame was pushed: nothing is taken after it.
+    /// Set when the last frame was pushed. Frames after it are refused.
     sealed: bool,
 }
 
-/// Where the frames with a key wait.
+/// The places of the frames with a key.
 ///
-/// Frames are numbered in the order in which they came; one that is replaced gives its number to the next.
+/// Frames are numbered in the order in which they came. A frame that replaces an older one takes over its number.
 #[derive(Debug, Default)]
 struct Latest {
     by_key: HashMap<ConflationKey, u64>,
-    /// The same, in order.
+    /// The same entries, in the order of their numbers.
     in_order: VecDeque<(u64, ConflationKey)>,
     /// The number of the oldest frame that waits.
     first: u64,
 }
 
-/// What became of a frame.
+/// The result of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// It waits to be written.
+    /// The frame waits to be written.
     Queued {
-        /// How many older frames were dropped for it.
+        /// How many older frames were dropped to make room.
         dropped: usize,
-        /// The process holds more than it may.
+        /// The outboxes of the mount hold more than they may.
         over_budget: bool,
     },
-    /// It waits in the place of an older one with its key, and may have cost others theirs.
+    /// The frame has taken the place of an older one with its key. Others may have been dropped to make room.
     Replaced { dropped: usize },
-    /// It was dropped.
+    /// The frame was dropped.
     Refused,
-    /// It does not fit, and the policy is to close the connection.
+    /// The frame does not fit, and the policy is to close the connection.
     TooSlow,
-    /// The outbox was sealed before.
+    /// The outbox was sealed before the frame came.
     Sealed,
 }
 
@@ -78,7 +78,7 @@ impl Outbox {
         }
     }
 
-    /// Adds one frame; a frame that comes to an empty outbox always fits.
+    /// Adds one frame. An empty outbox takes a frame of any size.
     pub(crate) fn push(&mut self, packet: impl Into<Packet>, limits: &Limits) -> Pushed {
         let Packet { bytes: frame, key } = packet.into();
         if self.sealed {
@@ -107,14 +107,14 @@ impl Outbox {
         Pushed::Queued { dropped, over_budget }
     }
 
-    /// Whether a frame would not be queued, for want of room.
+    /// Whether a message would be refused because there is no room for its frame.
     pub(crate) fn refuses(&self, frame: &crate::Outgoing, limits: &Limits) -> bool {
         matches!(limits.overflow, Overflow::Close | Overflow::DropNewest)
             && !self.frames.is_empty()
             && self.bytes + frame.len() > limits.outbox_size
     }
 
-    /// Adds the last frame, whatever the limit says, and takes no more.
+    /// Adds the last frame, even over the limit. From then on all frames are refused.
     pub(crate) fn seal(&mut self, last: Option<Bytes>) {
         if self.sealed {
             return;
@@ -125,7 +125,9 @@ impl Outbox {
         self.sealed = true;
     }
 
-    /// Drops all that waits: its reader is gone, or too slow to be told more than why.
+    /// Drops all frames that wait, but not one that is on its way.
+    ///
+    /// For a reader that is gone, or that is so slow that it only gets the reason for its close.
     pub(crate) fn clear(&mut self) {
         let frames = self.frames.len();
         let begun = self.frames.pop_front().filter(|_| self.begun);
@@ -146,7 +148,8 @@ impl Outbox {
         Some(frame)
     }
 
-    /// What is to be written first, made of the first frame by `pack`, once. It can no longer be dropped.
+    /// The bytes to write first. `pack` makes them from the first frame, once; then the frame cannot be dropped any
+    /// more.
     pub(crate) fn packed_front(&mut self, pack: impl FnOnce(Bytes) -> Bytes) -> Option<&[u8]> {
         if !self.begun {
             let front = self.frames.front_mut()?;
@@ -161,12 +164,12 @@ impl Outbox {
         self.front()
     }
 
-    /// What is to be written first.
+    /// The bytes to write first.
     pub(crate) fn front(&self) -> Option<&[u8]> {
         self.frames.front().map(|frame| &**frame)
     }
 
-    /// All that waits.
+    /// All frames that wait.
     pub(crate) fn frames(&self) -> impl Iterator<Item = &[u8]> {
         self.frames.iter().map(|frame| &**frame)
     }
@@ -189,7 +192,7 @@ impl Outbox {
         self.note_progress();
     }
 
-    /// A burst must not cost its memory for the rest of the connection's life.
+    /// Gives memory back after a burst. Otherwise it would be kept as long as the connection lives.
     fn give_back(&mut self) {
         if self.frames.is_empty() && self.frames.capacity() > 64 {
             self.frames = VecDeque::new();
@@ -205,12 +208,12 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Notes that the reader took something, be it a part of a frame.
+    /// Notes that the reader took something, at least a part of a frame.
     pub(crate) fn note_progress(&mut self) {
         self.progress = self.ledger.now();
     }
 
-    /// The tick of the last progress.
+    /// The tick in which the reader last took something.
     pub(crate) fn progress(&self) -> u32 {
         self.progress
     }
@@ -229,7 +232,7 @@ impl Outbox {
         over_budget
     }
 
-    /// Drops the oldest frame that is not on its way.
+    /// Drops the oldest frame that is not on its way. False if there is none.
     fn drop_oldest(&mut self) -> bool {
         let place = usize::from(self.begun);
         let Some(frame) = self.frames.remove(place) else { return false };
@@ -237,7 +240,7 @@ impl Outbox {
         true
     }
 
-    /// Notes that the first frame is on its way: no other takes its place any more.
+    /// Notes that the first frame is on its way. From now on no other frame may take its place.
     fn begin(&mut self) {
         self.begun = true;
         if let Some(latest) = &mut self.latest {
@@ -245,13 +248,13 @@ impl Outbox {
         }
     }
 
-    /// Notes that the first frame is gone, or the second where the first was begun.
+    /// Notes that the frame at `place` is gone. That is the first, or the second if the first is on its way.
     fn note_gone(&mut self, frame: &Bytes, place: usize) {
         self.bytes -= frame.len();
         self.ledger.take(frame.len(), 1);
         if let Some(latest) = &mut self.latest {
             latest.forget(place as u64);
-            // One that was begun moves up to the number of the second.
+            // If the second is gone, the first takes over its number.
             latest.first += 1;
             if self.frames.is_empty() {
                 self.latest = None;
@@ -264,7 +267,9 @@ impl Outbox {
         latest.by_key.get(&key).map(|number| (number - latest.first) as usize)
     }
 
-    /// Puts a frame in the place of an older one: at the end it might never be reached, its key being the busiest.
+    /// Puts a frame in the place of an older one.
+    ///
+    /// If it went to the end, a client might never get a message with a key that changes often.
     fn replace(&mut self, place: usize, frame: Bytes, limits: &Limits) -> Pushed {
         let old = std::mem::replace(&mut self.frames[place], frame);
         let length = self.frames[place].len();
@@ -272,7 +277,7 @@ impl Outbox {
         self.ledger.take(old.len(), 1);
         self.ledger.add(length);
         let mut dropped = 0;
-        // The new frame itself always fits.
+        // Only frames before the new one are dropped. The new one itself always fits.
         let before = place - usize::from(self.begun);
         while self.bytes > limits.outbox_size && dropped < before && self.drop_oldest() {
             dropped += 1;
@@ -288,14 +293,14 @@ impl Drop for Outbox {
 }
 
 impl Latest {
-    /// Notes the key of the frame that comes behind `waiting` others.
+    /// Notes the key of a frame that is added behind `waiting` others.
     fn note(&mut self, key: ConflationKey, waiting: usize) {
         let number = self.first + waiting as u64;
         self.by_key.insert(key, number);
         self.in_order.push_back((number, key));
     }
 
-    /// Forgets the key of a frame that is gone, or on its way: of those with a key it is the oldest.
+    /// Forgets the key of a frame that is gone or on its way, if it has one. It is the oldest of all with a key.
     fn forget(&mut self, place: u64) {
         if let Some((number, key)) = self.in_order.front()
             && *number <= self.first + place
@@ -348,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn close_says_too_slow_and_keeps_what_waits() {
+    fn close_says_too_slow_and_keeps_the_frames_that_wait() {
         let (mut outbox, limits) = filled(Overflow::Close);
         assert_eq!(outbox.push(Bytes::from_static(b"cccc"), &limits), Pushed::TooSlow);
         assert_eq!(drain(outbox), ["aaaa", "bbbb"]);
@@ -393,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_of_a_key_takes_the_older_ones_place() {
+    fn a_newer_frame_takes_the_place_of_an_older_one_with_its_key() {
         let limits = Limits::new().overflow(Overflow::Latest);
         let mut outbox = empty();
         assert_eq!(outbox.push(keyed("a", "a1"), &limits), QUEUED);
@@ -403,14 +408,14 @@ mod tests {
         assert_eq!(outbox.push(keyed("a", "a2"), &limits), Pushed::Replaced { dropped: 0 });
         assert_eq!(outbox.bytes(), 10);
         assert_eq!(outbox.pop().unwrap(), "a2");
-        // What was popped is on its way: the next of its key is a frame of its own.
+        // The popped frame is on its way, so the next one with its key goes to the end.
         assert_eq!(outbox.push(keyed("a", "a3"), &limits), QUEUED);
         assert_eq!(outbox.push(keyed("b", "b3"), &limits), Pushed::Replaced { dropped: 0 });
         assert_eq!(drain(outbox), ["plain", "b3", "a3"]);
     }
 
     #[test]
-    fn the_latest_under_a_limit_drops_the_oldest_of_the_others() {
+    fn under_a_limit_the_latest_drops_the_oldest_of_the_others() {
         let limits = Limits::new().overflow(Overflow::Latest).outbox_size(8);
         let mut outbox = empty();
         for (key, text) in [("a", "aa"), ("b", "bb"), ("c", "cc"), ("d", "dd")] {
@@ -418,7 +423,7 @@ mod tests {
         }
         let one_dropped = Pushed::Queued { dropped: 1, over_budget: false };
         assert_eq!(outbox.push(keyed("e", "ee"), &limits), one_dropped);
-        assert_eq!(outbox.push(keyed("a", "a2"), &limits), one_dropped, "a was dropped, and is new");
+        assert_eq!(outbox.push(keyed("a", "a2"), &limits), one_dropped, "a was dropped before, so it is new");
         assert_eq!(outbox.push(keyed("e", "eeee"), &limits), Pushed::Replaced { dropped: 1 });
         assert_eq!(outbox.push(keyed("d", "dd4"), &limits), Pushed::Replaced { dropped: 0 });
         assert_eq!(drain(outbox), ["dd4", "eeee", "a2"]);
@@ -433,14 +438,22 @@ mod tests {
         }
         outbox.advance(1);
         let one_dropped = Pushed::Queued { dropped: 1, over_budget: false };
-        assert_eq!(outbox.push(keyed("a", "a2"), &limits), one_dropped, "b goes, not the rest of a");
+        assert_eq!(
+            outbox.push(keyed("a", "a2"), &limits),
+            one_dropped,
+            "b is dropped, and not the rest of a"
+        );
         assert_eq!(outbox.push(keyed("c", "c2"), &limits), Pushed::Replaced { dropped: 0 });
         assert_eq!(outbox.push(keyed("d", "d2"), &limits), Pushed::Replaced { dropped: 0 });
         assert_eq!(outbox.push(keyed("a", "a3"), &limits), Pushed::Replaced { dropped: 0 });
-        // The rest of the first, and one byte of the next.
+        // The rest of the first frame is written, and one byte of the next.
         outbox.advance(2);
         assert_eq!(outbox.push(keyed("d", "d345"), &limits), Pushed::Replaced { dropped: 0 });
-        assert_eq!(outbox.push(keyed("c", "c3"), &limits), one_dropped, "d was the oldest that could go");
+        assert_eq!(
+            outbox.push(keyed("c", "c3"), &limits),
+            one_dropped,
+            "d was the oldest that could be dropped"
+        );
         assert_eq!(outbox.ledger.held(), outbox.bytes() + outbox.frames.len() * Ledger::FRAME);
         assert_eq!(drain(outbox), ["2", "a3", "c3"]);
     }
@@ -456,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_counts_for_the_process_until_it_is_gone() {
+    fn frames_count_in_the_ledger_until_they_are_gone() {
         let ledger = Ledger::unbounded();
         let limits = Limits::new().outbox_size(100).overflow(Overflow::Latest);
         let mut outbox = Outbox::new(Rc::clone(&ledger));

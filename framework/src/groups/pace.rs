@@ -1,4 +1,4 @@
-//! In which batches a drain closes its connections, and when their clients may come back.
+//! How fast a drain closes its connections, and when their clients come back.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -7,14 +7,16 @@ use std::{
 
 use crate::time::FOREVER;
 
-/// How a [`Drain`](crate::Drain) closes its connections: so that not all clients come back in one moment.
+/// How fast a [`Drain`](crate::Drain) closes its connections.
+///
+/// It closes them in batches, so that not all clients come back at the same moment.
 ///
 /// ```
 /// use std::time::Duration;
 ///
 /// use greenroom::{Drain, Pace};
 ///
-/// // 100,000 connections leave in 20 s, and come back within the minute after.
+/// // 100,000 connections are closed within 20 s. Each client comes back 5 to 60 s later.
 /// let pace = Pace::new()
 ///     .batch(500)
 ///     .window(Duration::from_secs(20))
@@ -48,50 +50,55 @@ impl Pace {
 
     /// How many connections are closed together, over all threads. Default 100, at least 1.
     ///
-    /// No more than these are closed at once; more are closed in batches, spread over the [`window`](Self::window).
+    /// If there are no more connections than this, all are closed at once. If there are more, the batches are spread
+    /// over the [`window`](Self::window).
     pub fn batch(mut self, connections: usize) -> Self {
         self.batch = connections.max(1);
         self
     }
 
-    /// In what time all connections are closed. Default 5 s, and at most half of the drain's deadline.
+    /// The time in which all connections are closed. Default 5 s, and at most half of the drain's deadline.
     ///
-    /// The batches are spread over it evenly, each but the first up to one step later, at random.
+    /// The batches are spread evenly over this time. Each but the first comes up to one step later, at random.
     pub fn window(mut self, time: Duration) -> Self {
         self.window = time.min(FOREVER);
         self
     }
 
-    /// After what time clients are asked to come back: each after another, between the two. Default 1 s to 10 s.
+    /// How long clients are asked to wait before they come back. Default 1 s to 10 s.
+    ///
+    /// Each client is told a random time between the two.
     pub fn retry(mut self, shortest: Duration, longest: Duration) -> Self {
         let shortest = shortest.min(FOREVER);
         self.retry = (shortest, longest.clamp(shortest, FOREVER));
         self
     }
 
-    /// In how many batches so many connections are closed.
+    /// The number of batches for so many connections.
     pub(super) fn batches(&self, connections: usize) -> usize {
         connections.div_ceil(self.batch).max(1)
     }
 
-    /// The window of a drain with this deadline: its hooks need time too.
+    /// The window of a drain with this deadline. Half of the deadline is left for the hooks.
     pub(super) fn window_within(&self, deadline: Duration) -> Duration {
         self.window.min(deadline / 2)
     }
 
-    /// After what time one client should come back.
+    /// How long one client should wait before it comes back.
     pub(super) fn hint(&self) -> Duration {
         let (shortest, longest) = self.retry;
         shortest + jitter(longest - shortest)
     }
 }
 
-/// The reason of a close frame with a hint, as `retry=3200ms`.
+/// The reason of a close frame that says when to come back, for example `retry=3200ms`.
 pub(crate) fn reason(hint: Duration) -> String {
     format!("retry={}ms", hint.as_millis())
 }
 
-/// When a batch is closed, counted from the start: at once the first, each other within a step of its own.
+/// When a batch is closed, counted from the start of the drain.
+///
+/// The first is closed at once, each other one at a random time within its step.
 pub(super) fn due(batch: usize, batches: usize, window: Duration) -> Duration {
     if batch == 0 {
         return Duration::ZERO;
@@ -102,7 +109,7 @@ pub(super) fn due(batch: usize, batches: usize, window: Duration) -> Duration {
 
 /// A random time below `most`.
 fn jitter(most: Duration) -> Duration {
-    // Each hasher has keys of its own; they need not be secret here.
+    // Each hasher has its own random keys. That is random enough here: the time need not be secret.
     let random = RandomState::new().hash_one(0_u8);
     most.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
 }
@@ -133,7 +140,7 @@ mod tests {
             }
         }
         let times: Vec<_> = (0..20).map(|_| due(1, 2, window)).collect();
-        assert!(times.iter().any(|time| *time != times[0]), "at random");
+        assert!(times.iter().any(|time| *time != times[0]), "the times are random");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A send to a group, from its call to every thread that has members.
+//! A send to a group: from the call to every thread that has members.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use super::{
 use crate::{Envelope, GroupName};
 
 impl Directory {
-    /// Hands `envelope` to every member of `group`, waiting only if a bound is reached.
+    /// Hands `envelope` to every member of `group`. Waits only if a bound is reached.
     ///
-    /// `count` waits for the other threads, and says how far the event got.
+    /// With `count` the call also waits for the other threads, and the result includes their members.
     pub(crate) async fn publish(&self, group: &GroupName, envelope: Envelope, count: bool) -> Delivery {
         let Some(entry) = self.members_of(group) else { return Delivery::default() };
         let classes = entry.threads.iter().flat_map(|thread| &thread.classes);
@@ -29,12 +29,12 @@ impl Directory {
         let is_here = |thread: &&MemberThread| Some(thread.queue.id()) == here;
         let mut deadline = None;
         let mut sending = None;
-        // This thread's own members first: they need not wait for a thread that is behind.
+        // The members on this thread come first, so that they need not wait for a thread that is behind.
         for thread in entry.threads.iter().filter(is_here) {
             match room::deliver_on_this_thread(&thread.queue, group, &parcel).await {
                 Some(LocalDelivery::Delivered(delivery)) => sum.add(delivery),
                 Some(LocalDelivery::Large) => {
-                    // Waited for, so that nobody sends faster than this thread delivers.
+                    // The call waits for the reply, so that nobody sends faster than this thread delivers.
                     let (reply, receiver) = oneshot::channel();
                     sending = Some(Sending::new(Arc::clone(&thread.queue)));
                     match room::start_on_this_thread(&thread.queue, group, &parcel, reply, &mut deadline)
@@ -44,7 +44,7 @@ impl Directory {
                         Err(reason) => self.note_not_queued(reason, group, &mut sum),
                     }
                 }
-                // The thread ends, and its members with it.
+                // The thread is ending, and its members with it.
                 None => {}
             }
         }
@@ -56,7 +56,7 @@ impl Directory {
             }
         }
         for reply in replies {
-            // A thread that ended in between delivered to nobody.
+            // An error means that the thread has ended meanwhile and has delivered to nobody.
             sum.add(reply.await.unwrap_or_default());
         }
         drop(sending);
@@ -84,7 +84,7 @@ impl Directory {
         }
         let (now, expiry) = (Instant::now(), self.config.group_expiry);
         if entry.queues.iter().any(|(_, added)| is_over(*added, now, expiry)) {
-            // Of the group as it is now: a queue that was renewed since `entry` was read stays.
+            // This looks at the group as it is now. A queue that was renewed since `entry` was read stays.
             self.expire_queues(group, now);
         }
         for (channel, added) in &entry.queues {

@@ -1,4 +1,4 @@
-//! The queue of calls that other threads have for one hub, bounded by bytes.
+//! The queue of the calls of other threads to one hub, bounded by bytes.
 
 use std::{
     collections::VecDeque,
@@ -28,16 +28,17 @@ const QUEUE_REQUESTS: usize = 4096;
 /// How long a send waits for room in another hub's queue.
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What another thread asks of a hub: a call.
+/// What another thread asks of a hub.
 ///
-/// Each holds room in the queue until it ran, but for the end of the server: deliveries by their bytes, the others
-/// one place of a reserve of their own, so that joins and leaves pass a queue that is full of events.
+/// Most calls hold room in the queue until they have run. A delivery holds as many bytes as it has. A join, a leave or
+/// a single send holds one of the places that are reserved for them, so they get into a queue that is full of events.
+/// The other calls are rare, and need no room.
 #[derive(Debug)]
 pub(crate) enum Call {
-    /// Count what the tables hold.
+    /// Count the entries of the tables.
     #[cfg(feature = "testing")]
     Census { reply: oneshot::Sender<super::census::Census> },
-    /// Close every connection that belongs to this drain, in so many batches and in this time.
+    /// Close every connection of this drain, in so many batches and within this time.
     CloseAll { drain: u64, batches: usize, window: Duration },
     /// Close the connections that hold most of the budget with this number.
     Relieve { budget: u64 },
@@ -45,7 +46,7 @@ pub(crate) enum Call {
     Deliver {
         group: GroupName,
         parcel: Parcel,
-        /// Says how far it got, where someone wants to know.
+        /// Gets the result, if the sender counts.
         reply: Option<oneshot::Sender<Delivery>>,
         room: OwnedSemaphorePermit,
     },
@@ -67,16 +68,16 @@ pub(crate) enum Call {
     },
 }
 
-/// One hub's queue; its address for every other thread.
+/// The queue of one hub. Other threads reach the hub through it.
 #[derive(Debug)]
 pub(crate) struct HubQueue {
     /// Unique in the process.
     id: u64,
     room: Arc<Semaphore>,
     requests: Arc<Semaphore>,
-    /// How many senders wait, on the hub's thread, for its members: while one does, none may overtake it.
+    /// How many senders wait on the hub's thread for room in inboxes. While one waits, no other may overtake it.
     pub(super) waiting: AtomicUsize,
-    /// Only pushed to and popped from under the lock; calls are run and dropped outside it.
+    /// Under the lock, calls are only pushed and popped. They run and are dropped outside of it.
     state: Mutex<QueueState>,
 }
 
@@ -94,7 +95,9 @@ pub(crate) struct HubGone;
 /// Why a delivery was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotQueued {
+    /// The queue was full until the deadline.
     Behind,
+    /// The hub's thread has ended.
     Gone,
 }
 
@@ -120,7 +123,7 @@ impl HubQueue {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.closed {
                 drop(state);
-                // A call may hold the last handle on a user's event: not to be dropped under the lock.
+                // The call may hold the last handle of a user's event, which must not be dropped under the lock.
                 drop(call);
                 return Err(HubGone);
             }
@@ -133,12 +136,12 @@ impl HubQueue {
         Ok(())
     }
 
-    /// Waits for a place among the requests. It has no deadline: who asks may give up, and leaves nothing behind.
+    /// Waits for a place among the requests. There is no deadline: a caller can drop the future at any time.
     pub(crate) async fn request_room(&self) -> Result<OwnedSemaphorePermit, HubGone> {
         Arc::clone(&self.requests).acquire_owned().await.map_err(|_closed| HubGone)
     }
 
-    /// Queues a delivery, waiting for room up to the deadline, which the first wait of a send sets.
+    /// Queues a delivery. Waits for room up to the deadline, which the first wait of a send sets.
     pub(crate) async fn deliver(
         &self,
         group: GroupName,
@@ -173,7 +176,7 @@ impl HubQueue {
                 Err(_) => Err(NotQueued::Behind),
             };
         }
-        // A thread without a runtime has no timer; it may sleep, having nothing else to run.
+        // A thread without a runtime has no timer. It has nothing else to run either, so it may sleep.
         loop {
             match Arc::clone(&self.room).try_acquire_many_owned(weight) {
                 Ok(room) => return Ok(room),
@@ -184,7 +187,7 @@ impl HubQueue {
         }
     }
 
-    /// The next call, for the hub's task.
+    /// Takes the next call. For the hub's task.
     pub(crate) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Call> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.calls.pop_front() {
@@ -196,7 +199,9 @@ impl HubQueue {
         }
     }
 
-    /// Refuses all that comes, and drops what waits: who waits for a reply learns that the thread is gone.
+    /// Refuses all calls from now on, and drops those that wait.
+    ///
+    /// A caller that waits for a reply gets an error, and so learns that the thread is gone.
     pub(crate) fn close(&self) {
         let calls = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

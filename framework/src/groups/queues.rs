@@ -14,7 +14,7 @@ use crate::{ChannelName, Envelope, metrics::Counters};
 
 /// All queues of a layer in this process.
 ///
-/// The lock is held for one operation on one queue; what expired is dropped after it.
+/// The lock is held for one operation on one queue. Expired messages are dropped after the lock is released.
 #[derive(Debug)]
 pub(crate) struct Queues {
     table: Mutex<QueueTable>,
@@ -25,18 +25,18 @@ pub(crate) struct Queues {
 #[derive(Debug, Default)]
 struct QueueTable {
     queues: HashMap<ChannelName, MessageQueue>,
-    /// When which channel has a message that may have expired: in order, for all expire after the same time.
+    /// When a message of a channel expires. All messages live equally long, so the entries are in order.
     due: VecDeque<(Instant, ChannelName)>,
-    /// At which length of `due` it is rid of what was received.
+    /// When `due` reaches this length, the entries of messages that were received are removed.
     tidy_at: usize,
 }
 
 #[derive(Debug, Default)]
 struct MessageQueue {
     messages: VecDeque<(Instant, Envelope)>,
-    /// Those who wait in `receive`; it outlives the queue's entry, which goes when it is empty.
+    /// Wakes the calls of `receive` that wait. May outlive the queue, which is removed when nothing needs it.
     readers: Arc<Notify>,
-    /// How many wait.
+    /// How many calls of `receive` wait.
     waiting: usize,
 }
 
@@ -49,7 +49,7 @@ impl Queues {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a message (rules 23, 25, 31: the sender's configuration decides).
+    /// Adds a message (rule 31: the sender's configuration decides capacity and expiry).
     pub(crate) fn push(
         &self,
         channel: &ChannelName,
@@ -70,7 +70,7 @@ impl Queues {
                 Ok(())
             }
             Err((error, envelope)) => {
-                // A user's value: not to be dropped under the lock.
+                // The envelope holds a user's value, which must not be dropped under the lock.
                 drop(envelope);
                 counters.queue_full.one();
                 Err(error)
@@ -78,7 +78,7 @@ impl Queues {
         }
     }
 
-    /// Waits for the next message that has not expired. Dropping the future loses nothing.
+    /// Waits for the next message that has not expired. If the future is dropped, no message is lost.
     pub(crate) async fn receive(
         &self,
         channel: &ChannelName,
@@ -95,8 +95,8 @@ impl Queues {
         };
         let _waiting = WaitingReceive { queues: self, channel };
         loop {
-            // Registered before the look, so that a message that comes between the two wakes us, and not only
-            // one of us: what is kept for those who come later is one wake, however many messages there were.
+            // Registered before the look below, so that a message that comes after the look wakes this call. Without
+            // that, `Notify` would keep only one wake for all calls that come later, however many messages came.
             let mut notified = pin!(readers.notified());
             notified.as_mut().enable();
             let (expired, message) = {
@@ -125,7 +125,7 @@ impl Queues {
         drop(dropped);
     }
 
-    /// How many queues hold a message or have a reader.
+    /// How many queues hold a message or have a `receive` that waits.
     pub(crate) fn len(&self, counters: &Counters) -> usize {
         let mut table = self.lock();
         let expired = table.sweep(Instant::now());
@@ -162,14 +162,16 @@ impl QueueTable {
         Ok(readers)
     }
 
-    /// Forgets when those messages would have expired that were received: the ones before their queue's first.
+    /// Removes the entries of messages that were received.
+    ///
+    /// These expire earlier than the first message that is still in their queue.
     fn tidy(&mut self) {
         let queues = &self.queues;
         self.due.retain(|(expires, channel)| {
             let first = queues.get(channel).and_then(|queue| queue.messages.front());
             first.is_some_and(|(first, _)| first <= expires)
         });
-        // Each message that comes pays for two of the next walk.
+        // The next tidying comes after as many messages as are kept, and 1,000 more. Each pays for two entries of it.
         self.tidy_at = self.due.len() * 2 + 1_000;
     }
 
@@ -182,7 +184,7 @@ impl QueueTable {
         Some(envelope)
     }
 
-    /// Takes out what has expired, of every channel: its cost is that of the messages that were sent.
+    /// Takes out the expired messages of all channels. Each message that was sent costs one step of this, once.
     fn sweep(&mut self, now: Instant) -> Vec<Envelope> {
         let mut expired = Vec::new();
         while let Some((expires, _)) = self.due.front()
@@ -201,7 +203,7 @@ impl QueueTable {
     }
 }
 
-/// One waiting `receive`, counted until it returns or is dropped.
+/// A `receive` that waits, counted until it returns or is dropped.
 struct WaitingReceive<'a> {
     queues: &'a Queues,
     channel: &'a ChannelName,
@@ -257,16 +259,16 @@ mod tests {
         }
     }
 
-    /// The readers are as on two threads: both look at the empty queue, then two messages come, then both wait.
+    /// Both readers look at the empty queue, then two messages come, then both wait: as can happen on two threads.
     #[actix_web::test]
-    async fn no_reader_waits_beside_a_message() {
+    async fn no_reader_waits_while_there_is_a_message() {
         tokio::time::pause();
         let (config, queues, counters) = setup();
         let jobs = channel("jobs");
         let push = |name: &str, envelope| queues.push(&channel(name), envelope, &config, &counters).unwrap();
         let later = config.expiry / 2;
 
-        // What a reader's look sweeps is dropped between the look and the wait: there the other thread runs.
+        // A reader drops expired messages between its look and its wait. The other thread's part runs in that drop.
         push("first", Envelope::new(Bomb));
         tokio::time::advance(later).await;
         push("second", Envelope::new(Bomb));
@@ -275,9 +277,12 @@ mod tests {
             let (inner_queues, inner_counters, inner_jobs) =
                 (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
             fuses.push_back(Box::new(move || {
-                assert!(tokio::time::advance(later).now_or_never().is_none(), "moved, and yielded");
+                assert!(
+                    tokio::time::advance(later).now_or_never().is_none(),
+                    "the clock has moved, and the call has yielded"
+                );
                 let read = inner_queues.receive(&inner_jobs, &inner_counters).now_or_never();
-                assert!(read.is_some(), "the second reader gets one of two");
+                assert!(read.is_some(), "the second reader gets one of the two messages");
             }));
             let (inner_queues, inner_counters, inner_jobs) =
                 (Arc::clone(&queues), Arc::clone(&counters), jobs.clone());
@@ -292,11 +297,11 @@ mod tests {
         });
         let read = queues.receive(&jobs, &counters).now_or_never();
         assert!(FUSES.with_borrow(VecDeque::is_empty), "both ran");
-        assert!(read.is_some(), "the first reader gets the other");
+        assert!(read.is_some(), "the first reader gets the other message");
     }
 
     #[actix_web::test]
-    async fn what_was_received_is_not_remembered() {
+    async fn messages_that_were_received_leave_nothing_behind() {
         let (config, queues, counters) = setup();
         queues.push(&channel("unread"), Envelope::new(Plain), &config, &counters).unwrap();
         for _ in 0..10_000 {
@@ -304,6 +309,6 @@ mod tests {
             queues.receive(&channel("jobs"), &counters).await.unwrap();
         }
         let remembered = queues.lock().due.len();
-        assert!(remembered <= 2_000, "{remembered} for one message");
+        assert!(remembered <= 2_000, "{remembered} entries for one message");
     }
 }

@@ -1,4 +1,4 @@
-//! How a hub makes room when all outboxes of the process together hold too much.
+//! How a hub makes room when all outboxes of a mount together hold too much.
 
 use std::{cmp::Reverse, rc::Rc, sync::Arc};
 
@@ -11,14 +11,14 @@ use super::{
 impl Hub {
     /// Makes room: the thread that holds most closes the connections with its largest outboxes.
     ///
-    /// If that thread is blocked, this one gives up its own once an eighth more is held.
+    /// If that thread is blocked, this one closes its own connections when an eighth more than the limit is held.
     pub(crate) fn relieve(&self, ledger: &Ledger) {
         if !ledger.ask_heaviest() {
             self.shed(ledger);
         }
     }
 
-    /// Another thread found that this one holds most.
+    /// Makes room for another thread, which found that this one holds most.
     pub(super) fn relieve_for(&self, budget: u64) {
         let ledger = self.ledgers.borrow().iter().find(|ledger| ledger.is_of(budget)).cloned();
         if let Some(ledger) = ledger {
@@ -53,7 +53,7 @@ impl Hub {
         if let Some(known) = ledgers.iter().find(|ledger| ledger.is_of(budget.number())) {
             return Rc::clone(known);
         }
-        // Those of mounts that are gone.
+        // No connection uses these ledgers. Their mounts are gone, or the ledgers are made again when needed.
         ledgers.retain(|ledger| Rc::strong_count(ledger) > 1);
         let ledger = Ledger::new(budget, &self.queue, self.wheel.clock());
         ledgers.push(Rc::clone(&ledger));

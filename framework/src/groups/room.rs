@@ -1,6 +1,7 @@
-//! Room in inboxes: before an event is dropped for a full one, the sender lets those run that can take from it.
+//! Room in inboxes: a sender waits for it before a full inbox loses an event.
 //!
-//! Only a consumer that is itself suspended in a hook can lose an event.
+//! The sender waits until the consumer of the inbox has run. So only a consumer that is suspended in a hook can lose an
+//! event.
 
 use std::{
     future::poll_fn,
@@ -24,27 +25,27 @@ use super::{
 };
 use crate::GroupName;
 
-/// How long a sender waits, in all, for members that keep running without taking an event.
+/// How long a sender waits in all for members that run but take no event.
 pub(super) const ROOM_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What became of a delivery on this thread.
+/// The result of a delivery on this thread.
 #[derive(Debug)]
 pub(super) enum LocalDelivery {
     /// All members have it.
     Delivered(Delivery),
-    /// Nothing yet: the group is large, and is served in [`slices`](super::slices).
+    /// Nobody has it yet: the group is large, and must be served in [`slices`](super::slices).
     Large,
 }
 
-/// Delivers to the members on this thread. `None`: the hub of `queue` is not on this thread, or no more.
+/// Delivers to the members on this thread. `None` if this thread has no hub with this `queue`, or not any more.
 ///
-/// If a member's inbox is full, it waits until the members that can run have run.
+/// If a member's inbox is full, the call waits until the members that can run have run.
 pub(super) async fn deliver_on_this_thread(
     queue: &Arc<HubQueue>,
     group: &GroupName,
     parcel: &Parcel,
 ) -> Option<LocalDelivery> {
-    // The future must be `Send`, so it cannot hold a hub while it waits: it looks the hub up after each wait.
+    // The future must be `Send`, so it cannot hold a hub while it waits. It looks up the hub after each wait.
     let hub = || hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue));
     let delivered = deliver_now(&*hub()?, group, parcel);
     match delivered {
@@ -65,9 +66,9 @@ pub(super) async fn deliver_on_hub(
     }
 }
 
-/// Delivers at once; `None` if an inbox of this hub is full, or others wait for one.
+/// Delivers at once. `None` if an inbox of this hub is full, or if other senders wait for room.
 fn deliver_now(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Option<LocalDelivery> {
-    // What large groups owe these members comes first, and may fill their inboxes.
+    // The large sends that these members are owed come first. They may fill the inboxes.
     hub.catch_up_group(group);
     let at_once = hub.full.get() == 0 && hub.queue().waiting.load(Relaxed) == 0;
     at_once.then(|| deliver(hub, group, parcel))
@@ -102,7 +103,7 @@ async fn deliver_later(
     hub().map(|hub| deliver(&hub, group, parcel))
 }
 
-/// Has the members of a large group on this thread served, once the hub's queue has room for one more delivery.
+/// Starts a large send on this thread, when the hub's queue has room for one more delivery.
 pub(super) async fn start_on_this_thread(
     queue: &Arc<HubQueue>,
     group: &GroupName,
@@ -118,7 +119,7 @@ pub(super) async fn start_on_this_thread(
 
 /// Lets every task of this thread that can run do so once.
 ///
-/// Not `tokio::task::yield_now`: that comes back after one batch of tasks, before the rest have run.
+/// This is not `tokio::task::yield_now`, which comes back after one batch of tasks, before the rest have run.
 pub(super) async fn yield_pass() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -131,7 +132,7 @@ pub(super) async fn yield_pass() {
     .await;
 }
 
-/// Counts a sender that waits for room, also where its future is dropped.
+/// Counts a sender that waits for room, until it is done or its future is dropped.
 struct WaitingSender(Sending);
 
 impl WaitingSender {
@@ -147,7 +148,7 @@ impl Drop for WaitingSender {
     }
 }
 
-/// Notes the connection whose hook sends and waits: it takes no event until the send is through.
+/// Notes that a connection's hook waits for a send. The connection takes no event until the send is done.
 pub(super) struct Sending {
     queue: Arc<HubQueue>,
     sender: Option<Key>,
@@ -181,9 +182,9 @@ fn turn(hub: &Hub, group: &GroupName) -> Option<Arc<Semaphore>> {
     Some(Arc::clone(local.turn.get_or_insert_with(|| Arc::new(Semaphore::new(1)))))
 }
 
-/// Whether a member with a full inbox may make room if the sender lets all run once more.
+/// Begins a pass. True if a member with a full inbox may make room in it.
 ///
-/// `since` is the pass of this sender before.
+/// `since` is this sender's last pass. It becomes the new one.
 fn begin_pass(hub: &Hub, group: &GroupName, since: &mut u64) -> bool {
     hub.catch_up_group(group);
     if hub.full.get() == 0 {
@@ -196,7 +197,7 @@ fn begin_pass(hub: &Hub, group: &GroupName, since: &mut u64) -> bool {
     moving
 }
 
-/// Lets all run while a full connection is about to take from its inbox: only a suspended one refuses.
+/// Lets all tasks run as long as a full connection may make room. So only a suspended connection refuses.
 pub(super) async fn wait_for_room_of(hub: &Hub, key: Key) {
     let deadline = Instant::now() + ROOM_DEADLINE;
     let mut since = hub.pass();

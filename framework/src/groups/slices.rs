@@ -1,10 +1,13 @@
-//! What large groups are still owed: fan-out in slices, between which the other connections of the thread get a turn.
+//! Large sends: events for large groups, which are served in slices.
+//!
+//! After each slice the other connections of the thread get a turn.
 //!
 //! A send to a large group becomes a [`LargeSend`] with a number. The [`walk`](super::walk) goes through the members, a
 //! slice at a time, and brings each member *up to date*: the member gets all large sends of its groups that it has not
-//! got yet, in the order of their numbers. Everything else that puts something into a connection's queues brings the
-//! connection up to date first, so the order of the calls holds. A membership knows the number up to which it was
-//! served, from its start on. So a member that joins or leaves beside a walk is neither skipped nor served twice.
+//! got yet, in the order of their numbers. Before anything else goes into the queues of a connection, the connection is
+//! brought up to date too, so the order of the calls holds. A membership knows the number of the last large send that
+//! it was served. It knows that from its start on, so a member that joins or leaves during a walk is neither skipped
+//! nor served twice.
 
 use std::{
     cell::{Cell, Ref, RefCell},
@@ -24,80 +27,82 @@ use super::{
 };
 use crate::GroupName;
 
-/// What large groups of a hub are still owed.
+/// The large sends of a hub that some members have not got yet.
 #[derive(Default)]
 pub(super) struct Slices {
     /// In the order of their numbers.
     sends: RefCell<VecDeque<LargeSend>>,
-    /// How many there are: while there are none, nothing else in this type is looked at.
+    /// How many large sends there are. While this is 0, nothing else in this type is looked at.
     pending: Cell<usize>,
-    /// The number of the last one.
+    /// The number of the last large send.
     last: Cell<u64>,
-    /// One for each group that is owed something; they take turns.
+    /// One walk for each group with a large send. The walks take turns.
     pub(super) walks: RefCell<VecDeque<Walk>>,
     /// The task that walks.
     pub(super) walker: RefCell<Option<Waker>>,
 }
 
-/// One event for one large group. Dropped only while the hub is not borrowed: it may hold the last of the event.
+/// One event for one large group.
+///
+/// It may hold the last handle of a user's event, so it is dropped only while the hub is not borrowed.
 pub(super) struct LargeSend {
     number: u64,
     group: GroupName,
     parcel: Parcel,
     pub(super) sum: Cell<Delivery>,
-    /// Says how far it got. It belongs to the hub and not to the sender, so a sender that gives up leaves no half.
+    /// Gets the result. The send belongs to the hub, so all members get the event even if the sender gives up.
     pub(super) reply: Option<oneshot::Sender<Delivery>>,
-    /// Its bytes count in the hub's queue until all members have them.
+    /// Room in the hub's queue, held until all members have the event.
     _room: OwnedSemaphorePermit,
 }
 
-/// A way through the members of one group, pass after pass until nothing is owed.
+/// The way through the members of one group, pass after pass, until nothing is owed.
 ///
 /// A pass takes the classes in the order of their numbers, and the members of a class from the last to the first.
 pub(super) struct Walk {
     pub(super) group: GroupName,
     /// The number of the class that is next.
     pub(super) class: u32,
-    /// How many members of that class are left. More than there are: none was served yet.
+    /// How many members of that class are left. If there are fewer members than this, none has been served yet.
     pub(super) left: usize,
-    /// The last send when the pass began: at the end of the pass all up to it are done.
+    /// The number of the last send when the pass began. At the end of the pass, all sends up to it are done.
     pub(super) until: u64,
-    /// A member with a full inbox is still owed the sends above this number.
+    /// Sends above this number are still owed to a member whose inbox is full.
     pub(super) floor: u64,
-    /// Up to this send full members lose what they have no room for: they were waited for long enough.
+    /// Full members lose the sends up to this number: the walk has waited for them long enough.
     pub(super) forced: u64,
-    /// The hub's pass after the pass before: a connection that has not run since is suspended.
+    /// The number of the hub's pass when this pass began. A connection that has not run since then is suspended.
     pub(super) since: u64,
     pub(super) deadline: Option<Instant>,
 }
 
-/// How far a connection was brought.
+/// The result of bringing a connection up to date.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CaughtUp {
-    /// Whether it has got all that it was owed. If not, its inbox is full.
+    /// Whether the connection got all that it was owed. If not, its inbox is full.
     pub(super) all: bool,
-    /// How many deliveries that took.
+    /// How many deliveries this took.
     pub(super) deliveries: usize,
 }
 
 impl Slices {
-    /// Whether a large group is still owed something.
+    /// Whether there is a large send that some members have not got yet.
     pub(super) fn has_pending(&self) -> bool {
         self.pending.get() > 0
     }
 
-    /// How many events are still to be handed to members.
+    /// How many large sends some members have not got yet.
     #[cfg(feature = "testing")]
     pub(super) fn pending(&self) -> usize {
         self.pending.get()
     }
 
-    /// The number of the last large send: a member that joins now is owed nothing up to it.
+    /// The number of the last large send. A member that joins now is owed only later ones.
     pub(super) fn last(&self) -> u64 {
         self.last.get()
     }
 
-    /// Owes the members of a group an event from now on. `pass` is the hub's.
+    /// Adds a large send: the members of a group are owed an event from now on. `pass` is the hub's.
     pub(super) fn start(
         &self,
         group: GroupName,
@@ -110,7 +115,7 @@ impl Slices {
         self.last.set(number);
         let mut walks = self.walks.borrow_mut();
         match walks.iter_mut().find(|walk| walk.group == group) {
-            // A walk that has not set out yet takes the event along.
+            // A pass that has not begun yet serves this event too.
             Some(walk) if walk.is_at_start() => walk.until = number,
             Some(_) => {}
             None => walks.push_back(Walk::new(group.clone(), number, pass)),
@@ -129,9 +134,9 @@ impl Slices {
         }
     }
 
-    /// Hands a connection all that it is owed.
+    /// Hands a connection all large sends that it is owed.
     ///
-    /// A full inbox loses the sends up to the number `forced`; a later one stays owed, and ends the call.
+    /// If the inbox is full, the sends up to the number `forced` are lost. A later send stays owed, and ends the call.
     pub(super) fn catch_up(&self, member: &dyn Member, forced: u64) -> CaughtUp {
         let mut deliveries = 0;
         if !self.has_pending() {
@@ -162,20 +167,20 @@ impl Slices {
         CaughtUp { all: true, deliveries }
     }
 
-    /// What a class gets of the only send that this hub owes anybody, if there is just one and it is to this group.
+    /// The large send of this group, if this hub has no other.
     ///
-    /// Then no member is owed anything else, and a walk can serve it without looking at all its memberships.
+    /// Then no member is owed anything else, and a walk can serve a member without a look at all its memberships.
     pub(super) fn only_send(&self, group: &GroupName) -> Option<Ref<'_, LargeSend>> {
         let sends = self.sends.borrow();
         (sends.len() == 1 && sends[0].group == *group).then(|| Ref::map(sends, |sends| &sends[0]))
     }
 
-    /// The number of the oldest send that a group is owed.
+    /// The number of the oldest large send of a group.
     pub(super) fn oldest_of(&self, group: &GroupName) -> Option<u64> {
         self.sends.borrow().iter().find(|send| send.group == *group).map(|send| send.number)
     }
 
-    /// Takes the sends of a group up to a number out.
+    /// Takes out the large sends of a group, up to a number.
     pub(super) fn take(&self, group: &GroupName, until: u64) -> Vec<LargeSend> {
         let is_done = |send: &LargeSend| send.number <= until && send.group == *group;
         let mut sends = self.sends.borrow_mut();
@@ -184,7 +189,7 @@ impl Slices {
             done.extend(sends.pop_front());
         }
         if sends.iter().any(is_done) {
-            // Sends to other groups stand between them, and keep their order.
+            // Sends to other groups stand between these, and must keep their order.
             for _ in 0..sends.len() {
                 match sends.pop_front() {
                     Some(send) if is_done(&send) => done.push(send),
@@ -196,7 +201,7 @@ impl Slices {
         done
     }
 
-    /// Drops what is still owed: a sender that waits for a reply learns that the thread is gone.
+    /// Drops all large sends. A sender that waits for a reply learns that the thread is gone.
     pub(super) fn abandon(&self) {
         let sends = self.sends.take();
         self.walks.take();
@@ -218,7 +223,7 @@ impl LargeSend {
         self.parcel.form(class)
     }
 
-    /// Hands it to a member with room in its inbox, unless that has it already; says how many deliveries that took.
+    /// Hands the event to a member with room in its inbox, if it is owed. Returns how many deliveries that took.
     pub(super) fn serve(&self, member: &dyn Member, form: Option<&Form>) -> usize {
         if !member.memberships().take_owed(&self.group, self.number) {
             return 0;

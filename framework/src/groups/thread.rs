@@ -1,4 +1,4 @@
-//! What runs on a thread beside its connections: the four tasks of each hub.
+//! The four tasks that each hub runs on its thread.
 
 use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -18,9 +18,9 @@ use super::{
 };
 use crate::wire::{encoded, limits::Ticks};
 
-/// How many writers are woken before what came in is read.
+/// How many writers are woken before the thread looks at its sockets again.
 const FLUSHES_A_TURN: usize = 256;
-/// How many writers are worth reading first what has come in since their flush was due.
+/// For this many writers or more, the thread first looks at its sockets once more.
 const WORTH_A_LOOK: usize = 32;
 /// How many calls of other threads run before this thread's connections get a turn.
 const CALLS_A_TURN: u32 = 64;
@@ -41,8 +41,8 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
 
 /// Wakes the writers of a turn together.
 ///
-/// Woken at the first frame of a turn, it stands in the run queue behind the reads that were due already:
-/// what these send to the same members leaves in the same write.
+/// The first frame of a turn wakes this task, which then stands in the run queue behind the reads that were due
+/// already. So the frames that these reads send to the same members leave in the same write.
 async fn flush(hub: Rc<Hub>) {
     let mut batch = Vec::new();
     loop {
@@ -55,7 +55,7 @@ async fn flush(hub: Rc<Hub>) {
         })
         .await;
         if hub.dirty.borrow().len() >= WORTH_A_LOOK {
-            // So many writes cost far more than one look at the sockets: what came in meanwhile leaves with them.
+            // So many writes cost far more than one look at the sockets. What is read now leaves in the same writes.
             tokio::task::yield_now().await;
         }
         // Swapped, so that both lists keep their memory.
@@ -64,7 +64,7 @@ async fn flush(hub: Rc<Hub>) {
         encoded::forget();
         for (flushed, slot) in batch.drain(..).enumerate() {
             if flushed > 0 && flushed.is_multiple_of(FLUSHES_A_TURN) {
-                // As many writes as a slice has; what comes in between to those that are left leaves with the rest.
+                // Frames that come meanwhile for the connections that are left leave with these writes.
                 tokio::task::yield_now().await;
             }
             if let Some(connection) = hub.connection_at(slot) {
@@ -75,7 +75,7 @@ async fn flush(hub: Rc<Hub>) {
     }
 }
 
-/// Ticks while something is scheduled, and has the connections looked at whose time has come.
+/// Ticks while something is scheduled. Has connections look at their deadlines when their time has come.
 async fn turn_wheel(hub: Rc<Hub>) {
     let wheel = hub.wheel();
     loop {
@@ -83,7 +83,7 @@ async fn turn_wheel(hub: Rc<Hub>) {
         let before = wheel.now();
         sleep_until(wheel.start_of(before + 1)).await;
         if wheel.refresh() - before > wheel::LATE {
-            // The thread was blocked: what clients sent meanwhile must be read before they are judged.
+            // The thread was blocked. What clients sent meanwhile must be read before their deadlines are checked.
             sleep(Ticks::LENGTH).await;
             wheel.refresh();
         }
@@ -95,10 +95,10 @@ async fn turn_wheel(hub: Rc<Hub>) {
     }
 }
 
-/// Closes the connections that a hub has of a drain, batch by batch. Those that wait for their turn work as ever.
+/// Closes the connections of a drain on this hub, batch by batch. Connections of later batches work as before.
 async fn close_all(hub: Rc<Hub>, drain: u64, batches: usize, window: Duration) {
     let start = Instant::now();
-    // No more can come: a connection that enters from now on is refused.
+    // No more connections can come: the drain refuses them from now on.
     let keys = hub.keys_of(drain);
     let size = keys.len().div_ceil(batches).max(1);
     for (batch, keys) in keys.chunks(size).enumerate() {
@@ -134,7 +134,7 @@ pub(super) async fn run_calls(registered: Registered) {
             Call::Deliver { group, parcel, reply, room } => {
                 let delivery = match deliver_on_hub(hub, &group, &parcel).await {
                     Some(LocalDelivery::Delivered(delivery)) => delivery,
-                    // Not waited for: the calls behind it find their place in the order without that.
+                    // The large send has a number, so the calls behind it need not wait for it to keep the order.
                     Some(LocalDelivery::Large) => {
                         hub.slices.start(group, parcel, reply, room, hub.pass());
                         continue;
@@ -156,7 +156,7 @@ pub(super) async fn run_calls(registered: Registered) {
             }
             Call::Leave { key, group, reply, room: _room } => {
                 if hub.slices.has_pending() {
-                    // What was sent before it left is still to come.
+                    // The member must still get what was sent before it leaves.
                     wait_for_room_of(hub, key).await;
                 }
                 if let Some(connection) = hub.connection(key) {

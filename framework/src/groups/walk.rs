@@ -1,4 +1,4 @@
-//! The walk of a thread: serves large groups, one slice of members at a time.
+//! The walk of a hub: serves large groups, one slice of members at a time.
 
 use std::{
     future::poll_fn,
@@ -16,11 +16,13 @@ use super::{
     slices::{LargeSend, Walk},
 };
 
-/// How many deliveries a slice has. Their writes take about half a millisecond, which is how long the others wait;
-/// the cost of standing back in between is a hundredth of that.
+/// How many deliveries a slice has.
+///
+/// Their writes take about half a millisecond. Other connections wait for that long. Stopping after each slice costs a
+/// hundredth of that time.
 const SLICE: usize = if cfg!(all(test, shuttle)) { 1 } else { 64 };
 
-/// Walks as long as a large group is owed something.
+/// Serves large sends, as long as there are any.
 pub(super) async fn walk(hub: Rc<Hub>) {
     loop {
         poll_fn(|cx| {
@@ -36,12 +38,12 @@ pub(super) async fn walk(hub: Rc<Hub>) {
                 // The sender may have given up.
                 let _ = reply.send(send.sum.get());
             }
-            // An event whose drop panics must not end the walk for everybody.
+            // If the drop of an event panics, the walk must go on for all others.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(send)));
         }
-        // The slice is written before the next begins, so that no more than one stands before what others send.
+        // This slice is written before the next one begins. So what others send waits for one slice at most.
         yield_pass().await;
-        // And what came in meanwhile is read: a task that only wakes itself would leave that to chance.
+        // Then the sockets are read. A task that only wakes itself would leave that to chance.
         tokio::task::yield_now().await;
     }
 }
@@ -61,15 +63,16 @@ fn slice(hub: &Hub) -> Vec<LargeSend> {
 }
 
 impl Walk {
-    /// Serves the next members; true at the end of the pass.
+    /// Serves the next members. True at the end of the pass.
     ///
     /// Members may join and leave between two slices. A member that joins stands behind those that were served, and is
-    /// owed nothing. If one leaves, the last of the list takes its place: that one was served, or nobody was.
+    /// owed nothing. If a member leaves, the last one of the list takes its place. That one was served already, unless
+    /// no member of the class was.
     fn go_on(&mut self, hub: &Hub) -> bool {
         let groups = hub.groups.borrow();
         let Some(local) = groups.get(&self.group) else { return true };
         let mut budget = SLICE;
-        // Classes stand in the order of their numbers, also if some have gone since the last slice.
+        // Classes stand in the order of their numbers, even if some have gone since the last slice.
         let class = self.class;
         for members in local.classes.iter().filter(|members| members.number >= class) {
             if members.number > self.class {
@@ -94,7 +97,7 @@ impl Walk {
         true
     }
 
-    /// Brings one member up to date, and says how many deliveries that took.
+    /// Brings one member up to date. Returns how many deliveries that took.
     fn serve(&mut self, hub: &Hub, member: &dyn Member) -> usize {
         let mut caught = hub.slices.catch_up(member, self.forced);
         let mut deliveries = caught.deliveries;
@@ -108,7 +111,7 @@ impl Walk {
         deliveries
     }
 
-    /// Begins anew, for the sends that came in between and for the members that were full.
+    /// Begins the next pass: for sends that came meanwhile, and for members that were full.
     fn begin_pass(&mut self, hub: &Hub, oldest: u64, progress: bool) {
         if self.floor == u64::MAX || progress {
             self.deadline = None;

@@ -1,8 +1,11 @@
-//! The clock of a hub: one hashed timing wheel for every ping, idle limit and timeout of its connections.
+//! The clock of a hub: one hashed timing wheel.
 //!
-//! A connection has no timer of its own. It has at most one entry here, which says when to *look* at it; what it does
-//! in between only notes the number of the current tick. When the entry comes up, the connection works out its true
-//! deadlines and asks for the next look: so nothing that happens on it has to touch the wheel.
+//! It serves all pings, idle limits and timeouts of the hub's connections.
+//!
+//! A connection has no timer of its own. It has at most one entry in the wheel, which says when to *look* at it. When
+//! something happens on the connection, it only notes the number of the current tick. When the entry comes up, the
+//! connection works out its true deadlines and asks for the next look. So what happens on a connection does not touch
+//! the wheel.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,18 +17,19 @@ use tokio::time::Instant;
 
 use crate::wire::limits::Ticks;
 
-/// How many ticks one turn of the wheel has: 64 s. A look that is farther off is taken at the end of it, and finds
-/// that nothing is due.
+/// How many ticks one turn of the wheel has: 64 s.
+///
+/// A look that is farther off is taken at the end of the turn, and finds that nothing is due.
 const BUCKETS: usize = 256;
-/// How late the clock may be, in ticks, before the thread counts as one that was blocked.
+/// If the clock is more than this many ticks late, the thread counts as blocked.
 pub(super) const LATE: u32 = 4;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
-/// The wheel of one hub. A connection's entry stands under its slot in the hub.
+/// The wheel of one hub. A connection's entry is found by its slot in the hub.
 pub(crate) struct Wheel {
     started: Instant,
-    /// The current tick. 0 is never one, so that it can stand for "not yet".
+    /// The current tick. Ticks begin at 1, so that 0 can stand for "not yet".
     now: Rc<Cell<u32>>,
     state: RefCell<WheelState>,
 }
@@ -38,7 +42,7 @@ struct WheelState {
     len: usize,
     /// The tick whose bucket was emptied last.
     done: u32,
-    /// The task that ticks, while nothing is scheduled.
+    /// Wakes the task that ticks, which sleeps while nothing is scheduled.
     idle: Option<Waker>,
 }
 
@@ -47,7 +51,7 @@ struct WheelState {
 struct WheelEntry {
     previous: u32,
     next: u32,
-    /// The tick at which it comes up; [`NONE`] where the slot has no entry.
+    /// The tick at which the entry comes up; [`NONE`] if the slot has no entry.
     due: u32,
 }
 
@@ -66,7 +70,7 @@ impl Wheel {
         }
     }
 
-    /// The current tick: it is kept up while something is scheduled, and costs no look at the clock.
+    /// The current tick. Kept up to date while something is scheduled; reading it needs no look at the clock.
     pub(crate) fn now(&self) -> u32 {
         self.now.get()
     }
@@ -78,18 +82,18 @@ impl Wheel {
 
     pub(super) fn refresh(&self) -> u32 {
         let ticks = self.started.elapsed().as_millis() / Ticks::LENGTH.as_millis();
-        // It never runs backwards, and 34 years are enough.
+        // The tick never runs backwards. The type lasts for 34 years.
         let now = u32::try_from(ticks + 1).unwrap_or(NONE - 1).max(self.now.get());
         self.now.set(now);
         now
     }
 
-    /// Has the connection in `slot` looked at in tick `due`, or where it has an entry before that, then.
+    /// Schedules a look at the connection in `slot` for the tick `due`. An earlier entry stays.
     pub(crate) fn schedule(&self, slot: u32, due: u32) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if state.len == 0 {
-            // Nothing ticked meanwhile.
+            // While nothing was scheduled, the clock was not kept up.
             state.done = self.refresh();
         }
         let due = due.clamp(state.done + 1, state.done + BUCKETS as u32 - 1);
@@ -113,12 +117,12 @@ impl Wheel {
         self.state.borrow().len
     }
 
-    /// Forgets the entry of a slot.
+    /// Removes the entry of a slot.
     pub(super) fn remove(&self, slot: u32) {
         self.state.borrow_mut().unlink(slot);
     }
 
-    /// Takes out a connection whose time has come, up to the current tick.
+    /// Takes out the next connection that is due, up to the current tick.
     pub(super) fn pop(&self) -> Option<u32> {
         let now = self.now.get();
         let mut state = self.state.borrow_mut();
@@ -128,7 +132,7 @@ impl Wheel {
                 return None;
             }
             let slot = state.heads[at as usize % BUCKETS];
-            // No bucket holds entries of two turns: none is ever a turn ahead.
+            // A bucket holds entries of one turn only, because no entry is a whole turn ahead.
             if slot != NONE {
                 state.unlink(slot);
                 return Some(slot);
@@ -142,7 +146,7 @@ impl Wheel {
         if state.len > 0 {
             return Poll::Ready(());
         }
-        // Nobody is left: neither is their memory.
+        // No entry is left, so the memory is given back.
         state.entries = Vec::new();
         state.idle = Some(cx.waker().clone());
         Poll::Pending
@@ -186,7 +190,7 @@ impl WheelState {
 mod tests {
     use super::*;
 
-    /// All that comes up until `tick`, each with its tick.
+    /// All slots that come up until `tick`, each with its tick.
     fn popped(wheel: &Wheel, tick: u32) -> Vec<(u32, u32)> {
         let mut all = Vec::new();
         for now in wheel.now()..=tick {
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn each_comes_up_once_in_its_tick() {
+    fn each_entry_comes_up_once_in_its_tick() {
         let wheel = Wheel::new();
         for (slot, due) in [(3, 5), (0, 9), (7, 5), (1, 200)] {
             wheel.schedule(slot, due);
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn one_entry_a_connection_the_earliest() {
+    fn a_connection_has_one_entry_the_earliest() {
         let wheel = Wheel::new();
         wheel.schedule(1, 50);
         wheel.schedule(1, 20);
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_ended_does_not_come_up() {
+    fn an_entry_that_was_removed_does_not_come_up() {
         let wheel = Wheel::new();
         for slot in 0..5 {
             wheel.schedule(slot, 10);
@@ -230,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_farther_off_than_a_turn_comes_up_at_its_end() {
+    fn an_entry_farther_off_than_a_turn_comes_up_at_the_end_of_the_turn() {
         let wheel = Wheel::new();
         wheel.schedule(0, 100_000);
         wheel.schedule(1, 10);
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_leaves_nobody_out() {
+    fn a_clock_that_jumps_leaves_no_entry_out() {
         let wheel = Wheel::new();
         for slot in 0..100 {
             wheel.schedule(slot, 2 + slot * 2);
@@ -249,7 +253,7 @@ mod tests {
         assert!(slots.into_iter().eq(0..100));
         wheel.schedule(5, 0);
         wheel.now.set(10_001);
-        assert_eq!(wheel.pop(), Some(5), "what is over already comes up in the next tick");
+        assert_eq!(wheel.pop(), Some(5), "an entry for the past comes up in the next tick");
     }
 
     #[test]

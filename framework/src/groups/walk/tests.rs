@@ -37,7 +37,7 @@ struct Said {
     text: String,
 }
 
-/// Members that pass events on.
+/// Members whose relay makes the message.
 struct Relay;
 
 #[crate::event_handlers]
@@ -48,7 +48,7 @@ impl Relay {
     }
 }
 
-/// Members whose handler runs.
+/// Members that get the event itself, for their handler.
 struct Handler;
 
 #[crate::event_handlers]
@@ -97,14 +97,14 @@ impl World {
         (0..count).map(|_| self.member::<Relay>(groups)).collect()
     }
 
-    /// What a sender awaits.
+    /// The future of a send, which a sender awaits.
     fn send(&self, name: &str, text: &str) -> impl Future<Output = Delivery> + use<> {
         let (directory, group) = (Arc::clone(&self.directory), group(name));
         let envelope = Envelope::new(Said { text: text.to_owned() });
         async move { directory.publish(&group, envelope, true).await }
     }
 
-    /// Begins a send as a task of its own, and returns once it waits for the walk.
+    /// Begins a send as its own task, and returns when it waits for the walk.
     async fn begin(&self, name: &str, text: &str) -> JoinHandle<Delivery> {
         let last = self.hub.slices.last();
         let sending = actix_rt::spawn(self.send(name, text));
@@ -164,7 +164,7 @@ async fn every_member_gets_every_event_once_and_in_order() {
 }
 
 #[actix_web::test]
-async fn joining_leaving_and_closing_beside_a_walk_are_exact() {
+async fn joining_leaving_and_closing_during_a_walk_are_exact() {
     let world = World::new();
     let large = group("large");
     let members = world.members(5_000, &["large"]);
@@ -172,31 +172,31 @@ async fn joining_leaving_and_closing_beside_a_walk_are_exact() {
     world.walk_to(1).await;
     // A walk goes from the last member to the first.
     let [again, gone, closed, left, .., back, served] = &members[..] else { unreachable!() };
-    // Two that have it already: one leaves and joins again.
+    // `back` and `served` have the event already. `back` leaves and joins again.
     assert_eq!(frames(served), ["1"]);
     world.hub.leave(&**back, &large);
     world.hub.join(Rc::clone(back) as _, &large).unwrap();
-    // And some that do not have it yet.
+    // The others do not have it yet.
     assert!([left, closed, gone, again].iter().all(|member| frames(member).is_empty()));
     world.hub.leave(&**left, &large);
-    assert_eq!(frames(left), ["1"], "what was sent before it left");
+    assert_eq!(frames(left), ["1"], "it gets what was sent before it left");
     closed.end(Cause::Consumer, CloseCode::NORMAL, "");
     assert_eq!(frames(closed), ["1", "close"]);
     drop(gone.leave_all());
     gone.gone();
     world.hub.leave(&**again, &large);
     world.hub.join(Rc::clone(again) as _, &large).unwrap();
-    // Newcomers: of this class, behind the walk, and of another class.
+    // Newcomers: some of this class, which stand behind the walk, and one of another class.
     let newcomers = world.members(3, &["large"]);
     let handler = world.member::<Handler>(&["large"]);
 
     let delivery = sending.await.unwrap();
-    assert_eq!((delivery.delivered, delivery.dropped), (4_999, 0), "all but the one that has gone");
+    assert_eq!((delivery.delivered, delivery.dropped), (4_999, 0), "all members but the one that has gone");
     assert_eq!(frames(back), ["1"]);
     assert_eq!(frames(again), ["1"]);
     assert!(frames(left).is_empty() && newcomers.iter().all(|member| frames(member).is_empty()));
     let delivery = world.send("large", "2").await;
-    assert_eq!((delivery.delivered, delivery.dropped), (5_001, 1), "who closed refuses");
+    assert_eq!((delivery.delivered, delivery.dropped), (5_001, 1), "the member that closed refuses");
     for member in newcomers.iter().chain([back, again]) {
         assert_eq!(frames(member), ["2"]);
     }
@@ -205,7 +205,7 @@ async fn joining_leaving_and_closing_beside_a_walk_are_exact() {
 }
 
 #[actix_web::test]
-async fn a_group_that_empties_and_fills_again_beside_a_walk_gets_nothing() {
+async fn a_group_that_empties_and_fills_again_during_a_walk_gets_nothing() {
     let world = World::new();
     let members = world.members(2_000, &["large"]);
     let sending = world.begin("large", "1").await;
@@ -235,7 +235,7 @@ async fn groups_direct_sends_and_events_interleave_as_they_were_called() {
         }
         sends.push(world.begin("b", &format!("b{round}")).await);
         let small = world.send("some", &format!("s{round}")).now_or_never();
-        assert_eq!(small.expect("a small group is not kept waiting").delivered, 500);
+        assert_eq!(small.expect("a small group need not wait").delivered, 500);
     }
     for send in sends {
         assert_eq!(send.await.unwrap().delivered, 2_000);
@@ -248,7 +248,7 @@ async fn groups_direct_sends_and_events_interleave_as_they_were_called() {
 }
 
 #[actix_web::test]
-async fn a_sender_that_gives_up_leaves_no_half_and_no_pile() {
+async fn if_a_sender_gives_up_all_members_get_the_event_and_nothing_piles_up() {
     let world = World::new();
     let members = world.members(2_000, &["large"]);
     assert!(world.send("large", "1").now_or_never().is_none());
@@ -261,12 +261,12 @@ async fn a_sender_that_gives_up_leaves_no_half_and_no_pile() {
     for _ in 0..100 {
         assert!(world.send("large", &megabyte).now_or_never().is_none());
     }
-    let jobs = world.hub.slices.progress().1;
-    assert!(jobs <= 7, "{jobs} megabytes are held for a queue of 8 MiB");
+    let held = world.hub.slices.progress().1;
+    assert!(held <= 7, "{held} megabytes are held for a queue of 8 MiB");
 }
 
 #[actix_web::test]
-async fn what_others_send_leaves_between_two_slices() {
+async fn messages_of_others_leave_between_two_slices() {
     let world = World::new();
     let mut large = world.members(10_000, &["large"]);
     let member = world.member::<Relay>(&["small"]);
@@ -306,13 +306,13 @@ async fn what_others_send_leaves_between_two_slices() {
 }
 
 #[actix_web::test]
-async fn a_member_that_runs_loses_nothing_and_a_suspended_one_delays_nobody() {
+async fn a_running_member_loses_nothing_and_a_suspended_one_delays_nobody() {
     const EVENTS: usize = 10;
     let world = World::new();
     let relays = world.members(1_500, &["large"]);
     let suspended = world.member::<Handler>(&["large"]);
     suspended.set_busy(true);
-    // Takes one event whenever it gets a turn; its inbox holds three.
+    // This member takes one event in each pass. Its inbox holds three.
     let running = world.member::<Handler>(&["large"]);
     let taking = actix_rt::spawn({
         let running = Rc::clone(&running);
@@ -332,12 +332,12 @@ async fn a_member_that_runs_loses_nothing_and_a_suspended_one_delays_nobody() {
     let dropped: u64 =
         futures_util::future::join_all(sends).await.iter().map(|delivery| delivery.dropped).sum();
     taking.await.unwrap();
-    assert_eq!(dropped, EVENTS as u64 - 3, "those of the suspended one, whose inbox holds three");
+    assert_eq!(dropped, EVENTS as u64 - 3, "only the suspended member loses events: its inbox holds three");
     assert_eq!(world.directory.counters.read().inbox_full, EVENTS as u64 - 3);
     assert!(relays.iter().all(|member| frames(member).len() == EVENTS));
 }
 
-/// A member that counts how often it is looked at.
+/// A member that counts how often something is relayed to it.
 struct Counted {
     key: Key,
     class: Class,
@@ -434,7 +434,7 @@ async fn a_room_that_was_large_costs_what_its_members_cost() {
     assert!(memory <= 4 * 50, "its memory is given back: it has room for {memory}");
     assert_eq!(world.send("room", "1").await.delivered, 50);
     assert_eq!(visits.get(), 50);
-    // Each of them is still found at its place.
+    // Each remaining member is still found at its place.
     for (_, member) in &staying {
         world.hub.leave(&***member, &room);
     }
