@@ -1,4 +1,4 @@
-//! What every host does with a handshake: route it, run the middleware, start the consumer, await its answer.
+//! Serves a request on every host: runs the middleware, starts the consumer, and awaits its answer.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -33,21 +33,21 @@ use crate::{
     },
 };
 
-/// When a client that found the server full may ask again.
+/// How long a client should wait before it tries a full server again.
 const FULL_RETRY: Duration = Duration::from_secs(10);
 
-/// What the handshakes of one mount are answered with.
+/// The routes, layers and limits with which the requests of one mount are answered.
 pub(crate) struct Application {
     pub(crate) routes: Routes,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
-    /// Those of HTTP exchanges.
+    /// The limits of HTTP exchanges.
     pub(crate) http_limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) peers: Option<Arc<Peers>>,
     pub(crate) drain: Drain,
     pub(crate) max_connections: usize,
-    /// The clients without a WebSocket.
+    /// The sessions of clients without a WebSocket.
     pub(crate) fallback: Arc<Table>,
 }
 
@@ -58,9 +58,10 @@ impl std::fmt::Debug for Application {
 }
 
 impl Application {
-    /// Runs the middleware and the consumer's `connect`. `input` makes what reads from the client.
+    /// Runs the middleware and the consumer's `connect`. `input` makes the reader of the client's messages.
     ///
-    /// Of `offers`, those of compression, the first that suits the route is accepted: the answer's headers say so.
+    /// `offers` are the client's offers of compression. The first one that suits the route is accepted, and the headers
+    /// of the answer say so.
     pub(crate) async fn open(
         &self,
         endpoint: &Endpoint,
@@ -86,7 +87,7 @@ impl Application {
         Ok((connection, accepted))
     }
 
-    /// As [`open`](Self::open), for a client without a WebSocket, whose connection lives for `expires` without a request.
+    /// As [`open`](Self::open), for a client without a WebSocket. Its connection lives for `expires` without a request.
     pub(crate) async fn open_fallback(
         &self,
         endpoint: &Endpoint,
@@ -123,7 +124,7 @@ impl Application {
         endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.limits))
     }
 
-    /// What every consumer is started with.
+    /// The values that every consumer is started with.
     fn start_of(&self, scope: Scope, limits: Arc<Limits>, wire: Wire) -> Start {
         Start {
             scope: Box::new(scope),
@@ -152,7 +153,7 @@ impl Application {
         starting.answer().await
     }
 
-    /// What was started, or the rejection of a client whose consumer was not.
+    /// The started consumer, or the rejection if none was started.
     fn started<T>(&self, started: Result<Option<T>, MisuseError>) -> Result<T, Rejection> {
         match started {
             Ok(Some(started)) => Ok(started),
@@ -161,16 +162,18 @@ impl Application {
         }
     }
 
-    /// Lets a client in: where there is room, past the middleware, with its place among those of its address.
+    /// Checks whether a client may come in: for room, by the middleware, then by its address.
+    ///
+    /// Returns the client's place among the connections of its address, if they are counted.
     async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope) -> Result<Option<PeerGuard>, Rejection> {
         if self.drain.connections() >= self.max_connections {
-            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused");
+            tracing::warn!(limit = self.max_connections, "a connection over the limit was refused with 503");
             return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
         }
         if let Err(rejection) = middleware::admit(&endpoint.middleware, scope).await {
             return Err(rejection.with_headers_of(scope));
         }
-        // Without an address, as on a Unix socket, there is nothing to count by.
+        // Without an address, for example on a Unix socket, connections cannot be counted by client.
         let (Some(peers), Some(peer)) = (&self.peers, scope.peer()) else { return Ok(None) };
         match peers.enter(peer.ip()) {
             None => Err(self.too_many(scope, peers).with_headers_of(scope)),

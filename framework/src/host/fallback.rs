@@ -1,4 +1,4 @@
-//! The requests of clients without a WebSocket: what they ask for, whether they may, and the answer.
+//! Answers the requests of clients without a WebSocket, and checks whether they are allowed.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -34,22 +34,22 @@ use crate::{
     },
 };
 
-/// The query parameter that says what is asked for.
+/// The query parameter that says what a request asks for.
 const PARAMETER: &str = "greenroom";
-/// The header that no page of another site can send.
+/// A header that a page of another site cannot send.
 const OWN_HEADER: &str = "greenroom-client";
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long messages wait for room.
+/// How long messages of a client wait for room.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(20);
-/// When a client that found no room may ask again.
+/// How long a client should wait before it sends again, if there was no room.
 const ROOM_RETRY: Duration = Duration::from_secs(1);
-/// When a client that found the server full may ask again.
+/// How long a client should wait before it tries a full server again.
 const FULL_RETRY: Duration = Duration::from_secs(10);
-/// How long a browser may keep the answer to a preflight, in seconds: the longest that browsers take.
+/// How long a browser may keep the answer to a preflight, in seconds. Browsers allow no longer time.
 const PREFLIGHT_AGE: &str = "7200";
 
-/// Whether a request is one of the protocol.
+/// Whether a request belongs to the fallback protocol.
 pub(super) fn is_asked_for(ctx: &GuardContext<'_>) -> bool {
     ctx.head().uri.query().is_some_and(|query| pairs(query).any(|(name, _)| name == PARAMETER))
 }
@@ -87,13 +87,13 @@ pub(super) async fn serve(
     response
 }
 
-/// The request's origin, where pages of it may ask (CORS).
+/// The request's origin, if pages of that origin may send requests (CORS).
 fn allowed_origin(request: &HttpRequest, settings: &Fallback) -> Option<HeaderValue> {
     let origin = request.headers().get(header::ORIGIN)?;
     settings.origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Answers a browser that asks whether a page of another origin may ask.
+/// Answers a browser that asks whether a page of another origin may send a request.
 fn preflight(request: &HttpRequest, settings: &Fallback, allowed: bool) -> Result<HttpResponse, Refusal> {
     if settings.origins.is_empty() || !request.headers().contains_key(header::ORIGIN) {
         return Err(Refusal::method("GET, POST"));
@@ -122,20 +122,20 @@ async fn answer(
         "poll" | "events" => Method::GET,
         "open" | "send" | "ack" | "close" => Method::POST,
         _ => {
-            let known = "the parameter greenroom is one of open, poll, events, send, ack, close";
+            let known = "the parameter greenroom must be open, poll, events, send, ack or close";
             return Err(Refusal::bad_request(known));
         }
     };
     if *request.method() != needed {
         return Err(Refusal::method(if needed == Method::GET { "GET" } else { "POST" }));
     }
-    // A form of another site's page can send neither; an origin that it does send is compared below.
+    // A form on a page of another site cannot send the first header. If an origin is sent, it is compared below.
     let headers = request.headers();
     if needed == Method::POST && !headers.contains_key(OWN_HEADER) && !headers.contains_key(header::ORIGIN) {
         return Err(Refusal::forged());
     }
     if asked == "open" {
-        // Boxed, as below: the largest of these futures must not set the size of a poll that is held.
+        // Boxed, as below: a poll that waits for long must not be as large as the largest of these futures.
         return Box::pin(open(application, request, &query, payload)).await;
     }
     let door = find(application, &request, &query)?;
@@ -163,7 +163,7 @@ fn ack(query: &str) -> Result<u64, Refusal> {
     Ok(number(query, "ack")?.unwrap_or(0))
 }
 
-/// The session that a request names, where it is its client's.
+/// The session that a request names, if it belongs to the client.
 fn find(application: &Application, request: &HttpRequest, query: &str) -> Result<Arc<Door>, Refusal> {
     let table = &application.fallback;
     let Some((_, id)) = pairs(query).find(|(name, _)| *name == "id") else {
@@ -175,7 +175,10 @@ fn find(application: &Application, request: &HttpRequest, query: &str) -> Result
         Id::Malformed => return Err(Refusal::unknown()),
     };
     if !door.bound.admits(request, &table.settings) {
-        tracing::info!(path = request.path(), "a request for a connection of another origin, user or path");
+        tracing::info!(
+            path = request.path(),
+            "a request was refused: its connection belongs to another origin, user or path"
+        );
         return Err(Refusal::foreign());
     }
     Ok(door)
@@ -189,7 +192,7 @@ fn tell(door: &Door, command: Command) -> Result<(), Refusal> {
     })
 }
 
-/// The answer to a command, as that of the request.
+/// The HTTP response for the answer of a session.
 fn respond(answer: Option<Answer>) -> Result<HttpResponse, Refusal> {
     match answer {
         Some(Answer::Batch(json)) => Ok(HttpResponse::Ok().content_type("application/json").body(json)),
@@ -200,7 +203,7 @@ fn respond(answer: Option<Answer>) -> Result<HttpResponse, Refusal> {
     }
 }
 
-/// Reads a body up to a size; `None` where it is larger.
+/// Reads a body; `None` if it has more bytes than `most`.
 async fn read(mut payload: web::Payload, most: usize) -> Result<Option<BytesMut>, Refusal> {
     let reading = async {
         let mut body = BytesMut::new();
@@ -234,14 +237,17 @@ async fn open(
     let own: Vec<_> = query.split('&').filter(|pair| pair.split('=').next() != Some(PARAMETER)).collect();
     scope.set_query(&own.join("&"));
     let Some(endpoint) = application.routes.route(&mut scope) else {
-        tracing::info!(path = request.path(), "no route for a fallback transport");
+        tracing::info!(
+            path = request.path(),
+            "there is no route for this client without a WebSocket: answered 404"
+        );
         return Err(Refusal::no_route());
     };
     let bound = Bound::of(&request, &table.settings);
     drop(request);
     let body = read(payload, SMALL_BODY).await?.ok_or_else(|| Refusal::too_large(SMALL_BODY))?;
     scope.set_subprotocols(&body::protocols(&body).map_err(shape)?);
-    // Those that have ended and wait to be told of it count too.
+    // Sessions that have ended, and whose client has yet to be told, count too.
     if table.len() >= application.max_connections {
         return Err(Refusal::busy("the server is full, try again later", FULL_RETRY));
     }
@@ -255,7 +261,7 @@ async fn open(
     };
     let (commands, receiver) = mpsc::channel(MOST_COMMANDS);
     let Some(listed) = table.enter(Door::new(commands, bound, message_size)) else {
-        tracing::error!("the system has no random bits for an id");
+        tracing::error!("the system gave no random bytes for the id of a session");
         connection.gone();
         return Err(Refusal::busy("the server cannot make an id", FULL_RETRY));
     };
@@ -284,7 +290,7 @@ async fn poll(door: &Door, settings: &Fallback, query: &str) -> Result<HttpRespo
     }
     match timeout(wait, answer).await {
         Ok(answer) => respond(answer.ok()),
-        // A batch that was made in this moment is sent again.
+        // If a batch was made at this very moment, it is sent again with the next poll.
         Err(_) => respond(Some(Answer::Nothing)),
     }
 }
@@ -293,7 +299,7 @@ async fn events(door: &Door, request: &HttpRequest, query: &str) -> Result<HttpR
     let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
     let ack = ack(query)?.max(last.and_then(|last| last.parse().ok()).unwrap_or(0));
     let (reply, answer) = oneshot::channel();
-    // As much as a client may be behind; a stream that cannot take more has ended.
+    // As many batches as a client may leave unacknowledged. A stream that takes no more has ended.
     let (out, batches) = mpsc::channel(WINDOW);
     let (life, alive) = oneshot::channel();
     tell(door, Command::Events { ack, out, life, reply })?;
@@ -301,14 +307,14 @@ async fn events(door: &Door, request: &HttpRequest, query: &str) -> Result<HttpR
         Ok(Answer::Done) => Ok(HttpResponse::Ok()
             .content_type("text/event-stream")
             .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
-            // nginx would keep it back.
+            // Otherwise nginx would hold the events back.
             .insert_header(("x-accel-buffering", "no"))
             .body(EventsBody::new(batches, alive))),
         answer => respond(answer.ok()),
     }
 }
 
-/// A place for a body among those of its session.
+/// A place for a body that is being read. A session has only a few of them.
 fn bring(door: &Arc<Door>) -> Result<Bringing, Refusal> {
     door.bring().ok_or_else(Refusal::too_many)
 }
@@ -359,7 +365,7 @@ async fn send(
     tell(door, Command::Send { seq, ack, messages, reply })?;
     match timeout(ROOM_TIMEOUT, answer).await {
         Ok(answer) => respond(answer.ok()),
-        // Dropped with its answer's place: the session takes none of it in.
+        // The receiver of the answer is dropped. So the session takes none of these messages.
         Err(_) => Err(Refusal::busy("the consumer takes no more now", ROOM_RETRY)),
     }
 }

@@ -1,4 +1,4 @@
-//! How an HTTP request of an App becomes an exchange of a consumer.
+//! How an HTTP request of an App becomes the exchange of a consumer.
 
 use std::{
     pin::Pin,
@@ -20,7 +20,7 @@ use crate::{
     consumer::{connection::Head, http::Exchange},
 };
 
-/// What actix-web's router calls the path of a consumer.
+/// The name that actix-web's router has for a consumer's path.
 const PATH: &str = "greenroom";
 
 /// Adds the routes of the HTTP consumers to an App.
@@ -37,7 +37,7 @@ pub(super) fn configure(application: &Arc<Application>, config: &mut ServiceConf
     config.service(web::resource(patterns).to(handler));
 }
 
-/// Answers one request; the consumer and the body that it leaves behind are the exchange.
+/// Answers one request. The consumer goes on after this call, and the body of the response takes its output.
 async fn exchange(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let mut scope = Scope::from_matched(&request, request.match_info().get(PATH).unwrap_or_default());
     scope.set_method(request.method().clone());
@@ -45,7 +45,7 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such page");
     };
     let is_head = request.method() == Method::HEAD;
-    // Nothing of actix's request is kept: its headers pin the read buffer.
+    // Actix's request is dropped early, because its headers keep the read buffer alive.
     drop(request);
     match application.exchange(&endpoint, scope, payload).await {
         Ok((exchange, Head { status, headers, length })) => {
@@ -55,7 +55,7 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
             }
             let size = match length {
                 Some(length) => BodySize::Sized(length),
-                // The head would promise chunks otherwise.
+                // Otherwise the head would announce chunks.
                 None if exchange.is_bodyless() && !is_head => BodySize::None,
                 None => BodySize::Stream,
             };
@@ -65,7 +65,7 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
     }
 }
 
-/// Drains the outbox into the response, and says whether that is all of it.
+/// The body of a response: drains the outbox. At the end it says whether the response is whole.
 struct ExchangeBody {
     exchange: Rc<Exchange>,
     size: BodySize,
@@ -74,14 +74,16 @@ struct ExchangeBody {
     end: BodyEnd,
 }
 
-/// How far the end of a body has got.
+/// Whether the end of a body was given to actix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyEnd {
-    /// It is still to come.
+    /// The body goes on.
     NotReached,
-    /// It will be a cut, once what was given so far is flushed: actix drops what it holds with an error.
+    /// The response is not whole, and the error will come next.
+    ///
+    /// First actix has to flush the body up to here, because with an error it drops the bytes that it holds.
     Flushing,
-    /// It was given to actix.
+    /// The end was given to actix.
     Given,
 }
 
@@ -124,7 +126,7 @@ impl MessageBody for ExchangeBody {
                     return Poll::Ready(Some(Ok(part)));
                 }
                 Poll::Pending if !connection.has_ended() => return Poll::Pending,
-                // Not behind `disconnect`: nothing more can be sent.
+                // This does not wait for `disconnect`, because nothing more can be sent.
                 Poll::Pending | Poll::Ready(None) => {
                     let whole = self.is_whole();
                     if !whole && self.end == BodyEnd::NotReached {
@@ -143,7 +145,7 @@ impl MessageBody for ExchangeBody {
 impl Drop for ExchangeBody {
     fn drop(&mut self) {
         if self.end != BodyEnd::Given {
-            // The client left, or gets no body: then it has ended before, and stays so.
+            // The client left. Or the response has no body: then the connection has ended already, and nothing changes.
             self.exchange.connection().gone();
         }
         self.exchange.note_room();

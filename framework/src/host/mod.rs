@@ -1,4 +1,4 @@
-//! Hosts: what takes connections from the network, and how they end with the process.
+//! Hosts: they take connections from the network, and end them when the server ends.
 
 pub(crate) mod application;
 mod fallback;

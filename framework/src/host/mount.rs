@@ -32,7 +32,7 @@ use crate::{
     wire::websocket::handshake,
 };
 
-/// Consumers for an `actix_web::App`: routes, and what their consumers run with.
+/// Consumers for an `actix_web::App`: the routes, and the settings of the consumers.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer};
@@ -54,9 +54,9 @@ use crate::{
 /// }
 /// ```
 ///
-/// Every request that asks for `Upgrade: websocket`, or has the query parameter `greenroom` of the
-/// [fallback transports](Fallback), is routed by the mount's own router, and answered 404 where that has no route; all
-/// others go to the routes of the App. Configure it before routes of the App on the same paths.
+/// The mount's own router takes every request that asks for `Upgrade: websocket`, and every request with the query
+/// parameter `greenroom` of the [fallback transports](Fallback). If it has no route for such a request, the answer is
+/// 404. All other requests go to the routes of the App. Configure the mount before routes of the App on the same paths.
 #[derive(Clone)]
 pub struct Mount {
     routes: Routes,
@@ -68,20 +68,20 @@ pub struct Mount {
     pub(super) drain: Drain,
     pub(super) max_connections: usize,
     pub(super) fallback: Arc<Table>,
-    /// Where the JavaScript client is served.
+    /// The path at which the JavaScript client is served.
     pub(super) script: Option<String>,
 }
 
-/// How many connections there may be at once, unless it is said.
+/// How many connections there may be at once, by default.
 const MAX_CONNECTIONS: usize = 100_000;
 
 impl Mount {
-    /// For these routes, with a memory layer and the default limits.
+    /// A mount for these routes, with a memory layer and the default limits.
     ///
     /// Routes without an origin validator of their own get [`SameOrigin`](crate::middleware::SameOrigin).
     ///
     /// # Errors
-    /// [`RouteErrors`] names every pattern that is malformed and every two routes that collide.
+    /// [`RouteErrors`] names every malformed pattern, and every two routes that collide.
     pub fn new(routes: impl Into<ProtocolTypeRouter>) -> Result<Self, RouteErrors> {
         let protocols = routes.into();
         Ok(Self {
@@ -102,13 +102,13 @@ impl Mount {
         &self.drain
     }
 
-    /// The default layer, for sending from elsewhere.
+    /// The default layer, for sending from outside of consumers.
     #[must_use]
     pub fn default_layer(&self) -> &Layer {
         &self.layers[DEFAULT_LAYER]
     }
 
-    /// What `App::configure` takes, anew for each App.
+    /// Adds the mount to an App: pass the result to `App::configure`. Call this once for each App.
     pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let application = Arc::new(self.application());
         let routes = self.http.clone();
@@ -144,7 +144,7 @@ impl Mount {
         }
     }
 
-    /// What handshakes are answered with.
+    /// The routes, layers and limits, for answering requests.
     pub(crate) fn application(&self) -> Application {
         Application {
             routes: self.routes.clone(),
@@ -159,7 +159,7 @@ impl Mount {
         }
     }
 
-    /// The routes, for making paths of their names.
+    /// The routes, for making paths from their names.
     #[must_use]
     pub fn routes(&self) -> &Routes {
         &self.routes
@@ -175,7 +175,7 @@ impl fmt::Debug for Mount {
     }
 }
 
-/// Whether a request asks to become a WebSocket, whatever else is wrong with it.
+/// Whether a request asks to become a WebSocket, even if its handshake is wrong.
 fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
     ctx.head().headers().get_all(header::UPGRADE).any(|value| {
         value
@@ -184,22 +184,22 @@ fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
     })
 }
 
-/// Answers a handshake; the actor and the body that it leaves behind are the connection.
+/// Answers a handshake. The connection goes on after this call, and the body of the 101 response takes its frames.
 async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let mut scope = Scope::from_request(&request);
     let Some(endpoint) = application.routes.route(&mut scope) else {
-        tracing::info!(path = request.path(), "no route for a WebSocket");
+        tracing::info!(path = request.path(), "there is no route for this WebSocket: answered 404");
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
     };
     let offer = match handshake::check(&request) {
         Ok(offer) => offer,
         Err(error) => {
-            tracing::info!(path = request.path(), %error, "a bad handshake");
+            tracing::info!(path = request.path(), %error, "a handshake was refused");
             return error.response();
         }
     };
     let direct = takeover::is_possible(&request);
-    // Nothing of actix's request is kept: its headers pin the read buffer.
+    // Actix's request is dropped early, because its headers keep the read buffer alive.
     drop(request);
     let input = |decoder| -> Box<dyn ClientReader> {
         if direct {
@@ -223,7 +223,9 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
     }
 }
 
-/// Drains the outbox into the socket, and does nothing else: a client that stops reading stops only this.
+/// The body of a 101 response: drains the outbox, and does nothing else.
+///
+/// If a client stops reading, only this body stops.
 struct OutboxBody {
     connection: Rc<Connection>,
 }

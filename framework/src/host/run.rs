@@ -1,4 +1,4 @@
-//! Running an `HttpServer` with consumers in it: its settings, its signals and its end.
+//! Running a server with consumers in it: its settings, its signals and its end.
 
 use std::{fmt, io, time::Duration};
 
@@ -15,21 +15,21 @@ use crate::groups::drain::Drain;
 #[cfg(doc)]
 use crate::groups::pace::Pace;
 
-/// How long the connections have to end before the server stops all the same.
+/// How long the connections have to end before the server stops anyway.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a server may take to stop at once.
+/// How long a server may take to stop at once, before its task is aborted.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
-/// A server that [`run`] takes: an [`HttpServer`] of actix-web, or a [`Server`](crate::Server).
+/// A server that [`run`] can run: an [`HttpServer`] or a [`Server`](crate::Server).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a server that can be run",
     note = "give it a `greenroom::Server` or an `actix_web::HttpServer` after `bind`, without `.run()`"
 )]
 pub trait Serve {
-    /// Sets what WebSockets need, and starts the server.
+    /// Changes the settings that WebSockets need, and starts the server.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// If the server cannot listen.
     fn start(self) -> io::Result<Running>;
 }
 
@@ -50,9 +50,9 @@ where
             .disable_signals()
             // Nagle's algorithm would hold small frames back for up to 40 ms.
             .tcp_nodelay(true)
-            // Otherwise TCP stays open for a second after the close frame.
+            // Otherwise the TCP connection stays open for a second after the close frame.
             .client_disconnect_timeout(Duration::ZERO)
-            // Otherwise a client that leaves a request that waits goes unseen.
+            // Otherwise it goes unnoticed if a client leaves while its request waits for an answer.
             .h1_allow_half_closed(false)
             .run();
         Ok(server.into())
@@ -61,20 +61,20 @@ where
 
 /// Runs a server until SIGINT, SIGTERM or a call of [`Drain::drain`], then drains it.
 ///
-/// It closes every socket with 1012 and a hint when to come back, in batches where there are many (see [`Pace`]), and
-/// runs every `disconnect`. Then, or after 30 s, it stops. Meanwhile new WebSockets are answered 503 with a
-/// `Retry-After`, at once: actix's own pause would leave them waiting in the backlog until the end. Other requests are
-/// answered as ever.
+/// Draining closes every connection with 1012 and a hint when to come back, and runs every `disconnect`. If there are
+/// many connections, they are closed in batches (see [`Pace`]). When all have ended, or after 30 s, the server stops.
+/// Meanwhile new WebSockets are answered 503 with a `Retry-After`, at once. Actix's own pause would leave them waiting
+/// in the backlog until the end. Other requests are answered as before.
 ///
-/// It takes signals over from actix, which drops every connection on Ctrl-C, and sets what WebSockets need:
-/// `tcp_nodelay(true)`, `client_disconnect_timeout(0)` and `h1_allow_half_closed(false)`. In a plain
-/// `HttpServer::run` set these three yourself; there memberships still end with their connection, but on
-/// Ctrl-C no `disconnect` runs.
+/// This function handles the signals instead of actix, which drops every connection on Ctrl-C. It also changes the
+/// settings that WebSockets need: `tcp_nodelay(true)`, `client_disconnect_timeout(0)` and
+/// `h1_allow_half_closed(false)`. If you call `HttpServer::run` instead, set these three yourself. Then memberships
+/// still end with their connection, but on Ctrl-C no `disconnect` runs.
 ///
 /// # Errors
-/// Where the signal handlers cannot be set, or the server fails. A second signal stops it at once with
-/// [`io::ErrorKind::Interrupted`]: a `main` that returns this ends the process with 1. After one signal the result is
-/// `Ok`, also where the time was up.
+/// If the signal handlers cannot be set, or if the server fails. A second signal stops the server at once with
+/// [`io::ErrorKind::Interrupted`]. A `main` that returns this error ends the process with exit code 1. After one signal
+/// the result is `Ok`, even if connections were left when the time was over.
 pub async fn run(server: impl Serve) -> io::Result<()> {
     run_with(server, Drain::process(), DRAIN_DEADLINE).await
 }
@@ -91,14 +91,14 @@ pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> i
     tokio::select! {
         ended = &mut server => return ended?,
         name = signals.next() => tracing::info!(signal = name, connections = drain.connections(), "draining"),
-        () = drain.begun() => tracing::info!(connections = drain.connections(), "draining, as asked"),
+        () = drain.begun() => tracing::info!(connections = drain.connections(), "draining: the program asked for it"),
     }
     tokio::select! {
         ended = end(&handle, &mut server, &drain, deadline) => ended,
         name = signals.next() => {
             let left = drain.connections();
             tracing::warn!(signal = name, connections = left, "a second signal: stopping at once");
-            // A server that stops already does not hear it.
+            // The server may be stopping already, and then does not answer.
             let _ = tokio::time::timeout(STOP_DEADLINE, handle.stop(false)).await;
             server.abort();
             let text = format!("stopped at once by a second signal, {name}; connections left: {left}");
@@ -118,7 +118,11 @@ async fn end(
     if left == 0 {
         tracing::info!("drained, stopping");
     } else {
-        tracing::warn!(connections = left, ?deadline, "stopping with connections that did not end in time");
+        tracing::warn!(
+            connections = left,
+            ?deadline,
+            "stopping, although some connections did not end in time"
+        );
     }
     handle.stop(left == 0).await;
     server.await?

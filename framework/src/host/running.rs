@@ -1,4 +1,4 @@
-//! A server that runs, whichever host it is.
+//! A server that runs, on either host.
 
 use std::{
     fmt,
@@ -12,9 +12,9 @@ use actix_web::dev;
 
 use super::server::threads::{StopHandle, Threads};
 
-/// A server that was started: a future that ends when it does.
+/// A server that was started: a future that ends when the server ends.
 ///
-/// Dropped, a [`Server`](crate::Server) stops at once; an `HttpServer` goes on until it is told to stop.
+/// If it is dropped, a [`Server`](crate::Server) stops at once. An `HttpServer` goes on until it is told to stop.
 #[must_use = "a server runs while it is awaited"]
 pub struct Running(RunningKind);
 
@@ -28,7 +28,7 @@ impl Running {
         Self(RunningKind::Own(threads))
     }
 
-    /// What stops the server from elsewhere.
+    /// A handle to stop the server from elsewhere.
     #[must_use]
     pub fn handle(&self) -> RunningHandle {
         RunningHandle(match &self.0 {
@@ -72,10 +72,11 @@ enum HandleKind {
 }
 
 impl RunningHandle {
-    /// Stops taking connections, and ends those that there are: with `graceful`, HTTP requests under way have a second.
+    /// Stops accepting connections, and ends the present ones.
     ///
-    /// The command is given by the call; the future waits until the server has ended. Consumers are dropped without
-    /// their `disconnect`: drain them first, as [`run`](crate::run) does.
+    /// With `graceful`, HTTP requests under way have one more second. The server begins to stop when this is called;
+    /// the future waits until it has ended. Consumers are dropped without their `disconnect`, so drain them first, as
+    /// [`run`](crate::run) does.
     pub fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
         let stopping: Pin<Box<dyn Future<Output = ()>>> = match &self.0 {
             HandleKind::Actix(handle) => Box::pin(handle.stop(graceful)),

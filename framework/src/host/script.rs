@@ -1,4 +1,4 @@
-//! The JavaScript client, as every mount serves it.
+//! The JavaScript client, which every mount serves.
 
 use actix_web::{
     HttpRequest, HttpResponse, Resource,
@@ -9,12 +9,12 @@ use actix_web::{
     web,
 };
 
-/// One file, which is also the npm package in `framework/js`.
+/// The source of the client. The npm package in `framework/js` has the same file.
 const SCRIPT: &str = include_str!("../../js/greenroom.js");
 
 const HASH: u64 = hash(SCRIPT.as_bytes());
 
-/// Where it is, unless a mount says another path.
+/// The path of the script, by default.
 pub(super) const PATH: &str = "/greenroom.js";
 
 /// The route of the script.
@@ -30,7 +30,7 @@ async fn script(request: HttpRequest) -> HttpResponse {
         Err(_) => false,
     };
     let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
-    // Kept, but asked for each time: it must fit the server that a page talks to.
+    // A browser may keep the script, but must ask each time: the script must fit the server that the page talks to.
     answer.insert_header((header::CACHE_CONTROL, "no-cache")).insert_header(header::ETag(tag));
     if known {
         return answer.finish();
@@ -41,7 +41,7 @@ async fn script(request: HttpRequest) -> HttpResponse {
         .body(SCRIPT)
 }
 
-/// FNV-1a: the same in every process of a release, so that all servers of a site give one tag.
+/// FNV-1a. The hash is the same in every process of a release, so all servers of a site give one tag.
 const fn hash(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut at = 0;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_script_moves_or_stays_away() {
+    async fn a_mount_serves_the_script_at_another_path_or_not_at_all() {
         let mount = Mount::new(UrlRouter::new()).unwrap();
         for (mount, at, elsewhere) in [
             (mount.clone().script("/static/socket.js"), StatusCode::OK, StatusCode::NOT_FOUND),

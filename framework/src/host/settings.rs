@@ -1,4 +1,4 @@
-//! What consumers run with: the settings that a mount and a server share.
+//! The settings that a mount and a server share.
 
 use super::{Mount, Server};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 
 /// Gives each setting to [`Mount`] and to [`Server`], with the same name and the same docs.
 ///
-/// A setting is written once, as a change of the mount. So neither host can lack what the other has.
+/// A setting is written once, as a change of the mount. So both hosts always have the same settings.
 macro_rules! settings {
     ($(
         $(#[$doc:meta])*
@@ -42,49 +42,49 @@ macro_rules! settings {
 }
 
 settings! {
-    /// The layer of all consumers that name no other. Default: a [`MemoryLayer`](crate::MemoryLayer) of the mount's own.
+    /// The layer of all consumers that name no other layer. Default: a new [`MemoryLayer`](crate::MemoryLayer).
     fn layer(mount, layer: impl Into<Layer>) {
         mount.layers.insert(DEFAULT_LAYER.to_owned(), layer.into());
     }
 
-    /// A layer under an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).
+    /// A layer with an alias, for consumers with that [`LAYER`](crate::Consumer::LAYER).
     fn layer_as(mount, alias: impl Into<String>, layer: impl Into<Layer>) {
         mount.layers.insert(alias.into(), layer.into());
     }
 
-    /// The limits of all routes that have none of their own.
+    /// The limits of all routes that do not set their own.
     fn limits(mount, limits: Limits) {
         mount.limits = limits;
     }
 
-    /// How many connections there may be at once; one more is answered 503 with `Retry-After`. Default 100,000.
+    /// How many connections there may be at once. Default 100,000.
     ///
-    /// It counts those of all mounts with the same [`Drain`]. Each also needs a file descriptor: raise the process' limit
-    /// (`ulimit -n`).
+    /// Further ones are answered 503 with `Retry-After`. The connections of all mounts with the same [`Drain`] count.
+    /// Each connection also needs a file descriptor: raise the limit of the process (`ulimit -n`).
     fn max_connections(mount, count: usize) {
         mount.max_connections = count;
     }
 
     /// How many bytes may wait in the outboxes of all connections together. Default 256 MiB.
     ///
-    /// If more bytes wait, the thread that holds most closes the connections with its largest outboxes, with 1013, until
-    /// a sixteenth of the budget is free again. Each frame counts with 32 bytes more, for its place in the queue, and for
-    /// every outbox that it waits in, although a group's members share its bytes. Each thread may be 64 KiB ahead of what
-    /// the others know of it.
+    /// If more bytes wait, the thread that holds most closes the connections with the largest outboxes, with 1013,
+    /// until a sixteenth of the budget is free again. Each frame counts 32 bytes more, for its place in the queue. It
+    /// counts for every outbox in which it waits, although the members of a group share its bytes. Each thread may hold
+    /// 64 KiB more than the others know of.
     fn outbox_budget(mount, bytes: usize) {
         mount.budget = Budget::new(bytes);
     }
 
-    /// How many connections one client address may have at once; `None`, the default, for any number.
+    /// How many connections one client address may have at once. The default, `None`, allows any number.
     ///
-    /// A handshake beyond is refused with 429. The address is the one that
-    /// [`TrustedProxies`](crate::middleware::TrustedProxies) leave in the scope, so behind a proxy set these, or all
-    /// clients are one. An IPv6 network of 64 bits counts as one client; on a Unix socket nothing is counted.
+    /// Further handshakes are refused with 429. The address is the one in the scope. Behind a proxy, all clients have
+    /// the address of the proxy, unless [`TrustedProxies`](crate::middleware::TrustedProxies) put the right one there.
+    /// An IPv6 network of 64 bits counts as one client. On a Unix socket nothing is counted.
     fn connections_per_peer(mount, count: impl Into<Option<usize>>) {
         mount.peers = count.into().map(Peers::new);
     }
 
-    /// How clients without a WebSocket are served. Default: as [`Fallback::new`] says; [`Fallback::off`] for not at all.
+    /// How clients without a WebSocket are served. Default: [`Fallback::new`]. [`Fallback::off`] turns this off.
     fn fallback(mount, settings: Fallback) {
         mount.fallback = Table::new(settings);
     }
@@ -94,8 +94,7 @@ settings! {
         mount.drain = drain;
     }
 
-    /// The path at which the [JavaScript client](crate::docs::browser) is served; `None` leaves it out. Default
-    /// `/greenroom.js`.
+    /// The path of the [JavaScript client](crate::docs::browser). Default `/greenroom.js`; `None` leaves it out.
     fn script<'a>(mount, path: impl Into<Option<&'a str>>) {
         mount.script = path.into().map(str::to_owned);
     }

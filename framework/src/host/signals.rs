@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// SIGINT and SIGTERM; Ctrl-C where there are none.
+/// SIGINT and SIGTERM. On systems without them, Ctrl-C.
 pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next one, and names it.
+    /// Waits for the next signal, and returns its name.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
@@ -35,7 +35,7 @@ impl Signals {
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) -> &'static str {
         if tokio::signal::ctrl_c().await.is_err() {
-            // No signal can come: only an end of its own is left to wait for.
+            // No signal can come. The server or worker can still end by itself.
             std::future::pending::<()>().await;
         }
         "Ctrl-C"

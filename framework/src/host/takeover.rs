@@ -1,7 +1,7 @@
-//! How a handshake that passed an App becomes a connection with a socket of its own.
+//! How a handshake that passed an App becomes a connection that owns its socket.
 //!
-//! Every upgrade request comes here, with its socket. The request goes through the App, marked;
-//! a response that carries [`Opened`] leads to the takeover, any other is written as it is.
+//! The server calls this module with every upgrade request and its socket. The request is marked, and goes through the
+//! App. If the response carries an [`Opened`], its connection gets the socket. Any other response is written as it is.
 
 use std::{
     future::poll_fn,
@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{consumer::connection::Connection, wire::socket::Socket};
 
-/// How many bytes a client may send behind its handshake before that is answered; no more are read.
+/// How many bytes are read behind a handshake before it is answered.
 const AHEAD: usize = 16 << 10;
 /// How long a client may take to read the answer to its handshake.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,12 +37,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 struct CanTakeOver;
 
-/// Whether the socket of a request can be taken over: it came through the direct host.
+/// Whether the socket of a request can be taken over.
+///
+/// That is so if the request came through the direct host.
 pub(super) fn is_possible(request: &actix_web::HttpRequest) -> bool {
     request.extensions().contains::<CanTakeOver>()
 }
 
-/// An accepted connection on its way to its socket. Dropped on the way, as by a middleware, its client is gone.
+/// An accepted connection on its way to its socket.
+///
+/// If it is dropped on the way, for example by a middleware, the connection ends as if its client had gone.
 struct Opened(Option<Rc<Connection>>);
 
 impl Drop for Opened {
@@ -53,17 +57,17 @@ impl Drop for Opened {
     }
 }
 
-/// Adds to a 101 the connection that it opens.
+/// Adds a connection to the 101 response that opens it.
 pub(super) fn attach(response: &mut HttpResponse, connection: Rc<Connection>) {
     response.extensions_mut().insert(Rc::new(Opened(Some(connection))));
 }
 
-/// A request to upgrade, and the socket that it came on.
+/// A request to upgrade, and its socket.
 pub(super) struct Handshake {
     pub(super) request: Request,
     pub(super) socket: Socket,
     pub(super) codec: Codec,
-    /// What was read behind the request.
+    /// The bytes that were read behind the request.
     pub(super) ahead: BytesMut,
 }
 
@@ -83,7 +87,7 @@ where
             if let Poll::Ready(answer) = call.as_mut().poll(cx) {
                 return Poll::Ready(Some(answer));
             }
-            // Nobody waits for the answer any more: dropping the call tells the consumer.
+            // The client has left. Dropping the call tells the consumer.
             poll_left(&mut socket, cx, &mut ahead).map(|()| None)
         })
         .await
@@ -99,12 +103,14 @@ where
                     return open(connection, socket, &mut codec, response.drop_body(), out, &ahead).await;
                 }
                 Some(connection) => {
-                    // A middleware changed its mind.
+                    // A middleware has replaced the 101.
                     connection.gone();
                     answer_with(&mut socket, &mut codec, response, &mut out).await
                 }
                 None if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    tracing::error!("an upgrade that is not greenroom's cannot be served by its server");
+                    tracing::error!(
+                        "the App answered 101 without greenroom: a Server cannot serve that, a Mount can"
+                    );
                     let error = Response::new(StatusCode::NOT_IMPLEMENTED);
                     answer_with(&mut socket, &mut codec, error, &mut out).await
                 }
@@ -126,7 +132,7 @@ pub(super) async fn refuse(mut socket: Socket, mut codec: Codec, status: StatusC
     }
 }
 
-/// Reads ahead, to see whether the client leaves. Ready when it has.
+/// Reads ahead, to notice when the client leaves. Ready when it has left.
 fn poll_left(socket: &mut Socket, cx: &mut Context<'_>, ahead: &mut BytesMut) -> Poll<()> {
     let mut chunk = [0; 512];
     while ahead.len() < AHEAD {
@@ -186,7 +192,7 @@ async fn answer_with<B: MessageBody>(
     }
     write(socket, out).await?;
     socket.shutdown().await?;
-    // Closed with bytes unread, TCP would reset the connection and could take the answer with it.
+    // If the socket were closed with unread bytes, TCP would reset the connection, and the answer could get lost.
     let mut rest = [0; 512];
     let drained = async { while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
     let _ = timeout(Duration::from_secs(1), drained).await;

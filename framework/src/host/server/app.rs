@@ -1,4 +1,4 @@
-//! The App of a thread: built once for each listener, called for requests and for handshakes.
+//! The App of a thread: built once for each listener, called for requests and handshakes.
 
 use std::{fmt, future::poll_fn, io, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt as _;
 use super::threads::ServeSocket;
 use crate::{host::takeover, wire::socket::Socket};
 
-/// How many bytes of a handshake are read at once; a longer one goes the way of other requests.
+/// How many bytes of a handshake are read at once. A longer one is read by actix-http, as other requests are.
 const HEAD: usize = 4 << 10;
 
 /// How a listener speaks HTTP/1.1.
@@ -26,12 +26,12 @@ const HEAD: usize = 4 << 10;
 pub(super) struct Http {
     pub(super) request_timeout: Duration,
     pub(super) keep_alive: Duration,
-    /// Whether it is behind TLS.
+    /// Whether the listener speaks TLS.
     pub(super) secure: bool,
     pub(super) local: SocketAddr,
 }
 
-/// Builds what serves the sockets of one listener on one thread.
+/// Builds the function that serves the sockets of one listener on one thread.
 pub(super) async fn build<F, I, S, B>(factory: F, http: Http) -> io::Result<ServeSocket>
 where
     F: FnOnce() -> I,
@@ -70,7 +70,7 @@ where
         .keep_alive(keep_alive)
         .client_request_timeout(request_timeout)
         .client_disconnect_timeout(Duration::from_secs(1))
-        // Otherwise a client that leaves a request that waits goes unseen.
+        // Otherwise it goes unnoticed if a client leaves while its request waits for an answer.
         .h1_allow_half_closed(false)
         .local_addr(local)
         .upgrade(upgrades)
@@ -102,27 +102,30 @@ where
     }))
 }
 
-/// What an App is told of the listener that it serves.
+/// The configuration of an App: what it knows of the listener that it serves.
 ///
-/// actix-web marks this constructor as exempt from semantic versioning, and has no other (its issue 3180 asks for one):
-/// `AppConfig::new` is private. `AppConfig::default` says `http` and `127.0.0.1:8080`: with it `ConnectionInfo`, `url_for`
-/// and the scheme of a [`Scope`](crate::Scope) would be wrong behind TLS. Requests with an absolute URI would hide that
-/// from some of these, and change `HttpRequest::uri`. Only a running `HttpServer` makes a right one, for its own sockets.
-/// Whoever publishes actix-web publishes actix-test, which calls this constructor: so a release that lacks it is unlikely.
+/// actix-web marks this constructor as exempt from semantic versioning, but has no other. `AppConfig::new` is private,
+/// and issue 3180 of actix-web asks for a public one. `AppConfig::default` says `http` and `127.0.0.1:8080`. With that,
+/// `ConnectionInfo`, `url_for` and the scheme of a [`Scope`](crate::Scope) would be wrong behind TLS. Requests with an
+/// absolute URI would get some of these right, but would change `HttpRequest::uri`. A running `HttpServer` makes a
+/// right configuration, but only for its own sockets. actix-test, which is published together with actix-web, calls
+/// this constructor, so a release without it is unlikely.
 fn app_config(secure: bool, local: SocketAddr) -> AppConfig {
     AppConfig::__priv_test_new(secure, local.to_string(), local)
 }
 
-/// What a client began with.
+/// What a client sent first.
 enum First {
     Handshake(takeover::Handshake),
-    /// Anything else: actix-http reads it from the start.
+    /// Anything else. actix-http reads the bytes again from the start.
     Other(Socket),
     Nothing,
 }
 
-/// Reads what the client sends first. A handshake needs no more of actix-http than its parser: of its dispatcher, with
-/// buffers and timers, nothing would be left after it.
+/// Reads what the client sends first.
+///
+/// A handshake needs only the parser of actix-http. Its dispatcher, which has buffers and timers, would be dropped
+/// right after the handshake.
 async fn first(
     mut socket: Socket,
     peer: Option<SocketAddr>,

@@ -1,4 +1,4 @@
-//! What a server listens on, and how a socket of it begins.
+//! The listeners of a server, and the sockets that they accept.
 
 use std::{
     fmt, io,
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::wire::socket::Socket;
 
-/// A listener, and what its sockets are wrapped in.
+/// A listener, with its TLS if it has any.
 pub(super) enum Listener {
     Tcp(TcpListener),
     #[cfg(feature = "rustls")]
@@ -39,7 +39,7 @@ impl Listener {
         }
     }
 
-    /// Sets how many clients may wait to be accepted, and that nobody waits for them.
+    /// Sets how many clients may wait to be accepted, and makes the listener non-blocking.
     pub(super) fn prepare(&self, backlog: i32) -> io::Result<()> {
         let socket = match self {
             Self::Tcp(listener) => SockRef::from(listener),
@@ -104,7 +104,7 @@ impl OpenListener {
     }
 }
 
-/// A socket that was accepted.
+/// A socket that was accepted, before its TLS handshake.
 pub(super) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
     #[cfg(feature = "rustls")]
@@ -145,7 +145,8 @@ impl AcceptedSocket {
         })
     }
 
-    /// What HTTP is spoken on; `None` where TLS was not agreed on in time.
+    /// The socket for HTTP, after the TLS handshake if there is one. `None` if that failed, or took longer than
+    /// `limit`.
     #[cfg_attr(not(feature = "rustls"), expect(unused_variables, clippy::unused_async, reason = "for TLS"))]
     pub(super) async fn begin(self, limit: Duration) -> Option<(Socket, Option<SocketAddr>)> {
         match self {
@@ -182,7 +183,7 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Binds every address that a name stands for.
+/// Binds every address of a name.
 pub(super) fn bind(addresses: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses.to_socket_addrs()? {
@@ -196,7 +197,7 @@ pub(super) fn bind(addresses: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>
     Ok(listeners)
 }
 
-/// Binds a Unix socket; a file that an ended server has left is replaced.
+/// Binds a Unix socket. A file that an ended server has left is replaced.
 #[cfg(unix)]
 pub(super) fn bind_unix(path: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::{
@@ -208,7 +209,7 @@ pub(super) fn bind_unix(path: &std::path::Path) -> io::Result<std::os::unix::net
     };
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // Refused by a file that is no socket, too.
+            // A file that is not a socket refuses connections too, and must not be removed.
             let dead = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
                 && UnixStream::connect(path)
                     .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
@@ -222,10 +223,9 @@ pub(super) fn bind_unix(path: &std::path::Path) -> io::Result<std::os::unix::net
     }
 }
 
-/// Sets the backlog of a socket that listens already: the standard library has no way to.
-/// Nagle's algorithm would hold small frames back for up to 40 ms.
+/// Turns off Nagle's algorithm, which would hold small frames back for up to 40 ms.
 fn set_nodelay(socket: &TcpStream) {
     if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "a socket without TCP_NODELAY");
+        tracing::debug!(%error, "cannot set TCP_NODELAY for a socket: small frames may be late");
     }
 }

@@ -1,4 +1,4 @@
-//! The direct host: consumers on sockets that their connections own.
+//! The direct host: each connection owns its socket.
 
 mod app;
 mod listener;
@@ -31,10 +31,11 @@ use crate::{
     routing::{ProtocolTypeRouter, RouteErrors},
 };
 
-/// A server of its own for consumers, and for an ordinary `App` beside them.
+/// A server for consumers, and for an ordinary `App` beside them.
 ///
-/// It does what a [`Mount`] in an [`HttpServer`](actix_web::HttpServer) does, with a fraction of the memory and less CPU: once a handshake has
-/// passed the App and its middleware, the connection owns its socket, and nothing of actix-web is kept for it.
+/// It does the same as a [`Mount`] in an [`HttpServer`](actix_web::HttpServer), with less CPU and a fraction of the
+/// memory. When a handshake has passed the App and its middleware, the connection owns its socket, and actix-web keeps
+/// nothing for it.
 ///
 /// ```no_run
 /// use greenroom::{Server, prelude::*};
@@ -54,8 +55,8 @@ use crate::{
 /// }
 /// ```
 ///
-/// It speaks HTTP/1.1. A 101 of the App that is not greenroom's, as of `actix-ws`, is answered 501 here: serve such
-/// handlers by the mounted host.
+/// It speaks HTTP/1.1. If a handler of the App answers 101 itself, as those of `actix-ws` do, the client gets 501.
+/// Serve such handlers with a [`Mount`] in an `HttpServer`.
 #[must_use]
 pub struct Server {
     pub(super) mount: Mount,
@@ -65,10 +66,10 @@ pub struct Server {
     settings: ListenerSettings,
 }
 
-/// Adds a listener to the server: what erases the type of the App.
+/// Makes what builds the App for a listener. The type of the App is erased.
 type Attach = Arc<dyn Fn(&Listener, &ListenerSettings, &Mount) -> Build + Send + Sync>;
 
-/// What all listeners have in common.
+/// The settings that all listeners share.
 #[derive(Debug, Clone)]
 struct ListenerSettings {
     backlog: i32,
@@ -77,7 +78,7 @@ struct ListenerSettings {
 }
 
 impl Server {
-    /// For these routes, with a memory layer and the default limits.
+    /// A server for these routes, with a memory layer and the default limits.
     ///
     /// # Errors
     /// As [`Mount::new`].
@@ -85,7 +86,7 @@ impl Server {
         Ok(Self::of(Mount::new(routes)?))
     }
 
-    /// For the routes, layers and limits of a mount.
+    /// A server for the routes, layers and limits of a mount.
     pub fn of(mount: Mount) -> Self {
         let settings = ListenerSettings {
             backlog: 2048,
@@ -96,15 +97,15 @@ impl Server {
         Self { mount, app, listeners: Vec::new(), threads: None, settings }
     }
 
-    /// The default layer, for sending from elsewhere.
+    /// The default layer, for sending from outside of consumers.
     #[must_use]
     pub fn default_layer(&self) -> &Layer {
         self.mount.default_layer()
     }
 
-    /// Takes an App of your own, with its middleware and data, instead of one of the routes only.
+    /// Serves your own App, with its middleware and data. By default the App has only the mount.
     ///
-    /// `app` is called with the mount, once for each thread and listener; give it to the App:
+    /// `app` is called with the mount, once for each thread and listener. Configure the App with the mount:
     ///
     /// ```no_run
     /// use actix_web::{App, middleware::DefaultHeaders};
@@ -132,25 +133,25 @@ impl Server {
         self
     }
 
-    /// Listens on every TCP address that a name stands for. Call it for each further one.
+    /// Listens on every TCP address of a name. May be called several times, for further names.
     ///
     /// # Errors
-    /// Where an address cannot be bound, as when it is in use.
+    /// If an address cannot be bound, for example because it is in use.
     pub fn bind(mut self, addresses: impl ToSocketAddrs) -> io::Result<Self> {
         self.listeners.extend(listener::bind(addresses)?.into_iter().map(Listener::Tcp));
         Ok(self)
     }
 
-    /// Listens on a socket that is bound already.
+    /// Listens on a socket that is already bound.
     pub fn listen(mut self, listener: TcpListener) -> Self {
         self.listeners.push(Listener::Tcp(listener));
         self
     }
 
-    /// Listens with TLS on every TCP address that a name stands for.
+    /// Listens with TLS on every TCP address of a name.
     ///
-    /// Protocols that the configuration offers beside `http/1.1` (ALPN) are taken out. A handshake that takes longer than
-    /// [`request_timeout`](Self::request_timeout) is cut.
+    /// The protocols that the configuration offers (ALPN) are replaced by `http/1.1`. A TLS handshake that takes longer
+    /// than [`request_timeout`](Self::request_timeout) is cut off.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -167,26 +168,28 @@ impl Server {
         Ok(self)
     }
 
-    /// Listens on a Unix socket. A file that an ended server has left there is replaced.
+    /// Listens on a Unix socket. If an ended server has left its file at this path, the file is replaced.
     ///
     /// # Errors
-    /// Where the path cannot be bound, as when another server listens there.
+    /// If the path cannot be bound, for example because another server listens on it.
     #[cfg(unix)]
     pub fn bind_unix(mut self, path: impl AsRef<std::path::Path>) -> io::Result<Self> {
         self.listeners.push(Listener::Unix(listener::bind_unix(path.as_ref())?));
         Ok(self)
     }
 
-    /// Listens on the sockets that the process was started with, TCP and Unix: those of systemd's socket activation and of
-    /// `systemfd`, from file descriptor 3 on (`LISTEN_FDS`). A new process can so take over without a refused connection.
+    /// Listens on the TCP and Unix sockets that the process was started with.
+    ///
+    /// systemd's socket activation and `systemfd` pass such sockets, from file descriptor 3 on (`LISTEN_FDS`). So a new
+    /// process can take over from an old one, and no connection is refused.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If there is no such socket.
     #[cfg(unix)]
     pub fn listen_inherited(mut self) -> io::Result<Self> {
         let mut inherited = listenfd::ListenFd::from_env();
         for index in 0..inherited.len() {
-            // Taken as TCP it is kept where it is no TCP socket.
+            // If it is not a TCP socket, this call leaves it in place.
             let listener = match inherited.take_tcp_listener(index) {
                 Ok(listener) => listener.map(Listener::Tcp),
                 Err(_) => inherited.take_unix_listener(index)?.map(Listener::Unix),
@@ -202,13 +205,13 @@ impl Server {
         Ok(self)
     }
 
-    /// The TCP addresses that it listens on.
+    /// The TCP addresses on which the server listens.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(Listener::address).collect()
     }
 
-    /// How many threads serve connections, 1 to 512; `None`, the default, for one a core.
+    /// How many threads serve connections, 1 to 512. The default, `None`, is one for each core.
     ///
     /// # Panics
     /// If the number is 0 or more than 512.
@@ -219,22 +222,25 @@ impl Server {
         self
     }
 
-    /// How many connections may wait to be accepted. Default 2,048; the system's own limit (`somaxconn`) counts too.
+    /// How many connections may wait to be accepted. Default 2,048. The limit of the system (`somaxconn`) applies too.
     pub fn backlog(mut self, count: u16) -> Self {
         self.settings.backlog = count.into();
         self
     }
 
-    /// How long a client may take to send the first bytes of its first request, then to complete its head, and before
-    /// both for a TLS handshake. Default 5 s for each; then it is answered 408 and the socket is closed.
+    /// How long a client may take for each step up to its first request. Default 5 s for each.
     ///
-    /// The clock behind it moves every half a second: a time below that may end a slow head without an answer.
+    /// The steps are the TLS handshake, the first bytes of the request, and the rest of its head. If the request is
+    /// late, it is answered 408, and the socket is closed. The clock for this moves every half a second, so with a
+    /// shorter time a slow head may end without an answer.
     pub fn request_timeout(mut self, time: Duration) -> Self {
         self.settings.request_timeout = time;
         self
     }
 
-    /// How long an HTTP connection may be idle between requests. Default 5 s. WebSockets have [`Limits`](crate::Limits) of their own.
+    /// How long an HTTP connection may be idle between requests. Default 5 s.
+    ///
+    /// For WebSockets [`Limits`](crate::Limits) apply instead.
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.settings.keep_alive = time;
         self
@@ -243,7 +249,7 @@ impl Server {
     /// Runs until SIGINT or SIGTERM, then drains: see [`run`](crate::run).
     ///
     /// # Errors
-    /// As [`run`](crate::run), and where there is nothing to listen on.
+    /// As [`run`](crate::run). Also if the server has nothing to listen on.
     pub async fn run(self) -> io::Result<()> {
         let drain = self.mount.drain_of().clone();
         run_with(self, drain, DRAIN_DEADLINE).await

@@ -1,4 +1,4 @@
-//! The threads of a server: each accepts, serves and ends on its own.
+//! The threads of a server: each accepts and serves sockets, and ends, on its own.
 
 use std::{
     future::Future,
@@ -27,18 +27,18 @@ use crate::wire::socket::Socket;
 
 /// How many sockets of a thread may speak HTTP at once. Sockets of WebSockets count elsewhere: see `max_connections`.
 const SOCKETS: u32 = 25_600;
-/// How many accepted sockets may wait for a thread. If as many wait, the thread that accepted a socket keeps it.
+/// How many accepted sockets may wait for another thread. If as many wait, the accepting thread keeps the next one.
 const HANDED: usize = 1_024;
-/// For how long nothing is accepted after an error such as too many open files.
+/// How long a thread stops accepting after an error such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
-/// How long a request under way may take after a graceful stop.
+/// How long requests under way may take after a graceful stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
-/// How many threads may do blocking work, for all threads of the server together: as in actix-server.
+/// How many threads for blocking work a server may have, for all its threads together: as in actix-server.
 const BLOCKING_THREADS: usize = 512;
 
-/// Serves the sockets of one listener on one thread.
+/// Serves a socket of one listener, on one thread.
 pub(super) type ServeSocket = Rc<dyn Fn(Socket, Option<std::net::SocketAddr>) -> LocalBoxFuture<'static, ()>>;
-/// Builds what serves a listener, on the thread that will serve it.
+/// Builds the [`ServeSocket`] of a listener, on the thread that will use it.
 pub(super) type Build = Box<dyn FnOnce() -> LocalBoxFuture<'static, io::Result<ServeSocket>> + Send>;
 
 /// Tells all threads to stop: gracefully, or at once.
@@ -47,14 +47,14 @@ pub(crate) struct StopHandle(Arc<watch::Sender<Option<bool>>>);
 
 impl StopHandle {
     pub(crate) fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
-        // A graceful stop may become one at once, and never the other way round.
+        // A graceful stop may be turned into one at once, but not the other way round.
         self.0.send_modify(|stop| *stop = Some(stop.unwrap_or(true) && graceful));
         let sender = Arc::clone(&self.0);
         async move { sender.closed().await }
     }
 }
 
-/// The threads of a server. Dropped, they stop at once.
+/// The threads of a server. They stop at once when this is dropped.
 pub(crate) struct Threads {
     stop: StopHandle,
     ended: FuturesUnordered<oneshot::Receiver<io::Result<()>>>,
@@ -62,7 +62,7 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts `count` threads. `build` makes what serves a listener, once for each listener and thread.
+    /// Starts `count` threads. `build` is called once for each listener and thread.
     pub(super) fn start(
         count: usize,
         listeners: &[Listener],
@@ -81,7 +81,7 @@ impl Threads {
             let dispatch = SocketDispatch { index, turn: Arc::clone(&turn), threads: senders.clone() };
             let stopped = stop.0.subscribe();
             let (done, end) = oneshot::channel();
-            // Linux shows 15 bytes of it.
+            // Linux shows 15 bytes of the name.
             thread::Builder::new().name(format!("greenroom {index}")).spawn(move || {
                 let runtime = move || {
                     tokio::runtime::Builder::new_current_thread()
@@ -93,7 +93,7 @@ impl Threads {
                     System::with_tokio_rt(|| runtime)
                         .block_on(work(listeners, dispatch, inbox, limit, stopped))
                 });
-                // An error here means that nobody waits for the end any more.
+                // An error means that nobody waits for the end any more.
                 let _ = done.send(result);
             })?;
             ended.push(end);
@@ -117,7 +117,7 @@ impl Future for Threads {
                 Some(Ok(Err(error))) => error,
                 Some(Err(_)) => io::Error::other("a thread of the server panicked"),
             };
-            // What ends one thread, such as an App that does not start, usually ends all of them.
+            // If one thread fails, for example because its App does not start, usually all of them do.
             tracing::error!(%error, "a thread of the server ended: the server stops");
             drop(self.stop.stop(false));
             self.failed.get_or_insert(error);
@@ -132,11 +132,11 @@ impl Drop for Threads {
     }
 }
 
-/// Chooses the thread that serves an accepted socket: they take turns, whichever of them accepted it.
+/// Chooses the thread that serves an accepted socket. The threads take turns, whichever of them accepts.
 struct SocketDispatch {
     index: usize,
     turn: Arc<AtomicUsize>,
-    /// Takes a socket, with the number of its listener, to each of the threads.
+    /// The way to each thread, for a socket and the number of its listener.
     threads: Vec<mpsc::Sender<(usize, HandedSocket)>>,
 }
 
@@ -198,7 +198,7 @@ async fn work(
         }
     };
     let graceful = tokio::select! {
-        // An error means that the server was dropped.
+        // An error means that `Threads` was dropped.
         stop = stopped.wait_for(Option::is_some) => stop.is_ok_and(|stop| *stop == Some(true)),
         _ = accepting => false,
         () = taking => false,
@@ -218,12 +218,12 @@ async fn work(
 async fn seat(seats: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     match Arc::clone(seats).acquire_owned().await {
         Ok(seat) => seat,
-        // It is never closed.
+        // The semaphore is never closed.
         Err(_) => std::future::pending().await,
     }
 }
 
-/// The next socket. What fails for one client must not end the listener.
+/// Accepts the next socket. An error of one client must not end the listener.
 async fn accept(live: &OpenListener) -> AcceptedSocket {
     loop {
         match live.accept().await {
@@ -232,7 +232,7 @@ async fn accept(live: &OpenListener) -> AcceptedSocket {
                 tracing::debug!(%error, "a client left before it was accepted")
             }
             Err(error) => {
-                tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections; with too many open files, raise the limit (ulimit -n)");
+                tracing::error!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections: if there are too many open files, raise the limit (ulimit -n)");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
