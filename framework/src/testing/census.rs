@@ -1,11 +1,13 @@
-//! What the tables of a layer's hubs hold, for tests of what is left behind.
+//! How full the tables of a layer's hubs are, for tests that nothing is left behind.
 
 use tokio::sync::oneshot;
 
 pub use crate::groups::census::Census;
 use crate::{Layer, groups::queue::Call};
 
-/// Counts what each thread holds for a layer. A thread that has had no connection yet is not counted.
+/// Counts the entries of each thread's tables for a layer.
+///
+/// A thread that has had no connection yet is left out.
 pub async fn census(layer: &Layer) -> Vec<Census> {
     let mut counts = Vec::new();
     for hub in layer.backend().groups().directory().all_hubs() {

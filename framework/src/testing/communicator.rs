@@ -1,4 +1,4 @@
-//! A client of one consumer, without a socket between them.
+//! A client of one consumer, without a socket.
 
 use std::{collections::VecDeque, fmt, future::poll_fn, pin::Pin, rc::Rc, task, time::Duration};
 
@@ -20,18 +20,18 @@ use crate::{
     wire::websocket::{Chunk, Decoder, Item, Opcode, Role, deflate, encode, extensions},
 };
 
-/// How long a client waits for a message. As in Channels.
+/// How long a client waits for a message: as in Channels.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long it listens where nothing is expected. As in Channels.
+/// How long a client listens when it expects nothing: as in Channels.
 const NOTHING_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A WebSocket client of a [`Mount`], in the same thread and without a socket.
+/// A WebSocket client of a [`Mount`], on the same thread and without a socket.
 ///
-/// Everything else is as in production: the middleware, the route, the actor, the frames on the wire. Waits
+/// All the rest is as in production: the middleware, the route, the consumer's task, the frames on the wire. Waits
 /// follow the clock that [`pause`](super::pause) stops.
 ///
-/// It answers pings while it waits for a message, as a browser does while its network works. One that waits for nothing
-/// is a client that reads nothing, to which [`Limits`](crate::Limits) apply as to every other.
+/// The client answers pings while it waits for a message. While it does not wait, it reads nothing, and
+/// [`Limits`](crate::Limits) apply to it as to any client that does not read.
 #[derive(Debug)]
 pub struct WebsocketCommunicator {
     application: Application,
@@ -48,17 +48,17 @@ struct OpenConnection {
     items: VecDeque<Item>,
 }
 
-/// How a consumer accepted.
+/// The consumer's answer to a handshake that it accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Connected {
     /// The subprotocol that the consumer chose.
     pub subprotocol: Option<String>,
-    /// The headers of the accept, cookies included, names in lower case.
+    /// The headers of the answer, including cookies. The names are in lower case.
     pub headers: Vec<(String, String)>,
 }
 
-/// Why a client did not receive what it waited for.
+/// Why a client did not receive the message that it waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommunicatorError {
@@ -66,7 +66,7 @@ pub enum CommunicatorError {
     Closed {
         /// The code of the close frame.
         code: CloseCode,
-        /// Its reason.
+        /// The reason in the close frame.
         reason: ByteString,
     },
     /// The connection ended without a close frame, or `connect` was not called.
@@ -75,12 +75,12 @@ pub enum CommunicatorError {
     Json {
         /// The text.
         text: String,
-        /// What serde says.
+        /// The error of serde.
         reason: String,
     },
-    /// Nothing came for a second.
+    /// No message came for a second.
     Timeout,
-    /// A message of the other kind came.
+    /// A text came instead of a binary message, or the other way round.
     WrongKind(Message),
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for CommunicatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed { code, reason } => write!(f, "the server closed with {code}, {reason:?}"),
-            Self::Gone => f.write_str("there is no connection: call connect first, or it has ended"),
+            Self::Gone => f.write_str("there is no connection: it has ended, or connect was not called"),
             Self::Json { text, reason } => write!(f, "{text:?} is not the expected JSON: {reason}"),
             Self::Timeout => write!(f, "nothing came for {RECEIVE_TIMEOUT:?}"),
             Self::WrongKind(message) => write!(f, "a message of the other kind came: {message:?}"),
@@ -99,7 +99,7 @@ impl fmt::Display for CommunicatorError {
 impl std::error::Error for CommunicatorError {}
 
 impl WebsocketCommunicator {
-    /// A client that will ask `mount` for `target`, a path with or without a query.
+    /// A client that will request `target` from `mount`: a path with or without a query.
     #[must_use]
     pub fn new(mount: &Mount, target: &str) -> Self {
         let drain = mount.drain_of().sibling();
@@ -107,7 +107,7 @@ impl WebsocketCommunicator {
         Self { application, scope: Some(Scope::builder(target)), drain, open: None }
     }
 
-    /// A client of one consumer, for which no routes are needed; its path is `/`.
+    /// A client of one consumer, without routes. The path is `/`.
     ///
     /// # Panics
     /// Never: the route is valid.
@@ -128,7 +128,7 @@ impl WebsocketCommunicator {
         self.header("sec-websocket-protocol", &names.join(", "))
     }
 
-    /// Changes what the handshake says about the client: its address, its scheme.
+    /// Changes the scope of the handshake, for example the client's address or the scheme.
     #[must_use]
     pub fn with_scope(mut self, change: impl FnOnce(ScopeBuilder) -> ScopeBuilder) -> Self {
         self.scope = self.scope.map(change);
@@ -138,10 +138,10 @@ impl WebsocketCommunicator {
     /// Connects.
     ///
     /// # Errors
-    /// The [`Rejection`] of a middleware or of the consumer; 404 where no route fits.
+    /// The [`Rejection`] of a middleware or of the consumer. 404 if no route matches.
     ///
     /// # Panics
-    /// The second time.
+    /// If it is called a second time.
     pub async fn connect(&mut self) -> Result<Connected, Rejection> {
         let mut scope = self.scope.take().expect("connect once").build();
         let Some(endpoint) = self.application.routes.route(&mut scope) else {
@@ -180,15 +180,15 @@ impl WebsocketCommunicator {
     /// Sends a value as JSON in a text message.
     ///
     /// # Panics
-    /// Where the value cannot be written as JSON.
+    /// If the value cannot be written as JSON.
     pub fn send_json<T: Serialize>(&mut self, value: &T) {
         self.send_text(serde_json::to_string(value).expect("the value can be written as JSON"));
     }
 
-    /// Sends bytes as they are, whole frames or not.
+    /// Sends bytes as they are. They need not be whole frames.
     pub fn send_raw(&mut self, bytes: impl Into<Bytes>) {
         if let Some(open) = &self.open {
-            // Where the connection has ended, so has its reader: a socket would take the bytes too.
+            // If the connection has ended, nobody reads the bytes. A socket would take them too.
             let _ = open.chunks.send(bytes.into());
         }
     }
@@ -197,7 +197,7 @@ impl WebsocketCommunicator {
         self.send_raw(encode::masked(true, opcode, [0x37, 0xfa, 0x21, 0x3d], payload));
     }
 
-    /// Waits for the next message, of either kind.
+    /// Waits for the next message, text or binary.
     ///
     /// # Errors
     /// [`CommunicatorError::Timeout`] after a second, [`Closed`](CommunicatorError::Closed) for a close frame.
@@ -244,21 +244,21 @@ impl WebsocketCommunicator {
     /// Waits for a text message, and reads it as JSON.
     ///
     /// # Errors
-    /// As [`receive_text`](Self::receive_text), and [`CommunicatorError::Json`] where it is not a `T`.
+    /// As [`receive_text`](Self::receive_text), and [`CommunicatorError::Json`] if the JSON does not fit `T`.
     pub async fn receive_json<T: DeserializeOwned>(&mut self) -> Result<T, CommunicatorError> {
         let text = self.receive_text().await?;
         serde_json::from_str(&text)
             .map_err(|error| CommunicatorError::Json { reason: error.to_string(), text })
     }
 
-    /// Listens for 100 ms: true where no message, and no end, came.
+    /// Listens for 100 ms. True if neither a message nor the end came.
     pub async fn receive_nothing(&mut self) -> bool {
         let something = async {
             loop {
                 match self.next_item().await {
                     Ok(Item::Ping(payload)) => self.send_frame(Opcode::Pong, &payload),
                     Ok(item) => {
-                        // What came is still there to be received.
+                        // The message is put back, so that it can be received.
                         if let Some(open) = &mut self.open {
                             open.items.push_front(item);
                         }
@@ -273,7 +273,7 @@ impl WebsocketCommunicator {
 
     /// Closes with 1000, and waits until the consumer's `disconnect` has run.
     ///
-    /// Returns the code that the server answered with; 1006 where it did not.
+    /// Returns the code of the server's close frame, or 1006 if none came.
     pub async fn disconnect(self) -> CloseCode {
         self.disconnect_with(CloseCode::NORMAL, "").await
     }
@@ -292,9 +292,9 @@ impl WebsocketCommunicator {
         answer
     }
 
-    /// Ends the connection as a network that fails: without a close frame.
+    /// Ends the connection without a close frame, as when the network fails.
     ///
-    /// It waits until the consumer's `disconnect` has run.
+    /// Waits until the consumer's `disconnect` has run.
     pub async fn abort(mut self) {
         if let Some(open) = &self.open {
             open.connection.gone();
@@ -302,13 +302,15 @@ impl WebsocketCommunicator {
         self.end().await;
     }
 
-    /// The name that [`Layer::send`](crate::Layer::send) reaches this client's consumer by.
+    /// The channel name of this client's consumer, for [`Layer::send`](crate::Layer::send).
     #[must_use]
     pub fn channel_name(&self) -> Option<ChannelName> {
         self.open.as_ref().map(|open| open.connection.channel_name())
     }
 
-    /// Closes this connection as a server that shuts down does.
+    /// Closes this connection as a server does when it shuts down.
+    ///
+    /// Returns how many connections were left at the deadline: 0 or 1.
     pub async fn shut_down(&self, deadline: Duration) -> usize {
         self.drain.drain(deadline).await
     }
@@ -327,7 +329,9 @@ impl WebsocketCommunicator {
             let frame = poll_fn(|cx| open.connection.poll_outbox(cx)).await;
             let Some(frame) = frame else { return Err(CommunicatorError::Gone) };
             let mut input = Chunk::from(frame);
-            while let Some(item) = open.decoder.decode(&mut input).expect("our own frames are valid") {
+            while let Some(item) =
+                open.decoder.decode(&mut input).expect("the frames of the server are valid")
+            {
                 open.items.push_back(item);
             }
         }
@@ -342,7 +346,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// What the client sent, as a stream.
+/// The bytes that the client sent, as a stream.
 struct Chunks(mpsc::UnboundedReceiver<Bytes>);
 
 impl Stream for Chunks {

@@ -18,7 +18,7 @@ use crate::{
 
 /// A [`Context`] of an accepted connection without a client.
 ///
-/// It is for calling one hook of a consumer. What is sent goes nowhere; for a whole conversation use
+/// It is for calling one hook of a consumer. Messages to the client go nowhere. For a whole conversation use
 /// [`WebsocketCommunicator`](super::WebsocketCommunicator).
 #[derive(Debug)]
 pub struct DetachedContext {
@@ -28,10 +28,10 @@ pub struct DetachedContext {
 }
 
 impl DetachedContext {
-    /// A context for a consumer of type `C`, with a memory layer of its own.
+    /// A context for a consumer of type `C`, with a new memory layer.
     ///
     /// # Panics
-    /// Outside actix's runtime: call it in an `#[actix_web::test]`.
+    /// Outside of actix's runtime. Call it in an `#[actix_web::test]`.
     #[must_use]
     pub fn of<C: EventHandlers>() -> Self {
         let layer = Layer::from(MemoryLayer::new());

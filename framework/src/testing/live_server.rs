@@ -1,4 +1,4 @@
-//! A server on a port of its own, for tests over real sockets.
+//! A server on a free port, for tests over real sockets.
 
 use std::{io, net::SocketAddr, sync::mpsc, thread, time::Duration};
 
@@ -6,7 +6,7 @@ use actix_web::{App, HttpServer};
 
 use crate::{Drain, Mount, RunningHandle, Serve, Server};
 
-/// What a [`LiveServer`] takes connections with.
+/// The host with which a [`LiveServer`] takes connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Host {
     /// A [`Server`]. The default.
@@ -17,11 +17,12 @@ pub enum Host {
 }
 
 impl Host {
-    /// The one that the environment variable `GREENROOM_TEST_HOST` names, `direct` or `mounted`: so one suite runs over
-    /// both. Default: direct.
+    /// The host that the environment variable `GREENROOM_TEST_HOST` names: `direct` or `mounted`. Default: direct.
+    ///
+    /// So one suite can run over both.
     ///
     /// # Errors
-    /// For another name.
+    /// If the variable has another value.
     pub fn from_env() -> io::Result<Self> {
         match std::env::var("GREENROOM_TEST_HOST").as_deref() {
             Err(_) | Ok("direct") => Ok(Self::Direct),
@@ -34,7 +35,7 @@ impl Host {
     }
 }
 
-/// A server in a thread of its own, on a free port of 127.0.0.1. Dropped, it stops.
+/// A server on its own thread and on a free port of 127.0.0.1. It stops when it is dropped.
 #[derive(Debug)]
 pub struct LiveServer {
     address: SocketAddr,
@@ -44,19 +45,19 @@ pub struct LiveServer {
 }
 
 impl LiveServer {
-    /// Starts a server with this many workers, on the host of [`Host::from_env`].
+    /// Starts a server with this many threads, on the host of [`Host::from_env`].
     ///
     /// # Errors
-    /// Where no port or thread can be had.
-    pub fn start(mount: &Mount, workers: usize) -> io::Result<Self> {
-        Self::start_on(Host::from_env()?, mount, workers)
+    /// If no port or thread is available.
+    pub fn start(mount: &Mount, threads: usize) -> io::Result<Self> {
+        Self::start_on(Host::from_env()?, mount, threads)
     }
 
-    /// Starts a server with this many workers, on one host.
+    /// Starts a server with this many threads, on one host.
     ///
     /// # Errors
-    /// Where no port or thread can be had.
-    pub fn start_on(host: Host, mount: &Mount, workers: usize) -> io::Result<Self> {
+    /// If no port or thread is available.
+    pub fn start_on(host: Host, mount: &Mount, threads: usize) -> io::Result<Self> {
         let drain = mount.drain_of().sibling();
         let mount = mount.clone().drain(drain.clone());
         let (sender, started) = mpsc::channel();
@@ -64,18 +65,18 @@ impl LiveServer {
             actix_rt::System::new().block_on(async move {
                 let (address, server) = match host {
                     Host::Direct => {
-                        let server = Server::of(mount).threads(workers).bind("127.0.0.1:0")?;
+                        let server = Server::of(mount).threads(threads).bind("127.0.0.1:0")?;
                         (server.addresses()[0], Serve::start(server)?)
                     }
                     Host::Mounted => {
                         let server = HttpServer::new(move || App::new().configure(mount.configure()))
-                            .workers(workers)
+                            .workers(threads)
                             .shutdown_timeout(1)
                             .bind("127.0.0.1:0")?;
                         (server.addrs()[0], Serve::start(server)?)
                     }
                 };
-                // The starter waits for it, or has panicked.
+                // The caller of `start_on` waits for this. An error means that it has panicked.
                 let _ = sender.send((address, server.handle()));
                 server.await
             })
@@ -89,19 +90,19 @@ impl LiveServer {
         }
     }
 
-    /// The address it listens on.
+    /// The address on which the server listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of a page: `http://127.0.0.1:<port><path>`.
+    /// The URL of a page: `http://127.0.0.1:<port><path>`.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The address of a WebSocket: `ws://127.0.0.1:<port><path>`.
+    /// The URL of a WebSocket: `ws://127.0.0.1:<port><path>`.
     #[must_use]
     pub fn ws_url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.address)
@@ -128,10 +129,10 @@ impl LiveServer {
 
 impl Drop for LiveServer {
     fn drop(&mut self) {
-        // The command is sent when it is called; only its answer would have to be awaited.
+        // The server begins to stop at the call. The future only waits for the end.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
-            // Its error has no reader left.
+            // Nobody reads its error any more.
             let _ = thread.join();
         }
     }

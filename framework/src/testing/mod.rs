@@ -1,11 +1,11 @@
 //! Clients, servers and a clock for your own tests. Feature `testing`.
 //!
-//! | Channels | here |
+//! | In Channels | In Greenroom |
 //! |---|---|
 //! | `WebsocketCommunicator` | [`WebsocketCommunicator`] |
 //! | `ApplicationCommunicator`, for the consumers of a worker | [`WorkerCommunicator`] |
 //! | `ChannelsLiveServerTestCase` | [`LiveServer`] |
-//! | a timeout that is waited for | [`pause`] and [`advance`]: time that moves when the test says so |
+//! | waiting for a timeout | [`pause`] and [`advance`]: the test moves the time |
 //!
 //! ```
 //! use greenroom::{Mount, prelude::*, testing::WebsocketCommunicator};
@@ -30,7 +30,7 @@
 //! # }
 //! ```
 //!
-//! Write tests as `#[actix_web::test]`: a consumer needs the runtime of one thread that actix gives.
+//! Write tests as `#[actix_web::test]`: a consumer needs actix's runtime, which has one thread.
 
 mod census;
 mod communicator;
@@ -42,7 +42,8 @@ mod worker;
 pub use tokio::time::advance;
 /// Stops the clock of this thread's runtime.
 ///
-/// Hooks' timers, grace periods and expiries wait for [`advance`], or for the moment when nothing else is left to do.
+/// Timers of hooks, grace periods and expiries then wait for [`advance`]. If nothing else is left to do, the clock
+/// moves to the next of them.
 pub use tokio::time::pause;
 
 pub use self::{

@@ -1,4 +1,4 @@
-//! One consumer of a worker, whose jobs the test hands to it.
+//! One consumer of a worker, to which the test hands jobs.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use crate::{
     worker::ledger::JobLedger,
 };
 
-/// One consumer of a [`Worker`](crate::Worker), whose jobs the test hands to it: Channels' `ApplicationCommunicator`.
+/// One consumer of a [`Worker`](crate::Worker), to which the test hands jobs.
 ///
-/// There is no channel to wait at, no thread, and no limit: a handler runs in the test, and its errors and panics are
-/// the test's. What the job sends goes to a memory layer of its own.
+/// In Channels this is `ApplicationCommunicator`. No channel, no thread and no limit is involved: a handler runs in the
+/// test, which gets its errors and panics. Events that a job sends go to a new memory layer.
 ///
 /// ```
 /// use greenroom::{Handled, WorkerContext, prelude::*, testing::WorkerCommunicator};
@@ -49,7 +49,7 @@ impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
     /// Makes the consumer, as [`ChannelNameRouter::channel`](crate::ChannelNameRouter::channel) does.
     ///
     /// # Errors
-    /// Where `make` fails, or `channel` is no name.
+    /// If `make` fails, or if `channel` is not a valid name.
     pub fn new(channel: &str, make: impl FnOnce(&WorkerContext) -> Result<C>) -> Result<Self> {
         let layer = Layer::from(MemoryLayer::new());
         let ledger = Arc::new(JobLedger::new(&layer, Duration::ZERO));
@@ -60,10 +60,10 @@ impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
 
     /// Does one job, with the same instance as the jobs before.
     ///
-    /// The job is a value, a reference, or an [`Envelope`], as that of a job that is no Rust type here.
+    /// The job is a value or a reference, or an [`Envelope`] if it has no Rust type in this program.
     ///
     /// # Errors
-    /// The handler's own, and [`EventError`](crate::EventError) where the fields do not fit it.
+    /// The error of the handler, and [`EventError`](crate::EventError) if the fields do not fit the handler's event.
     pub async fn run(&mut self, job: impl IntoEnvelope) -> Result<Handled> {
         let job: Envelope = job.into();
         self.consumer.handle_event(&job, &mut self.context).await
@@ -75,13 +75,13 @@ impl<C: EventHandlers<WorkerContext>> WorkerCommunicator<C> {
         &self.consumer
     }
 
-    /// The layer that its jobs send to.
+    /// The layer to which the jobs send.
     #[must_use]
     pub fn layer(&self) -> &Layer {
         self.context.layer()
     }
 
-    /// Lets [`WorkerContext::is_stopping`] be true, and [`WorkerContext::stopping`] end. Nothing else happens.
+    /// Makes [`WorkerContext::is_stopping`] true, and [`WorkerContext::stopping`] end. Does nothing else.
     pub fn stop(&self) {
         self.ledger.stop();
     }
