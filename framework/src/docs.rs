@@ -1,5 +1,6 @@
-//! Pages longer than an item's documentation: the browser's side, order, limits, the protocol of the fallback
-//! transports, more than one machine, NATS, Redis, moving from Channels, rules, design.
+//! Long pages: browsers, order, limits, protocol, several machines, NATS, Redis, moving, rules, design.
+//!
+//! The protocol is that of the fallback transports. The page on moving is for programs that used Django Channels.
 
 #[doc = include_str!("../docs/browser.md")]
 pub mod browser {}

@@ -1,6 +1,6 @@
-//! What the fuzz targets of `tests/fuzz` run: each takes any bytes, and panics where a promise is broken.
+//! The fuzz targets of `tests/fuzz`: each takes any bytes, and panics if a promise is broken.
 //!
-//! No part of the public API; it may change in any release.
+//! This module is not part of the public API. It may change in any release.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -29,9 +29,9 @@ use crate::{
     },
 };
 
-/// Frames as a peer sends them: however the bytes are cut, the same comes out, and nothing beyond the limits.
+/// Decodes frames. However the bytes are cut, the same messages come out, and none over the limits.
 ///
-/// The first byte chooses the side and the limit, the second where the bytes are cut.
+/// The first byte chooses the role and the limit, the second the cuts.
 pub fn frames(data: &[u8]) {
     let [settings, cuts, bytes @ ..] = data else { return };
     let role = if settings & 1 == 0 { Role::Server } else { Role::Client };
@@ -39,7 +39,7 @@ pub fn frames(data: &[u8]) {
     let new = || Decoder::new(role, limit);
     check(&any_cut(new, *cuts, bytes), limit);
 
-    // A text of which the last byte has not arrived: what is no UTF-8 already is told now.
+    // The last byte of a text has not arrived. If the text is invalid UTF-8 already, the error comes now.
     let mut unfinished = encode::masked(true, Opcode::Text, [9, 8, 7, 6], &[bytes, b"."].concat()).to_vec();
     unfinished.pop();
     let is_bad = std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some());
@@ -58,22 +58,22 @@ pub fn frames(data: &[u8]) {
     assert_eq!(found, DecodedItems { items, error: None });
 }
 
-/// Compressed messages: as [`frames`], and what is compressed here is what it was once it is inflated.
+/// Decodes compressed messages, as [`frames`]. And a message that is compressed and inflated stays the same.
 ///
-/// The first byte chooses the limit and how is compressed, the second where the bytes are cut.
+/// The first byte chooses the limit and the compression, the second the cuts.
 pub fn deflate(data: &[u8]) {
     let [settings, cuts, bytes @ ..] = data else { return };
     let takeover = settings & 1 != 0;
     let limit = [16, 125, 1024, 1 << 20][usize::from(settings >> 1 & 3)];
     let new = || Decoder::new(Role::Server, limit).with_deflate(Some(InflateParams { limit, takeover }));
-    // Of two faults in one piece, as bad data behind bad UTF-8, either may be told.
+    // If one piece has two faults, for example bad data behind bad UTF-8, either may be reported.
     let same = |found: DecodedItems| DecodedItems {
         error: found.error.and(Some(ProtocolError::BadDeflate)),
         ..found
     };
     check(&any_cut_but(same, new, *cuts, bytes), limit);
 
-    // The bytes are what two messages were compressed to.
+    // The bytes are the compressed data of two messages.
     let (first, second) = bytes.split_at(bytes.len().min(usize::from(*cuts)));
     let mut messages = Vec::new();
     for payload in [first, second] {
@@ -103,10 +103,10 @@ pub fn deflate(data: &[u8]) {
     assert_eq!(found, DecodedItems { items: vec![item.clone(), item], error: None });
 }
 
-/// The bit of a frame's first byte that says that the message is compressed (RFC 7692, section 6).
+/// The bit in the first byte of a frame that marks a compressed message (RFC 7692, section 6).
 const RSV1: u8 = 0x40;
 
-/// Nothing is larger than it may be, and each error can be told the peer.
+/// Checks that nothing is larger than it may be, and that an error can be told to the peer.
 fn check(found: &DecodedItems, limit: usize) {
     for item in &found.items {
         match item {
@@ -122,19 +122,19 @@ fn check(found: &DecodedItems, limit: usize) {
     }
 }
 
-/// What a decoder made of some bytes.
+/// The items that a decoder made of some bytes, and its error.
 #[derive(Debug, PartialEq)]
 struct DecodedItems {
     items: Vec<Item>,
     error: Option<ProtocolError>,
 }
 
-/// Decodes bytes in one piece, byte by byte and in pieces of other sizes; all must agree.
+/// Decodes bytes in one piece, byte by byte, and in pieces of other sizes. All must agree.
 fn any_cut(new: impl Fn() -> Decoder, cuts: u8, bytes: &[u8]) -> DecodedItems {
     any_cut_but(|found| found, new, cuts, bytes)
 }
 
-/// As [`any_cut`], but for what `same` evens out.
+/// As [`any_cut`], but results may differ if `same` makes them equal.
 fn any_cut_but(
     same: impl Fn(DecodedItems) -> DecodedItems,
     new: impl Fn() -> Decoder,
@@ -161,12 +161,12 @@ fn decode<'a>(mut decoder: Decoder, inputs: impl IntoIterator<Item = Chunk<'a>>)
             }
             assert!(!ended, "something came after the end");
         }
-        assert_eq!(input.len(), 0, "it stops only where it has taken everything");
+        assert_eq!(input.len(), 0, "the decoder stops only when it has taken everything");
     }
     found
 }
 
-/// Pieces of 1 to 64 bytes, whose lengths follow from `cuts`.
+/// Pieces of 1 to 64 bytes. Their lengths follow from `cuts`.
 fn pieces(cuts: u8, mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut state = u32::from(cuts);
     std::iter::from_fn(move || {
@@ -180,7 +180,7 @@ fn pieces(cuts: u8, mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A message in fragments, as a client sends it, with a ping behind the first one.
+/// A message in fragments, as a client sends it, with a ping behind the first fragment.
 fn fragments(cuts: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [cuts, 0x5a, !cuts, 0xff];
     let mut opcode = if std::str::from_utf8(payload).is_ok() { Opcode::Text } else { Opcode::Binary };
@@ -218,10 +218,9 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     rooms.build().expect("valid routes")
 });
 
-/// A request for a WebSocket: its head is refused with a status, or all that is read of it keeps to its form.
+/// Checks a request for a WebSocket. It is refused with a status, or all values read from it are well-formed.
 ///
-/// The first byte chooses which of the headers that are needed are there already. Then come the target and the
-/// headers, a line each.
+/// The first byte chooses which of the needed headers are present. Then come the target and the headers, a line each.
 pub fn handshake(data: &[u8]) {
     let Some((settings, data)) = data.split_first() else { return };
     let mut lines = data.split(|byte| *byte == b'\n');
@@ -257,10 +256,10 @@ pub fn handshake(data: &[u8]) {
             );
             names.sort();
             names.dedup();
-            assert_eq!(names.len(), offer.subprotocols.len(), "they differ");
+            assert_eq!(names.len(), offer.subprotocols.len(), "all subprotocols differ");
             if let Some(agreed) = settle(&offer.deflate, &Deflate::new()) {
                 let answer = extensions::offers([agreed.header().as_str()]);
-                assert_eq!(answer.map(|answer| answer.len()), Some(1), "it is what could have been offered");
+                assert_eq!(answer.map(|answer| answer.len()), Some(1), "the answer has the form of an offer");
             }
             let chosen = offer.subprotocols.first().cloned();
             let response = offer.accept(chosen.as_deref(), []).finish();
@@ -288,7 +287,7 @@ fn refused(error: HandshakeError) {
     assert!([400, 405, 426].contains(&error.response().status().as_u16()), "{error}");
 }
 
-/// Reads all that a scope has.
+/// Reads all values of a scope.
 fn read(scope: &Scope) {
     let _ = (
         scope.path(),
@@ -307,7 +306,9 @@ fn read(scope: &Scope) {
     }
 }
 
-/// What a path was resolved to leads back to the same, unless browsers would resolve a segment of it.
+/// A path made from the name and parameters of a resolved path leads to the same route.
+///
+/// The exception is a parameter with a segment `.` or `..`, which browsers would resolve.
 fn reverse(path: &str) {
     let Some(found) = ROUTES.resolve(path) else { return };
     let Some(name) = found.name() else { return };
@@ -342,7 +343,7 @@ impl Default for Sample {
     }
 }
 
-/// What another program wrote as an event: an error, or an event that keeps its name and fields in both formats.
+/// Reads an event of another program. The result is an error, or an event that is the same in both formats.
 ///
 /// The first byte chooses the format.
 pub fn events(data: &[u8]) {
@@ -362,11 +363,11 @@ pub fn events(data: &[u8]) {
     assert!(!name.is_empty() && !name.starts_with(['_', '.']));
     assert_eq!(envelope.to_wire(format).as_deref(), Ok(bytes));
     if let Ok(translated) = envelope.to_wire(other) {
-        let translated = Envelope::from_wire(other, translated).expect("what was written can be read");
+        let translated = Envelope::from_wire(other, translated).expect("a written event can be read");
         assert_eq!(translated.name(), name);
-        // What the other format cannot say, it has lost already: from here on nothing changes.
-        let back = translated.to_wire(format).expect("it came from there");
-        let back = Envelope::from_wire(format, back).expect("what was written can be read");
+        // Values that the other format cannot express were lost above. From now on nothing changes.
+        let back = translated.to_wire(format).expect("it was read from this format");
+        let back = Envelope::from_wire(format, back).expect("a written event can be read");
         assert_eq!(back.name(), name);
         assert_eq!(back.to_wire(other), translated.to_wire(other));
     }
@@ -374,7 +375,7 @@ pub fn events(data: &[u8]) {
         for format in [format, other] {
             let written = Envelope::new((*sample).clone()).to_wire(format).expect("a Sample can be written");
             let read = Envelope::from_wire(format, written).and_then(|envelope| envelope.event::<Sample>());
-            assert_eq!(format!("{:?}", read.expect("what was written can be read")), format!("{sample:?}"));
+            assert_eq!(format!("{:?}", read.expect("a written event can be read")), format!("{sample:?}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a client sent ([`Message`]) and what goes to a client ([`Outgoing`]).
+//! The messages that a client sends ([`Message`]) and gets ([`Outgoing`]).
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -22,7 +22,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The bytes of either kind.
+    /// The bytes of a message of either kind.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -31,7 +31,7 @@ impl Message {
         }
     }
 
-    /// The bytes of either kind, shared.
+    /// The bytes of a message of either kind, without a copy.
     pub(crate) fn payload(&self) -> Bytes {
         match self {
             Self::Binary(bytes) => bytes.clone(),
@@ -39,7 +39,7 @@ impl Message {
         }
     }
 
-    /// The text, where it is a text message.
+    /// The text; `None` for a binary message.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -48,7 +48,7 @@ impl Message {
         }
     }
 
-    /// The text.
+    /// The text; an error for a binary message.
     ///
     /// # Errors
     /// [`InputError::NotText`] for a binary message.
@@ -56,10 +56,10 @@ impl Message {
         self.as_text().ok_or(InputError::NotText)
     }
 
-    /// Reads the text as JSON. An event reads with or without its `type` in it.
+    /// Reads the text as JSON. An event can be read with or without its `type`.
     ///
     /// # Errors
-    /// [`InputError::NotText`] for a binary message, [`InputError::Json`] where the text is not a `T`.
+    /// [`InputError::NotText`] for a binary message, [`InputError::Json`] if the JSON does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
         serde_json::from_str(self.text()?).map_err(InputError::Json)
     }
@@ -86,7 +86,7 @@ impl Outgoing {
     /// A text message of `value` as JSON.
     ///
     /// # Errors
-    /// Where `value` cannot be written as JSON, as a map whose keys are not text.
+    /// If `value` cannot be written as JSON, for example a map whose keys are not text.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         Ok(Self::text(serde_json::to_string(value)?))
     }
@@ -99,11 +99,12 @@ impl Outgoing {
         Ok(Self::text(event::wire::to_json(event)?))
     }
 
-    /// The same with a key, as `price:BTC`: a newer frame with it makes this one old.
+    /// The same message with a key, for example `price:BTC`.
     ///
-    /// Under [`Overflow::Latest`](crate::Overflow::Latest) it then takes the place of the one that still waits to be
-    /// written; under every other policy a key means nothing. Keys are compared by a 64-bit hash whose secret is the
-    /// process's own.
+    /// A newer message with the same key makes this one out of date. Under
+    /// [`Overflow::Latest`](crate::Overflow::Latest), if the older one still waits to be written, the newer one takes
+    /// its place. Under all other policies a key has no effect. Keys are compared by a 64-bit hash, with a secret that
+    /// is random in each process.
     ///
     /// ```
     /// use greenroom::prelude::*;
@@ -130,7 +131,7 @@ impl Outgoing {
         self.key
     }
 
-    /// The message, of either kind.
+    /// The message, without its key.
     #[must_use]
     pub fn message(&self) -> &Message {
         &self.message
@@ -149,7 +150,7 @@ impl Outgoing {
     }
 }
 
-/// What tells frames of one subject from those of others: the hash of a text.
+/// The hash of a message's key: messages with the same one replace each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ConflationKey(NonZeroU64);
 
@@ -184,17 +185,17 @@ impl From<Bytes> for Outgoing {
     }
 }
 
-/// What a `#[relay]` method may return: a [`Outgoing`], or a [`Result`] of one.
+/// What a `#[relay]` method may return: an [`Outgoing`], or a [`Result`] of one.
 #[diagnostic::on_unimplemented(
     message = "a relay cannot return `{Self}`",
-    label = "neither a `Outgoing` nor a `Result<Outgoing>`",
-    note = "make a frame of it: `Outgoing::text(…)`, `Outgoing::json(…)`, `Outgoing::event(…)`"
+    label = "neither an `Outgoing` nor a `Result<Outgoing>`",
+    note = "make a message of it: `Outgoing::text(…)`, `Outgoing::json(…)`, `Outgoing::event(…)`"
 )]
 pub trait IntoOutgoing {
-    /// The frame, or why there is none.
+    /// The message, or the relay's error.
     ///
     /// # Errors
-    /// The relay's own: the event is dropped for the members of its consumer type, and counted.
+    /// The error of the relay. The members of its consumer type then miss the event, which is counted.
     fn into_frame(self) -> Result<Outgoing>;
 }
 

@@ -1,5 +1,7 @@
-//! The locks and counters that threads share: the standard library's, and in the model test those of `shuttle`, which
-//! tries the orders that threads can run in.
+//! The locks and counters that threads share.
+//!
+//! They are those of the standard library. In the model test they are those of `shuttle`, which runs the threads in
+//! many orders.
 
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::{

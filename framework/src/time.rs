@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// Longer than any program runs, and short enough to be added to any instant: what `Duration::MAX` is cut to.
+/// A hundred years: longer than any program runs.
+///
+/// It is short enough to be added to any instant. Settings cut `Duration::MAX` to this.
 pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The pauses between attempts that fail. Each is twice as long as the one before, up to the longest.
@@ -18,14 +20,14 @@ impl Pauses {
         Self { first, longest, next: first }
     }
 
-    /// How long to wait now; the next pause is longer.
+    /// How long to wait now. The next pause is longer.
     pub(crate) fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.longest);
         pause
     }
 
-    /// Begins anew with the first pause: an attempt has succeeded.
+    /// Begins with the first pause again, after an attempt has succeeded.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
     }

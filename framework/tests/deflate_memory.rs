@@ -1,4 +1,4 @@
-//! What compression costs a connection that is idle: nothing, unless it takes its context over.
+//! The memory that compression costs an idle connection: none, unless the context is taken over.
 
 use std::alloc::System;
 
@@ -21,12 +21,12 @@ impl Consumer for Echo {
     }
 }
 
-/// What connections keep, each, once they have received and sent messages with this offer.
+/// How many bytes each connection keeps after it has received and sent messages with this offer.
 async fn kept(limits: Limits, offer: &str, hello: &'static [u8]) -> usize {
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Echo))).unwrap().limits(limits);
     let mut connections = Vec::with_capacity(CONNECTIONS);
     let mut region = None;
-    // The first ones make what belongs to the process, the thread and the layer.
+    // The first connections allocate the memory that belongs to the process, the thread and the layer.
     for number in 0..2 * CONNECTIONS {
         if number == CONNECTIONS {
             region = Some(Region::new(ALLOCATOR));
@@ -51,7 +51,7 @@ async fn an_idle_connection_holds_neither_compressor_nor_inflater() {
     let plain_hello = const { &[0x81, 0x85, 0, 0, 0, 0, b'H', b'e', b'l', b'l', b'o'] };
     let plain = kept(Limits::new(), "unknown-extension.", plain_hello).await;
     let compressed = kept(Limits::new(), "permessage-deflate", &HELLO).await;
-    assert!(compressed <= plain + 256, "{compressed} bytes, where a plain connection keeps {plain}");
+    assert!(compressed <= plain + 256, "{compressed} bytes, while a plain connection keeps {plain}");
 
     let deflate = Deflate::new().server_context_takeover(true).client_context_takeover(true);
     let takeover = kept(Limits::new().deflate(deflate), "permessage-deflate", &HELLO).await;

@@ -1,4 +1,4 @@
-//! What waits for clients that do not read takes no more memory than the budget of all outboxes.
+//! The frames for clients that do not read take no more memory than the budget of all outboxes.
 
 use std::alloc::System;
 
@@ -10,7 +10,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const BUDGET: usize = 4 << 20;
 
-/// Has each member send so many bytes of its own.
+/// Makes each member send so many bytes to its client.
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Report {
     bytes: usize,
@@ -48,7 +48,7 @@ async fn outboxes_stay_within_their_budget() {
     }
 
     let region = Region::new(ALLOCATOR);
-    // Without a budget: 64 MB in large frames, then as many small ones as there are clients left.
+    // Without a budget this would be 64 MB in large frames, then many small frames for the clients that are left.
     for (bytes, count) in [(64 << 10, 10), (40, 500)] {
         for _ in 0..count {
             layer.group_send_counted(&room(), Report { bytes }).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a connection's scope keeps: its texts in one allocation, and little else.
+//! The memory of a connection's scope: its texts in one allocation, and little else.
 
 use std::alloc::System;
 
@@ -44,7 +44,7 @@ fn a_browsers_handshake_keeps_its_text_and_200_bytes() {
         }
         builder.build()
     };
-    drop(make()); // what is made once a process
+    drop(make()); // allocates what a process needs once
     let text: usize = HEADERS.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
         + path.len()
         + "room".len()
