@@ -1,9 +1,9 @@
 //! The actor that a consumer is to other actors: its address, and what it takes.
 //!
-//! A consumer is driven by one future of its own, which takes from its client and its inbox one thing at a time (see
-//! [`life`](super::life)). It is no future of an actix context: under `ctx.wait` neither the mailbox nor a timer runs
-//! while a hook hangs, so that no grace period could work; and a context and its mailbox cost 700 bytes that an idle
-//! connection seldom needs. So they are made when its address is first asked for.
+//! A consumer is run by one future, which takes one thing at a time from the client and the inbox (see
+//! [`life`](super::life)). It is not a future of an actix context. Under `ctx.wait` neither the mailbox nor a timer runs
+//! while a hook hangs, so no grace period could work. A context and its mailbox also cost 700 bytes, which an idle
+//! connection seldom needs. So they are made when the address is first asked for.
 
 use std::{
     cell::OnceCell,
@@ -15,9 +15,10 @@ use actix::{Actor, ActorContext, Addr};
 use super::connection::Connection;
 use crate::{Envelope, Event, layers::LayerError};
 
-/// The actix actor that a consumer is. [`Context::address`](crate::ConnectionContext::address) gives its address.
+/// The actix actor that a consumer is.
 ///
-/// It takes one message, [`Deliver`]: an event for the consumer. It stops when the connection has ended.
+/// [`Context::address`](crate::ConnectionContext::address) gives its address. The actor takes one message, [`Deliver`]:
+/// an event for the consumer. It stops when the connection has ended.
 #[derive(Debug)]
 pub struct ConsumerActor {
     connection: Weak<Connection>,
@@ -25,8 +26,8 @@ pub struct ConsumerActor {
 
 /// Sends an event to one consumer: `address.do_send(Deliver(event))`.
 ///
-/// The event waits in the consumer's bounded inbox, in sequence with the events of its groups. The result
-/// is [`LayerError::ChannelFull`] where the inbox is full, [`LayerError::NoReceiver`] where the connection ended.
+/// The event waits in the consumer's bounded inbox, in sequence with the events of its groups. The result is
+/// [`LayerError::ChannelFull`] if the inbox is full, [`LayerError::NoReceiver`] if the connection has ended.
 #[derive(Debug, Clone)]
 pub struct Deliver<E>(pub E);
 
@@ -62,7 +63,7 @@ impl actix::Handler<StopActor> for ConsumerActor {
     }
 }
 
-/// The address of a consumer, once it was asked for. Dropped with its context, it stops the actor.
+/// The address of a consumer, after it was first asked for. It stops the actor when it is dropped with its context.
 #[derive(Default)]
 pub(super) struct ActorAddress(OnceCell<Box<Addr<ConsumerActor>>>);
 

@@ -21,11 +21,14 @@ use crate::{
 
 /// What a hook can do with its connection.
 ///
-/// It is lent to each hook and cannot be kept; [`handle`](Self::handle) gives something that can. Every
-/// method takes `&self`, so that `join!` of two sends and helpers with `&Context` work.
+/// Each hook borrows it, so a consumer cannot keep it; [`handle`](Self::handle) gives a sender that tasks can keep.
+/// Every method takes `&self`, so that `join!` of two sends works, and so do functions that take a `&Context`.
+///
+/// It derefs to [`ConnectionContext`], which has the groups, tasks and timers, and that to
+/// [`LayerContext`](crate::LayerContext), which has the sends to groups.
 pub struct Context(ConnectionContext);
 
-/// How a connection is accepted: [`Context::accept_with`].
+/// How a connection is accepted, for [`Context::accept_with`].
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Accept {
@@ -34,7 +37,7 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Without a subprotocol or headers of its own.
+    /// Accepts without a subprotocol, and without more headers.
     pub fn new() -> Self {
         Self::default()
     }
@@ -60,7 +63,7 @@ impl Context {
     /// Accepts the connection, without a subprotocol.
     ///
     /// # Errors
-    /// [`MisuseError::AlreadyAnswered`] the second time.
+    /// [`MisuseError::AlreadyAnswered`] if the connection has been accepted or rejected already.
     pub fn accept(&self) -> Result<()> {
         self.accept_with(Accept::new())
     }
@@ -68,8 +71,8 @@ impl Context {
     /// Accepts the connection with a subprotocol or headers.
     ///
     /// # Errors
-    /// [`MisuseError::NotOffered`] for a subprotocol that the client did not offer,
-    /// [`MisuseError::BadHeader`], [`MisuseError::AlreadyAnswered`] the second time.
+    /// [`MisuseError::NotOffered`] for a subprotocol that the client did not offer, [`MisuseError::BadHeader`] for an
+    /// invalid header, [`MisuseError::AlreadyAnswered`] if the connection has been accepted or rejected already.
     pub fn accept_with(&self, accept: Accept) -> Result<()> {
         if let Some(name) = &accept.subprotocol
             && !self.scope().subprotocols().any(|offered| offered == name)
@@ -87,7 +90,9 @@ impl Context {
         if self.connection().answer(accepted) { Ok(()) } else { Err(MisuseError::AlreadyAnswered.into()) }
     }
 
-    /// Rejects the connection with a status, headers and a body. Before the accept only.
+    /// Rejects the connection with a status, headers and a body.
+    ///
+    /// This is possible before the accept only.
     ///
     /// # Errors
     /// [`MisuseError::AlreadyAnswered`] after the accept or a rejection.
@@ -98,7 +103,8 @@ impl Context {
     /// Queues a message for the client.
     ///
     /// # Errors
-    /// [`MisuseError::NotAccepted`] before the accept, [`Closed`](crate::error::Closed) once the connection ends (rule 14).
+    /// [`MisuseError::NotAccepted`] before the accept, [`Closed`](crate::error::Closed) after the connection
+    /// has ended (rule 14).
     pub fn send(&self, frame: impl Into<Outgoing>) -> Result<()> {
         if self.connection().is_connecting() {
             return Err(MisuseError::NotAccepted.into());
@@ -125,7 +131,7 @@ impl Context {
     /// Queues `value` as JSON in a text message.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and where `value` cannot be written as JSON.
+    /// As [`send`](Self::send), and if `value` cannot be written as JSON.
     pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
         self.send(Outgoing::json(value)?)
     }
@@ -138,17 +144,17 @@ impl Context {
         self.send(Outgoing::event(event)?)
     }
 
-    /// Closes the connection with 1000. No further hook but `disconnect` runs.
+    /// Closes the connection with 1000. After that, only the hook `disconnect` runs.
     ///
-    /// Before the accept it is a rejection with 403 (rule 11); a second close does nothing (rule 14).
+    /// Before the accept, this rejects the connection with 403 (rule 11). A second close does nothing (rule 14).
     pub fn close(&self) {
         self.connection().end(Cause::Consumer, CloseCode::NORMAL, "");
     }
 
     /// Closes the connection with a code and a reason.
     ///
-    /// The reason is cut to the 123 bytes that a close frame holds. Before the accept it is a rejection: 503 for 1013,
-    /// 403 for every other code.
+    /// The reason is cut to the 123 bytes that a close frame holds. Before the accept, this rejects the connection:
+    /// with 503 for the code 1013, with 403 for every other code.
     ///
     /// # Errors
     /// [`MisuseError::BadCloseCode`] for a code that may not be sent (RFC 6455, section 7.4).
@@ -163,8 +169,8 @@ impl Context {
 
     /// How the client is reached: by a WebSocket, or by the fallback transport of its last request.
     ///
-    /// A client may change from one of these to another. In `connect` it has asked for nothing yet, and counts as
-    /// [`LongPolling`](Transport::LongPolling).
+    /// A client may change its transport. In `connect`, a client of a fallback transport has not chosen one yet; this
+    /// then returns [`LongPolling`](Transport::LongPolling).
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.connection().transport()

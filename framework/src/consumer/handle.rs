@@ -1,4 +1,4 @@
-//! What outlives a hook: senders, tasks and timers of one connection.
+//! Senders, tasks and timers of one connection, which go on after a hook.
 
 use std::{
     cell::RefCell,
@@ -15,9 +15,9 @@ use crate::{
     error::{Closed, MisuseError},
 };
 
-/// A sender for one connection, for tasks of the same worker. Cheap to clone; it does not keep the connection alive.
+/// A sender for one connection, for tasks of the same thread.
 ///
-/// From other threads use [`Layer::send`](crate::Layer::send) with the consumer's
+/// It is cheap to clone, and does not keep the connection alive. From other threads use [`Layer::send`](crate::Layer::send) with the consumer's
 /// [`channel_name`](crate::ConnectionContext::channel_name).
 #[derive(Debug, Clone)]
 pub struct Handle(Weak<Connection>);
@@ -30,27 +30,27 @@ impl Handle {
     /// Queues a message for the client.
     ///
     /// # Errors
-    /// [`Closed`] before the accept, and once the connection ends.
+    /// [`Closed`] before the accept, and after the connection has ended.
     pub fn send(&self, frame: impl Into<Outgoing>) -> Result<(), Closed> {
         self.0.upgrade().ok_or(Closed)?.send(&frame.into())
     }
 
-    /// Queues an event as JSON in a text message, its `type` first.
+    /// Queues an event as JSON in a text message, with its `type` first.
     ///
     /// # Errors
-    /// [`Closed`] before the accept and once the connection ends, and where the event cannot be written.
+    /// [`Closed`] as in [`send`](Self::send), and an error if the event cannot be written as JSON.
     pub fn send_event<E: Event>(&self, event: &E) -> Result<()> {
         Ok(self.send(Outgoing::event(event)?)?)
     }
 
-    /// Hands an event to the consumer, in sequence with all others.
+    /// Hands an event to the consumer, in sequence with all other events.
     ///
-    /// False where its inbox is full or the connection has ended.
+    /// Returns false if the consumer's inbox is full or the connection has ended.
     pub fn notify(&self, event: impl IntoEnvelope) -> bool {
         self.0.upgrade().is_some_and(|connection| connection.push_event(event.into()))
     }
 
-    /// Closes the connection with 1000; before the accept it is a rejection with 403.
+    /// Closes the connection with 1000. Before the accept, this rejects the connection with 403.
     pub fn close(&self) {
         if let Some(connection) = self.0.upgrade() {
             connection.end(Cause::Consumer, CloseCode::NORMAL, "");
@@ -64,18 +64,21 @@ impl Handle {
     }
 }
 
-/// A timer of [`Context::notify_later`](crate::ConnectionContext::notify_later) or `notify_every`. Dropped, it runs on.
+/// A timer that was started by [`Context::notify_later`](crate::ConnectionContext::notify_later) or
+/// [`notify_every`](crate::ConnectionContext::notify_every).
+///
+/// If it is dropped, the timer goes on.
 #[derive(Debug)]
 pub struct Timer(AbortHandle);
 
 impl Timer {
-    /// Stops the timer; an event that waits in the inbox already is still handled.
+    /// Stops the timer. An event that already waits in the inbox is still handled.
     pub fn cancel(&self) {
         self.0.abort();
     }
 }
 
-/// The tasks of one connection; dropped, it cancels them.
+/// The tasks of one connection. They are cancelled when it is dropped.
 #[derive(Default)]
 pub(crate) struct Tasks(RefCell<Option<Box<JoinSet<()>>>>);
 

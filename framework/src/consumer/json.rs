@@ -7,10 +7,9 @@ use crate::{GroupName, Message, Result, close::Disconnect, error::InputError, la
 
 /// A consumer that takes JSON text messages as values of one type.
 ///
-/// Implement it instead of [`Consumer`]. A message that is not an `Input` is given to
-/// [`invalid`](Self::invalid), which answers with an error and keeps the connection; in Channels it
-/// ends the connection.
-#[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
+/// Implement it instead of [`Consumer`]. A message that is not an `Input` goes to [`invalid`](Self::invalid), which
+/// answers with an error and keeps the connection. In Channels such a message ends the connection.
+#[expect(async_fn_in_trait, reason = "hooks run on one thread and need not be Send")]
 pub trait JsonConsumer: EventHandlers {
     /// What a client may send.
     type Input: DeserializeOwned;
@@ -40,7 +39,7 @@ pub trait JsonConsumer: EventHandlers {
     /// Runs for a message that is not an `Input`. The default answers `{"type":"error","reason":…}`.
     ///
     /// # Errors
-    /// As [`Consumer::receive`]: return `error` to end the connection with 1007.
+    /// As [`Consumer::receive`]. Return `error` to end the connection with 1007.
     async fn invalid(&mut self, error: InputError, ctx: &mut Context) -> Result<()> {
         #[derive(Serialize)]
         struct InvalidReply {

@@ -27,7 +27,7 @@ use crate::{
     middleware::Rejection,
 };
 
-/// Leaves the hub on every way out, the drop of an unfinished future included.
+/// Leaves the hub when it is dropped, even with an unfinished future.
 pub(super) struct Attached(Rc<Connection>);
 
 impl Attached {
@@ -49,7 +49,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         drop(self.0.leave_all());
         if !self.0.has_ended() {
-            // The worker's runtime ends under us: nothing can be sent any more.
+            // The thread's runtime is ending: nothing can be sent any more.
             self.0.gone();
         }
     }
@@ -57,7 +57,7 @@ impl Drop for Attached {
 
 /// A consumer's whole life: one hook at a time, and `disconnect` exactly once at the end.
 ///
-/// What runs once, and every hook, is boxed while it runs: an idle connection holds neither.
+/// Each hook is boxed while it runs, and so is what runs only once: an idle connection holds neither.
 #[expect(clippy::manual_async_fn, reason = "an async fn would keep its arguments twice")]
 pub(super) fn live<C: Consumer>(
     make: impl FnOnce(&Scope) -> Result<C>,
@@ -87,21 +87,23 @@ pub(super) fn live<C: Consumer>(
     }
 }
 
-/// The next thing that a hook has to run for; frames that waited in the inbox go out on the way.
+/// Returns the next thing that needs a hook. Frames that waited in the inbox are sent on the way.
 pub(super) fn poll_next(connection: &Rc<Connection>, cx: &TaskContext<'_>) -> Poll<Next> {
     loop {
         connection.set_busy(false);
         let next = ready!(connection.poll_next(cx));
         connection.set_busy(true);
         match next {
-            // Ended in between: the frame has nowhere to go.
+            // It fails if the connection has ended meanwhile: then the frame cannot be sent.
             Next::Mail(Mail::Packet(frame)) => drop(connection.write(frame)),
             next => return Poll::Ready(next),
         }
     }
 }
 
-/// Makes the hook, boxed; `None` at the end. Not in the `async` block, which would keep a place for what goes into it.
+/// Makes the next hook, boxed; `None` at the end.
+///
+/// This is a function of its own because the `async` block would keep room for the hook's arguments.
 fn begin<'a, C: Consumer>(
     next: Next,
     consumer: &'a mut C,
@@ -120,7 +122,7 @@ fn begin<'a, C: Consumer>(
     })
 }
 
-/// Takes the outcome of a hook; false where no other may follow.
+/// Takes the outcome of a hook. Returns false if no other hook may follow.
 fn go_on<C>(connection: &Connection, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => true,
@@ -135,7 +137,7 @@ fn go_on<C>(connection: &Connection, outcome: HookOutcome) -> bool {
     }
 }
 
-/// Logs that a hook did not end in the grace after its connection's end.
+/// Logs that a hook did not end within the grace after its connection's end.
 pub(super) fn log_cancelled<C>(connection: &Connection) {
     tracing::warn!(
         grace = ?connection.limits.disconnect_grace,
@@ -188,7 +190,9 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     }
 }
 
-/// Drops a consumer, which may panic: its membership and its tasks are gone by then.
+/// Drops a consumer, and logs it if the drop panics.
+///
+/// By then the consumer has left its groups, and its tasks are cancelled.
 pub(crate) fn drop_consumer<C>(consumer: C) {
     let dropped = guard(|| {
         drop(consumer);
@@ -246,7 +250,7 @@ fn fail_connect(ctx: &Context, error: &Error) {
     ctx.refuse(rejection);
 }
 
-/// Ends a connection after a failed hook, with the code that says whose fault it was.
+/// Ends a connection after a failed hook. The close code says whether the client or the server is at fault.
 fn fail(connection: &Connection, error: &Error) {
     let channel = connection.channel_name();
     if ended_quietly(connection, error) {
@@ -261,7 +265,7 @@ fn fail(connection: &Connection, error: &Error) {
     }
 }
 
-/// Whether an error after the answer is no failure. A [`StopConsumer`] then ends the connection.
+/// Returns true if an error after the answer is not a failure. A [`StopConsumer`] ends the connection.
 pub(super) fn ended_quietly(connection: &Connection, error: &Error) -> bool {
     if error.is::<StopConsumer>() {
         connection.end(Cause::Consumer, CloseCode::NORMAL, "");
@@ -275,12 +279,12 @@ pub(super) fn ended_quietly(connection: &Connection, error: &Error) -> bool {
     late
 }
 
-/// Whether an error before the answer says that the client is answered 403.
+/// Whether an error before the answer is answered 403.
 pub(super) fn denies(error: &Error) -> bool {
     error.is::<DenyConnection>() || error.is::<StopConsumer>()
 }
 
-/// Logs an end that no hook and no client asked for.
+/// Logs an end for which neither a hook nor the client asked.
 fn log_end(connection: &Connection) {
     let Some(Disconnect { cause, reason, .. }) = connection.ending() else { return };
     let channel = connection.channel_name();
@@ -294,7 +298,7 @@ fn log_end(connection: &Connection) {
     }
 }
 
-/// Hands one event to its handler, or relays it where it came past the groups.
+/// Hands one event to its handler, or to the client if it has a relay and did not come from a group.
 pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     consumer: &mut C,
     envelope: Envelope,
@@ -318,11 +322,11 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     Ok(())
 }
 
-/// What became of an event that no error ended.
+/// What became of an event whose handler did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dispatched {
     Handled,
-    /// Its fields do not fit its handler, which is logged.
+    /// Its fields do not fit its handler. This has been logged.
     Misfit,
     /// It has no handler.
     Unknown,
@@ -349,12 +353,12 @@ pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
     }
 }
 
-/// Calls user code that is not a future, and makes a panic an error.
+/// Calls user code that is not a future. A panic becomes an error.
 pub(crate) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
 }
 
-/// The error of a panic. The panic hook has printed its place already.
+/// Makes the error of a panic. The panic hook has already printed where it happened.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic
         .downcast_ref::<&str>()
@@ -366,7 +370,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
 
 /// How a hook ended.
 pub(super) enum HookOutcome {
-    /// It ran over its limit, or over its grace after the connection ended.
+    /// It took longer than its limit, or than the grace after the connection's end.
     Cancelled,
     Done(Result<()>),
 }
@@ -374,18 +378,18 @@ pub(super) enum HookOutcome {
 /// When a hook is cancelled.
 #[derive(Clone, Copy)]
 pub(super) enum HookLimit {
-    /// When it takes longer, whatever the connection does.
+    /// After this time, whatever the connection does.
     Whole(Duration),
-    /// When it has not answered the handshake in this time; then as [`Grace`](Self::Grace).
+    /// If it has not answered the handshake within this time. After the answer, as [`Grace`](Self::Grace).
     Connecting(Duration),
-    /// When it still runs at the end of the grace that begins with the connection's end.
+    /// If it still runs at the end of the grace, which begins with the connection's end.
     Grace,
-    /// When an HTTP exchange has no headers by then, or its client is gone; else as [`Grace`](Self::Grace).
+    /// If an HTTP exchange has no headers by this time, or its client is gone. Otherwise as [`Grace`](Self::Grace).
     Responding(Option<Instant>),
 }
 
 impl HookLimit {
-    /// The time after which the hook, which is suspended, is cancelled, and whether that is the grace.
+    /// The time after which a suspended hook is cancelled, and whether that time is the grace.
     fn current(self, connection: &Connection) -> Option<(Duration, bool)> {
         match self {
             Self::Whole(limit) => Some((limit, false)),
@@ -401,16 +405,17 @@ impl HookLimit {
     }
 }
 
-/// Runs a hook, which borrows the consumer: cancelled, it gives the consumer back.
+/// Runs a hook until it ends or is cancelled.
 ///
-/// The hook is called in an `async` block: one that is a plain function may panic before it returns its future.
+/// The hook borrows the consumer, so a cancelled hook gives the consumer back. Callers wrap the hook in an `async` block,
+/// because a hook that is a plain function may panic before it returns its future.
 pub(super) async fn run(
     connection: &Connection,
     limit: HookLimit,
     hook: impl Future<Output = Result<()>>,
 ) -> HookOutcome {
     let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
-    // With whether it measures the grace after the end.
+    // The flag says whether the timer measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = hook.as_mut().poll(cx) {
@@ -420,7 +425,7 @@ pub(super) async fn run(
             timer = None;
             return Poll::Pending;
         };
-        // Another limit than the timer was made for: the client left, or was answered.
+        // The limit changes when the client leaves or is answered. Then the timer starts again.
         timer = timer.take().filter(|(measures, _)| *measures == ended);
         let (_, timer) = timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
         timer.as_mut().poll(cx).map(|()| HookOutcome::Cancelled)

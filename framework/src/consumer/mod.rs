@@ -1,4 +1,4 @@
-//! The [`Consumer`] trait: what a program does with one connection; and [`HttpConsumer`], for one HTTP exchange.
+//! The [`Consumer`] trait says what a program does with one connection, [`HttpConsumer`] with one HTTP exchange.
 
 mod actor;
 pub(crate) mod connection;
@@ -23,50 +23,53 @@ pub use self::{
 };
 use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, layers::DEFAULT_LAYER};
 
-/// One connection's behaviour: three hooks, called one at a time, each with the connection's [`Context`].
+/// What a program does with one connection: three hooks, which run one at a time.
 ///
-/// Every hook has a default, as in Channels: [`connect`](Self::connect) accepts,
-/// [`receive`](Self::receive) and [`disconnect`](Self::disconnect) do nothing. Event handlers stand in an
-/// `#[event_handlers]` block beside it; a consumer without events derives [`NoEvents`](derive@crate::NoEvents).
+/// Each hook gets the connection's [`Context`]. Every hook has a default, as in Channels: [`connect`](Self::connect)
+/// accepts, [`receive`](Self::receive) and [`disconnect`](Self::disconnect) do nothing. Event handlers are written in an
+/// `#[event_handlers]` block beside it. A consumer without events derives [`NoEvents`](derive@crate::NoEvents).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a consumer",
     note = "write `impl Consumer for {Self} {{}}`; every hook has a default"
 )]
-#[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
+#[expect(async_fn_in_trait, reason = "hooks run on one thread and need not be Send")]
 pub trait Consumer: EventHandlers {
-    /// The alias of the layer that [`Context::layer`](crate::LayerContext::layer) and the groups use.
+    /// The alias of this consumer's layer, which its groups use too.
+    ///
+    /// [`Context::layer`](LayerContext::layer) returns this layer.
     const LAYER: &'static str = DEFAULT_LAYER;
 
-    /// Whether an event that no handler fits ends the consumer, as in Channels.
+    /// Whether an event that does not fit any handler ends the consumer, as in Channels. Default false.
     ///
-    /// It is one without a handler, or with other fields than its handler takes (rule 5). Default false: it is
-    /// counted in [`Metrics::unhandled`](crate::Metrics::unhandled) and logged.
+    /// Such an event has no handler, or other fields than its handler takes (rule 5). By default it is counted in
+    /// [`Metrics::unhandled`](crate::Metrics::unhandled) and logged.
     const STRICT: bool = false;
 
     /// The groups that this consumer joins before `connect`. Default none.
     ///
-    /// As every group it leaves them before `disconnect`.
+    /// It leaves them, like all its groups, before `disconnect`.
     fn groups(&self) -> Vec<GroupName> {
         Vec::new()
     }
 
     /// Runs once, when a client asks to connect. The default accepts.
     ///
-    /// Where it returns without an accept, the client is answered 403 at once (rule 12).
+    /// If it returns without an accept, the client is answered 403 at once (rule 12).
     ///
     /// # Errors
-    /// Before the accept an error is answered 500 and logged; a [`DenyConnection`](crate::error::DenyConnection) is
-    /// 403, an [`AcceptConnection`](crate::error::AcceptConnection) accepts. After it as in [`receive`](Self::receive).
+    /// Before the accept, an error is answered 500 and logged. A [`DenyConnection`](crate::error::DenyConnection) is
+    /// answered 403, and an [`AcceptConnection`](crate::error::AcceptConnection) accepts. After the accept, an error
+    /// ends the connection as in [`receive`](Self::receive).
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
         ctx.accept()
     }
 
-    /// Runs for each message of the client. The default ignores it.
+    /// Runs for each message of the client. The default ignores the message.
     ///
     /// # Errors
     /// An error ends the connection: with 1007 for an [`InputError`](crate::error::InputError), with 1000 for a
-    /// [`StopConsumer`](crate::error::StopConsumer), with 1011 for any other, which is logged. So do those of event
-    /// handlers.
+    /// [`StopConsumer`](crate::error::StopConsumer), with 1011 for any other error, which is logged.
+    /// Errors of event handlers do the same.
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
         let _ = (message, ctx);
         Ok(())
@@ -74,53 +77,57 @@ pub trait Consumer: EventHandlers {
 
     /// Runs exactly once, however the connection ended. The default does nothing.
     ///
-    /// Nothing can be sent to the client any more, and the groups are left. It is cancelled after
-    /// [`Limits::disconnect_grace`](crate::Limits::disconnect_grace).
+    /// By then nothing can be sent to the client any more, and the consumer has left its groups. The hook is cancelled
+    /// after [`Limits::disconnect_grace`](crate::Limits::disconnect_grace).
     async fn disconnect(&mut self, reason: Disconnect, ctx: &mut Context) {
         let _ = (reason, ctx);
     }
 }
 
-/// Which events a consumer handles. `#[event_handlers]` writes it, `#[derive(NoEvents)]` where there are none.
+/// Which events a consumer handles.
 ///
-/// `X` is the context of its handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`],
+/// `#[event_handlers]` implements it, or `#[derive(NoEvents)]` for a consumer without events.
+///
+/// `X` is the context of the handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`],
 /// [`WorkerContext`](crate::WorkerContext) for the jobs of a [`Worker`](crate::Worker).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
     note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers, which take `&mut {X}`",
-    note = "or `#[derive(NoEvents)]` above the type, where it handles none"
+    note = "or `#[derive(NoEvents)]` above the type, if it handles none"
 )]
-#[expect(async_fn_in_trait, reason = "handlers run on one worker and need not be Send")]
+#[expect(async_fn_in_trait, reason = "handlers run on one thread and need not be Send")]
 pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
     /// The names of the events that are handled or relayed.
     const EVENTS: &'static [&'static str];
 
-    /// Calls the handler of the event; [`Handled::Unknown`] where there is none.
+    /// Calls the handler of the event. Returns [`Handled::Unknown`] if there is no handler.
     ///
     /// # Errors
-    /// The handler's own, and [`EventError`](crate::EventError) where the fields do not fit it.
+    /// The handler's own, and [`EventError`](crate::EventError) if the fields do not fit the handler.
     async fn handle_event(&mut self, envelope: &Envelope, ctx: &mut X) -> Result<Handled>;
 
-    /// The frame of an event that has a `#[relay]`; `None` for every other event.
+    /// What a client gets of an event that has a `#[relay]`; `None` for every other event.
     fn relay(envelope: &Envelope) -> Option<Result<Outgoing>>;
 }
 
 /// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`](crate::WorkerContext).
 ///
-/// There are no others.
+/// There are no other contexts.
 pub trait EventContext: sealed::Sealed + 'static {}
 
 impl EventContext for Context {}
 impl EventContext for HttpContext {}
 
-/// A context with a client: [`Context`] or [`HttpContext`]. Relays and [`NoEvents`](derive@crate::NoEvents) are for these.
+/// A context with a client: [`Context`] or [`HttpContext`].
+///
+/// Relays and [`NoEvents`](derive@crate::NoEvents) are for these.
 #[diagnostic::on_unimplemented(
     message = "a worker's jobs have no client, and come as events only",
     label = "this handles no job",
     note = "write handlers, `async fn name(&mut self, job: &Job, ctx: &mut WorkerContext) -> Result<()>`, in place of `#[relay]` and `#[derive(NoEvents)]`"
 )]
 pub trait ClientContext: EventContext {
-    /// Sends what a relay made of an event that came past the groups.
+    /// Sends what a relay made of an event that did not come from a group.
     ///
     /// # Errors
     /// As [`Context::send`].

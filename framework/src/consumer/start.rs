@@ -1,4 +1,4 @@
-//! How a consumer is started, and how its answer is awaited.
+//! Starts a consumer, and waits for its answer.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -25,30 +25,30 @@ pub(crate) fn class_of<C: EventHandlers<X>, X: EventContext>(wire: Wire) -> Clas
     Class::new::<C>(wire, C::relay)
 }
 
-/// All that a consumer is started with.
+/// Everything that a consumer is started with.
 pub(crate) struct Start {
     pub(crate) scope: Box<Scope>,
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) drain: Drain,
-    /// What reads from the client; an exchange has none.
+    /// Reads from the client. An HTTP exchange has no reader.
     pub(crate) input: Option<Box<dyn ClientReader>>,
     pub(crate) wire: Wire,
     pub(crate) packer: Option<Packer>,
 }
 
-/// A consumer that was started and has not answered yet. Dropped, its client is gone.
+/// A consumer that was started and has not answered yet. If it is dropped, the client is gone.
 pub(crate) struct Starting {
     connection: Option<Rc<Connection>>,
     answer: oneshot::Receiver<RequestAnswer>,
 }
 
 impl Start {
-    /// Starts a consumer.
+    /// Starts a consumer. Returns `None` while the server drains.
     ///
     /// # Errors
-    /// [`MisuseError::NoLayer`] where the consumer's layer is not configured.
+    /// [`MisuseError::NoLayer`] if the consumer's layer is not configured.
     pub(crate) fn start<C: Consumer>(
         self,
         make: impl FnOnce(&Scope) -> Result<C> + 'static,
@@ -60,7 +60,7 @@ impl Start {
         Ok(Some(starting))
     }
 
-    /// Starts an HTTP consumer.
+    /// Starts an HTTP consumer. Returns `None` while the server drains.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -76,7 +76,7 @@ impl Start {
         Ok(Some(Responding { exchange, starting }))
     }
 
-    /// Makes the connection; `None` while the server drains.
+    /// Makes the connection. Returns `None` while the server drains.
     fn begin<C: EventHandlers<X>, X: EventContext>(self, layer: &str) -> Result<Option<Begun>, MisuseError> {
         let layer = self.layers.get(layer).ok_or_else(|| MisuseError::NoLayer(layer.to_owned()))?.clone();
         let hub = thread::of_thread(layer.backend().groups().directory());
@@ -90,7 +90,7 @@ impl Start {
     }
 }
 
-/// A connection whose consumer is still to be started.
+/// A connection before its consumer is started.
 struct Begun {
     context: ConnectionContext,
     input: Option<Box<dyn ClientReader>>,
@@ -131,15 +131,15 @@ impl Starting {
         }
     }
 
-    /// Waits for any answer but a rejection.
+    /// Waits for the answer. A rejection is the error.
     async fn answered(mut self) -> Result<(Rc<Connection>, RequestAnswer), Rejection> {
         let answer = (&mut self.answer).await;
-        // Answered: from here on the transport says when the client is gone.
+        // After the answer, the transport says when the client is gone.
         let connection = self.connection.take();
         match (answer, connection) {
             (Ok(RequestAnswer::Reject(rejection)), _) => Err(rejection),
             (Ok(answer), Some(connection)) => Ok((connection, answer)),
-            // It ended without an answer: the thread is shutting down.
+            // The consumer ended without an answer, because the thread is shutting down.
             (_, connection) => Err(match connection {
                 Some(connection) => Rejection::shutting_down(connection.retry_hint()),
                 None => Rejection::unavailable("the server is shutting down"),

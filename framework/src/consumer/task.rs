@@ -1,4 +1,4 @@
-//! What drives a connection: its transport, its hooks and its end.
+//! The task of a connection: it runs the transport, the hooks, and the end.
 
 use std::{
     future::Future,
@@ -33,7 +33,9 @@ pub(crate) fn start<C: Consumer>(
     });
 }
 
-/// Starts an HTTP exchange. The body of its response says when the client is gone: there is no input to watch.
+/// Starts an HTTP exchange.
+///
+/// It has no input to watch: the body of its response says when the client is gone.
 pub(crate) fn start_http<C: HttpConsumer>(
     make: impl FnOnce(&Scope) -> Result<C> + 'static,
     context: ConnectionContext,
@@ -47,9 +49,9 @@ pub(crate) fn start_http<C: HttpConsumer>(
 }
 
 pin_project! {
-    /// Polls the transport and the hooks of one connection, until both are through.
+    /// Polls the transport and the hooks of one connection, until both have ended.
     ///
-    /// The consumer's life is held in place: it and the task are one allocation.
+    /// The future of the hooks is part of the task, so both are one allocation.
     struct ConnectionTask<F> {
         connection: Rc<Connection>,
         #[pin]
@@ -98,7 +100,7 @@ impl<F: Future<Output = ()>> Future for ConnectionTask<F> {
         this.connection.begin_turn(cx);
         loop {
             poll_input(this.input, cx, this.connection);
-            // Where the bound stopped it, the transport has no waker: reading goes on when hooks made room.
+            // A transport that stopped at the bound has no waker. It reads on when hooks have made room.
             let stopped = !this.connection.wants_input();
             poll_hooks(this.hooks.as_mut(), cx, this.connection);
             if !stopped || !this.connection.wants_input() || this.input.is_none() {
@@ -110,7 +112,7 @@ impl<F: Future<Output = ()>> Future for ConnectionTask<F> {
             connection.answer_close();
         }
         connection.look(this.input.as_ref().map_or(0, |input| input.held()));
-        // Whether or not it is through: what the socket did not take at once is written here.
+        // This writes what the socket did not take at once, also after the end of the hooks.
         let _ = this.connection.poll_sink(cx);
         if this.hooks.is_some() || (this.input.is_some() && !this.connection.is_finished()) {
             return Poll::Pending;

@@ -1,4 +1,4 @@
-//! What a handshake or an HTTP request is answered with.
+//! The answer to a handshake or to an HTTP request.
 
 use actix_web::http::{
     StatusCode,
@@ -28,6 +28,6 @@ pub(crate) struct Accepted {
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// How long the body will be, where that is known.
+    /// The length of the body, if it is known.
     pub(crate) length: Option<u64>,
 }

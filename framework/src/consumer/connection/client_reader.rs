@@ -1,4 +1,4 @@
-//! What reads a connection's client.
+//! The trait of what reads from a connection's client.
 
 use std::{
     rc::Rc,
@@ -7,11 +7,11 @@ use std::{
 
 use super::Connection;
 
-/// The input side of a transport: reads the client's messages into the connection.
+/// The input side of a transport. It reads the client's messages into the connection.
 ///
-/// Polled by the connection's task, before and after its hooks; it must not call user code.
+/// The connection's task polls it before and after the hooks. It must not call user code.
 pub(crate) trait ClientReader {
-    /// Reads as far as the connection takes more. `Ready`: nothing more will be read.
+    /// Reads as long as the connection takes more. `Ready` means that nothing more will be read.
     fn poll_read(&mut self, cx: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()>;
 
     /// How many bytes of an unfinished message have arrived.

@@ -1,8 +1,8 @@
-//! When what happened last on a connection.
+//! When things last happened on a connection.
 
 use std::cell::Cell;
 
-/// In which tick what happened last; 0 for never.
+/// The tick in which each thing last happened; 0 for never.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
     /// Anything was read.
@@ -11,10 +11,10 @@ pub(super) struct Clocks {
     pub(super) message: Cell<u32>,
     /// The unfinished message began.
     pub(super) frame: Cell<u32>,
-    /// A ping was sent, or once the connection closes, the close frame.
+    /// A ping was sent or, if the connection is closing, the close frame.
     pub(super) sent: Cell<u32>,
     /// Whether the wheel asks for a look.
     pub(super) due: Cell<bool>,
-    /// Whether the socket is not read, the read-ahead being used up.
+    /// Whether the socket is not read because the read-ahead is full.
     pub(super) stopped: Cell<bool>,
 }

@@ -1,7 +1,7 @@
 //! Pings, idle limits and timeouts of one connection.
 //!
-//! What happens on the connection only notes the current tick of the hub's clock. The hub's wheel says when to look;
-//! the connection is looked at in its task's next turn, after what has arrived was read, and never behind a hook.
+//! An event on the connection only notes the current tick of the hub's clock. The hub's wheel says when to look at the
+//! connection. The look is part of the task's next turn: after the read of what has arrived, and never behind a hook.
 
 use super::{Connection, Life};
 use crate::{
@@ -12,9 +12,9 @@ use crate::{
     },
 };
 
-/// At which rate a message may arrive beyond [`Limits::frame_timeout`], in bytes a tick: 4 KiB a second.
+/// The slowest rate of a message after [`Limits::frame_timeout`], in bytes a tick: 4 KiB a second.
 const FAIR_RATE: usize = 1 << 10;
-/// After how many ticks a connection is looked at again that cannot be judged now.
+/// After how many ticks to look again at a connection that cannot be judged now.
 const AGAIN: u32 = 4;
 
 impl Connection {
@@ -24,24 +24,24 @@ impl Connection {
 
     /// Starts the clocks, when the connection is accepted.
     pub(super) fn start_clocks(&self) {
-        // Refreshed, should nothing have been scheduled before; what is not due is looked at again.
+        // This sets the clock, which stands if nothing was scheduled. A look too early does no harm.
         self.hub.wheel().schedule(self.key.slot, 0);
         self.restart_read_clocks();
     }
 
-    /// Notes that bytes have come.
+    /// Notes that bytes have arrived.
     pub(crate) fn note_read(&self) {
         self.clocks.read.set(self.now());
     }
 
-    /// Notes that the last bytes ended within a message or a frame.
+    /// Notes that the last bytes ended inside a message or a frame.
     pub(crate) fn note_unfinished(&self) {
         if self.clocks.frame.get() == 0 {
             self.clocks.frame.set(self.now());
         }
     }
 
-    /// Notes that a message or a frame has ended, and none has begun.
+    /// Notes that a message or a frame has ended, and the next has not begun.
     pub(crate) fn note_finished(&self) {
         self.clocks.frame.set(0);
     }
@@ -50,13 +50,14 @@ impl Connection {
         self.clocks.message.set(self.now());
     }
 
-    /// Notes that the transport reads no more, its bound being reached.
+    /// Notes that the transport has stopped reading at its bound.
     pub(crate) fn note_stopped(&self) {
         self.clocks.stopped.set(true);
     }
 
-    /// Notes that the transport reads. Where it had stopped the clocks begin anew: what the client sent meanwhile,
-    /// a pong or the end of a message, may be waiting.
+    /// Notes that the transport reads. If it had stopped, the clocks start again.
+    ///
+    /// A pong or the end of a message may have arrived meanwhile, and wait to be read.
     pub(crate) fn note_reading(&self) {
         if self.clocks.stopped.replace(false) {
             self.restart_read_clocks();
@@ -72,16 +73,18 @@ impl Connection {
         }
     }
 
-    /// Notes that the close frame is queued, whose answer has a time.
+    /// Notes that the close frame is queued. The client has a limited time to answer it.
     pub(super) fn note_closing(&self) {
         let wheel = self.hub.wheel();
-        // First of all the clock is set, should nothing have been scheduled.
+        // This call sets the clock, which stands if nothing was scheduled.
         wheel.schedule(self.key.slot, u32::MAX);
         self.clocks.sent.set(wheel.now());
         wheel.schedule(self.key.slot, self.limits.close_timeout.after(wheel.now()));
     }
 
-    /// Looks at the deadlines, where the wheel asked for it. `held` is what has arrived of an unfinished message.
+    /// Looks at the deadlines if the wheel asked for it.
+    ///
+    /// `held` is how many bytes of an unfinished message have arrived.
     pub(crate) fn look(&self, held: usize) {
         if !self.clocks.due.replace(false) {
             return;
@@ -99,10 +102,10 @@ impl Connection {
         }
     }
 
-    /// When to look again; `None` where nothing is limited, or the connection was closed.
+    /// Returns when to look again, or `None` if nothing is limited or the connection was closed.
     fn look_open(&self, held: usize) -> Option<u32> {
         let write = self.look_writing().ok()?;
-        // A client that asked to close waits for a hook, which has its own grace.
+        // A client that asked to close waits for a hook, and the hook has its own grace.
         if self.has_ended() {
             return write;
         }
@@ -119,7 +122,7 @@ impl Connection {
             let outbox = self.outbox.borrow();
             (!outbox.is_empty(), outbox.progress())
         };
-        // What begins to wait after this look is not due before the next.
+        // What begins to wait after this look is not due before the next look.
         let due = timeout.after(if waits { progress } else { now });
         if now < due {
             return Ok(Some(due));
@@ -166,7 +169,7 @@ impl Connection {
             return Ok(None);
         };
         let (now, read, sent) = (self.now(), self.clocks.read.get(), self.clocks.sent.get());
-        // While frames wait, a ping would wait behind them: then it is the reading that shows that one is there.
+        // While frames wait, a ping would wait behind them. Then the client shows that it is alive by reading.
         let waits = !self.outbox.borrow().is_empty();
         let missing = sent > read && !self.clocks.stopped.get();
         if let Some(timeout) = pong_timeout.filter(|_| missing) {
@@ -181,13 +184,13 @@ impl Connection {
             self.end(Cause::Timeout, CloseCode::INTERNAL, "keepalive ping timeout");
             return Err(Ended);
         }
-        // Each at its own time: those of many connections must not come in one tick.
+        // Each connection has its own time, so that the pings of many connections do not fall into one tick.
         let sooner = self.key.slot % (interval.0 / 4 + 1);
         let due = read.max(sent).saturating_add(interval.0 - sooner).max(1);
         if now < due {
             return Ok(Some(due));
         }
-        // Closed, or dropped by the policy: there will be no pong.
+        // If the ping was not queued, no pong will come.
         if !waits && self.push_frame(self.class.wire().encode_ping().into()) == Ok(true) {
             self.clocks.sent.set(now);
             return Ok(Some(pong_timeout.map_or(interval.after(now), |timeout| timeout.after(now))));
@@ -208,12 +211,12 @@ impl Connection {
         let channel = self.channel_name();
         tracing::debug!(%channel, unread = waits, "the client did not answer the close frame, or read it");
         self.counters().close_timeout.one();
-        // Who has read nothing for so long will not read the rest, and the memory is wanted.
+        // A client that has read nothing for so long will not read the rest, and holds memory.
         self.abandon();
         None
     }
 
-    /// Whether the client may send one more message or ping, under its rate.
+    /// Whether the client's rate allows one more message or ping.
     pub(crate) fn may_send_one(&self) -> bool {
         let Some(rate) = self.limits.message_rate else { return true };
         self.rare().bucket.get_or_init(Bucket::full).take(rate)

@@ -1,4 +1,4 @@
-//! How a connection ends: the first cause stays, and nothing goes out after the close frame.
+//! Ends a connection. The first cause stays, and nothing goes out after the close frame.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,21 +12,21 @@ use crate::{
     middleware::Rejection,
 };
 
-/// How long a close frame can be.
+/// The greatest length of a close frame, in bytes.
 const MOST_OF_A_CLOSE: usize = 127;
 
 impl Connection {
-    /// Whether the connection has ended, or is about to: nothing can be sent to it any more.
+    /// Whether the connection has ended or is closing. Then nothing can be sent to it any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.ending.get().is_some()
     }
 
-    /// Whether the client left without a word.
+    /// Whether the client left without a close frame.
     pub(crate) fn is_gone(&self) -> bool {
         self.ending.get().is_some_and(|ending| ending.how.cause == Cause::Gone)
     }
 
-    /// How long hooks may still run: all that are left share one grace period.
+    /// How long hooks may still run. All hooks after the end share one grace period.
     pub(crate) fn grace_left(&self) -> Option<Duration> {
         Some(self.limits.disconnect_grace.saturating_sub(self.ending.get()?.at.elapsed()))
     }
@@ -42,7 +42,7 @@ impl Connection {
         self.wake_task();
     }
 
-    /// Ends the connection from this side: a close frame where it was accepted, a rejection where not.
+    /// Ends the connection from this side: with a close frame after the accept, with a rejection before it.
     pub(crate) fn end(&self, cause: Cause, code: CloseCode, reason: &str) {
         match self.life.get() {
             Life::Connecting => {
@@ -60,7 +60,7 @@ impl Connection {
                 if cause != Cause::TooSlow {
                     self.catch_up();
                     if self.life.get() != Life::Open {
-                        // That was too much for it, and ended it.
+                        // The outbox overflowed while it caught up, which ended the connection.
                         return;
                     }
                 }
@@ -81,21 +81,23 @@ impl Connection {
         }
     }
 
-    /// The client asked to close, or broke the protocol.
+    /// Notes that the client asked to close, or broke the protocol.
     ///
-    /// The close frame waits until its earlier messages were heard, unless a hook holds them up.
+    /// Our close frame waits until the client's earlier messages were heard, unless a hook holds them up.
     pub(crate) fn client_ended(&self, cause: Cause, code: CloseCode, reason: ByteString) {
         self.catch_up();
         self.set_ending(cause, code, reason);
     }
 
-    /// Sends the close frame that the client's end calls for, once no hook that can run now precedes it.
+    /// Answers the client's end with a close frame.
+    ///
+    /// The task calls it when no hook that can run now has to run first.
     pub(crate) fn answer_close(&self) {
         if self.life.get() != Life::Open {
             return;
         }
         let frame = match self.ending.get().map(|ending| &ending.how) {
-            // Its own code comes back, without the reason (RFC 6455, section 5.5.1).
+            // The client gets its own code back, without the reason (RFC 6455, section 5.5.1).
             Some(Disconnect { cause: Cause::Client, code, .. }) => self.class.wire().encode_close(*code, ""),
             Some(Disconnect { cause: Cause::Protocol, code, reason }) => {
                 self.class.wire().encode_close(*code, reason)
@@ -109,16 +111,16 @@ impl Connection {
         self.finish();
     }
 
-    /// The socket ended without a close frame.
+    /// Notes that the socket ended without a close frame.
     pub(crate) fn gone(&self) {
         self.set_ending(Cause::Gone, CloseCode::ABNORMAL, ByteString::new());
-        // Who still waits for an answer learns that there is none.
+        // A host that still waits for an answer learns that none will come.
         drop(self.answer.take());
         self.outbox.borrow_mut().seal(None);
         self.abandon();
     }
 
-    /// Drops what waits, which nobody reads, and the socket.
+    /// Drops the socket, and what waits for it: nobody reads that any more.
     pub(super) fn abandon(&self) {
         self.outbox.borrow_mut().clear();
         self.life.set(Life::Finished);
@@ -127,22 +129,22 @@ impl Connection {
         self.wake_task();
     }
 
-    /// Gives what waits in this outbox to the others: all outboxes together hold too much.
+    /// Ends this connection to free its outbox, because all outboxes together hold too much.
     pub(super) fn make_way(&self) {
         self.counters().over_budget.one();
         self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "the server holds too much");
         if self.outbox.borrow().bytes() > MOST_OF_A_CLOSE {
-            // It was closing already and does not read the rest, or not even the frame that was begun.
+            // It was closing already, and its client does not even read a frame that was begun.
             self.abandon();
         }
     }
 
-    /// Whether nothing is left to write. Until then the connection is watched: its memory is not free yet.
+    /// Whether nothing is left to write. Until then the connection is watched, because it holds memory.
     pub(crate) fn is_written(&self) -> bool {
         self.outbox.borrow().is_empty()
     }
 
-    /// The transport is through: when all is written the socket is closed.
+    /// Notes that the transport has ended. The socket is closed when everything is written.
     pub(crate) fn finish(&self) {
         if self.life.replace(Life::Finished) != Life::Finished {
             self.wake_writer();
@@ -154,12 +156,12 @@ impl Connection {
         self.life.get() == Life::Finished
     }
 
-    /// Whether a close frame of ours is queued or sent.
+    /// Whether our close frame is queued or sent.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.life.get(), Life::Closing | Life::Finished)
     }
 
-    /// Leaves every group and takes the mail out, for the caller to drop.
+    /// Leaves every group, and returns the mail of the inbox, which the caller drops.
     pub(crate) fn leave_all(&self) -> VecDeque<Mail> {
         self.hub.leave_all(self);
         let mut inbox = self.inbox.borrow_mut();

@@ -40,13 +40,13 @@ impl Member for Connection {
         self.guard.drain_id()
     }
 
-    /// Straight to the outbox if that keeps the order, else through the inbox.
+    /// The frame goes straight to the outbox if that keeps the order, otherwise through the inbox.
     fn relay(&self, packet: Packet) -> bool {
         if self.life.get() == Life::Open && !self.busy.get() && self.inbox.borrow().is_empty() {
             return self.push_frame(packet).unwrap_or(false);
         }
-        // The frame most likely is in the outbox by the time of the flush: a sender's own copy keeps its place
-        // among those of the others, and its next message comes while they are still being written.
+        // By the time of the flush the frame is most likely in the outbox. So a sender's own copy keeps its place
+        // among the copies of the others.
         self.mark_dirty();
         self.push_mail(Mail::Packet(packet))
     }
@@ -69,7 +69,7 @@ impl Member for Connection {
 
     fn flush(&self) {
         if self.writer.get() == Writer::Due {
-            // Told again of what comes from now on.
+            // From now on the writer has to be told again.
             self.writer.set(Writer::Parked);
         }
         self.write_out();
@@ -98,15 +98,15 @@ impl Member for Connection {
 }
 
 impl Connection {
-    /// Queues an event for its handler, behind all that its groups sent before.
+    /// Queues an event for its handler, behind everything that its groups sent before.
     pub(crate) fn push_event(&self, envelope: Envelope) -> bool {
         self.catch_up();
         self.take_event(envelope)
     }
 
-    /// Takes what large groups have sent so far, as far as the inbox has room.
+    /// Takes what large groups have sent so far, up to the room in the inbox.
     ///
-    /// What is behind a full inbox keeps its place among the events, and frames do not wait for those.
+    /// What does not fit keeps its place among the events. Frames do not wait for events.
     pub(super) fn catch_up(&self) {
         self.hub.catch_up(self);
     }

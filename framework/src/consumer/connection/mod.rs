@@ -1,8 +1,8 @@
-//! What the task, the hub and the transport share of one connection.
+//! One connection, which its task, its hub and its transport share.
 //!
-//! This file has the state of a connection, and its answer. What is done with it: [`outgoing`] takes what goes to the
-//! client, [`member`] what comes from groups, [`turn`] says what the task does next, [`deadlines`] what is overdue,
-//! [`sink`] writes, and [`ending`] ends it.
+//! This file has the state of a connection, and its answer. The other files do things with this state: [`outgoing`]
+//! takes what goes to the client, [`member`] takes what comes from groups, [`turn`] says what the task does next,
+//! [`deadlines`] says what is overdue, [`sink`] writes, and [`ending`] ends the connection.
 
 mod answer;
 mod client_reader;
@@ -61,80 +61,83 @@ enum Life {
     Connecting,
     /// Accepted.
     Open,
-    /// A close frame of ours is queued or sent; nothing else goes out any more.
+    /// Our close frame is queued or sent. Nothing else goes out any more.
     Closing,
-    /// The transport is through: what waits is written, then the socket is closed.
+    /// The transport has ended. What waits is written, then the socket is closed.
     Finished,
 }
 
 /// What the task does next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Nothing more: the connection has ended.
+    /// Nothing: the connection has ended.
     End,
     Mail(Mail),
     Message(Message),
 }
 
-/// How a connection ended, and since when: the start of the hooks' grace.
+/// How a connection ended, and when. At that time the hooks' grace begins.
 #[derive(Debug)]
 struct ConnectionEnd {
     how: Disconnect,
     at: Instant,
 }
 
+/// What only some connections have.
 #[derive(Default)]
 struct Rare {
-    /// Counts the connection for its peer, until it is dropped.
+    /// Counts the connection for its peer until it is dropped.
     place: OnceCell<PeerGuard>,
-    /// What the client may still send.
+    /// How many messages the client may still send.
     bucket: OnceCell<Bucket>,
-    /// By which fallback transport the client asked last.
+    /// The fallback transport of the client's last request.
     transport: Cell<Option<Transport>>,
-    /// How many bytes wait for a client's acknowledgement, outside the outbox.
+    /// How many bytes outside the outbox wait for the client's acknowledgement.
     kept: Cell<usize>,
 }
 
-/// One connection. Borrows of its cells last for one statement; no user code runs under them.
+/// One connection.
+///
+/// A borrow of one of its cells lasts for one statement, and no user code runs during it.
 pub(crate) struct Connection {
     hub: Rc<Hub>,
     key: Key,
     class: Class,
     pub(crate) limits: Arc<Limits>,
     life: Cell<Life>,
-    /// Whether a hook runs: the relay bypass is closed then.
+    /// Whether a hook runs. Then relayed frames go through the inbox.
     busy: Cell<bool>,
-    /// How many sends of this connection's hook wait for room.
+    /// How many sends of this connection's hook wait for room in an inbox.
     sending: Cell<u32>,
-    /// The hub's pass in which the task ran last.
+    /// The hub's pass in which the task last ran.
     ran: Cell<u64>,
-    /// Hooks in this turn, and messages in a row.
+    /// How many hooks ran in this turn, and how many messages in a row.
     turn: Cell<(u32, u32)>,
     inbox: RefCell<Inbox>,
     input: RefCell<ReadAhead>,
     outbox: RefCell<Outbox>,
-    /// What compresses frames on their way from the outbox to the socket, where the client agreed on context takeover.
+    /// Compresses frames between the outbox and the socket, if the client has agreed on context takeover.
     packer: Option<Box<RefCell<Packer>>>,
     memberships: Memberships,
-    /// How the connection ended: the first cause stays.
+    /// How the connection ended. The first cause stays.
     ending: OnceCell<Box<ConnectionEnd>>,
     answer: Cell<Option<oneshot::Sender<RequestAnswer>>>,
-    /// Woken when there is something for the task.
+    /// Wakes the task when there is something for it.
     task: Cell<Option<Waker>>,
-    /// Where frames are written to.
+    /// What frames are written to.
     sink: RefCell<Sink>,
     writer: Cell<Writer>,
     /// Whether the client's close frame was read.
     client_closed: Cell<bool>,
     clocks: Clocks,
-    /// What only connections under some limits have.
+    /// Made only for connections that need it.
     rare: OnceCell<Box<Rare>>,
-    /// Counts the connection for the shutdown, until it is dropped.
+    /// Counts the connection for the shutdown until it is dropped.
     guard: DrainGuard,
 }
 
 impl Connection {
-    /// Makes a connection known to its hub.
+    /// Makes a connection, and makes it known to its hub.
     pub(crate) fn new(
         hub: &Rc<Hub>,
         class: Class,
@@ -186,33 +189,33 @@ impl Connection {
         self.hub.channel_of(self.key)
     }
 
-    /// After what time the client should come back, once the server shuts down.
+    /// After how long the client should come back when the server shuts down.
     pub(crate) fn retry_hint(&self) -> Duration {
         self.guard.retry_hint()
     }
 
     /// Keeps the connection's place among those of its peer.
     pub(crate) fn keep_place(&self, place: PeerGuard) {
-        // Kept once: a connection has one peer.
+        // It is set only once, because a connection has one peer.
         let _ = self.rare().place.set(place);
     }
 
     /// How the client is reached.
     pub(crate) fn transport(&self) -> Transport {
         match self.class.wire() {
-            // An exchange has a context without this question.
+            // The context of an HTTP exchange does not ask for its transport.
             Wire::Body | Wire::WebSocket(_) => Transport::WebSocket,
-            // Until it has asked for anything, as in `connect`, it is what most will do.
+            // Before the client's first request, as in `connect`, this is what most clients will use.
             Wire::Fallback => self.rare().transport.get().unwrap_or(Transport::LongPolling),
         }
     }
 
-    /// Notes by which fallback transport the client asks.
+    /// Notes the fallback transport of the client's request.
     pub(crate) fn note_transport(&self, transport: Transport) {
         self.rare().transport.set(Some(transport));
     }
 
-    /// Notes how much waits for the client's acknowledgement.
+    /// Notes how many bytes wait for the client's acknowledgement.
     pub(crate) fn note_kept(&self, bytes: usize, over_budget: bool) {
         self.rare().kept.set(bytes);
         if over_budget {
@@ -234,7 +237,7 @@ impl Connection {
         self.life.get() == Life::Connecting
     }
 
-    /// Answers the handshake; false where it was answered before, or its client is gone.
+    /// Answers the handshake. Returns false if it was answered before, or its client is gone.
     pub(crate) fn answer(&self, answer: RequestAnswer) -> bool {
         let Some(sender) = self.answer.take() else { return false };
         let life = match &answer {
@@ -250,7 +253,7 @@ impl Connection {
         } else if life == Life::Open {
             self.start_clocks();
         } else {
-            // There is no socket to end: the host has the answer.
+            // There is no socket to end, because the host has the answer.
             self.finish();
         }
         true
@@ -267,7 +270,9 @@ impl Connection {
         !self.input.borrow().is_empty()
     }
 
-    /// Adds a message of the client; one that comes after our close frame is dropped (RFC 6455, section 1.4).
+    /// Adds a message of the client.
+    ///
+    /// A message that comes after our close frame is dropped (RFC 6455, section 1.4).
     pub(crate) fn push_input(&self, message: Message) {
         self.note_message();
         if !self.is_closing() && !self.has_ended() {
@@ -275,7 +280,7 @@ impl Connection {
         }
     }
 
-    /// Notes that the client's close frame was read: nothing comes after it.
+    /// Notes that the client's close frame was read. Nothing comes after that frame.
     pub(crate) fn note_client_closed(&self) {
         self.client_closed.set(true);
     }

@@ -1,4 +1,4 @@
-//! What goes to the client of a connection, up to its outbox.
+//! Puts what goes to the client into the connection's outbox.
 
 use std::rc::Rc;
 
@@ -12,18 +12,18 @@ use crate::{
 };
 
 impl Connection {
-    /// Queues the answer to a ping; without effect once a close frame is queued.
+    /// Queues the answer to a ping. Does nothing after a close frame.
     pub(crate) fn pong(&self, payload: &[u8]) {
-        // Closed: nothing may follow the close frame (RFC 6455, section 5.5.1).
+        // It fails after a close frame, which nothing may follow (RFC 6455, section 5.5.1).
         let _ = self.write(self.class.wire().encode_pong(payload));
     }
 
-    /// Queues a message for the client, compressed where that was agreed on.
+    /// Queues a message for the client, compressed if client and server agreed on that.
     pub(crate) fn send(&self, frame: &Outgoing) -> Result<(), Closed> {
         if self.life.get() != Life::Open {
             return Err(Closed);
         }
-        // What the outbox will not take is not compressed first.
+        // A message that the outbox refuses is not compressed first.
         let refused = self.outbox.borrow().refuses(frame, &self.limits);
         let counters = (!refused).then(|| &self.hub.directory().counters);
         let frame = self.class.encode(frame, counters);
@@ -33,11 +33,13 @@ impl Connection {
     /// Queues one encoded frame.
     pub(crate) fn write(&self, frame: impl Into<Packet>) -> Result<(), Closed> {
         self.catch_up();
-        // What the policy drops is no error to the sender: it is counted.
+        // A frame that the overflow policy drops is counted. It is not an error for the sender.
         self.push_frame(frame.into()).map(|_queued| ())
     }
 
-    /// Queues one encoded frame; false where the overflow policy dropped it. No user code: hubs call it while borrowed.
+    /// Queues one encoded frame. Returns false if the overflow policy dropped it.
+    ///
+    /// It calls no user code, because hubs call it while they are borrowed.
     pub(super) fn push_frame(&self, frame: Packet) -> Result<bool, Closed> {
         if self.life.get() != Life::Open {
             return Err(Closed);
@@ -71,19 +73,19 @@ impl Connection {
         Ok(true)
     }
 
-    /// Whether so many bytes more fit into the outbox.
+    /// Whether the outbox has room for this many more bytes.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         let outbox = self.outbox.borrow();
         outbox.is_empty() || outbox.bytes() + bytes <= self.limits.outbox_size
     }
 
-    /// Has the process make room, which may cost this connection.
+    /// Makes the process free memory, which may end this connection.
     #[cold]
     pub(super) fn relieve(&self) {
         self.hub.relieve(&self.ledger());
     }
 
-    /// Where its bytes count.
+    /// The ledger that counts its bytes.
     pub(crate) fn ledger(&self) -> Rc<Ledger> {
         Rc::clone(self.outbox.borrow().ledger())
     }

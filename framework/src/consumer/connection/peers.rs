@@ -6,11 +6,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The connections of one mount by address, where they are limited. Never more entries than connections.
+/// How many connections of one mount each address has, if their number is limited.
+///
+/// It never has more entries than there are connections.
 #[derive(Debug)]
 pub(crate) struct Peers {
     limit: usize,
-    /// Held for one look-up; nothing else happens under it.
+    /// The lock is held for one look-up, and for nothing else.
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -27,7 +29,7 @@ impl Peers {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more connection; `None` where its peer has as many as it may.
+    /// Counts one more connection. Returns `None` if its peer has reached the limit.
     pub(crate) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<PeerGuard> {
         let peer = host_of(peer);
         let mut counts = self.counts();
@@ -40,7 +42,7 @@ impl Peers {
     }
 }
 
-/// One connection among those of its peer, until it is dropped.
+/// Counts as one connection of its peer until it is dropped.
 #[derive(Debug)]
 pub(crate) struct PeerGuard {
     peers: Arc<Peers>,
@@ -58,7 +60,9 @@ impl Drop for PeerGuard {
     }
 }
 
-/// What counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address, of which one host has all.
+/// What counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address.
+///
+/// One host has all IPv6 addresses with the same first 64 bits.
 fn host_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => address.into(),

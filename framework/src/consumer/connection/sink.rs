@@ -1,7 +1,7 @@
-//! Where a connection's frames go: to a body that asks for them, or to a socket of its own.
+//! Writes a connection's frames: to a body that asks for them, or to the connection's own socket.
 //!
-//! The hub's flush writes to the socket as long as that takes all at once. What is left, and the end, are
-//! the task's, which can wait.
+//! The hub's flush writes to the socket as long as the socket takes everything at once. The rest, and the end, are left
+//! to the connection's task, because the task can wait.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use super::{
 use crate::wire::socket::Socket;
 
 impl Connection {
-    /// Takes the next frame for a body. `Ready(None)`: nothing more comes, close it.
+    /// Takes the next frame for a body. `Ready(None)` means that nothing more comes, so the body ends.
     pub(crate) fn poll_outbox(&self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         let before = self.outbox.borrow().bytes();
         let popped = self.outbox.borrow_mut().pop();
@@ -47,10 +47,10 @@ impl Connection {
         }
     }
 
-    /// Gives the connection a socket of its own, and writes what waits.
+    /// Gives the connection its own socket, and writes what waits.
     pub(crate) fn take_over(&self, socket: Socket) {
         if self.is_finished() && self.outbox.borrow().is_empty() {
-            // It ended meanwhile, with nothing to say.
+            // The connection ended meanwhile, and has nothing to send.
             return;
         }
         *self.sink.borrow_mut() = Sink::Socket(socket);
@@ -58,7 +58,7 @@ impl Connection {
         self.wake_task();
     }
 
-    /// Reads from the connection's socket. `Ok(0)` at its end, pending before there is one.
+    /// Reads from the connection's socket. Returns `Ok(0)` at its end, and is pending before there is a socket.
     pub(crate) fn poll_socket(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match &mut *self.sink.borrow_mut() {
             Sink::Body(_) => Poll::Pending,
@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// Has the writer run in the next flush. One that is not parked runs anyway.
+    /// Makes the writer run in the next flush. A writer that is not parked runs anyway.
     pub(super) fn mark_dirty(&self) {
         if self.writer.get() == Writer::Parked {
             self.writer.set(Writer::Due);
@@ -75,7 +75,7 @@ impl Connection {
         }
     }
 
-    /// Wakes a body; a socket is written to by the flush or the task.
+    /// Wakes a body. The flush or the task writes to a socket.
     pub(super) fn wake_writer(&self) {
         if let Sink::Body(Some(waker)) = &*self.sink.borrow()
             && self.writer.replace(Writer::Running) != Writer::Running
@@ -84,7 +84,7 @@ impl Connection {
         }
     }
 
-    /// Writes what waits as far as the socket takes it at once.
+    /// Writes what waits, as much as the socket takes at once.
     pub(super) fn write_out(&self) {
         let before = self.outbox.borrow().bytes();
         let written = match &mut *self.sink.borrow_mut() {
@@ -111,13 +111,13 @@ impl Connection {
         match written {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wake_task(),
-            // How it broke makes no difference to anyone: the client is gone.
+            // The error makes no difference: the client is gone.
             Err(_) => return self.gone(),
         }
         self.note_room(before);
     }
 
-    /// A consumer whose client reads again may go on with its messages.
+    /// Wakes the task if the client has read enough for its next messages to be served.
     fn note_room(&self, before: usize) {
         let limit = self.limits.read_ahead;
         if before > limit && self.outbox.borrow().bytes() <= limit && self.has_input() {
@@ -125,15 +125,15 @@ impl Connection {
         }
     }
 
-    /// Goes on where the flush had to stop, and ends the socket. `Ready`: there is none, or none any more.
+    /// Writes what the flush had to leave, and ends the socket. `Ready` means that there is no socket any more.
     pub(crate) fn poll_sink(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut *self.sink.borrow_mut() {
-                // Its host ends a body, once that is written.
+                // The host ends a body when everything is written.
                 Sink::Body(_) if self.is_finished() && !self.is_written() => return Poll::Pending,
                 Sink::Body(_) | Sink::Closed => return Poll::Ready(()),
                 Sink::Lingering(_) => break,
-                // Written to by the flush.
+                // The flush writes to this socket.
                 Sink::Socket(_) if self.writer.get() != Writer::Running && !self.has_ended() => {
                     return Poll::Pending;
                 }
@@ -143,14 +143,14 @@ impl Connection {
             let mut sink = self.sink.borrow_mut();
             let Sink::Socket(socket) = &mut *sink else { continue };
             if self.writer.get() == Writer::Running {
-                // An error is found by the next write.
+                // The next write finds an error.
                 let _ = ready!(socket.poll_writable(cx));
                 continue;
             }
             if !self.is_finished() {
                 return Poll::Pending;
             }
-            // Where both close frames were sent, nothing of the client's can be unread.
+            // If both close frames were sent, no bytes of the client can be unread.
             let clean = self.client_closed.get();
             let ended = if clean && socket.ends_when_dropped() {
                 Ok(())
@@ -168,7 +168,7 @@ impl Connection {
         self.poll_linger(cx)
     }
 
-    /// Throws away what the client still sends, until it closes.
+    /// Throws away what the client still sends, until the client closes.
     fn poll_linger(&self, cx: &mut Context<'_>) -> Poll<()> {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(4 * JOINED, 0);
@@ -178,17 +178,17 @@ impl Connection {
         })
     }
 
-    /// Drops the socket, whatever waits for it. A body was woken before: it finds nothing more.
+    /// Drops the socket, whatever waits for it. A body was woken before, and finds nothing more.
     pub(crate) fn cut(&self) {
         *self.sink.borrow_mut() = Sink::Closed;
     }
 
-    /// Whether what waited was thrown away.
+    /// Whether the socket was dropped, with what waited for it.
     pub(crate) fn is_cut(&self) -> bool {
         matches!(*self.sink.borrow(), Sink::Closed)
     }
 
-    /// Whether there is a socket of the connection's own.
+    /// Whether the connection has its own socket.
     pub(crate) fn has_socket(&self) -> bool {
         matches!(*self.sink.borrow(), Sink::Socket(_) | Sink::Lingering(_))
     }

@@ -1,13 +1,15 @@
-//! What a connection's task does next: one thing at a time, and fairly.
+//! Decides what a connection's task does next: one thing at a time, and fairly.
 
 use std::task::{Context, Poll};
 
 use super::{Connection, Next};
 use crate::{close::Cause, groups::inbox::Mail};
 
-/// How many messages of the client may go before an event that waits (rule 7, mended to be fair).
+/// How many messages of the client may go before a waiting event.
+///
+/// Rule 7 (the client's messages first) is mended by this, so that it is fair.
 const MESSAGES_IN_A_ROW: u32 = 8;
-/// How many hooks of one connection run before the others of the thread get their turn.
+/// How many hooks of one connection run before the thread's other connections get their turn.
 const HOOKS_A_TURN: u32 = 32;
 
 impl Connection {
@@ -21,14 +23,14 @@ impl Connection {
     }
 
     pub(crate) fn wake_task(&self) {
-        // The waker is the task itself: woken, it is queued, and runs nothing here.
+        // To wake the task only queues it. Nothing runs inside this call.
         if let Some(waker) = self.task.take() {
             waker.wake_by_ref();
             self.task.set(Some(waker));
         }
     }
 
-    /// Opens the relay bypass, where no hook runs, or closes it.
+    /// Notes whether a hook runs. Only if none runs, relayed frames bypass the inbox.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.busy.set(busy);
     }
@@ -37,17 +39,17 @@ impl Connection {
         self.busy.get()
     }
 
-    /// Whether what the client sends can be answered: a client that does not read is not served on.
+    /// Whether the task may take the client's next message. A client that does not read has to wait.
     fn may_take_input(&self) -> bool {
         self.outbox.borrow().bytes() <= self.limits.read_ahead || self.has_ended()
     }
 
-    /// What to do next: the client's messages first (rule 7), but fairly.
+    /// Returns what to do next. The client's messages go first (rule 7), but fairly.
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Next> {
         let (hooks, in_a_row) = self.turn.get();
         let cause = self.ending.get().map(|ending| ending.how.cause);
         if let Some(cause) = cause {
-            // What a client said before it left is still heard; all else ends at once.
+            // What a client sent before it left is still heard. With any other cause the connection ends at once.
             let heard = matches!(cause, Cause::Client | Cause::Gone | Cause::Protocol);
             if !heard || self.input.borrow().is_empty() {
                 return Poll::Ready(Next::End);
@@ -55,7 +57,7 @@ impl Connection {
         }
         let (has_mail, pressed) = {
             let inbox = self.inbox.borrow();
-            // After the end events have no client to reach any more: only what it said is heard.
+            // After the end, events have no client to reach. Only the client's own messages are still heard.
             (cause.is_none() && !inbox.is_empty(), inbox.is_pressed())
         };
         let has_input = !self.input.borrow().is_empty() && self.may_take_input();

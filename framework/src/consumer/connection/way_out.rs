@@ -1,4 +1,4 @@
-//! Where a connection's frames go, and how they are written to a socket.
+//! What a connection's frames are written to, and how they are written to a socket.
 
 use std::{
     cell::RefCell,
@@ -12,38 +12,39 @@ use crate::{
     wire::{socket::Socket, websocket::deflate::Packer},
 };
 
-/// Up to how many bytes frames are joined in one buffer: for more a vectored write is cheaper.
+/// Up to how many bytes frames are joined in one buffer. For more bytes a vectored write is cheaper.
 pub(super) const JOINED: usize = 4 << 10;
 /// How many frames one vectored write takes.
 const SLICES: usize = 16;
 
 thread_local! {
-    /// Where small frames are joined, and what a lingering client sends is thrown away.
+    /// In this buffer small frames are joined. What a lingering client sends is read into it and thrown away.
     pub(super) static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether the writer of a connection has to be told that there is something to write.
+/// Whether a connection's writer has to be told that there is something to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
-    /// No: it runs anyway, because it has just begun or because the socket took only a part.
+    /// No. It runs anyway, because it has just begun or the socket took only a part.
     Running,
-    /// Yes: all is written.
+    /// Yes, because everything is written.
     Parked,
-    /// It was told: the hub's next flush runs it.
+    /// No. It has been told, and the hub's next flush runs it.
     Due,
 }
 
-/// The way out of a connection.
+/// What a connection's frames are written to.
 #[derive(Debug)]
 pub(crate) enum Sink {
-    /// The host's body asks for frames, and is woken when there are some.
+    /// A body of the host, which asks for frames and is woken when there are some.
     Body(Option<Waker>),
-    /// A socket that is the connection's own.
+    /// The connection's own socket.
     Socket(Socket),
-    /// A socket on which all is written and shut. It is read until the client closes too: closed before,
-    /// with bytes unread, TCP would reset it and could take the close frame with it.
+    /// A socket that is shut for writing, and is read until the client closes too.
+    ///
+    /// If it were closed earlier with unread bytes, TCP would reset the connection and might lose the close frame.
     Lingering(Socket),
-    /// There was a socket, or a body.
+    /// The socket or the body is gone.
     Closed,
 }
 
@@ -53,7 +54,10 @@ impl Default for Sink {
     }
 }
 
-/// Writes the frames that wait in as few calls as they go in. An error of kind `WouldBlock`: not all.
+/// Writes the waiting frames in as few calls as possible.
+///
+/// # Errors
+/// `WouldBlock` if the socket did not take all of them.
 pub(super) fn write_all(socket: &mut Socket, outbox: &mut Outbox) -> io::Result<()> {
     while let Some(front) = outbox.front() {
         let written = if front.len() == outbox.bytes() {
@@ -83,7 +87,7 @@ pub(super) fn write_all(socket: &mut Socket, outbox: &mut Outbox) -> io::Result<
     socket.try_flush()
 }
 
-/// Writes the frames that wait, each packed when its turn has come: what is packed must be written.
+/// Writes the waiting frames, and packs each just before. What is packed must be written.
 pub(super) fn write_packed(
     socket: &mut Socket,
     outbox: &mut Outbox,

@@ -3,7 +3,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::InputError;
 
-/// The whole body of a request; empty where there was none.
+/// The whole body of a request. It is empty if the request has no body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Body(Bytes);
 
@@ -21,7 +21,7 @@ impl Body {
     /// The body as text.
     ///
     /// # Errors
-    /// [`InputError::NotUtf8`] where it is none; returned from `handle` it is answered 400.
+    /// [`InputError::NotUtf8`] if it is not UTF-8. If `handle` returns this error, the client is answered 400.
     pub fn text(&self) -> Result<&str, InputError> {
         std::str::from_utf8(&self.0).map_err(InputError::NotUtf8)
     }
@@ -29,7 +29,7 @@ impl Body {
     /// Reads the body as JSON, whatever content type the request names.
     ///
     /// # Errors
-    /// [`InputError::Json`] where it is not a `T`; returned from `handle` it is answered 400.
+    /// [`InputError::Json`] if it is not a `T`. If `handle` returns this error, the client is answered 400.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
         serde_json::from_slice(&self.0).map_err(InputError::Json)
     }

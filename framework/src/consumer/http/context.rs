@@ -13,7 +13,10 @@ use crate::{
 
 /// What a hook can do with its exchange.
 ///
-/// As with [`Context`](crate::Context), it is lent to each hook and cannot be kept; [`handle`](Self::handle) gives something that can.
+/// Each hook borrows it, so a consumer cannot keep it; [`handle`](Self::handle) gives a sender that tasks can keep.
+///
+/// It derefs to [`ConnectionContext`], which has the groups, tasks and timers, and that to
+/// [`LayerContext`](crate::LayerContext), which has the sends to groups.
 #[derive(Debug)]
 pub struct HttpContext {
     inner: ConnectionContext,
@@ -29,39 +32,40 @@ impl HttpContext {
         &self.exchange
     }
 
-    /// Sends the status and the headers, with those that were added to the [scope](ConnectionContext::scope). The client has them at
-    /// once, before any body; names may repeat.
+    /// Sends the status and the headers, with those that were added to the [scope](ConnectionContext::scope).
     ///
-    /// Without a `content-length` the body is sent in chunks. With one, what goes beyond it is cut off, and where less
-    /// is sent the connection is cut.
+    /// The client gets them at once, before any body. Names may repeat. Without a `content-length` the body is sent in
+    /// chunks. With one, bytes beyond it are cut off, and if fewer bytes are sent, the connection is cut.
     ///
     /// # Errors
-    /// [`MisuseError::AlreadyAnswered`](crate::error::MisuseError::AlreadyAnswered) the second time,
-    /// [`MisuseError::BadResponseStatus`](crate::error::MisuseError::BadResponseStatus) for a status that is not from
-    /// 200 to 599, [`MisuseError::BadHeader`](crate::error::MisuseError::BadHeader) for what
-    /// [`Scope::add_response_header`](crate::Scope::add_response_header) refuses, [`Closed`](crate::error::Closed) once the exchange has ended.
+    /// [`MisuseError::AlreadyAnswered`](crate::error::MisuseError::AlreadyAnswered) if the headers
+    /// have been sent already, [`MisuseError::BadResponseStatus`](crate::error::MisuseError::BadResponseStatus) for a status
+    /// outside 200 to 599, [`MisuseError::BadHeader`](crate::error::MisuseError::BadHeader) for a header
+    /// that [`Scope::add_response_header`](crate::Scope::add_response_header) refuses,
+    /// [`Closed`](crate::error::Closed) after the exchange has ended.
     pub fn send_headers(&self, status: u16, headers: &[(&str, &str)]) -> Result<()> {
         self.exchange.respond(self.scope(), status, headers, None)
     }
 
-    /// Sends a part of the body, at the end of the worker's turn.
+    /// Sends a part of the body, at the end of the thread's turn.
     ///
-    /// Where the client reads more slowly than this is called, it waits: as long as the part does not fit into
-    /// [`Limits::outbox_size`](crate::Limits::outbox_size), up to
-    /// [`Limits::write_timeout`](crate::Limits::write_timeout) without any progress. Events wait meanwhile, as behind
-    /// any hook. An empty part is none. The parts of a HEAD, a 204, a 205 or a 304 go nowhere.
+    /// If the client reads slowly, the call waits until the part fits into
+    /// [`Limits::outbox_size`](crate::Limits::outbox_size). Without any progress it waits up to
+    /// [`Limits::write_timeout`](crate::Limits::write_timeout). Meanwhile events wait, as behind any hook. An empty part
+    /// does nothing. The parts of a HEAD, a 204, a 205 or a 304 are not sent.
     ///
     /// # Errors
     /// [`MisuseError::NoHeaders`](crate::error::MisuseError::NoHeaders) before
-    /// [`send_headers`](Self::send_headers), [`Closed`](crate::error::Closed) once the exchange has ended: the client
-    /// left, reads too slowly, or the response was finished.
+    /// [`send_headers`](Self::send_headers), [`Closed`](crate::error::Closed) after the exchange has ended,
+    /// because the client left or read too slowly, or the response was finished.
     pub async fn send_body(&self, bytes: impl Into<Bytes>) -> Result<()> {
         self.exchange.send(bytes.into()).await
     }
 
-    /// Ends the response. What was sent before still goes out; no further hook but `disconnect` runs.
+    /// Ends the response. Parts that were sent before still go out.
     ///
-    /// A second call does nothing. Where `handle` returns without [`keep_open`](Self::keep_open), this is done for it.
+    /// After that, only the hook `disconnect` runs. A second call does nothing. If `handle` returns without
+    /// [`keep_open`](Self::keep_open), the response ends in the same way.
     ///
     /// # Errors
     /// [`MisuseError::NoHeaders`](crate::error::MisuseError::NoHeaders) before [`send_headers`](Self::send_headers).
@@ -69,7 +73,9 @@ impl HttpContext {
         Ok(self.exchange.finish()?)
     }
 
-    /// Sends a whole response, with its `content-length`, and ends it. It does not wait for the client.
+    /// Sends a whole response, with its `content-length`, and ends it.
+    ///
+    /// It does not wait for the client.
     ///
     /// # Errors
     /// As [`send_headers`](Self::send_headers).
@@ -83,17 +89,17 @@ impl HttpContext {
     /// Sends `value` as JSON, as a whole response.
     ///
     /// # Errors
-    /// As [`send_headers`](Self::send_headers), and where `value` cannot be written as JSON.
+    /// As [`send_headers`](Self::send_headers), and if `value` cannot be written as JSON.
     pub fn send_json<T: Serialize + ?Sized>(&self, status: u16, value: &T) -> Result<()> {
         let body = serde_json::to_vec(value)?;
         self.send_response(status, &[("content-type", "application/json")], body)
     }
 
-    /// Keeps the exchange open when `handle` returns, for event handlers, timers and tasks to go on with it.
+    /// Keeps the exchange open when `handle` returns.
     ///
-    /// It then ends when one of them calls [`finish`](Self::finish) or [`send_response`](Self::send_response), or when
-    /// the client leaves. Before the headers it may stay open too, as for a long poll, up to
-    /// [`Limits::response_timeout`](crate::Limits::response_timeout).
+    /// Event handlers, timers and tasks go on with the response. The exchange ends when one of them calls
+    /// [`finish`](Self::finish) or [`send_response`](Self::send_response), or when the client leaves. It may stay open
+    /// before the headers too, as for a long poll, up to [`Limits::response_timeout`](crate::Limits::response_timeout).
     pub fn keep_open(&self) {
         self.exchange.keep_open();
     }

@@ -16,10 +16,10 @@ use crate::{
 /// One exchange: a connection whose outbox is the body of the response.
 pub(crate) struct Exchange {
     connection: Rc<Connection>,
-    /// Wakes those who wait for room in the outbox.
+    /// Wakes the sends that wait for room in the outbox.
     room: Notify,
     kept_open: Cell<bool>,
-    /// Whether the response has no body, whatever is sent: that of a HEAD, a 204 or a 304.
+    /// Whether the response has no body, whatever is sent. So it is for a HEAD, a 204, a 205 and a 304.
     bodyless: Cell<bool>,
 }
 
@@ -60,7 +60,7 @@ impl Exchange {
         let known = StatusCode::from_u16(status).ok().filter(|_| (200..=599).contains(&status));
         let status = known.ok_or(MisuseError::BadResponseStatus(status))?;
         let mut length = length;
-        // Before anything of the scope is taken or changed.
+        // This is checked before the scope is changed.
         if !self.connection.is_connecting() {
             return Err(if self.connection.has_ended() {
                 Closed.into()
@@ -92,7 +92,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Queues a part of the body, once there is room for it.
+    /// Queues a part of the body, when there is room for it.
     pub(super) async fn send(&self, bytes: Bytes) -> Result<()> {
         if self.connection.is_connecting() {
             return Err(MisuseError::NoHeaders.into());
@@ -103,7 +103,7 @@ impl Exchange {
         while !self.has_room(bytes.len())? {
             let mut room = pin!(self.room.notified());
             poll_fn(|cx| match room.as_mut().poll(cx) {
-                // Ended by this side: nobody makes room any more.
+                // After an end by this side, nothing makes room any more.
                 Poll::Pending if !self.connection.has_ended() => Poll::Pending,
                 _ => Poll::Ready(()),
             })
@@ -112,7 +112,7 @@ impl Exchange {
         Ok(self.connection.write(bytes)?)
     }
 
-    /// Queues a part of the body, the outbox's limit being what it may.
+    /// Queues a part of the body without a look at the outbox's limit.
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), Closed> {
         if self.bodyless.get() || bytes.is_empty() {
             return Ok(());
@@ -127,7 +127,7 @@ impl Exchange {
         Ok(self.connection.has_room(length))
     }
 
-    /// Ends the response, as the consumer wants it.
+    /// Ends the response in the normal way.
     pub(super) fn finish(&self) -> Result<(), MisuseError> {
         if self.connection.is_connecting() {
             return Err(MisuseError::NoHeaders);
@@ -136,13 +136,13 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether what was sent is the whole body.
+    /// Whether the whole body was sent.
     pub(crate) fn is_whole(&self) -> bool {
         let ending = self.connection.ending();
         ending.is_some_and(|ending| ending.cause == Cause::Consumer) && !self.connection.is_cut()
     }
 
-    /// Notes that the body was read, or never will be.
+    /// Notes that the body was read, or will never be read.
     pub(crate) fn note_room(&self) {
         self.room.notify_waiters();
     }

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use super::exchange::Exchange;
 use crate::{IntoEnvelope, Result, error::Closed};
 
-/// A sender for one exchange, for tasks of the same worker. Cheap to clone; it does not keep the exchange alive.
+/// A sender for one exchange, for tasks of the same thread.
+///
+/// It is cheap to clone, and does not keep the exchange alive.
 #[derive(Debug, Clone)]
 pub struct HttpHandle(Weak<Exchange>);
 
@@ -14,26 +16,26 @@ impl HttpHandle {
         Self(Rc::downgrade(exchange))
     }
 
-    /// Sends a part of the body: [`HttpContext::send_body`](super::HttpContext::send_body).
+    /// Sends a part of the body, as [`HttpContext::send_body`](super::HttpContext::send_body) does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of `HttpContext::send_body`.
     pub async fn send_body(&self, bytes: impl Into<Bytes>) -> Result<()> {
         let exchange = self.0.upgrade().ok_or(Closed)?;
         exchange.send(bytes.into()).await
     }
 
-    /// Ends the response: [`HttpContext::finish`](super::HttpContext::finish).
+    /// Ends the response, as [`HttpContext::finish`](super::HttpContext::finish) does.
     ///
     /// # Errors
-    /// As there, and [`Closed`] where it has ended.
+    /// Those of `HttpContext::finish`, and [`Closed`] if the exchange is gone.
     pub fn finish(&self) -> Result<()> {
         Ok(self.0.upgrade().ok_or(Closed)?.finish()?)
     }
 
-    /// Hands an event to the consumer, in sequence with all others.
+    /// Hands an event to the consumer, in sequence with all other events.
     ///
-    /// False where its inbox is full or the exchange has ended.
+    /// Returns false if the consumer's inbox is full or the exchange has ended.
     pub fn notify(&self, event: impl IntoEnvelope) -> bool {
         self.0.upgrade().is_some_and(|exchange| exchange.connection().push_event(event.into()))
     }

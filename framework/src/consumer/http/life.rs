@@ -29,7 +29,7 @@ use crate::{
     middleware::Rejection,
 };
 
-/// How many bytes a second a body may take to come, beyond [`Limits::frame_timeout`](crate::Limits::frame_timeout).
+/// How many bytes of a body must arrive each second after [`Limits::frame_timeout`](crate::Limits::frame_timeout).
 const FAIR_RATE: usize = 4 << 10;
 
 /// An HTTP consumer's whole life: one hook at a time, and `disconnect` exactly once at the end.
@@ -55,11 +55,11 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
     Box::pin(end(consumer, ctx, attached, disconnect)).await;
 }
 
-/// Reads the whole body; `None` where the exchange is over without it.
+/// Reads the whole body. Returns `None` if the exchange has ended before that.
 async fn read_all(ctx: &HttpContext, payload: Payload) -> Option<Body> {
     let connection = ctx.connection();
     let mut reading = pin!(read(ctx.scope(), connection, payload));
-    // The end of the connection wakes its task, which polls this.
+    // The end of the connection wakes its task, which polls this future.
     let read =
         poll_fn(
             |cx| {
@@ -148,7 +148,7 @@ async fn go_on<C: HttpConsumer>(consumer: &mut C, ctx: &mut HttpContext, overdue
     }
 }
 
-/// Takes the outcome of a hook; false where no other may follow.
+/// Takes the outcome of a hook. Returns false if no other hook may follow.
 fn settle<C>(ctx: &HttpContext, outcome: HookOutcome) -> bool {
     let connection = ctx.connection();
     match outcome {
@@ -170,7 +170,7 @@ fn no_response<C>(ctx: &HttpContext) {
     ctx.refuse(Rejection::unavailable("the server is busy, try again later"));
 }
 
-/// `handle` has returned, and nothing is to follow it.
+/// Ends the response after `handle` has returned without `keep_open`.
 fn complete(ctx: &HttpContext) {
     if ctx.connection().is_connecting() {
         tracing::error!(
@@ -179,11 +179,11 @@ fn complete(ctx: &HttpContext) {
         ctx.refuse(Rejection::internal());
         return;
     }
-    // It has headers.
+    // It fails only without headers, and there are headers.
     let _ = ctx.exchange().finish();
 }
 
-/// Ends an exchange after a failed hook: with a status where there is none yet, else by a cut.
+/// Ends an exchange after a failed hook: with a status before the headers, and by a cut after them.
 fn fail(ctx: &HttpContext, error: &Error) {
     let connection = ctx.connection();
     let channel = connection.channel_name();

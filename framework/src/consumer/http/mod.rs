@@ -1,4 +1,4 @@
-//! The [`HttpConsumer`] trait: what a program does with one HTTP exchange.
+//! The [`HttpConsumer`] trait says what a program does with one HTTP exchange.
 
 mod body;
 mod context;
@@ -13,12 +13,12 @@ pub use self::{body::Body, context::HttpContext, handle::HttpHandle};
 use super::EventHandlers;
 use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 
-/// One HTTP exchange's behaviour: Channels' `AsyncHttpConsumer`.
+/// What a program does with one HTTP exchange, as Channels' `AsyncHttpConsumer`.
 ///
-/// It is a [`Consumer`](crate::Consumer) whose client sends one body and gets one response. It has the same groups,
-/// layers, timers and event handlers, and like it runs one hook at a time: what streams for longer than
-/// one hook calls [`keep_open`](HttpContext::keep_open), and its event handlers send the rest. While `handle` itself runs, no
-/// event is handled, as in any consumer; in Channels none ever is.
+/// It is like a [`Consumer`](crate::Consumer), but its client sends one body and gets one response. It has the same
+/// groups, layers, timers and event handlers, and runs one hook at a time. To stream for longer than one hook, call
+/// [`keep_open`](HttpContext::keep_open): then the event handlers send the rest. While `handle` itself runs, no event is
+/// handled, as in any consumer. (In Channels an HTTP consumer never handles events.)
 ///
 /// A feed of a room's messages, as server-sent events:
 ///
@@ -58,30 +58,31 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 /// | What happens | The client gets | [`disconnect`](Self::disconnect) gets |
 /// |---|---|---|
 /// | `handle` returns without [`keep_open`](HttpContext::keep_open), or [`finish`](HttpContext::finish) is called | the end of the body | 1000, [`Cause::Consumer`](crate::close::Cause::Consumer) |
-/// | the client leaves | | 1006, [`Cause::Gone`](crate::close::Cause::Gone), at once: the hook that runs is cancelled, as actix-web does it |
-/// | a hook fails or panics | 500 (400 for an [`InputError`](crate::error::InputError)), or where headers were sent a connection that is cut | 1006 [`Cause::Rejected`](crate::close::Cause::Rejected), or 1011 [`Cause::Error`](crate::close::Cause::Error) |
+/// | the client leaves | | 1006, [`Cause::Gone`](crate::close::Cause::Gone), at once: the running hook is cancelled, as in actix-web |
+/// | a hook fails or panics | 500 (400 for an [`InputError`](crate::error::InputError)), or a cut connection if headers were sent | 1006 [`Cause::Rejected`](crate::close::Cause::Rejected), or 1011 [`Cause::Error`](crate::close::Cause::Error) |
 /// | `handle` returns without a response and without [`keep_open`](HttpContext::keep_open) | 500; the log says so | 1006 `Rejected` |
 /// | no headers within [`Limits::response_timeout`](crate::Limits::response_timeout) | 503; the hook is cancelled | 1006 `Rejected` |
-/// | the client reads too slowly for what is relayed, or nothing for [`Limits::write_timeout`](crate::Limits::write_timeout) | a connection that is cut | 1013 [`Cause::TooSlow`](crate::close::Cause::TooSlow) |
-/// | the server shuts down | 503 with `Retry-After`, or where headers were sent a connection that is cut | 1006 `Rejected`, or 1012 [`Cause::Shutdown`](crate::close::Cause::Shutdown) |
+/// | the client reads too slowly for relayed events, or reads nothing for [`Limits::write_timeout`](crate::Limits::write_timeout) | a cut connection | 1013 [`Cause::TooSlow`](crate::close::Cause::TooSlow) |
+/// | the server shuts down | 503 with `Retry-After`, or a cut connection if headers were sent | 1006 `Rejected`, or 1012 [`Cause::Shutdown`](crate::close::Cause::Shutdown) |
 ///
-/// A cut connection is how HTTP/1.1 says that a body is not whole: browsers' `fetch` fails, an `EventSource` connects again.
+/// In HTTP/1.1 a cut connection says that a body is not complete: a browser's `fetch` fails, and an `EventSource`
+/// connects again.
 ///
 /// # Limits
-/// A body over [`Limits::message_size`](crate::Limits::message_size) is answered 413, one that comes too slowly for
-/// [`Limits::frame_timeout`](crate::Limits::frame_timeout) 408; neither reaches the consumer. Responses count against
-/// the same `outbox_size`, budget and number of connections as WebSockets.
+/// A body over [`Limits::message_size`](crate::Limits::message_size) is answered 413. A body that comes too slowly
+/// for [`Limits::frame_timeout`](crate::Limits::frame_timeout) is answered 408. Neither reaches the consumer. Responses
+/// count against the same `outbox_size`, budget and number of connections as WebSockets.
 ///
-/// # In an App of your own
-/// actix-web sees that a client has left a request that waits only where the server is told to look:
-/// [`HttpServer::h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed). [`Server`](crate::Server) and
-/// [`run`](crate::run) do so; in a plain `HttpServer::run` it is yours to set. Without it a consumer that has nothing to
-/// send notices nothing.
+/// # In your own App
+/// By default actix-web does not see that a client has left while a request waits. Set
+/// [`HttpServer::h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) to change this.
+/// [`Server`](crate::Server) and [`run`](crate::run) set it; in a plain `HttpServer::run` you have to. Without it, a
+/// consumer that has nothing to send does not notice that its client has left.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an HTTP consumer",
     note = "write `impl HttpConsumer for {Self} {{ async fn handle(…) }}`"
 )]
-#[expect(async_fn_in_trait, reason = "hooks run on one worker and need not be Send")]
+#[expect(async_fn_in_trait, reason = "hooks run on one thread and need not be Send")]
 pub trait HttpConsumer: EventHandlers<HttpContext> {
     /// As [`Consumer::LAYER`](crate::Consumer::LAYER).
     const LAYER: &'static str = DEFAULT_LAYER;
@@ -99,15 +100,16 @@ pub trait HttpConsumer: EventHandlers<HttpContext> {
     /// When it returns, the response ends, unless it has called [`keep_open`](HttpContext::keep_open).
     ///
     /// # Errors
-    /// Before the headers an error is answered 500 and logged; an [`InputError`](crate::error::InputError) is 400, a
-    /// [`DenyConnection`](crate::error::DenyConnection) or [`StopConsumer`](crate::error::StopConsumer) 403. After them
-    /// the connection is cut and the error logged; a `StopConsumer` ends the response. So do those of event handlers.
+    /// Before the headers, an error is answered 500 and logged. An [`InputError`](crate::error::InputError) is answered
+    /// 400, a [`DenyConnection`](crate::error::DenyConnection) or [`StopConsumer`](crate::error::StopConsumer) 403. After
+    /// the headers, the connection is cut and the error logged; a `StopConsumer` ends the response. Errors of event
+    /// handlers do the same.
     async fn handle(&mut self, body: Body, ctx: &mut HttpContext) -> Result<()>;
 
     /// Runs exactly once, however the exchange ended. The default does nothing.
     ///
-    /// Nothing can be sent to the client any more, and the groups are left. It is cancelled after
-    /// [`Limits::disconnect_grace`](crate::Limits::disconnect_grace).
+    /// By then nothing can be sent to the client any more, and the consumer has left its groups. The hook is cancelled
+    /// after [`Limits::disconnect_grace`](crate::Limits::disconnect_grace).
     async fn disconnect(&mut self, reason: Disconnect, ctx: &mut HttpContext) {
         let _ = (reason, ctx);
     }
