@@ -1,8 +1,8 @@
 //! The actor that a consumer is to other actors: its address, and what it takes.
 //!
 //! A consumer is run by one future, which takes one thing at a time from the client and the inbox (see
-//! [`life`](super::life)). It is not a future of an actix context. Under `ctx.wait` neither the mailbox nor a timer runs
-//! while a hook hangs, so no grace period could work. A context and its mailbox also cost 700 bytes, which an idle
+//! [`life`](super::life)). It is not a future of an actix context. Under `ctx.wait` neither the mailbox nor a timer
+//! runs while a hook hangs, so no grace period could work. A context and its mailbox also cost 700 bytes, which an idle
 //! connection seldom needs. So they are made when the address is first asked for.
 
 use std::{

@@ -103,13 +103,13 @@ impl Context {
     /// Queues a message for the client.
     ///
     /// # Errors
-    /// [`MisuseError::NotAccepted`] before the accept, [`Closed`](crate::error::Closed) after the connection
-    /// has ended (rule 14).
-    pub fn send(&self, frame: impl Into<Outgoing>) -> Result<()> {
+    /// [`MisuseError::NotAccepted`] before the accept, [`Closed`](crate::error::Closed) after the connection has
+    /// ended (rule 14: sending after a close is an error).
+    pub fn send(&self, message: impl Into<Outgoing>) -> Result<()> {
         if self.connection().is_connecting() {
             return Err(MisuseError::NotAccepted.into());
         }
-        Ok(self.connection().send(&frame.into())?)
+        Ok(self.connection().send(&message.into())?)
     }
 
     /// Queues a text message for the client.

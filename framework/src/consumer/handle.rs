@@ -17,8 +17,8 @@ use crate::{
 
 /// A sender for one connection, for tasks of the same thread.
 ///
-/// It is cheap to clone, and does not keep the connection alive. From other threads use [`Layer::send`](crate::Layer::send) with the consumer's
-/// [`channel_name`](crate::ConnectionContext::channel_name).
+/// It is cheap to clone, and does not keep the connection alive. From other threads use
+/// [`Layer::send`](crate::Layer::send) with the consumer's [`channel_name`](crate::ConnectionContext::channel_name).
 #[derive(Debug, Clone)]
 pub struct Handle(Weak<Connection>);
 
@@ -31,8 +31,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Closed`] before the accept, and after the connection has ended.
-    pub fn send(&self, frame: impl Into<Outgoing>) -> Result<(), Closed> {
-        self.0.upgrade().ok_or(Closed)?.send(&frame.into())
+    pub fn send(&self, message: impl Into<Outgoing>) -> Result<(), Closed> {
+        self.0.upgrade().ok_or(Closed)?.send(&message.into())
     }
 
     /// Queues an event as JSON in a text message, with its `type` first.

@@ -364,7 +364,7 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is no text".to_owned());
+        .unwrap_or_else(|| "a value that is not text".to_owned());
     Error::msg(format!("a hook panicked: {text}"))
 }
 
@@ -407,8 +407,8 @@ impl HookLimit {
 
 /// Runs a hook until it ends or is cancelled.
 ///
-/// The hook borrows the consumer, so a cancelled hook gives the consumer back. Callers wrap the hook in an `async` block,
-/// because a hook that is a plain function may panic before it returns its future.
+/// The hook borrows the consumer, so a cancelled hook gives the consumer back. Callers wrap the hook in an `async`
+/// block, because a hook that is a plain function may panic before it returns its future.
 pub(super) async fn run(
     connection: &Connection,
     limit: HookLimit,

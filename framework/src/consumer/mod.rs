@@ -26,8 +26,8 @@ use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, l
 /// What a program does with one connection: three hooks, which run one at a time.
 ///
 /// Each hook gets the connection's [`Context`]. Every hook has a default, as in Channels: [`connect`](Self::connect)
-/// accepts, [`receive`](Self::receive) and [`disconnect`](Self::disconnect) do nothing. Event handlers are written in an
-/// `#[event_handlers]` block beside it. A consumer without events derives [`NoEvents`](derive@crate::NoEvents).
+/// accepts, [`receive`](Self::receive) and [`disconnect`](Self::disconnect) do nothing. Event handlers are written in
+/// an `#[event_handlers]` block beside it. A consumer without events derives [`NoEvents`](derive@crate::NoEvents).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a consumer",
     note = "write `impl Consumer for {Self} {{}}`; every hook has a default"
@@ -132,12 +132,12 @@ pub trait ClientContext: EventContext {
     /// # Errors
     /// As [`Context::send`].
     #[doc(hidden)]
-    fn pass_on(&self, frame: Outgoing) -> Result<()>;
+    fn pass_on(&self, message: Outgoing) -> Result<()>;
 }
 
 impl ClientContext for Context {
-    fn pass_on(&self, frame: Outgoing) -> Result<()> {
-        self.send(frame)
+    fn pass_on(&self, message: Outgoing) -> Result<()> {
+        self.send(message)
     }
 }
 

@@ -19,14 +19,14 @@ impl Connection {
     }
 
     /// Queues a message for the client, compressed if client and server agreed on that.
-    pub(crate) fn send(&self, frame: &Outgoing) -> Result<(), Closed> {
+    pub(crate) fn send(&self, message: &Outgoing) -> Result<(), Closed> {
         if self.life.get() != Life::Open {
             return Err(Closed);
         }
         // A message that the outbox refuses is not compressed first.
-        let refused = self.outbox.borrow().refuses(frame, &self.limits);
+        let refused = self.outbox.borrow().refuses(message, &self.limits);
         let counters = (!refused).then(|| &self.hub.directory().counters);
-        let frame = self.class.encode(frame, counters);
+        let frame = self.class.encode(message, counters);
         self.write(frame)
     }
 

@@ -38,11 +38,11 @@ impl HttpContext {
     /// chunks. With one, bytes beyond it are cut off, and if fewer bytes are sent, the connection is cut.
     ///
     /// # Errors
-    /// [`MisuseError::AlreadyAnswered`](crate::error::MisuseError::AlreadyAnswered) if the headers
-    /// have been sent already, [`MisuseError::BadResponseStatus`](crate::error::MisuseError::BadResponseStatus) for a status
-    /// outside 200 to 599, [`MisuseError::BadHeader`](crate::error::MisuseError::BadHeader) for a header
-    /// that [`Scope::add_response_header`](crate::Scope::add_response_header) refuses,
-    /// [`Closed`](crate::error::Closed) after the exchange has ended.
+    /// [`MisuseError::AlreadyAnswered`](crate::error::MisuseError::AlreadyAnswered) if the headers have been sent
+    /// already, [`MisuseError::BadResponseStatus`](crate::error::MisuseError::BadResponseStatus) for a status outside
+    /// 200 to 599, [`MisuseError::BadHeader`](crate::error::MisuseError::BadHeader) for a header that
+    /// [`Scope::add_response_header`](crate::Scope::add_response_header) refuses, [`Closed`](crate::error::Closed) after
+    /// the exchange has ended.
     pub fn send_headers(&self, status: u16, headers: &[(&str, &str)]) -> Result<()> {
         self.exchange.respond(self.scope(), status, headers, None)
     }
@@ -55,9 +55,9 @@ impl HttpContext {
     /// does nothing. The parts of a HEAD, a 204, a 205 or a 304 are not sent.
     ///
     /// # Errors
-    /// [`MisuseError::NoHeaders`](crate::error::MisuseError::NoHeaders) before
-    /// [`send_headers`](Self::send_headers), [`Closed`](crate::error::Closed) after the exchange has ended,
-    /// because the client left or read too slowly, or the response was finished.
+    /// [`MisuseError::NoHeaders`](crate::error::MisuseError::NoHeaders) before [`send_headers`](Self::send_headers),
+    /// [`Closed`](crate::error::Closed) after the exchange has ended, because the client left or read too slowly, or the
+    /// response was finished.
     pub async fn send_body(&self, bytes: impl Into<Bytes>) -> Result<()> {
         self.exchange.send(bytes.into()).await
     }
@@ -120,11 +120,11 @@ impl Deref for HttpContext {
 }
 
 impl ClientContext for HttpContext {
-    fn pass_on(&self, frame: Outgoing) -> Result<()> {
+    fn pass_on(&self, message: Outgoing) -> Result<()> {
         if self.connection().is_connecting() {
             tracing::debug!("a relayed event came before the headers of its response, and is dropped");
             return Ok(());
         }
-        Ok(self.exchange.push(frame.message().payload())?)
+        Ok(self.exchange.push(message.message().payload())?)
     }
 }

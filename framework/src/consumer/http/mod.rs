@@ -17,8 +17,8 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 ///
 /// It is like a [`Consumer`](crate::Consumer), but its client sends one body and gets one response. It has the same
 /// groups, layers, timers and event handlers, and runs one hook at a time. To stream for longer than one hook, call
-/// [`keep_open`](HttpContext::keep_open): then the event handlers send the rest. While `handle` itself runs, no event is
-/// handled, as in any consumer. (In Channels an HTTP consumer never handles events.)
+/// [`keep_open`](HttpContext::keep_open): then the event handlers send the rest. While `handle` itself runs, no event
+/// is handled, as in any consumer. In Channels an HTTP consumer never handles events.
 ///
 /// A feed of a room's messages, as server-sent events:
 ///
