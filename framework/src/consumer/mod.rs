@@ -28,6 +28,8 @@ use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, l
 /// Each hook gets the connection's [`Context`]. Every hook has a default, as in Channels: [`connect`](Self::connect)
 /// accepts, [`receive`](Self::receive) and [`disconnect`](Self::disconnect) do nothing. Event handlers are written in
 /// an `#[event_handlers]` block beside it. A consumer without events derives [`NoEvents`](derive@crate::NoEvents).
+///
+/// A connection stays on one thread. So the futures of hooks need not be `Send`, and a consumer may hold an `Rc`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a consumer",
     note = "write `impl Consumer for {Self} {{}}`; every hook has a default"

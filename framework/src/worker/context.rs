@@ -14,6 +14,8 @@ use crate::{
 /// What a handler of a job can do.
 ///
 /// Each handler borrows it, and so does the function that makes the consumer. It cannot be kept.
+///
+/// It derefs to [`LayerContext`], which has the layers and the sends to groups.
 pub struct WorkerContext {
     layers: LayerContext,
     channel: ChannelName,

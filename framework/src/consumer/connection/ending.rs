@@ -134,7 +134,7 @@ impl Connection {
         self.counters().over_budget.one();
         self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "the server holds too much");
         if self.outbox.borrow().bytes() > MOST_OF_A_CLOSE {
-            // It was closing already, and its client does not even read a frame that was begun.
+            // It was closing already. Its client does not read the rest, or not even a frame that was begun.
             self.abandon();
         }
     }
