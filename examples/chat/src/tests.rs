@@ -52,7 +52,7 @@ async fn another_program_sends_to_the_room() {
 }
 
 #[actix_web::test]
-async fn the_text_close_closes() {
+async fn the_text_close_closes_the_connection() {
     let mount = Mount::new(application()).unwrap();
     let mut ann = join(&mount, "ann").await;
     ann.send_text("close");

@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn what_is_no_text_is_made_text() {
+    async fn bytes_that_are_not_text_become_text() {
         let (_, lines) = said(r"printf 'a\377b\033[1mc\r\n'; printf '\346'", MINUTE).await;
         let texts: Vec<_> = lines.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["a\u{fffd}b[1mc", "\u{fffd}"]);
     }
 
     #[actix_web::test]
-    async fn what_takes_too_long_is_ended_with_what_it_started() {
+    async fn a_process_that_takes_too_long_is_ended_with_its_children() {
         // The pipe of the `sleep` would keep the output open, if only `sh` were ended.
         let (ending, lines) = said("sleep 1000 & sleep 1000", Duration::from_millis(20)).await;
         assert_eq!(ending, Ending::Exit(None));

@@ -66,7 +66,7 @@ async fn log(page: &mut WebsocketCommunicator, id: u64) -> Value {
 }
 
 #[actix_web::test]
-async fn who_watches_reads_each_line_and_who_comes_late_what_was_said() {
+async fn a_watcher_reads_each_line_and_a_late_one_the_lines_before() {
     let trial = Trial::start();
     let mut ann = trial.open().await;
     let mut bob = trial.open().await;
@@ -93,7 +93,7 @@ async fn who_watches_reads_each_line_and_who_comes_late_what_was_said() {
 }
 
 #[actix_web::test]
-async fn of_much_output_the_end_is_kept_and_the_numbers_say_what_was_cut() {
+async fn long_output_keeps_its_end_and_its_line_numbers() {
     let trial = Trial::start();
     let mut page = trial.open().await;
     page.send_json(&json!({"start": "much"}));
@@ -122,7 +122,7 @@ async fn a_cancelled_deployment_ends_and_the_next_one_runs() {
 }
 
 #[actix_web::test]
-async fn the_queue_and_the_list_have_an_end() {
+async fn the_queue_and_the_list_are_limited() {
     let trial = Trial::start();
     let mut page = trial.open().await;
     page.send_json(&json!({"start": "long"}));
@@ -149,7 +149,7 @@ async fn the_queue_and_the_list_have_an_end() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_done_is_said_and_the_page_stays_connected() {
+async fn a_refused_command_is_answered_and_the_page_stays_connected() {
     let trial = Trial::start();
     let mut page = trial.open().await;
     page.receive_json::<Value>().await.unwrap();

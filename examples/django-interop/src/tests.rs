@@ -40,7 +40,7 @@ async fn everyone_in_the_room_hears_what_one_says_and_what_django_sends() {
 
 /// A member of the room's group alone, as Django's consumer is, hears no event that it would end at.
 #[actix_web::test]
-async fn typing_notices_stay_on_this_side() {
+async fn typing_notices_reach_no_member_on_djangos_side() {
     let mount = mount();
     let layer = mount.default_layer().clone();
     let django = layer.new_channel().await.unwrap();
@@ -55,7 +55,7 @@ async fn typing_notices_stay_on_this_side() {
 }
 
 #[actix_web::test]
-async fn what_nobody_here_knows_is_counted_and_ends_nobody() {
+async fn unknown_events_are_counted_and_end_no_connection() {
     let mount = mount();
     let mut ann = join(&mount, "lobby").await;
     for foreign in [json!({"type": "django.only"}), json!({"type": "chat.message", "user": "Ann", "text": 5})]
@@ -71,7 +71,7 @@ async fn what_nobody_here_knows_is_counted_and_ends_nobody() {
 
 /// A page that sends what is no message loses its own connection, and nobody else's.
 #[actix_web::test]
-async fn a_page_that_sends_nonsense_is_told() {
+async fn a_page_that_sends_invalid_json_is_closed_with_1007() {
     let mount = mount();
     let mut ann = join(&mount, "lobby").await;
     ann.send_text("no JSON");

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[actix_web::test]
-    async fn the_story_of_one_person() {
+    async fn one_person_is_greeted_answered_and_disconnected() {
         let mut client = WebsocketCommunicator::new(&Mount::new(routes()).unwrap(), "/room/123/");
         client.connect().await.unwrap();
         assert_eq!(client.receive_text().await.unwrap(), "来了啊 !!!");

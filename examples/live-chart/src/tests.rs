@@ -19,7 +19,7 @@ async fn look(mount: &Mount) -> (WebsocketCommunicator, Value) {
 }
 
 #[actix_web::test]
-async fn what_is_posted_reaches_everyone_who_looks() {
+async fn posted_data_reaches_every_open_page() {
     let (_, mount) = mount();
     let (mut first, before) = look(&mount).await;
     let (mut second, _) = look(&mount).await;
@@ -39,7 +39,7 @@ async fn what_is_posted_reaches_everyone_who_looks() {
 }
 
 #[actix_web::test]
-async fn bad_data_is_answered_and_changes_nothing() {
+async fn bad_data_is_refused_with_a_reason_and_changes_nothing() {
     let (_, mount) = mount();
     let app = test::init_service(App::new().configure(mount.configure())).await;
     let (mut page, _) = look(&mount).await;
@@ -61,7 +61,7 @@ async fn bad_data_is_answered_and_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn there_are_as_many_names_as_colours() {
+async fn the_chart_takes_as_many_names_as_it_has_colours() {
     let (chart, _) = mount();
     for name in ["six", "seven", "eight"] {
         chart.add(name, 1).await.unwrap();

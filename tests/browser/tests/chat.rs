@@ -50,7 +50,7 @@ async fn twenty_people_see_one_chat() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_is_missed_once() -> Result<()> {
+async fn a_member_who_leaves_is_removed_once() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let bo = browser.enter(&server, "123", "Bo").await?;
@@ -108,7 +108,7 @@ async fn markup_stays_text() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_is_shown_closed_and_reopened() -> Result<()> {
+async fn a_page_shows_closes_and_reopens_its_connection() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.enter(&server, "123", "Ann").await?;

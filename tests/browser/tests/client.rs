@@ -17,7 +17,7 @@ async fn run(page: &Page<'_>, body: &str, args: Value) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delays_grow_with_full_jitter_and_keep_to_what_the_server_says() -> Result<()> {
+async fn delays_grow_with_full_jitter_unless_the_server_names_one() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
@@ -95,7 +95,7 @@ async fn streams_and_bytes_are_read_however_they_are_cut() -> Result<()> {
 
 /// What a page may do with a WebSocket, it may do with this one, and gets the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_a_websocket() -> Result<()> {
+async fn the_client_behaves_like_a_websocket() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
@@ -140,7 +140,7 @@ async fn it_is_a_websocket() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_while_away_has_a_limit_and_an_order() -> Result<()> {
+async fn messages_sent_while_disconnected_have_a_limit_and_an_order() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
@@ -170,7 +170,7 @@ async fn what_is_sent_while_away_has_a_limit_and_an_order() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_gives_up_after_the_attempts_that_it_is_given() -> Result<()> {
+async fn the_client_gives_up_after_the_given_attempts() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
@@ -225,7 +225,7 @@ const SCRIPTED: &str = "
 ";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_and_close_codes_come_and_go_over_requests() -> Result<()> {
+async fn bytes_and_close_codes_travel_over_requests() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
@@ -269,7 +269,7 @@ async fn bytes_and_close_codes_come_and_go_over_requests() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_in_one_go_is_cut_to_what_a_request_takes() -> Result<()> {
+async fn many_messages_are_split_over_several_requests() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
@@ -321,7 +321,7 @@ async fn a_stream_is_acknowledged_now_and_then() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_end_it_and_what_passes_does_not() -> Result<()> {
+async fn a_refusal_ends_the_connection_and_a_passing_error_does_not() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;

@@ -94,7 +94,7 @@ async fn deployments_queue_run_side_by_side_and_are_cancelled() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_much_output_the_end_is_shown_and_the_rest_is_counted() -> Result<()> {
+async fn long_output_shows_its_end_and_counts_the_missing_lines() -> Result<()> {
     let server = Server::start_of("deploy-log", "127.0.0.1:0")?;
     let browser = Browser::start("en-US").await?;
     let page = open(&browser, &server).await?;

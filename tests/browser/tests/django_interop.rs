@@ -18,7 +18,7 @@ fn said(lines: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_person_on_each_side_of_one_room() -> Result<()> {
+async fn people_on_both_servers_share_one_room() -> Result<()> {
     let mut servers = Interop::start()?;
     let browser = Browser::start("en-US").await?;
     let ann = browser.enter_at(&servers.rust("Ann")?).await?;

@@ -89,7 +89,7 @@ async fn everyone_sees_the_job_and_what_is_posted() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_data_is_said_and_markup_stays_text() -> Result<()> {
+async fn bad_data_is_refused_with_a_reason_and_markup_stays_text() -> Result<()> {
     let server = Server::start_of("live-chart", "127.0.0.1:0")?;
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/")).await?;

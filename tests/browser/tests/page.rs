@@ -87,7 +87,7 @@ async fn the_page_speaks_the_browsers_language() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newest_line_is_in_view_unless_one_reads_above() -> Result<()> {
+async fn the_newest_line_is_in_view_unless_the_reader_has_scrolled_back() -> Result<()> {
     const LAST_IN_VIEW: &str = "(() => { const log = document.getElementById('log');
         return log.lastElementChild.getBoundingClientRect().bottom <= log.getBoundingClientRect().bottom + 1; })()";
     let server = Server::start()?;

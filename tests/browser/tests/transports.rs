@@ -21,7 +21,7 @@ async fn count(page: &Page<'_>, text: &str) -> Result<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_transport_talks_with_each() -> Result<()> {
+async fn pages_on_different_transports_hear_each_other() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let mut pages = Vec::new();
@@ -104,7 +104,7 @@ async fn a_blocked_websocket_is_replaced_and_not_tried_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_a_proxy_keeps_is_replaced_on_the_same_connection() -> Result<()> {
+async fn a_stream_that_a_proxy_holds_back_is_replaced_on_the_same_connection() -> Result<()> {
     let server = Server::start()?;
     let proxy = Proxy::start(&server).await?;
     proxy.refuse_upgrades();
@@ -125,7 +125,7 @@ async fn a_stream_that_a_proxy_keeps_is_replaced_on_the_same_connection() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_is_waited_for_and_what_was_said_is_not_lost() -> Result<()> {
+async fn no_message_is_lost_while_a_killed_server_is_away() -> Result<()> {
     let server = Server::start()?;
     let proxy = Proxy::start(&server).await?;
     let browser = Browser::start("en-US").await?;
@@ -178,7 +178,7 @@ async fn a_server_that_restarts_is_found_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_given_again_and_shown_once() -> Result<()> {
+async fn a_lost_answer_is_repeated_and_shown_once() -> Result<()> {
     let server = Server::start()?;
     let proxy = Proxy::start(&server).await?;
     let browser = Browser::start("en-US").await?;
@@ -212,7 +212,7 @@ async fn a_lost_answer_is_given_again_and_shown_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_the_page_is_missed_at_once_and_may_come_back() -> Result<()> {
+async fn a_person_who_leaves_the_page_is_removed_at_once_and_may_come_back() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let other = browser.enter(&server, "123", "Bo").await?;

@@ -38,7 +38,7 @@ async fn is_away(server: &LiveServer, cookie: &str, status: u16) {
 }
 
 #[actix_web::test]
-async fn a_server_goes_and_comes_back() {
+async fn a_database_server_may_go_away_and_come_back() {
     capture();
     let postgres = Arc::new(Postgres::start());
     let site = Site::of(Arc::clone(&postgres));
@@ -67,7 +67,7 @@ async fn a_server_goes_and_comes_back() {
 }
 
 #[actix_web::test]
-async fn a_server_that_does_not_answer_is_waited_for_briefly() {
+async fn a_database_that_does_not_answer_is_waited_for_briefly() {
     let site = Site::postgres();
     let mut django = Project::start(&site, "db", json!({})).await;
     let id = django.user("ada").await;
@@ -82,7 +82,7 @@ async fn a_server_that_does_not_answer_is_waited_for_briefly() {
 }
 
 #[actix_web::test]
-async fn a_file_that_is_locked_is_waited_for_briefly() {
+async fn a_database_file_that_is_locked_is_waited_for_briefly() {
     let site = Site::sqlite();
     let mut django = Project::start(&site, "db", json!({})).await;
     let id = django.user("ada").await;
@@ -96,7 +96,7 @@ async fn a_file_that_is_locked_is_waited_for_briefly() {
 }
 
 #[actix_web::test]
-async fn a_file_goes_comes_back_and_is_replaced() {
+async fn a_database_file_may_vanish_come_back_and_be_replaced() {
     let site = Site::sqlite();
     let mut django = Project::start(&site, "db", json!({})).await;
     let id = django.user("ada").await;
@@ -127,7 +127,7 @@ async fn a_file_goes_comes_back_and_is_replaced() {
 }
 
 #[actix_web::test]
-async fn who_may_not_read_is_told() {
+async fn a_refused_login_or_read_is_logged() {
     capture();
     let site = Site::postgres();
     let Site::Postgres(postgres, database) = &site else { unreachable!() };
@@ -154,7 +154,7 @@ async fn who_may_not_read_is_told() {
 
 /// By TLS, to a server whose certificate is trusted and is that of the host, and to no other.
 #[actix_web::test]
-async fn a_server_is_reached_by_tls() {
+async fn a_database_is_reached_by_tls() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let postgres =
         Arc::new(Postgres::with_certificate(&signed.cert.pem(), &signed.signing_key.serialize_pem()));
@@ -186,7 +186,7 @@ async fn a_server_is_reached_by_tls() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_opened_is_said_at_once() {
+async fn a_database_that_cannot_be_opened_is_an_error_at_once() {
     let folder = Folder::new();
     let file = folder.path().join("db.sqlite3");
     assert!(matches!(SqliteStore::open(&file), Err(StoreError::Unavailable(_))), "there is no file");

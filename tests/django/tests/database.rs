@@ -26,13 +26,13 @@ macro_rules! on_each_database {
 
 on_each_database! {
     a_login_of_django_is_known,
-    who_has_not_logged_in_is_nobody,
-    a_session_that_was_ended_is_none,
+    a_client_that_has_not_logged_in_has_no_user,
+    a_session_that_was_ended_is_unknown,
     a_changed_password_ends_other_sessions,
-    a_user_who_is_not_active_is_nobody,
+    an_inactive_user_counts_as_no_user,
     a_session_expires,
     a_key_can_be_rotated,
-    a_user_model_of_ones_own_is_read,
+    a_custom_user_model_is_read,
 }
 
 async fn a_login_of_django_is_known(site: Site) {
@@ -61,7 +61,7 @@ async fn a_login_of_django_is_known(site: Site) {
     assert_eq!((found.id(), &found.session), (Some(other.as_str()), &json!({})));
 }
 
-async fn who_has_not_logged_in_is_nobody(site: Site) {
+async fn a_client_that_has_not_logged_in_has_no_user(site: Site) {
     let mut django = Project::start(&site, "db", json!({})).await;
     let visitor = django.must("put", json!([null, {"basket": [7]}])).await;
     let visitor = visitor.as_str().unwrap();
@@ -83,7 +83,7 @@ async fn who_has_not_logged_in_is_nobody(site: Site) {
     assert_eq!(ask(&strict, WHO, None).await, Err(401));
 }
 
-async fn a_session_that_was_ended_is_none(site: Site) {
+async fn a_session_that_was_ended_is_unknown(site: Site) {
     let mut django = Project::start(&site, "db", json!({})).await;
     let id = django.user("ada").await;
     let (here, there) = (django.log_in("ada").await, django.log_in("ada").await);
@@ -115,7 +115,7 @@ async fn a_changed_password_ends_other_sessions(site: Site) {
     assert_eq!(django.who(&before).await, None);
 }
 
-async fn a_user_who_is_not_active_is_nobody(site: Site) {
+async fn an_inactive_user_counts_as_no_user(site: Site) {
     let mut django = Project::start(&site, "db", json!({})).await;
     let id = django.user("ada").await;
     let cookie = django.log_in("ada").await;
@@ -161,7 +161,7 @@ async fn a_key_can_be_rotated(site: Site) {
 }
 
 /// With an email for the username, a UUID for the key, no `is_active` and no staff; under another cookie's name.
-async fn a_user_model_of_ones_own_is_read(site: Site) {
+async fn a_custom_user_model_is_read(site: Site) {
     let mut django = Project::start(&site, "db", json!({"custom_user": true})).await;
     let id = django.user("ada@example.com").await;
     assert_eq!(id.len(), 36, "a UUID");

@@ -78,7 +78,7 @@ async fn jobs_are_shared_and_run_once() {
 
 /// A channel that nobody reads has no receiver, a consumer that has gone is none, and a full one says so: exact, over processes.
 #[actix_web::test]
-async fn what_becomes_of_a_send_is_exact() {
+async fn a_direct_send_says_exactly_whether_it_was_taken() {
     let server = NatsServer::watched();
     let layer = ready(&server, LayerConfig::new().capacity(2)).await;
     let other = ready(&server, LayerConfig::new()).await;
@@ -109,7 +109,7 @@ async fn what_becomes_of_a_send_is_exact() {
 
 /// A consumer of another process is put into a group and taken out again.
 #[actix_web::test]
-async fn a_consumer_elsewhere_joins_and_leaves() {
+async fn a_consumer_of_another_process_is_put_into_a_group_and_taken_out() {
     let server = NatsServer::start();
     let (layer, other) = (ready(&server, LayerConfig::new()).await, ready(&server, LayerConfig::new()).await);
     let mut member = Member::of(&layer, &["hall"]).await;
@@ -124,7 +124,7 @@ async fn a_consumer_elsewhere_joins_and_leaves() {
 
 /// A process whose queue is full passes on what it is asked to take, so the sender finds the one that has room.
 #[actix_web::test]
-async fn a_full_process_passes_on() {
+async fn a_process_with_a_full_queue_passes_messages_on() {
     let server = NatsServer::watched();
     let sender = ready(&server, LayerConfig::new()).await;
     let small = ready(&server, LayerConfig::new().capacity(1)).await;
@@ -144,7 +144,7 @@ async fn a_full_process_passes_on() {
 
 /// A reader that has gone is one no more after the time that a message lives; what it was sent is handed on and runs elsewhere.
 #[actix_web::test]
-async fn what_a_reader_leaves_runs_elsewhere() {
+async fn jobs_that_a_reader_leaves_run_in_another_process() {
     let server = NatsServer::watched();
     let sender = ready(&server, LayerConfig::new()).await;
     let fickle = ready(&server, LayerConfig::new().expiry(Duration::from_secs(2))).await;
@@ -166,7 +166,7 @@ async fn what_a_reader_leaves_runs_elsewhere() {
 
 /// With nobody else to take them, messages stay for a `receive` that comes late; the channel has no receiver until then.
 #[actix_web::test]
-async fn what_nobody_takes_stays() {
+async fn messages_that_no_other_process_takes_stay() {
     let server = NatsServer::watched();
     let sender = ready(&server, LayerConfig::new()).await;
     let only = ready(&server, LayerConfig::new().expiry(Duration::from_secs(2))).await;
@@ -204,7 +204,7 @@ async fn reads_again(layer: &Layer, sender: &Layer) {
 
 /// A program that ends hands on what it has not read.
 #[actix_web::test]
-async fn the_end_of_a_process_hands_on() {
+async fn a_process_that_ends_hands_on_its_unread_messages() {
     let server = NatsServer::watched();
     let sender = ready(&server, LayerConfig::new()).await;
     let ending = ready(&server, LayerConfig::new()).await;
@@ -222,7 +222,7 @@ async fn the_end_of_a_process_hands_on() {
 
 /// A channel that was put into a group gets its events here, and is this process' own affair.
 #[actix_web::test]
-async fn a_plain_channel_in_a_group_is_of_this_process() {
+async fn a_plain_channel_in_a_group_gets_a_copy_in_each_process() {
     let server = NatsServer::start();
     let (layer, other) = (ready(&server, LayerConfig::new()).await, ready(&server, LayerConfig::new()).await);
     for layer in [&layer, &other] {

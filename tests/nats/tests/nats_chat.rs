@@ -24,7 +24,7 @@ fn message(user: &str, text: &str) -> Vec<u8> {
 
 /// Ten pages on each of two servers, and a client of NATS: what one says, all see, once and in order.
 #[actix_web::test]
-async fn everyone_hears_everyone() {
+async fn two_chat_servers_and_a_nats_client_hear_each_other() {
     let server = NatsServer::start();
     let chats = [Chat::start(&server.url()).await, Chat::start(&server.url()).await];
     let mut pages = Vec::new();
@@ -64,7 +64,7 @@ async fn everyone_hears_everyone() {
 
 /// A layer that cannot be reached, or whose URL is wrong, is said in a line, and ends the program.
 #[actix_web::test]
-async fn a_wrong_layer_is_said() {
+async fn a_wrong_layer_ends_the_program_with_an_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (layer, says) in [(&*format!("nats://{free}"), "refused"), ("nats://", "URL")] {
         let chat = Command::new(program("chat"))

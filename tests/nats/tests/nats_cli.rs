@@ -4,7 +4,7 @@ use nats_tests::NatsServer;
 use redis_tests::cli::{lines, listen, run, text};
 
 #[actix_web::test]
-async fn what_is_sent_is_heard() {
+async fn a_listener_prints_the_events_that_are_sent() {
     let server = NatsServer::start();
     let url = server.url();
     let listener = listen(&["room", "--count", "2", "--layer", &url, "--prefix", "shop"]).await;
@@ -22,7 +22,7 @@ async fn what_is_sent_is_heard() {
 }
 
 #[actix_web::test]
-async fn what_nats_does_not_have_is_said() {
+async fn a_command_that_nats_cannot_do_is_one_error_line() {
     let server = NatsServer::start();
     let url = server.url();
     let cases: [(&[&str], &str); 3] = [

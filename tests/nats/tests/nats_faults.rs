@@ -26,7 +26,7 @@ fn written(number: u64) -> Vec<u8> {
 
 /// However many members a group has here, the process hears it once; the last one ends that.
 #[actix_web::test]
-async fn a_process_hears_a_group_once() {
+async fn a_process_subscribes_to_a_group_once() {
     let server = NatsServer::watched();
     let layer = ready(config(&server)).await;
     let before = server.subscriptions().await;
@@ -46,7 +46,7 @@ async fn a_process_hears_a_group_once() {
 
 /// Garbage under our subjects is counted, answered, and disturbs nobody.
 #[actix_web::test]
-async fn garbage_is_counted() {
+async fn garbage_is_counted_and_disturbs_nobody() {
     let server = NatsServer::start();
     let layer = ready(config(&server)).await;
     let mut member = Member::of(&layer, &["room"]).await;
@@ -107,7 +107,7 @@ async fn a_message_that_is_too_large_is_refused() {
 
 /// What the server refuses by its access list is said, and the connection stays.
 #[actix_web::test]
-async fn what_a_user_may_not_is_said() {
+async fn a_missing_permission_is_reported() {
     let server = NatsServer::configured(
         r#"authorization: { users: [ {
             user: ann, password: secret, permissions: { publish: "other.>", subscribe: "greenroom.>" }

@@ -27,7 +27,7 @@ async fn ready(config: NatsConfig) -> Layer {
 }
 
 #[actix_web::test]
-async fn a_user_and_a_password() {
+async fn the_layer_works_with_a_user_and_a_password() {
     let server = NatsServer::with(&["--user", "ann", "--pass", "p@ss:w/rd"]);
     let place = format!("127.0.0.1:{}", server.port());
     works(NatsConfig::new(format!("nats://ann:p%40ss%3Aw%2Frd@{place}"))).await;
@@ -35,7 +35,7 @@ async fn a_user_and_a_password() {
 }
 
 #[actix_web::test]
-async fn a_token() {
+async fn the_layer_works_with_a_token() {
     let server = NatsServer::with(&["--auth", "secret"]);
     let place = format!("127.0.0.1:{}", server.port());
     works(NatsConfig::new(format!("nats://secret@{place}"))).await;
@@ -44,7 +44,7 @@ async fn a_token() {
 
 /// Rights enough for what the layer does: the subjects of its prefix.
 #[actix_web::test]
-async fn a_user_with_few_rights() {
+async fn the_layer_works_with_a_user_of_few_rights() {
     let server = NatsServer::configured(
         r#"authorization: { users: [ {
             user: ann, password: secret, permissions: { publish: "apps.chat.>", subscribe: "apps.chat.>" }
@@ -56,7 +56,7 @@ async fn a_user_with_few_rights() {
 
 /// Two prefixes on one server are as two servers.
 #[actix_web::test]
-async fn prefixes_are_apart() {
+async fn layers_with_different_prefixes_hear_nothing_of_each_other() {
     let server = NatsServer::start();
     let one = ready(NatsConfig::new(server.url()).prefix("one")).await;
     let two = ready(NatsConfig::new(server.url()).prefix("two")).await;
@@ -68,7 +68,7 @@ async fn prefixes_are_apart() {
 }
 
 #[actix_web::test]
-async fn tls() {
+async fn the_layer_works_over_tls() {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = std::env::temp_dir().join(format!("greenroom-nats-tls-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -94,7 +94,7 @@ async fn tls() {
 /// Processes on different servers of a cluster hear each other; where one server ends, its process goes to the other, which
 /// it knows from the first.
 #[actix_web::test]
-async fn a_cluster() {
+async fn a_process_moves_to_another_server_of_its_cluster() {
     let (mut first, second) = NatsServer::cluster().await;
     let config = |server: &NatsServer| NatsConfig::new(server.url()).timeout(Duration::from_secs(1));
     let (here, there) = (ready(config(&first)).await, ready(config(&second)).await);
@@ -119,7 +119,7 @@ async fn a_cluster() {
 
 /// Somebody who listens to everything makes no join slow; to NATS it is a receiver, so a send to nobody has no answer.
 #[actix_web::test]
-async fn one_who_listens_to_everything_disturbs_little() {
+async fn a_client_that_listens_to_everything_slows_no_join() {
     let server = NatsServer::start();
     let stranger = server.connect().await;
     let _everything = stranger.subscribe(">").await.unwrap();

@@ -10,7 +10,7 @@ fn said(user: &str, text: &str) -> (String, String) {
 }
 
 /// Ten pages on each of two servers, and Python: what one says, all see, once and in order.
-async fn everyone_hears_everyone(scheme: &str, kind: &str) {
+async fn two_chat_servers_and_python_hear_each_other(scheme: &str, kind: &str) {
     let server = RedisServer::start();
     let url = server.url().replace("redis://", scheme);
     let chats = [Chat::start(&url).await, Chat::start(&url).await];
@@ -47,18 +47,18 @@ async fn everyone_hears_everyone(scheme: &str, kind: &str) {
 }
 
 #[actix_web::test]
-async fn everyone_hears_everyone_over_core() {
-    everyone_hears_everyone("redis://", "core").await;
+async fn two_chat_servers_and_python_hear_each_other_over_core() {
+    two_chat_servers_and_python_hear_each_other("redis://", "core").await;
 }
 
 #[actix_web::test]
-async fn everyone_hears_everyone_over_pubsub() {
-    everyone_hears_everyone("redis-pubsub://", "pubsub").await;
+async fn two_chat_servers_and_python_hear_each_other_over_pubsub() {
+    two_chat_servers_and_python_hear_each_other("redis-pubsub://", "pubsub").await;
 }
 
 /// A layer that is none, or cannot be reached, is said in a line, and ends the program.
 #[actix_web::test]
-async fn a_wrong_layer_is_said() {
+async fn a_wrong_layer_ends_the_program_with_an_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = format!("redis://{free}");
     for example in ["chat", "django-interop"] {

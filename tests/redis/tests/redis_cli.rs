@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 #[actix_web::test]
-async fn what_is_sent_is_heard() {
+async fn a_listener_prints_the_events_that_are_sent() {
     let server = RedisServer::start();
     for url in [server.url(), server.url().replace("redis://", "redis-pubsub://")] {
         let listener = listen(&["room", "--count", "3", "--layer", &url]).await;
@@ -42,7 +42,7 @@ async fn what_is_sent_is_heard() {
 }
 
 #[actix_web::test]
-async fn members_of_other_programs_and_python_hear_it() {
+async fn members_of_other_programs_and_python_hear_a_sent_event() {
     let server = RedisServer::start();
     let url = server.url();
     let layer = greenroom::Layer::open(&url).await.unwrap();
@@ -67,7 +67,7 @@ async fn members_of_other_programs_and_python_hear_it() {
 }
 
 #[actix_web::test]
-async fn prefix_keys_and_serializer_are_those_of_the_others() {
+async fn a_send_uses_the_given_prefix_keys_and_serializer() {
     let server = RedisServer::start();
     let url = server.url();
     let config = json!({
@@ -84,7 +84,7 @@ async fn prefix_keys_and_serializer_are_those_of_the_others() {
 
 /// What is wrong is said in one line, with what to write instead; the exit code is not 0.
 #[actix_web::test]
-async fn what_is_wrong_is_said() {
+async fn a_wrong_command_is_one_error_line() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = format!("redis://{free}");
     let cases: [(&[&str], &str); 8] = [
@@ -124,7 +124,7 @@ async fn a_listener_survives_a_restart_and_says_so() {
 }
 
 #[actix_web::test]
-async fn nothing_in_time_is_a_failure() {
+async fn a_listener_that_hears_nothing_in_time_fails() {
     let server = RedisServer::start();
     let output = run(&["listen", "room", "--timeout", "0.05", "--layer", &server.url()], "").await;
     assert_eq!(output.status.code(), Some(1));

@@ -31,7 +31,7 @@ fn has_ended<T: std::fmt::Debug>(result: &Result<T, LayerError>) {
 
 /// Who waits for a job when the layer is closed is told, and who asks after that.
 #[actix_web::test]
-async fn a_receive_ends_with_its_layer() {
+async fn a_receive_ends_when_its_layer_is_closed() {
     let server = RedisServer::start();
     let (layer, jobs) = (core(&server).await, ChannelName::new("jobs").unwrap());
     let waiting = rt::spawn({

@@ -68,7 +68,7 @@ async fn a_process_has_one_name_in_a_group() {
 
 /// Redis is killed and comes back empty: a consumer of channels_redis ends at once; here all are members again, and hear Python.
 #[actix_web::test]
-async fn a_restart_ends_channels_redis_and_nobody_here() {
+async fn a_redis_restart_ends_consumers_of_channels_redis_but_not_ours() {
     let mut server = RedisServer::start();
     let layer = ready(config(&server)).await;
     let mut members = members(&layer, 20).await;
@@ -94,7 +94,7 @@ async fn a_restart_ends_channels_redis_and_nobody_here() {
 
 /// The connections are cut, and cut in the middle of a message: what waits in Redis comes after, and nobody ends.
 #[actix_web::test]
-async fn what_waits_in_redis_comes_after_a_cut() {
+async fn messages_that_wait_in_redis_arrive_after_a_cut_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let layer = ready(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
@@ -130,7 +130,7 @@ async fn what_waits_in_redis_comes_after_a_cut() {
 
 /// A group that has lost its last member while Redis was away: other processes do not go on writing to it for a day.
 #[actix_web::test]
-async fn a_group_that_was_left_during_an_outage_has_no_name() {
+async fn a_group_left_during_an_outage_is_removed_from_redis() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let layer = ready(RedisConfig::new(proxy.url())).await;
@@ -148,7 +148,7 @@ async fn a_group_that_was_left_during_an_outage_has_no_name() {
 
 /// Members that come and go, 2,000 of them, lose nothing of what Python sends to those that stay.
 #[actix_web::test]
-async fn members_that_come_and_go_lose_nothing_of_pythons() {
+async fn members_that_come_and_go_lose_no_message_from_python() {
     const COUNT: u64 = 300;
     let server = RedisServer::start();
     let layer = ready(config(&server)).await;
@@ -177,7 +177,7 @@ async fn members_that_come_and_go_lose_nothing_of_pythons() {
 
 /// Far more messages than Django lets wait arrive whole: the queue is drained again and again.
 #[actix_web::test]
-async fn the_queue_is_drained() {
+async fn the_queue_in_redis_is_drained_again_and_again() {
     const COUNT: u64 = 2_000;
     let server = RedisServer::start();
     let layer = ready(config(&server).layer(LayerConfig::new().capacity(COUNT as usize))).await;
@@ -272,7 +272,7 @@ async fn an_expired_message_is_not_delivered() {
 
 /// A server without memory refuses: who asked is told, members here are served, and the connection stays.
 #[actix_web::test]
-async fn a_full_server_refuses() {
+async fn a_redis_without_free_memory_refuses_sends() {
     let server = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
     let layer = ready(config(&server)).await;
     let strict = ready(config(&server).away(Away::Error)).await;
@@ -309,7 +309,7 @@ async fn a_full_server_refuses() {
 
 /// What is not ours under our keys is refused by name, and disturbs nobody else.
 #[actix_web::test]
-async fn a_value_that_is_not_ours_is_named() {
+async fn a_foreign_value_under_our_key_is_refused_with_its_key() {
     let server = RedisServer::start();
     let layer = ready(config(&server).away(Away::Error)).await;
     server.run::<()>(&["SET", "asgijobs", "x"]);

@@ -34,7 +34,7 @@ async fn hears(first: &Layer, second: &Layer) {
 }
 
 #[actix_web::test]
-async fn a_unix_socket() {
+async fn both_layers_work_over_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("greenroom-redis-{}.sock", std::process::id()));
     let path = path.display().to_string();
     let _server = RedisServer::with(&["--unixsocket", &path]);
@@ -43,14 +43,14 @@ async fn a_unix_socket() {
 }
 
 #[actix_web::test]
-async fn a_user_a_password_and_a_database() {
+async fn both_layers_work_with_a_user_a_password_and_a_database() {
     let server = RedisServer::with(&["--user", "ann", "on", ">secret", "~*", "&*", "+@all"]);
     works(RedisConfig::new(format!("redis://ann:secret@127.0.0.1:{}/3", server.port()))).await;
 }
 
 /// Rights enough for what the layer does: no administration, and the keys of its prefix.
 #[actix_web::test]
-async fn a_user_with_few_rights() {
+async fn both_layers_work_with_a_user_of_few_rights() {
     let rights = "ann on >secret ~asgi* &* -@all +@sortedset +@pubsub +@connection +eval +expire +del +scan";
     let rights: Vec<&str> = ["--user"].into_iter().chain(rights.split(' ')).collect();
     let server = RedisServer::with(&rights);
@@ -58,7 +58,7 @@ async fn a_user_with_few_rights() {
 }
 
 #[actix_web::test]
-async fn tls() {
+async fn both_layers_work_over_tls() {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = std::env::temp_dir().join(format!("greenroom-tls-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -88,7 +88,7 @@ async fn tls() {
 }
 
 #[actix_web::test]
-async fn a_sentinel() {
+async fn both_layers_work_through_a_sentinel() {
     let master = RedisServer::with(&["--requirepass", "secret"]);
     let sentinel = RedisServer::sentinel(&master);
     let with = |name: &str| RedisConfig::sentinel(name, [sentinel.url()], Some("redis://:secret@any/2"));

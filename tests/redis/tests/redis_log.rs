@@ -37,7 +37,7 @@ fn loud(part: &str) -> Vec<String> {
 
 /// Another key, another serializer, no message at all: one line for many, with where it came from; nobody ends.
 #[actix_web::test]
-async fn what_cannot_be_read_is_one_line() {
+async fn many_unreadable_messages_are_one_log_line() {
     capture();
     for kind in KINDS {
         let server = RedisServer::start();
@@ -66,7 +66,7 @@ async fn what_cannot_be_read_is_one_line() {
 
 /// A value of another kind under a key of ours: who asks is told the key; the log says it once.
 #[actix_web::test]
-async fn a_value_of_another_kind_is_named() {
+async fn a_value_of_another_kind_under_our_key_is_logged_once() {
     capture();
     let server = RedisServer::start();
     let layer = ready("core", config(&server).prefix("kinds").away(greenroom::layers::Away::Error)).await;

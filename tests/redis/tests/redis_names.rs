@@ -63,7 +63,7 @@ fn python_note(number: u64) -> [Value; 2] {
 
 /// Redis has the channel of each member of each process, and no other: so many names as connections.
 #[actix_web::test]
-async fn redis_counts_connections() {
+async fn redis_has_one_name_for_each_connection() {
     let server = RedisServer::start();
     let (first, second) = (ready(config(&server)).await, ready(config(&server)).await);
     let (mut here, there) = (members(&first, 30).await, members(&second, 20).await);
@@ -90,7 +90,7 @@ async fn redis_counts_connections() {
 
 /// What is sent from anywhere arrives once at each member, in the order in which it was sent.
 #[actix_web::test]
-async fn each_member_hears_once() {
+async fn each_member_hears_each_event_once() {
     let server = RedisServer::start();
     let (first, second) = (ready(config(&server)).await, ready(config(&server)).await);
     let mut members = members(&first, 5).await;
@@ -186,7 +186,7 @@ impl Relaying {
 /// An event from elsewhere is relayed for each member by itself, for it says whom it is for and not by which group; one of
 /// this process once for all.
 #[actix_web::test]
-async fn relays_run_for_each_member() {
+async fn a_relay_runs_for_each_member_if_the_event_is_from_python() {
     let server = RedisServer::start();
     let layer = ready(config(&server)).await;
     let routes = UrlRouter::new().route("/", |_: &Scope| Ok(Relaying));
@@ -213,7 +213,7 @@ async fn relays_run_for_each_member() {
 
 /// A thousand members in one process: a thousand names, each of them served by one message.
 #[actix_web::test]
-async fn a_thousand_members_work() {
+async fn each_of_a_thousand_members_gets_each_message() {
     const COUNT: usize = 1_000;
     let server = RedisServer::start();
     let layer = ready(config(&server)).await;
@@ -301,7 +301,7 @@ async fn names_of_a_dead_process_expire() {
 
 /// Those who come and go, by hundreds, leave no name, and lose nothing for those who stay, nor give them anything twice.
 #[actix_web::test]
-async fn who_comes_and_goes_leaves_no_name() {
+async fn members_that_come_and_go_leave_no_name_in_redis() {
     const COUNT: u64 = 200;
     let server = RedisServer::start();
     let layer = ready(config(&server)).await;

@@ -118,7 +118,7 @@ fn channel(name: &Value) -> ChannelName {
 
 /// What Python sends to a group, to a consumer's channel and to a plain one arrives, every value as it was.
 #[actix_web::test]
-async fn what_python_sends_arrives() {
+async fn messages_from_python_arrive_with_every_value() {
     for shape in SHAPES {
         let servers = shape.servers();
         let layer = core(shape.config(&servers)).await;
@@ -173,7 +173,7 @@ async fn what_python_sends_arrives() {
 
 /// What we send to a group, to a channel of a Python process and to a plain one arrives there.
 #[actix_web::test]
-async fn what_we_send_arrives_in_python() {
+async fn messages_to_python_arrive_with_every_value() {
     for shape in SHAPES {
         let servers = shape.servers();
         let layer = core(shape.config(&servers)).await;
@@ -216,7 +216,7 @@ async fn pubsub(config: RedisConfig) -> Layer {
 
 /// What Python publishes to a group, to a consumer's channel and to a plain one is heard, every value as it was.
 #[actix_web::test]
-async fn what_python_publishes_is_heard() {
+async fn events_published_by_python_arrive_with_every_value() {
     for shape in SHAPES {
         let servers = shape.servers();
         let layer = pubsub(shape.config(&servers)).await;
@@ -251,7 +251,7 @@ async fn what_python_publishes_is_heard() {
 
 /// What we publish to a group and to a channel of a Python process is heard there.
 #[actix_web::test]
-async fn what_we_publish_is_heard_in_python() {
+async fn events_published_to_python_arrive_with_every_value() {
     for shape in SHAPES {
         let servers = shape.servers();
         let layer = pubsub(shape.config(&servers)).await;
@@ -275,7 +275,7 @@ async fn what_we_publish_is_heard_in_python() {
 
 /// A consumer lives on while its process hears nothing for longer than 5 s: with redis-py 8 one of channels_redis does not.
 #[actix_web::test]
-async fn an_idle_consumer_lives() {
+async fn a_consumer_that_hears_nothing_stays_connected() {
     let servers = [RedisServer::start()];
     let layer = core(RedisConfig::new(servers[0].url())).await;
     let mut member = Member::of(&layer, &["room"]).await;
@@ -293,7 +293,7 @@ async fn an_idle_consumer_lives() {
 
 /// What the other side encrypted with another key, or wrote in another way, is counted, and ends nobody.
 #[actix_web::test]
-async fn what_cannot_be_read_is_counted_and_ends_nobody() {
+async fn unreadable_messages_are_counted_and_end_no_consumer() {
     let servers = [RedisServer::start()];
     let layer = core(RedisConfig::new(servers[0].url()).encryption_keys(["ours"])).await;
     let mut member = Member::of(&layer, &["room"]).await;

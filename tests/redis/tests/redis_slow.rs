@@ -36,7 +36,7 @@ async fn hears_all(member: &mut Member, count: u64) {
 
 /// A thousand sends over 50 ms need a few round trips, not a thousand; all arrive.
 #[actix_web::test]
-async fn sends_over_a_long_way_are_pipelined() {
+async fn sends_with_high_latency_are_pipelined() {
     const COUNT: u64 = 1_000;
     let server = RedisServer::start();
     let proxy = Proxy::slow(server.port(), FAR).await;
@@ -113,7 +113,7 @@ async fn a_slow_link_holds_the_sender_back() {
 
 /// Pub/sub over a long way: sends of several at once share their round trips, and all arrive in each sender's order.
 #[actix_web::test]
-async fn pubsub_over_a_long_way_is_pipelined() {
+async fn pubsub_sends_with_high_latency_are_pipelined() {
     const SENDERS: u64 = 100;
     let server = RedisServer::start();
     let proxy = Proxy::slow(server.port(), FAR).await;
@@ -165,7 +165,7 @@ async fn a_request_that_is_cut_is_not_written_in_part() {
 
 /// The same of pub/sub: who is here gets the event once, though it went nowhere else.
 #[actix_web::test]
-async fn a_publication_that_is_cut_is_heard_here() {
+async fn a_publication_that_is_cut_reaches_its_own_process_once() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let near = pubsub(RedisConfig::new(server.url())).await;

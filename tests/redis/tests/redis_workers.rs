@@ -99,7 +99,7 @@ async fn ask(python: &mut Python, id: u64) {
 /// it, and neither do those that no handler knows or that are no events at all. Upstream loses all that are queued behind
 /// the first, and its listener ends at the last.
 #[actix_web::test]
-async fn what_django_sends_is_done() {
+async fn jobs_that_django_sends_are_done() {
     let server = RedisServer::start();
     let mut django = python("core", &server).await;
     for id in 0..20 {
@@ -141,7 +141,7 @@ async fn rule_24_two_processes_share_the_jobs_of_django() {
 
 /// A worker that stops takes nothing with it that it has not begun, and the next process goes on.
 #[actix_web::test]
-async fn what_one_process_leaves_another_does() {
+async fn jobs_that_a_stopped_worker_leaves_are_done_by_another() {
     let server = RedisServer::start();
     let mut django = python("core", &server).await;
     let (first, clerk) = (core(&server).await, Clerk::default());
@@ -203,7 +203,7 @@ async fn no_job_is_lost_when_processes_end() {
 
 /// Redis goes and comes back: a worker waits, and does what is sent then.
 #[actix_web::test]
-async fn a_worker_outlives_a_restart() {
+async fn a_worker_outlives_a_restart_of_redis() {
     let mut server = RedisServer::start();
     let (layer, clerk) = (core(&server).await, Clerk::default());
     let worker = clerk.work(&layer, 1);
@@ -223,7 +223,7 @@ async fn a_worker_outlives_a_restart() {
 
 /// What we send is done by upstream's worker, with its consumer and router.
 #[actix_web::test]
-async fn djangos_worker_does_what_we_send() {
+async fn a_worker_of_django_does_the_jobs_that_we_send() {
     let server = RedisServer::start();
     let layer = core(&server).await;
     let mut django = python("core", &server).await;
