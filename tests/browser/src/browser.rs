@@ -1,4 +1,4 @@
-//! A headless chromium with a profile of its own, driven through chromedriver.
+//! A headless chromium with a temporary profile, driven through chromedriver.
 
 use std::path::PathBuf;
 use std::process::{self, Command};
@@ -16,8 +16,8 @@ use crate::Result;
 use crate::page::{LIMIT, Page};
 use crate::program::{Program, Server, installed};
 
-/// What keeps chromium quiet and alike on every machine: no screen, no first-run page, and no
-/// request of its own to anywhere. It runs without its sandbox because tests may run as root.
+/// Flags that make chromium quiet, and the same on every machine: no screen, no first-run page, and
+/// no requests of its own. It runs without its sandbox because tests may run as root.
 const FLAGS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -30,10 +30,10 @@ const FLAGS: [&str; 9] = [
     "--window-size=1100,860",
 ];
 
-/// A browser of one language. Everything that it started ends when it is dropped.
+/// A browser of one language. All its processes end when it is dropped.
 #[derive(Debug)]
 pub struct Browser {
-    // In this order: the session's end closes chromium, then the driver goes, then the profile.
+    // Dropped in this order: the end of the session closes chromium, then chromedriver ends, then the profile is removed.
     driver: WebDriver,
     _chromedriver: Program,
     _profile: Profile,
@@ -42,8 +42,8 @@ pub struct Browser {
 impl Browser {
     /// Starts a browser whose user reads `language`, such as `zh-CN`.
     ///
-    /// The runtime must have several threads. A session ends where it is dropped, which also holds
-    /// for a test that fails, and waits there for the connection's task, which runs elsewhere.
+    /// The runtime must have several threads: dropping a session blocks its thread, also in a test that
+    /// fails, until the connection's task has run on another thread.
     pub async fn start(language: &str) -> Result<Self> {
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Err("a browser needs #[tokio::test(flavor = \"multi_thread\")]".into());
@@ -67,7 +67,7 @@ impl Browser {
         wanted.add_arg(&format!("--accept-lang={language}"))?;
         wanted.set_browser_log_level(LoggingPrefsLogLevel::Severe)?;
         let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), wanted).await?;
-        // The waits in a page end by themselves; this is for one that is lost with its page.
+        // The waits in a page have their own limit. This limit is for a wait that is lost with its page.
         driver.set_script_timeout(LIMIT * 2).await?;
         Ok(Self { driver, _chromedriver: chromedriver, _profile: profile })
     }
@@ -94,14 +94,14 @@ impl Browser {
         Ok(page)
     }
 
-    /// Takes the network from the current page, or gives it back.
+    /// Takes the network away from the current page, or gives it back.
     pub async fn set_offline(&self, offline: bool) -> Result<()> {
         let conditions =
             json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
         self.protocol("Network.emulateNetworkConditions", conditions).await
     }
 
-    /// Presses keys, wherever the focus of the current page is.
+    /// Presses keys in the control that has the focus of the current page.
     pub async fn press(&self, keys: impl Into<TypingData>) -> Result<()> {
         Ok(self.driver.action_chain().send_keys(keys).perform().await?)
     }
@@ -112,14 +112,14 @@ impl Browser {
         Ok(keys.perform().await?)
     }
 
-    /// Writes into the focused field as an input method does, before the person has picked the word.
+    /// Writes into the focused field as an input method does before the person has picked a word.
     pub async fn compose(&self, text: &str) -> Result<()> {
         let end = text.chars().count();
         let composition = json!({ "text": text, "selectionStart": end, "selectionEnd": end });
         self.protocol("Input.imeSetComposition", composition).await
     }
 
-    /// Puts the picked word in the place of what was composed.
+    /// Replaces the composed text by the picked word.
     pub async fn commit(&self, text: &str) -> Result<()> {
         self.protocol("Input.insertText", json!({ "text": text })).await
     }
@@ -130,7 +130,7 @@ impl Browser {
         self.protocol("Emulation.setDeviceMetricsOverride", metrics).await
     }
 
-    /// The errors on the console since the last call: of scripts, of loading, of the security policy.
+    /// The errors on the console since the last call: from scripts, loading, and the security policy.
     pub async fn console_errors(&self) -> Result<Vec<String>> {
         Ok(self.driver.browser_log().await?.into_iter().map(|entry| entry.message).collect())
     }

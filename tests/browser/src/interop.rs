@@ -1,4 +1,4 @@
-//! The example with Django, started as its README says.
+//! The example `django-interop`, started as its README says.
 
 use std::{
     cell::RefCell,
@@ -12,19 +12,19 @@ use crate::{
     program::{Program, binary},
 };
 
-/// Its first start installs Python packages.
+/// How long the example may take to start: its first start installs Python packages.
 const START: Duration = Duration::from_secs(300);
 
-/// What `examples/django-interop/run` runs: a Rust server, a Django server, and the Redis between them.
+/// A run of `examples/django-interop/run`: a Rust server, a Django server, and the Redis between them.
 #[derive(Debug)]
 pub struct Interop {
     program: Program,
-    /// What it printed, a word and the rest of its line.
+    /// The lines that it printed: of each the first word and the rest.
     printed: Vec<(String, String)>,
 }
 
 impl Interop {
-    /// Starts all of it, with the Rust server that is built already, and waits for the addresses.
+    /// Starts the example with the Rust server that is built already, and waits for the addresses.
     pub fn start() -> Result<Self> {
         let mut command = Command::new(root().join("examples/django-interop/run"));
         command.arg("--server").arg(binary("django-interop")?).current_dir(root()).stdin(Stdio::piped());
@@ -37,24 +37,24 @@ impl Interop {
         Ok(Self { program, printed })
     }
 
-    /// The page of a person in the room, on the Rust server.
+    /// The address of a person's page in the room, on the Rust server.
     pub fn rust(&self, name: &str) -> Result<String> {
         Ok(format!("{}?name={name}", self.line("Rust")?))
     }
 
-    /// The page of a person in the room, on the Django server.
+    /// The address of a person's page in the room, on the Django server.
     pub fn django(&self, name: &str) -> Result<String> {
         Ok(format!("{}?name={name}", self.line("Django")?))
     }
 
-    /// Runs Python code in a shell of the Django project, by the command that was printed for it.
+    /// Runs Python code in a shell of the Django project, by the command that the example printed.
     pub fn python(&self, code: &str) -> Result<()> {
         let command = format!("{} -c \"$0\"", self.line("Python")?);
         let status = Command::new("sh").args(["-c", &command, code]).current_dir(root()).status()?;
         if status.success() { Ok(()) } else { Err(format!("{code}: {status}").into()) }
     }
 
-    /// Stops Redis, which starts again after a while.
+    /// Stops Redis. The example starts it again after a while.
     pub fn restart_redis(&mut self) -> Result<()> {
         self.program.enter("redis")
     }
@@ -67,7 +67,7 @@ impl Interop {
 
 impl Drop for Interop {
     fn drop(&mut self) {
-        // Killed, it would leave the servers behind. How it ends is not what a test is about that fails already.
+        // A kill would leave the servers behind. An error here is not reported: the test may have failed already.
         let _ = self.program.stop();
     }
 }

@@ -1,7 +1,7 @@
-//! Support for the browser test: the examples' servers, a browser, the pages open in it, and a proxy in between.
+//! What the browser tests share: the examples' servers, a browser, its open pages, and a proxy in between.
 //!
-//! Nothing here sleeps. What a page must show is waited for inside the page, which looks again at
-//! each change of its document; what a program must print is read from its output.
+//! No test sleeps. A test waits for what a page must show inside the page, by a script that looks
+//! again at each change of the document. It waits for a program by reading its output.
 
 mod browser;
 mod interop;
@@ -15,5 +15,5 @@ pub use page::Page;
 pub use program::Server;
 pub use proxy::Proxy;
 
-/// What any step may fail with: the test only reports it.
+/// The result of a step. A test only reports the error.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -1,4 +1,4 @@
-//! One tab with a chat page, in the words of the person in front of it.
+//! One tab with a page of an example, and what a person in front of it does.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use thirtyfour::{By, Key, WebDriver, WindowHandle};
 
 use crate::Result;
 
-/// How long a page may take to show what is waited for. Only a failing test takes it.
+/// How long a test waits for a page to show something. Only a failing test waits so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A tab. Each method first makes it the current one, so pages may be used in any order.
@@ -29,7 +29,7 @@ impl<'a> Page<'a> {
         Ok(self.driver.execute(script, list(args)).await?.json().clone())
     }
 
-    /// As [`run`](Self::run), for a script that hands its result to the last of its `arguments`.
+    /// Runs an asynchronous script's body. It passes its result to the last of its `arguments`.
     pub async fn run_async(&self, script: &str, args: Value) -> Result<Value> {
         self.switch().await?;
         Ok(self.driver.execute_async(script, list(args)).await?.json().clone())
@@ -37,9 +37,9 @@ impl<'a> Page<'a> {
 
     /// Waits until a JavaScript expression over `args` holds in the page.
     ///
-    /// It is looked at with every change of the document, and now and then for what is no such
-    /// change, as a scroll position. The expression stands in the script itself, because the
-    /// page's security policy forbids to evaluate a text.
+    /// The page evaluates it at each change of the document, and every 50 ms for other changes, such
+    /// as a scroll position. The expression is part of the script, because the page's security policy
+    /// forbids to evaluate a text.
     pub async fn wait(&self, condition: &str, args: Value) -> Result<()> {
         self.switch().await?;
         let script = format!(
@@ -78,7 +78,7 @@ impl<'a> Page<'a> {
         self.wait(shown, json!([transport])).await
     }
 
-    /// Chooses the transport; `""` for whatever works.
+    /// Chooses the transport. `""` is the automatic choice.
     pub async fn choose_transport(&self, transport: &str) -> Result<()> {
         let script = "const choice = document.getElementById('transport');
             choice.value = arguments[0];
@@ -113,7 +113,7 @@ impl<'a> Page<'a> {
         self.wait(shown, json!([user, text])).await
     }
 
-    /// Waits until the log has a line of this kind (and of this person, unless empty).
+    /// Waits until the log has a line of this kind, and of this person unless `user` is empty.
     pub async fn wait_for_line(&self, kind: &str, user: &str) -> Result<()> {
         let shown = "Array.from(document.querySelectorAll(`#log > [data-kind=${args[0]}]`)).some(
             line => args[1] === '' || line.dataset.user === args[1])";
@@ -156,13 +156,13 @@ impl<'a> Page<'a> {
         Ok(self.driver.find(By::Id(id)).await?.send_keys(keys).await?)
     }
 
-    /// Clicks on what has this id.
+    /// Clicks on the element with this id.
     pub async fn click(&self, id: &str) -> Result<()> {
         self.switch().await?;
         Ok(self.driver.find(By::Id(id)).await?.click().await?)
     }
 
-    /// Sends messages as fast as the page can, through its own form.
+    /// Sends messages as fast as the page can, through its form.
     pub async fn burst(&self, texts: &[String]) -> Result<()> {
         let script = "for (const text of arguments[0]) {
             document.getElementById('input').value = text;
@@ -172,13 +172,13 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// Saves what the tab shows as a PNG file.
+    /// Saves a picture of the tab as a PNG file.
     pub async fn screenshot(&self, path: &Path) -> Result<()> {
         self.switch().await?;
         Ok(self.driver.screenshot(path).await?)
     }
 
-    /// Closes the tab, as a person who just goes away.
+    /// Closes the tab without closing the connection first.
     pub async fn leave(self) -> Result<()> {
         self.switch().await?;
         Ok(self.driver.close_window().await?)

@@ -1,4 +1,4 @@
-//! Programs that the test starts, and that end with it.
+//! Programs that a test starts. They end with the test.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// How long a program may take until it says that it is ready.
+/// How long a program may take to say that it is ready.
 const START: Duration = Duration::from_secs(30);
 
-/// An example, on a port of its own.
+/// A running example, on a free port.
 #[derive(Debug)]
 pub struct Server {
     program: Program,
@@ -27,17 +27,17 @@ impl Server {
         Self::start_of("chat", "127.0.0.1:0")
     }
 
-    /// Starts the chat on all addresses of this machine, as `127.0.0.7`: for a browser each is another host.
+    /// Starts the chat on all addresses of this machine, such as `127.0.0.7`. To a browser each of them is another host.
     pub fn start_everywhere() -> Result<Self> {
         Self::start_of("chat", "0.0.0.0:0")
     }
 
-    /// Starts the chat with a layer that it may share with others, as `redis://127.0.0.1:6379`.
+    /// Starts the chat with a layer that other servers may share, such as `redis://127.0.0.1:6379`.
     pub fn start_on(layer: &str) -> Result<Self> {
         Self::launch("chat", &["--bind", "127.0.0.1:0", "--layer", layer])
     }
 
-    /// Starts an example, at an address whose port may be 0 for a free one.
+    /// Starts an example at this address. Port 0 stands for a free port.
     pub fn start_of(example: &str, address: &str) -> Result<Self> {
         Self::launch(example, &["--bind", address])
     }
@@ -46,7 +46,7 @@ impl Server {
         let mut command = Command::new(binary(example)?);
         command.args(options);
         if env::var_os("RUST_LOG").is_none() {
-            command.env("RUST_LOG", "warn"); // its ordinary news would drown the tests'
+            command.env("RUST_LOG", "warn"); // its ordinary lines would hide those of the tests
         }
         let (program, base) =
             Program::start(command, |line| line.strip_prefix("listening on ").map(str::to_owned))?;
@@ -58,35 +58,35 @@ impl Server {
         format!("{}{path}", self.base)
     }
 
-    /// The address of a path on this server, under another of its hosts.
+    /// The address of a path on this server, with another host.
     pub fn url_on(&self, host: &str, path: &str) -> Result<String> {
         Ok(format!("http://{host}:{}{path}", self.address()?.port()))
     }
 
-    /// What it listens on.
+    /// The address that the server listens on.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.base.trim_start_matches("http://").parse()?)
     }
 
-    /// Ends the server in the middle of whatever it does (SIGKILL).
+    /// Ends the server at once (SIGKILL).
     pub fn kill(self) {
         drop(self);
     }
 
-    /// Asks the server to stop, as an operator does (SIGTERM), and waits until it has.
+    /// Asks the server to stop, as an operator does (SIGTERM), and waits for its end.
     pub fn stop(mut self) -> Result<()> {
         self.program.stop()
     }
 }
 
-/// A running program, killed when this is dropped.
+/// A running program. It is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
 }
 
 impl Program {
-    /// Starts a program and waits for the first line of its output from which `ready` makes something.
+    /// Starts a program, and waits for the first line of its output from which `ready` makes a value.
     pub(crate) fn start<T: Send + 'static>(
         command: Command,
         ready: impl Fn(&str) -> Option<T> + Send + 'static,
@@ -94,7 +94,7 @@ impl Program {
         Self::start_within(START, command, ready)
     }
 
-    /// As [`start`](Self::start), for a program that may take longer.
+    /// Does the same as [`start`](Self::start) for a program that may take longer.
     pub(crate) fn start_within<T: Send + 'static>(
         patience: Duration,
         mut command: Command,
@@ -112,7 +112,7 @@ impl Program {
         thread::spawn(move || {
             for line in output.lines().map_while(std::io::Result::ok) {
                 if let Some(value) = ready(&line) {
-                    let _ = found.send(value); // nobody waits any more after the first
+                    let _ = found.send(value); // after the first value no one waits
                 }
             }
         });
@@ -127,7 +127,7 @@ impl Program {
         }
     }
 
-    /// Asks it to stop (SIGTERM), and waits until it has.
+    /// Asks the program to stop (SIGTERM), and waits for its end.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let pid = self.child.id().to_string();
         Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status()?;
@@ -135,7 +135,7 @@ impl Program {
         if status.success() { Ok(()) } else { Err(format!("the server stopped with {status}").into()) }
     }
 
-    /// Writes a line to its input, which must be piped.
+    /// Writes a line to the program's input, which must be piped.
     pub(crate) fn enter(&mut self, line: &str) -> Result<()> {
         let input = self.child.stdin.as_mut().ok_or("the input is piped")?;
         Ok(writeln!(input, "{line}")?)
@@ -144,13 +144,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Both fail only where the program has already ended.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The program of the first name that is on the `PATH`.
+/// The path of an installed program with one of these names.
 pub(crate) fn installed(names: &[&str]) -> Result<PathBuf> {
     let folders = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&folders)
@@ -163,7 +163,10 @@ pub(crate) fn installed(names: &[&str]) -> Result<PathBuf> {
         })
 }
 
-/// A built example: the path in `CHAT_BIN`, or as that for others, or what cargo put into the folder that this test runs from.
+/// The path of a built example.
+///
+/// That is the path in the variable `CHAT_BIN` (or the like for other examples), or the program that cargo has put beside
+/// this test.
 pub(crate) fn binary(example: &str) -> Result<PathBuf> {
     let variable = format!("{}_BIN", example.to_uppercase().replace('-', "_"));
     if let Some(path) = env::var_os(&variable) {
@@ -173,7 +176,7 @@ pub(crate) fn binary(example: &str) -> Result<PathBuf> {
     let this = env::current_exe()?;
     this.ancestors()
         .skip(1)
-        .take(2) // a test lies in `deps`, a binary beside it
+        .take(2) // a test is in the folder `deps`, a program in the folder above
         .map(|folder| folder.join(&name))
         .find(|path| path.is_file())
         .ok_or_else(|| {

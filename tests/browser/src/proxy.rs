@@ -1,6 +1,6 @@
-//! A proxy between the browser and the server, which spoils what a test tells it to.
+//! A proxy between the browser and the server, which disturbs the traffic as a test tells it.
 //!
-//! It takes one request a connection, so that it need not know where an answer ends.
+//! It takes one request on each connection, so that it need not find the end of an answer.
 
 use std::{
     net::SocketAddr,
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{Result, Server};
 
-/// A proxy on a port of its own, which ends when it is dropped.
+/// A proxy on a free port. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -34,11 +34,11 @@ struct Rules {
 #[derive(Debug)]
 struct Spoil {
     target: SocketAddr,
-    /// The first line of each request, in the order of their coming.
+    /// The first line of each request, in the order of arrival.
     requests: Vec<String>,
     refuse_upgrades: bool,
     hold_streams: bool,
-    /// A part of the request line and the status whose answer is to be lost, once.
+    /// The next answer to lose: a part of its request line, and its status.
     lose: Option<(&'static str, u16)>,
 }
 
@@ -59,7 +59,7 @@ impl Proxy {
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let rules = Arc::clone(&serving);
-                // What fails here is a connection that ended, which the browser sees as well.
+                // An error means that a connection has ended, which the browser sees too.
                 tokio::spawn(async move { rules.serve(client).await.ok() });
             }
         });
@@ -71,7 +71,7 @@ impl Proxy {
         format!("http://{}{path}", self.address)
     }
 
-    /// Goes to another server from now on.
+    /// Sends new requests to another server from now on.
     pub fn turn_to(&self, server: &Server) -> Result<()> {
         self.rules.spoil().target = server.address()?;
         Ok(())
@@ -82,18 +82,19 @@ impl Proxy {
         self.rules.spoil().refuse_upgrades = true;
     }
 
-    /// Passes no byte of an event stream on, as a proxy that waits for the end of each answer.
+    /// Passes on no byte of an event stream, like a proxy that waits for the end of each answer.
     pub fn hold_streams(&self) {
         self.rules.spoil().hold_streams = true;
     }
 
-    /// Loses the next answer with this status to a request that has this part in its first line: the server has answered,
-    /// and the browser sees a connection that ends.
+    /// Loses the next answer with this status to a request whose first line has this part.
+    ///
+    /// The server has answered, but the browser only sees a connection that ends.
     pub fn lose_an_answer(&self, part: &'static str, status: u16) {
         self.rules.spoil().lose = Some((part, status));
     }
 
-    /// Waits until so many answers were lost.
+    /// Waits until this many answers were lost.
     pub async fn wait_until_lost(&self, count: usize) -> Result<()> {
         self.rules.lost.subscribe().wait_for(|lost| *lost >= count).await?;
         Ok(())
@@ -144,7 +145,7 @@ impl Rules {
         let (mut from_server, mut to_server) = server.split();
         let up = async {
             copy(&mut from_client, &mut to_server).await?;
-            Result::Ok(()) // the browser has gone: so does the request
+            Result::Ok(()) // the browser has gone, so the request ends too
         };
         let down = async {
             let mut first = vec![0; 16 << 10];
@@ -171,7 +172,7 @@ impl Rules {
     }
 }
 
-/// The head of a request, and what came behind it.
+/// Reads the head of a request. Returns it with the bytes that came after it.
 async fn read_head(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     let mut read = Vec::new();
     loop {
@@ -185,7 +186,7 @@ async fn read_head(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     }
 }
 
-/// The same head, so that the server ends the connection after its answer.
+/// The same head with `Connection: close`, so that the server ends the connection after its answer.
 fn last_of_its_connection(head: &str) -> String {
     let kept = head.trim_end().lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
     kept.map(|line| format!("{line}\r\n")).collect::<String>() + "Connection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-"""The serializer that Django had until 5.0."""
+"""The pickle serializer of sessions, which Django had until 5.0."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-//! A real Django, the databases it writes to, and a server that says whom it takes a client for.
+//! What the tests with Django share: a real project, its databases, and a server that names the user of each client.
 
 mod postgres;
 mod project;
@@ -17,15 +17,15 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A folder that goes with the test.
+/// A temporary folder. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one. Its path is short: a Unix socket is to be in it.
+    /// Makes a folder. Its path is short enough for a Unix socket in it.
     ///
     /// # Panics
-    /// Where it cannot be made.
+    /// If the folder cannot be made.
     #[must_use]
     pub fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -35,7 +35,7 @@ impl Folder {
         Self(path)
     }
 
-    /// Where it is.
+    /// The path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -50,7 +50,7 @@ impl Default for Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing else is to be done about what stays.
+        // A folder left behind fails no test.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! A real PostgreSQL in a folder of its own, which ends with its test.
+//! A real PostgreSQL with a temporary data folder. It ends with its test.
 
 use std::{
     env,
@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 
 use crate::Folder;
 
-/// The password of `postgres` and of every role, where one is asked for: over TCP.
+/// The password of `postgres` and of every role. Only connections over TCP need it.
 pub(crate) const PASSWORD: &str = "of the tests";
 
-/// A server on a Unix socket and a free port of 127.0.0.1.
+/// A PostgreSQL server on a Unix socket and on a free port of 127.0.0.1.
 #[derive(Debug)]
 pub struct Postgres {
     folder: Folder,
@@ -35,19 +35,19 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one of the test's own.
+    /// Starts a server that no other test uses.
     ///
     /// # Panics
-    /// Where there is no PostgreSQL, the Debian package `postgresql`, or it does not start.
+    /// If PostgreSQL, from the Debian package `postgresql`, is not installed or does not start.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(|_| Vec::new())
     }
 
-    /// Starts one that speaks TLS, with this certificate and its key in PEM.
+    /// Starts a server that speaks TLS, with this certificate and its key in PEM.
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// In the cases of [`start`](Self::start).
     #[must_use]
     pub fn with_certificate(certificate: &str, key: &str) -> Self {
         Self::start_with(|folder| {
@@ -87,7 +87,7 @@ impl Postgres {
         let options = options(&folder);
         let mut server = Self { folder, port: 0, options, process: Mutex::new(None) };
         for _ in 0..20 {
-            // Another process may take the port before the server does: then it is another one's turn.
+            // If another process takes the port before the server does, the next port is tried.
             let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
             server.port = free.expect("a port").port();
             if server.launch() {
@@ -97,7 +97,7 @@ impl Postgres {
         panic!("no PostgreSQL started on a free port");
     }
 
-    /// The server that the tests of this process share while one of them runs.
+    /// The server that the tests of this process share. It ends when no test uses it.
     #[must_use]
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
@@ -109,10 +109,10 @@ impl Postgres {
         })
     }
 
-    /// Makes a database with nothing in it.
+    /// Makes an empty database, and returns its name.
     ///
     /// # Panics
-    /// Where it cannot be made.
+    /// If the database cannot be made.
     #[must_use]
     pub fn create(&self) -> String {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -127,7 +127,7 @@ impl Postgres {
         name
     }
 
-    /// Django's entry in `DATABASES`: by the socket.
+    /// Django's entry in `DATABASES`, with the Unix socket.
     #[must_use]
     pub fn settings(&self, database: &str) -> Value {
         json!({
@@ -139,44 +139,44 @@ impl Postgres {
         })
     }
 
-    /// By the socket, as the role `greenroom`.
+    /// The address of a database by the Unix socket, as the role `greenroom`.
     #[must_use]
     pub fn socket_address(&self, database: &str) -> String {
         format!("host={} port={} user=greenroom dbname={database}", self.folder.path().display(), self.port)
     }
 
-    /// By TCP, as a role with the password of the tests.
+    /// The address of a database by TCP, as the role `greenroom` with its password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://greenroom:{}@127.0.0.1:{}/{database}", PASSWORD.replace(' ', "%20"), self.port)
     }
 
-    /// Ends it, and all connections to it.
+    /// Ends the server, and all connections to it.
     ///
     /// # Panics
-    /// Where it does not end.
+    /// If the server does not end.
     pub fn stop(&self) {
         if let Some(mut process) = self.process().take() {
-            // An immediate shutdown: its own processes go with it, as they may not when it is killed.
+            // An immediate shutdown also ends the server's child processes, which a kill might leave behind.
             let ended = Command::new("kill").args(["-s", "QUIT", &process.id().to_string()]).status();
-            assert!(ended.expect("there is kill").success(), "the signal is sent");
+            assert!(ended.expect("kill runs").success(), "the signal is sent");
             process.wait().expect("it ends");
         }
     }
 
-    /// Starts it again, with what it has kept.
+    /// Starts the server again, with its data.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the server does not start.
     pub fn restart(&self) {
-        assert!(self.launch(), "its port is free still");
+        assert!(self.launch(), "its port is still free");
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts it, and waits until it serves; false where it could not have the port.
+    /// Starts the server, and waits until it is ready. Returns false if its port is taken.
     fn launch(&self) -> bool {
         let mut process = command("postgres")
             .arg("-D")
@@ -196,7 +196,7 @@ impl Postgres {
         let mut said = String::new();
         while log.read_line(&mut line).is_ok_and(|read| read > 0) {
             if line.contains("ready to accept connections") {
-                // It must not stop for a full pipe.
+                // Reads on, because the server would block on a full pipe.
                 thread::spawn(move || drop(log.read_to_end(&mut Vec::new())));
                 *self.process() = Some(process);
                 return true;
@@ -216,10 +216,10 @@ impl Drop for Postgres {
     }
 }
 
-/// A program of PostgreSQL. It does not run as root: there it becomes `postgres`.
+/// A program of PostgreSQL. These refuse to run as root, so root runs them as the user `postgres`.
 fn command(program: &str) -> Command {
     let mut command = Command::new(programs().join(program));
-    // Where this runs may be a folder that `postgres` may not enter.
+    // The user `postgres` may not be allowed to enter the current folder.
     command.current_dir("/");
     if let Some((user, group)) = owner() {
         command.uid(user).gid(group);
@@ -227,7 +227,7 @@ fn command(program: &str) -> Command {
     command
 }
 
-/// Where the programs are: Debian keeps them beside the PATH.
+/// The folder of PostgreSQL's programs. Debian's is not in the `PATH`.
 fn programs() -> PathBuf {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -240,16 +240,16 @@ fn programs() -> PathBuf {
     let debian = found.pop().map(|(_, path)| path);
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = || env::split_paths(&path).find(|folder| folder.join("initdb").exists());
-    debian.or_else(on_path).expect("there is PostgreSQL, of the Debian package `postgresql`")
+    debian.or_else(on_path).expect("PostgreSQL, from the Debian package `postgresql`, is installed")
 }
 
-/// The numbers of the user and the group `postgres`, where this is root.
+/// The numbers of the user and the group `postgres`, if this process runs as root.
 fn owner() -> Option<(u32, u32)> {
-    let root = Command::new("id").arg("-u").output().expect("there is id").stdout == b"0\n";
+    let root = Command::new("id").arg("-u").output().expect("id runs").stdout == b"0\n";
     root.then(|| {
         let users = fs::read_to_string("/etc/passwd").expect("it is readable");
         let line =
-            users.lines().find(|line| line.starts_with("postgres:")).expect("there is a user postgres");
+            users.lines().find(|line| line.starts_with("postgres:")).expect("the user postgres exists");
         let numbers: Vec<u32> =
             line.split(':').skip(2).take(2).map_while(|number| number.parse().ok()).collect();
         (numbers[0], numbers[1])

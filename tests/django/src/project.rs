@@ -13,39 +13,39 @@ use tokio::{
 
 use crate::{Folder, Postgres};
 
-/// Where a project keeps sessions and users.
+/// The database in which a project keeps sessions and users.
 #[derive(Debug)]
 pub enum Site {
-    /// In a file.
+    /// A file of SQLite, in this folder.
     Sqlite(Folder),
-    /// In a database of a server.
+    /// A database of a PostgreSQL server, with its name.
     Postgres(Arc<Postgres>, String),
 }
 
 impl Site {
-    /// A new file.
+    /// A new SQLite file.
     #[must_use]
     pub fn sqlite() -> Self {
         Self::Sqlite(Folder::new())
     }
 
-    /// A new database of the shared server.
+    /// A new database on the shared PostgreSQL server.
     #[must_use]
     pub fn postgres() -> Self {
         Self::of(Postgres::shared())
     }
 
-    /// A new database of a server.
+    /// A new database on this PostgreSQL server.
     #[must_use]
     pub fn of(server: Arc<Postgres>) -> Self {
         let database = server.create();
         Self::Postgres(server, database)
     }
 
-    /// The file.
+    /// The path of the SQLite file.
     ///
     /// # Panics
-    /// Where it is none.
+    /// If the database is not SQLite.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         match self {
@@ -63,10 +63,10 @@ impl Site {
         }
     }
 
-    /// What reads it.
+    /// The store of Greenroom that reads the database.
     ///
     /// # Panics
-    /// Where it cannot be opened.
+    /// If the database cannot be opened.
     #[must_use]
     pub fn store(&self, tables: DjangoTables) -> Arc<dyn DjangoStore> {
         match self {
@@ -79,7 +79,7 @@ impl Site {
         }
     }
 
-    /// The middleware that reads it, with the first of these keys and the others as fallbacks.
+    /// The middleware that reads the database. The first key is the secret key, the others are its fallbacks.
     #[must_use]
     pub fn auth(&self, keys: &[&str]) -> DjangoAuth {
         let auth = DjangoAuth::database(keys[0], self.store(DjangoTables::new()));
@@ -87,7 +87,7 @@ impl Site {
     }
 }
 
-/// A running project.
+/// A running Django project.
 #[derive(Debug)]
 pub struct Project {
     input: ChildStdin,
@@ -96,10 +96,10 @@ pub struct Project {
 }
 
 impl Project {
-    /// Starts one with the engine `db` or `signed_cookies` and further settings, and makes its tables.
+    /// Starts a project with the session engine `db` or `signed_cookies` and more settings, and makes its tables.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the project does not start.
     pub async fn start(site: &Site, engine: &str, settings: Value) -> Self {
         let custom = settings["custom_user"] == true;
         let mut project = Self::start_beside(site, engine, settings).await;
@@ -110,10 +110,10 @@ impl Project {
         project
     }
 
-    /// Starts one whose tables are there already.
+    /// Starts a project whose tables exist already.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the project does not start.
     pub async fn start_beside(site: &Site, engine: &str, settings: Value) -> Self {
         let mut config = json!({"engine": engine, "database": site.settings(), "SECRET_KEY": "a key"});
         for (name, value) in settings.as_object().expect("settings") {
@@ -135,7 +135,7 @@ impl Project {
         project
     }
 
-    /// The role of the tests may read what the documentation says, and nothing else.
+    /// Lets the role `greenroom` read what the documentation names, and nothing else.
     async fn grant(&mut self, custom: bool) {
         let users = if custom {
             "GRANT SELECT (id, password, email) ON accounts_user TO greenroom"
@@ -150,13 +150,13 @@ impl Project {
         self.must("sql", json!([role, sessions, users])).await;
     }
 
-    /// Calls a function of the project.
+    /// Calls a function of `python/project.py`.
     ///
     /// # Errors
-    /// The exception.
+    /// The exception that the function raised.
     ///
     /// # Panics
-    /// Where it does not answer in time.
+    /// If the project does not answer in time.
     pub async fn call(&mut self, name: &str, arguments: Value) -> Result<Value, String> {
         self.call_with(name, arguments, json!({})).await
     }
@@ -170,30 +170,30 @@ impl Project {
     /// Calls a function that must not fail.
     ///
     /// # Panics
-    /// Where it does.
+    /// If the function raises an exception.
     pub async fn must(&mut self, name: &str, arguments: Value) -> Value {
         self.must_with(name, arguments, json!({})).await
     }
 
-    /// As [`must`](Self::must), with arguments by their names.
+    /// Calls a function with keyword arguments too. It must not fail.
     ///
     /// # Panics
-    /// Where it fails.
+    /// If the function raises an exception.
     pub async fn must_with(&mut self, name: &str, arguments: Value, named: Value) -> Value {
         self.call_with(name, arguments, named).await.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Makes a user, whose password is `secret`; returns the primary key.
+    /// Makes a user with the password `secret`. Returns the primary key.
     pub async fn user(&mut self, username: &str) -> String {
         text(self.must("user", json!([username, "secret"])).await)
     }
 
-    /// Logs a user in; returns the cookie.
+    /// Logs a user in. Returns the session cookie.
     pub async fn log_in(&mut self, username: &str) -> String {
         text(self.must("log_in", json!([username, "secret"])).await)
     }
 
-    /// Whom Django itself takes the owner of a cookie for: the primary key, or nobody.
+    /// The primary key of the user that Django itself finds for a cookie.
     pub async fn who(&mut self, cookie: &str) -> Option<String> {
         self.must("who", json!([cookie])).await["user"].as_str().map(str::to_owned)
     }
@@ -209,15 +209,15 @@ impl Project {
     }
 }
 
-/// The text that an answer is.
+/// The text of an answer.
 ///
 /// # Panics
-/// Where it is none.
+/// If the answer is not a text.
 fn text(answer: Value) -> String {
     answer.as_str().expect("a text").to_owned()
 }
 
-/// The Python that has the packages of `python/requirements.txt`, made where it is not there yet.
+/// The Python that has the packages of `python/requirements.txt`. Makes its environment if that is missing.
 fn interpreter() -> PathBuf {
     if let Some(python) = env::var_os("GREENROOM_DJANGO_PYTHON") {
         return python.into();
@@ -226,7 +226,7 @@ fn interpreter() -> PathBuf {
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/requirements.txt"))
         .stderr(Stdio::inherit())
         .output()
-        .expect("there is Python 3");
+        .expect("Python 3 is installed");
     assert!(setup.status.success(), "Django cannot be installed, see above");
     String::from_utf8(setup.stdout).expect("a path").trim().into()
 }

@@ -1,4 +1,4 @@
-//! A server that says whom it takes a client for.
+//! A server that tells each client its user and session.
 
 use greenroom::{
     Mount,
@@ -12,7 +12,7 @@ use greenroom::{
 use integration_tests::Client;
 use serde_json::{Map, Value, json};
 
-/// The path of a consumer that says whom it takes the client for; `/open/` is one without the middleware.
+/// The path of a consumer that tells the client its user. `/open/` has the same consumer without the middleware.
 pub const WHO: &str = "/who/";
 
 #[derive(NoEvents)]
@@ -35,17 +35,17 @@ impl Consumer for Mirror {
     }
 }
 
-/// Whom the server takes a client for.
+/// The user and the session that the server finds for a client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Who {
-    /// The user, with what is known.
+    /// The user, with all known fields. Null if there is no user.
     pub user: Value,
-    /// The session without Django's own values, null where there is none.
+    /// The session without Django's own values. Null if there is no session.
     pub session: Value,
 }
 
 impl Who {
-    /// The primary key of the user, where there is one.
+    /// The primary key of the user, if there is one.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.user["id"].as_str()
@@ -55,7 +55,7 @@ impl Who {
 /// Starts a server with this middleware.
 ///
 /// # Panics
-/// Where it does not start.
+/// If the server does not start.
 #[must_use]
 pub fn serve(auth: impl Middleware) -> LiveServer {
     let inner = UrlRouter::new().route("/", |_: &Scope| Ok(Mirror)).wrap(auth);
@@ -64,13 +64,13 @@ pub fn serve(auth: impl Middleware) -> LiveServer {
     LiveServer::start(&mount, 2).expect("a port")
 }
 
-/// Connects with a session cookie over a real socket; the error is the status of the refusal.
+/// Connects with a session cookie over a real socket, and returns what the server tells.
 ///
 /// # Errors
-/// Where the server lets nobody in.
+/// The HTTP status, if the server refuses the connection.
 ///
 /// # Panics
-/// Where it says nothing in time.
+/// If the server tells nothing in time.
 pub async fn ask(server: &LiveServer, path: &str, cookie: Option<&str>) -> Result<Who, u16> {
     let cookie = cookie.map(|value| format!("theme=dark; sessionid={value}"));
     let headers: Vec<(&str, &str)> = cookie.iter().map(|cookie| ("cookie", cookie.as_str())).collect();

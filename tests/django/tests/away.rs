@@ -1,4 +1,4 @@
-//! A database that goes away, comes back, or does not answer: nobody is taken for a stranger by mistake.
+//! A database that goes away, comes back, or does not answer: no logged-in client is mistaken for an unknown one.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Asks until the user is known again; meanwhile the client is answered 503.
+/// Asks until the user is known again. Until then each answer is 503.
 async fn comes_back(server: &LiveServer, cookie: &str, id: &str) {
     let wait = async {
         loop {
@@ -28,13 +28,13 @@ async fn comes_back(server: &LiveServer, cookie: &str, id: &str) {
     timeout(PATIENCE, wait).await.expect("the database serves again");
 }
 
-/// Nobody gets in with a cookie; who needs no lookup does.
+/// Shows that clients with a cookie are refused, and that clients which need no lookup are accepted.
 async fn is_away(server: &LiveServer, cookie: &str, status: u16) {
     for _ in 0..3 {
         assert_eq!(ask(server, WHO, Some(cookie)).await, Err(status));
     }
-    assert_eq!(ask(server, WHO, None).await.unwrap().user, Value::Null, "without a cookie nothing is asked");
-    assert_eq!(ask(server, "/open/", Some(cookie)).await.unwrap().user, Value::Null, "other routes serve");
+    assert_eq!(ask(server, WHO, None).await.unwrap().user, Value::Null, "without a cookie there is no lookup");
+    assert_eq!(ask(server, "/open/", Some(cookie)).await.unwrap().user, Value::Null, "other routes work");
 }
 
 #[actix_web::test]
@@ -58,7 +58,7 @@ async fn a_database_server_may_go_away_and_come_back() {
         comes_back(&server, &cookie, &id).await;
         logged(&["INFO", "Django's database is available again"]).await;
     }
-    // A server that is away from the beginning is no reason not to start.
+    // Greenroom starts although the database server is away.
     postgres.stop();
     let server = serve(DjangoAuth::database("a key", PostgresStore::new(&postgres.url(database)).unwrap()));
     is_away(&server, &cookie, 503).await;
@@ -111,7 +111,7 @@ async fn a_database_file_may_vanish_come_back_and_be_replaced() {
     fs::rename(&aside, &file).unwrap();
     assert_eq!(ask(&server, WHO, Some(&cookie)).await.unwrap().id(), Some(id.as_str()));
 
-    // A new database of the same project: nobody of the old one is known there.
+    // A new database of the same project knows no user of the old one.
     fs::rename(&file, &aside).unwrap();
     let mut fresh = Project::start(&site, "db", json!({})).await;
     let _ = fresh.user("someone").await;
@@ -120,7 +120,7 @@ async fn a_database_file_may_vanish_come_back_and_be_replaced() {
     assert_eq!(ask(&server, WHO, Some(&cookie)).await.unwrap().session, Value::Null);
     assert_eq!(ask(&server, WHO, Some(&at_bobs)).await.unwrap().id(), Some(bob.as_str()));
 
-    // What is there is no database.
+    // The file is not a database.
     fs::write(&file, "no database, but a text that is long enough to be read as the head of one: ".repeat(9))
         .unwrap();
     assert_eq!(ask(&server, WHO, Some(&cookie)).await, Err(500));
@@ -152,7 +152,7 @@ async fn a_refused_login_or_read_is_logged() {
     logged(&["ERROR", "permission denied"]).await;
 }
 
-/// By TLS, to a server whose certificate is trusted and is that of the host, and to no other.
+/// TLS connects only to a server whose certificate is trusted and names the host.
 #[actix_web::test]
 async fn a_database_is_reached_by_tls() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -189,10 +189,10 @@ async fn a_database_is_reached_by_tls() {
 async fn a_database_that_cannot_be_opened_is_an_error_at_once() {
     let folder = Folder::new();
     let file = folder.path().join("db.sqlite3");
-    assert!(matches!(SqliteStore::open(&file), Err(StoreError::Unavailable(_))), "there is no file");
-    assert!(!file.exists(), "none is made");
+    assert!(matches!(SqliteStore::open(&file), Err(StoreError::Unavailable(_))), "the file is missing");
+    assert!(!file.exists(), "the file is not made");
     fs::write(&file, "").unwrap();
-    assert!(matches!(SqliteStore::open(&file), Err(StoreError::Failed(_))), "it has no tables");
+    assert!(matches!(SqliteStore::open(&file), Err(StoreError::Failed(_))), "the file has no tables");
     let injected = DjangoTables::new().user_table("auth_user; DROP TABLE auth_user");
     assert!(matches!(SqliteStore::open_with(&file, injected.clone()), Err(StoreError::BadName(_))));
     let address = "host=/nowhere dbname=site";

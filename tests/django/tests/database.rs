@@ -1,11 +1,11 @@
-//! Sessions in Django's database, on SQLite and on PostgreSQL: whom a Rust server takes a client for is whom Django does.
+//! Sessions in Django's database, on SQLite and on PostgreSQL: Greenroom finds the same user as Django.
 
 use django_tests::{Project, Site, WHO, ask, serve};
 use greenroom::middleware::django::DjangoAuth;
 use greenroom::middleware::django::DjangoTables;
 use serde_json::{Value, json};
 
-/// Makes a test of each case for each database.
+/// Makes two tests of each case: one on SQLite, one on PostgreSQL.
 macro_rules! on_each_database {
     ($($case:ident,)*) => {
         mod sqlite {
@@ -109,7 +109,7 @@ async fn a_changed_password_ends_other_sessions(site: Site) {
     django.must("change", json!(["ada", "another"])).await;
     let found = ask(&server, WHO, Some(&before)).await.unwrap();
     assert_eq!((found.user, found.session), (Value::Null, Value::Null));
-    // Nothing was written: the row is there until Django sees it, and ends it.
+    // Greenroom has written nothing. The row stays until Django sees it and deletes it.
     let after = django.must("log_in", json!(["ada", "another"])).await;
     assert_eq!(ask(&server, WHO, after.as_str()).await.unwrap().id(), Some(id.as_str()));
     assert_eq!(django.who(&before).await, None);
@@ -133,7 +133,7 @@ async fn an_inactive_user_counts_as_no_user(site: Site) {
 async fn a_session_expires(site: Site) {
     let mut django = Project::start(&site, "db", json!({"SESSION_COOKIE_AGE": 60})).await;
     let id = django.user("ada").await;
-    // It was signed long ago: for a session of the database its row's date counts, not that.
+    // The session was signed long ago. In a database the row's expiry date counts, not the date of the signature.
     let cookie = django.must("log_in", json!(["ada", "secret", 10_000_000])).await;
     let cookie = cookie.as_str().unwrap();
     let server = serve(site.auth(&["a key"]));
@@ -157,10 +157,10 @@ async fn a_key_can_be_rotated(site: Site) {
     let mut after = Project::start_beside(&site, "db", rotated).await;
     let fresh = after.log_in("ada").await;
     assert_eq!(ask(&without, WHO, Some(&fresh)).await.unwrap().id(), Some(id.as_str()));
-    assert_eq!(after.who(&cookie).await.as_deref(), Some(id.as_str()), "Django takes the old one too");
+    assert_eq!(after.who(&cookie).await.as_deref(), Some(id.as_str()), "Django accepts the old cookie too");
 }
 
-/// With an email for the username, a UUID for the key, no `is_active` and no staff; under another cookie's name.
+/// The model has an email as its username, a UUID as its key, and neither `is_active` nor `is_staff`.
 async fn a_custom_user_model_is_read(site: Site) {
     let mut django = Project::start(&site, "db", json!({"custom_user": true})).await;
     let id = django.user("ada@example.com").await;
@@ -176,7 +176,7 @@ async fn a_custom_user_model_is_read(site: Site) {
     assert_eq!(user, expected);
 }
 
-/// Another way to write the file, in which readers and a writer do not wait for each other.
+/// In this mode of SQLite, readers and a writer do not wait for each other.
 #[actix_web::test]
 async fn a_file_with_a_write_ahead_log_is_read() {
     let site = Site::sqlite();

@@ -1,4 +1,4 @@
-//! Sessions and users of a real Django.
+//! The tests with sessions and users of a real Django.
 
 mod away;
 mod database;

@@ -1,4 +1,4 @@
-//! Sessions in signed cookies: what Django signed is read without its database.
+//! Sessions in signed cookies, which Greenroom reads without Django's database.
 
 use django_tests::{Project, Site, WHO, ask, serve};
 use greenroom::middleware::django::{DjangoAuth, DjangoTables};
@@ -63,7 +63,7 @@ async fn a_key_can_be_rotated() {
     assert_eq!(ask(&serve(auth()), WHO, Some(&cookie)).await.unwrap().session, Value::Null);
 }
 
-/// A pickle is not read, whoever signed it.
+/// A pickle is not read, even if Django signed it.
 #[actix_web::test]
 async fn only_json_is_read() {
     let site = Site::sqlite();
@@ -78,7 +78,7 @@ async fn only_json_is_read() {
     integration_tests::log::logged(&["WARN", "SESSION_SERIALIZER"]).await;
 }
 
-/// With the users of the database a changed password and a user who is not active count.
+/// If the users of the database are looked up too, a changed password ends the session.
 #[actix_web::test]
 async fn users_can_be_looked_up() {
     let site = Site::sqlite();
@@ -91,5 +91,5 @@ async fn users_can_be_looked_up() {
     django.must("change", json!(["ada", "another"])).await;
     assert_eq!(ask(&checked, WHO, Some(&cookie)).await.unwrap().session, Value::Null);
     assert_eq!(django.who(&cookie).await, None);
-    assert_eq!(ask(&alone, WHO, Some(&cookie)).await.unwrap().id(), Some(id.as_str()), "nobody is asked");
+    assert_eq!(ask(&alone, WHO, Some(&cookie)).await.unwrap().id(), Some(id.as_str()), "there is no lookup");
 }

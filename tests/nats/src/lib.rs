@@ -1,4 +1,4 @@
-//! NATS servers of the tests' own, and what the tests of the layer share.
+//! NATS servers for the tests of the layer.
 
 mod server;
 

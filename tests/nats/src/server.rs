@@ -1,4 +1,4 @@
-//! A real nats-server on a free port, which ends with its test.
+//! A real nats-server on a free port. It ends with its test.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -14,28 +14,28 @@ use tokio::{
     time::timeout,
 };
 
-/// A server that nobody is connected to.
+/// A NATS server that only its test uses.
 #[derive(Debug)]
 pub struct NatsServer {
     process: ServerProcess,
-    /// Where it tells of itself, if it does.
+    /// The port of its monitoring page, if it has one.
     monitor: Option<u16>,
 }
 
 impl NatsServer {
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Panics
-    /// Where there is no `nats-server`, the Debian package of that name.
+    /// If `nats-server`, from the Debian package of that name, is not installed.
     #[must_use]
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// Starts one with more options, as `["--user", "ann", "--pass", "secret"]`.
+    /// Starts a server with more options, such as `["--user", "ann", "--pass", "secret"]`.
     ///
     /// # Panics
-    /// Where there is no `nats-server`, or it does not start.
+    /// If `nats-server` is not installed, or does not start.
     #[must_use]
     pub fn with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
@@ -50,10 +50,10 @@ impl NatsServer {
         Self { process, monitor: None }
     }
 
-    /// Starts one with the text of a configuration file.
+    /// Starts a server with the text of a configuration file.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// In the cases of [`with`](Self::with).
     #[must_use]
     pub fn configured(text: &str) -> Self {
         let name = format!("greenroom-nats-{}-{:?}.conf", std::process::id(), thread::current().id());
@@ -64,10 +64,10 @@ impl NatsServer {
         server
     }
 
-    /// Starts one that tells how many subscriptions it has.
+    /// Starts a server whose [`subscriptions`](Self::subscriptions) can be counted.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// In the cases of [`with`](Self::with).
     #[must_use]
     pub fn watched() -> Self {
         Self::watched_with(&[])
@@ -82,10 +82,10 @@ impl NatsServer {
         server
     }
 
-    /// Starts two that know each other.
+    /// Starts a cluster of two servers. Both can count their subscriptions.
     ///
     /// # Panics
-    /// Where they do not find each other.
+    /// If the servers do not find each other.
     pub async fn cluster() -> (Self, Self) {
         let places: Vec<String> =
             [free_port(), free_port()].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
@@ -99,10 +99,10 @@ impl NatsServer {
         (first, second)
     }
 
-    /// How many subscriptions it has.
+    /// How many subscriptions the server has.
     ///
     /// # Panics
-    /// Where it is not one that tells.
+    /// If it was not started by [`watched`](Self::watched) or [`cluster`](Self::cluster).
     pub async fn subscriptions(&self) -> u64 {
         self.tells("subscriptions").await
     }
@@ -124,16 +124,16 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
-    /// A connection of the test's own.
+    /// Connects the test itself to the server.
     ///
     /// # Panics
-    /// Where it cannot be reached.
+    /// If the server cannot be reached.
     pub async fn connect(&self) -> async_nats::Client {
         async_nats::connect(self.url()).await.expect("it is there")
     }
 }
 
-/// What is done with the process: ended, restarted, frozen.
+/// The methods of the process: end it, restart it, freeze it.
 impl Deref for NatsServer {
     type Target = ServerProcess;
 
@@ -148,7 +148,7 @@ impl DerefMut for NatsServer {
     }
 }
 
-/// Debian puts it where only root looks.
+/// The path of `nats-server`: Debian's folder for it is only in root's `PATH`.
 fn binary() -> &'static str {
     const DEBIAN: &str = "/usr/sbin/nats-server";
     if std::path::Path::new(DEBIAN).is_file() { DEBIAN } else { "nats-server" }

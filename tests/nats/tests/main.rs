@@ -1,4 +1,4 @@
-//! The layer on NATS.
+//! The tests of the layer on NATS.
 
 mod nats_channels;
 mod nats_chat;

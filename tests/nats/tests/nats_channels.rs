@@ -1,4 +1,4 @@
-//! Channels that several processes read: each message goes to one of them, and none is lost in one that reads no more.
+//! Channels that several processes read. Each message goes to one process, and none is lost in a process that stops reading.
 
 use std::{
     collections::BTreeSet,
@@ -26,13 +26,13 @@ fn jobs() -> ChannelName {
     ChannelName::new("jobs.fast").unwrap()
 }
 
-/// The number of the next job, where one comes in time.
+/// The number of the next job. Fails if none comes in time.
 async fn next(layer: &Layer) -> u64 {
     let job = timeout(PATIENCE, layer.receive(&jobs())).await.expect("a job in time").unwrap();
     job.event::<Note>().unwrap().number
 }
 
-/// Reads for a moment, so that this process is a reader from now on, and NATS knows it.
+/// Reads for a moment, so that NATS knows this process as a reader from now on.
 async fn reads(layer: &Layer, server: &NatsServer) {
     let before = server.subscriptions().await;
     assert!(layer.receive(&jobs()).now_or_never().is_none(), "nothing was sent");
@@ -40,7 +40,7 @@ async fn reads(layer: &Layer, server: &NatsServer) {
     timeout(PATIENCE, known).await.expect("NATS knows in time");
 }
 
-/// 300 jobs from one process, read by two others and by itself: each is run once, and each reader has some.
+/// One process sends 300 jobs, and three read them, itself included. Each job runs once, and each reader gets a share.
 #[actix_web::test]
 async fn jobs_are_shared_and_run_once() {
     const COUNT: usize = 300;
@@ -52,13 +52,13 @@ async fn jobs_are_shared_and_run_once() {
         layers.push(layer);
     }
     let run = Arc::new(Mutex::new(Vec::new()));
-    let mut workers = Vec::new();
-    for (worker, layer) in layers.iter().enumerate() {
+    let mut readers = Vec::new();
+    for (reader, layer) in layers.iter().enumerate() {
         let (layer, run) = (layer.clone(), Arc::clone(&run));
-        workers.push(actix_web::rt::spawn(async move {
+        readers.push(actix_web::rt::spawn(async move {
             loop {
                 let number = next(&layer).await;
-                run.lock().unwrap().push((worker, number));
+                run.lock().unwrap().push((reader, number));
             }
         }));
     }
@@ -66,17 +66,17 @@ async fn jobs_are_shared_and_run_once() {
         layers[0].send(&jobs(), note(number)).await.unwrap();
     }
     eventually("all are run", || run.lock().unwrap().len() >= COUNT).await;
-    workers.iter().for_each(actix_web::rt::task::JoinHandle::abort);
+    readers.iter().for_each(actix_web::rt::task::JoinHandle::abort);
     let run = run.lock().unwrap();
-    assert_eq!(run.len(), COUNT, "once each");
+    assert_eq!(run.len(), COUNT, "each job ran once");
     assert_eq!(run.iter().map(|(_, number)| *number).collect::<BTreeSet<_>>(), (0..COUNT as u64).collect());
-    for worker in 0..3 {
-        let share = run.iter().filter(|(by, _)| *by == worker).count();
-        assert!(share > COUNT / 10, "each has a share: {share}");
+    for reader in 0..3 {
+        let share = run.iter().filter(|(by, _)| *by == reader).count();
+        assert!(share > COUNT / 10, "each reader has a share: {share}");
     }
 }
 
-/// A channel that nobody reads has no receiver, a consumer that has gone is none, and a full one says so: exact, over processes.
+/// A direct send to another process fails if nobody reads the channel, if the consumer has gone, or if the queue is full.
 #[actix_web::test]
 async fn a_direct_send_says_exactly_whether_it_was_taken() {
     let server = NatsServer::watched();
@@ -122,7 +122,7 @@ async fn a_consumer_of_another_process_is_put_into_a_group_and_taken_out() {
     assert_eq!(member.hears().await, "3");
 }
 
-/// A process whose queue is full passes on what it is asked to take, so the sender finds the one that has room.
+/// A process whose queue is full passes messages on, so that they reach a process with room.
 #[actix_web::test]
 async fn a_process_with_a_full_queue_passes_messages_on() {
     let server = NatsServer::watched();
@@ -134,7 +134,7 @@ async fn a_process_with_a_full_queue_passes_messages_on() {
     for number in 0..50 {
         sender.send(&jobs(), note(number)).await.unwrap();
     }
-    assert!(small.metrics().queue_full > 0, "it had its turn again and again");
+    assert!(small.metrics().queue_full > 0, "it was offered messages again and again");
     let mut all = BTreeSet::from([next(&small).await]);
     for _ in 0..49 {
         all.insert(next(&large).await);
@@ -142,7 +142,8 @@ async fn a_process_with_a_full_queue_passes_messages_on() {
     assert_eq!(all, (0..50).collect());
 }
 
-/// A reader that has gone is one no more after the time that a message lives; what it was sent is handed on and runs elsewhere.
+/// A process that no longer reads stops being a reader after the expiry of a message. Its messages are handed on, and run
+/// in another process.
 #[actix_web::test]
 async fn jobs_that_a_reader_leaves_run_in_another_process() {
     let server = NatsServer::watched();
@@ -154,17 +155,17 @@ async fn jobs_that_a_reader_leaves_run_in_another_process() {
     }
     let steady = ready(&server, LayerConfig::new()).await;
     for number in 0..5 {
-        assert_eq!(next(&steady).await, number, "in their order");
+        assert_eq!(next(&steady).await, number, "the jobs keep their order");
     }
     assert_eq!((fickle.metrics().expired, fickle.backend().groups().queue_count()), (0, 0));
-    // From now on all go to the other one.
+    // From now on all jobs go to the other process.
     for number in 10..20 {
         sender.send(&jobs(), note(number)).await.unwrap();
         assert_eq!(next(&steady).await, number);
     }
 }
 
-/// With nobody else to take them, messages stay for a `receive` that comes late; the channel has no receiver until then.
+/// If no other process can take them, messages stay for a later `receive`. Until then the channel has no receiver.
 #[actix_web::test]
 async fn messages_that_no_other_process_takes_stay() {
     let server = NatsServer::watched();
@@ -174,35 +175,35 @@ async fn messages_that_no_other_process_takes_stay() {
     let mut sent = 0;
     while sender.send(&jobs(), note(sent)).await.is_ok() {
         sent += 1;
-        // A busy worker is a reader still; far fewer than the capacity come until it counts as gone.
+        // A busy process is still a reader. Far fewer messages than the capacity come until it counts as gone.
         sleep(Duration::from_millis(100)).await;
     }
-    assert!(sent > 1, "it was a reader for a while");
+    assert!(sent > 1, "the process was a reader for a while");
     let mut got: Vec<u64> = Vec::new();
     let collect = async {
         while (got.len() as u64) + only.metrics().expired < sent {
             match only.receive(&jobs()).now_or_never() {
                 Some(job) => got.push(job.unwrap().event::<Note>().unwrap().number),
-                // They are being offered to others, who are none.
+                // The messages are being offered to other processes, and there are none.
                 None => sleep(Duration::from_millis(5)).await,
             }
         }
     };
-    timeout(PATIENCE, collect).await.expect("each is there or has expired");
+    timeout(PATIENCE, collect).await.expect("each message is there or has expired");
     assert!(got.is_sorted() && got.last() == Some(&(sent - 1)), "{got:?} of {sent}");
-    // It reads again.
+    // The process reads again.
     assert_eq!(only.metrics().queue_full, 0);
     reads_again(&only, &sender).await;
 }
 
-/// Waits until a process is known as a reader once more.
+/// Waits until NATS knows a process as a reader again.
 async fn reads_again(layer: &Layer, sender: &Layer) {
     let known = async { while sender.send(&jobs(), note(0)).await == Err(LayerError::NoReceiver) {} };
     timeout(PATIENCE, known).await.expect("NATS knows in time");
     assert_eq!(next(layer).await, 0);
 }
 
-/// A program that ends hands on what it has not read.
+/// A process that ends hands on the messages that it has not read.
 #[actix_web::test]
 async fn a_process_that_ends_hands_on_its_unread_messages() {
     let server = NatsServer::watched();
@@ -220,7 +221,7 @@ async fn a_process_that_ends_hands_on_its_unread_messages() {
     }
 }
 
-/// A channel that was put into a group gets its events here, and is this process' own affair.
+/// If several processes put a plain channel into a group, each of them gets a copy of the group's events.
 #[actix_web::test]
 async fn a_plain_channel_in_a_group_gets_a_copy_in_each_process() {
     let server = NatsServer::start();

@@ -1,4 +1,4 @@
-//! Two chat servers, and a program that is none, on one NATS.
+//! Two chat servers and a plain NATS client on one NATS.
 
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,7 @@ fn message(user: &str, text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Ten pages on each of two servers, and a client of NATS: what one says, all see, once and in order.
+/// Ten pages on each of two servers, and a NATS client: all get what one of them says, once and in order.
 #[actix_web::test]
 async fn two_chat_servers_and_a_nats_client_hear_each_other() {
     let server = NatsServer::start();
@@ -62,7 +62,7 @@ async fn two_chat_servers_and_a_nats_client_hear_each_other() {
     }
 }
 
-/// A layer that cannot be reached, or whose URL is wrong, is said in a line, and ends the program.
+/// If the layer cannot be reached or its URL is wrong, the program ends with an error that says so.
 #[actix_web::test]
 async fn a_wrong_layer_ends_the_program_with_an_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -8,13 +8,13 @@ async fn a_listener_prints_the_events_that_are_sent() {
     let server = NatsServer::start();
     let url = server.url();
     let listener = listen(&["room", "--count", "2", "--layer", &url, "--prefix", "shop"]).await;
-    // Another prefix is another world.
+    // Layers with different prefixes do not hear each other.
     let elsewhere = run(&["send", "room", "note", "--layer", &url], "").await;
     assert!(elsewhere.status.success(), "{elsewhere:?}");
     for number in ["1", "2"] {
         let fields = format!("{{\"number\": {number}}}");
         let sent = run(&["send", "room", "note", &fields, "--layer", &url, "--prefix", "shop"], "").await;
-        // NATS does not tell to how many.
+        // NATS does not say how many members there are.
         assert_eq!((sent.status.success(), text(&sent.stderr)), (true, "note room: sent\n".to_owned()));
     }
     let heard = lines(listener).await;

@@ -16,7 +16,7 @@ impl Server for Nats {
     const STORES: bool = false;
 
     async fn start() -> Self {
-        // One of the cases sends more than a megabyte, which is all that a server takes by default.
+        // One of the cases sends more than a megabyte, which is the default limit of a server.
         Self(NatsServer::configured("max_payload: 8MB"))
     }
 
@@ -60,16 +60,16 @@ impl FaultyServer for Nats {
 
 mod nats {
     conformance_tests::every_layer!(super::Nats);
-    conformance_tests::moved_clock!(super::Nats, "its connections need NATS' own time");
-    conformance_tests::stored!(super::Nats, "NATS keeps nothing for who does not read");
+    conformance_tests::moved_clock!(super::Nats, "its connections need real time");
+    conformance_tests::stored!(super::Nats, "NATS stores nothing for a process that does not read");
     conformance_tests::processes!(super::Nats);
-    conformance_tests::shared!(super::Nats, "NATS keeps nothing, and knows no groups");
+    conformance_tests::shared!(super::Nats, "NATS stores nothing, and knows no groups");
     conformance_tests::workers!(super::Nats);
     conformance_tests::faults!(super::Nats);
     conformance_tests::drops!(super::Nats);
 }
 
-/// What of the last suite needs no store: a process asks the other one.
+/// The one case of the shared suite that needs no store: a process asks another one.
 #[actix_web::test]
 async fn rule_28_a_consumer_is_reached_from_another_process() {
     conformance_tests::processes::rule_28_a_consumer_is_reached_from_another_process::<Nats>().await;

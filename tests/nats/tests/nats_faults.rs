@@ -1,4 +1,6 @@
-//! Servers of NATS that refuse, and strangers on them; what every server may do is in the suite of conformance.
+//! NATS servers that refuse, and foreign clients on them.
+//!
+//! The conformance suite has the faults that a server of any kind may have.
 
 use std::time::Duration;
 
@@ -19,12 +21,12 @@ fn config(server: &NatsServer) -> NatsConfig {
     NatsConfig::new(server.url()).timeout(Duration::from_secs(1))
 }
 
-/// The note in the form in which it travels.
+/// A note as it is sent to NATS.
 fn written(number: u64) -> Vec<u8> {
     Envelope::new(note(number)).to_wire(greenroom::event::Format::MsgPack).unwrap().to_vec()
 }
 
-/// However many members a group has here, the process hears it once; the last one ends that.
+/// A process subscribes to a group once, however many members the group has there. The last member's leaving unsubscribes.
 #[actix_web::test]
 async fn a_process_subscribes_to_a_group_once() {
     let server = NatsServer::watched();
@@ -34,7 +36,7 @@ async fn a_process_subscribes_to_a_group_once() {
     for _ in 0..100 {
         many.push(Member::of(&layer, &["room"]).await);
     }
-    assert_eq!(server.subscriptions().await, before + 1, "known when the members had joined");
+    assert_eq!(server.subscriptions().await, before + 1, "one subscription for all members");
     for member in many {
         member.leave().await;
     }
@@ -44,7 +46,7 @@ async fn a_process_subscribes_to_a_group_once() {
     drop(layer);
 }
 
-/// Garbage under our subjects is counted, answered, and disturbs nobody.
+/// Garbage under our subjects is counted and answered, and disturbs no member.
 #[actix_web::test]
 async fn garbage_is_counted_and_disturbs_nobody() {
     let server = NatsServer::start();
@@ -85,7 +87,7 @@ async fn garbage_is_counted_and_disturbs_nobody() {
     assert_eq!(layer.metrics().reconnected, 0);
 }
 
-/// A message that is larger than the server takes is refused before anybody gets it, with the server's own limit.
+/// A message above the server's limit is refused before any member gets it. The error names the limit.
 #[actix_web::test]
 async fn a_message_that_is_too_large_is_refused() {
     let server = NatsServer::configured("max_payload: 5000");
@@ -105,7 +107,7 @@ async fn a_message_that_is_too_large_is_refused() {
     assert_eq!(layer.metrics().reconnected, 0);
 }
 
-/// What the server refuses by its access list is said, and the connection stays.
+/// If the server's access list forbids a subject, the error says which permission is missing.
 #[actix_web::test]
 async fn a_missing_permission_is_reported() {
     let server = NatsServer::configured(

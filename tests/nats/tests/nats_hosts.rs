@@ -1,4 +1,4 @@
-//! Where NATS may be: behind TLS, a password, a token, an access list; and a cluster.
+//! The places of a NATS server: TLS, a password, a token, an access list, a cluster.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use greenroom::{
 use nats_tests::NatsServer;
 use redis_tests::{Member, eventually, group, note};
 
-/// Two processes hear each other there, and ask each other.
+/// Shows that two layers hear each other and answer each other with this configuration.
 async fn works(config: NatsConfig) {
     let (first, second) = (ready(config.clone()).await, ready(config).await);
     let mut member = Member::of(&first, &["room"]).await;
@@ -42,7 +42,7 @@ async fn the_layer_works_with_a_token() {
     works(NatsConfig::new(format!("nats://{place}")).token("secret")).await;
 }
 
-/// Rights enough for what the layer does: the subjects of its prefix.
+/// The user may use the subjects of the layer's prefix, and nothing else.
 #[actix_web::test]
 async fn the_layer_works_with_a_user_of_few_rights() {
     let server = NatsServer::configured(
@@ -54,7 +54,7 @@ async fn the_layer_works_with_a_user_of_few_rights() {
         .await;
 }
 
-/// Two prefixes on one server are as two servers.
+/// Two prefixes on one server are like two servers.
 #[actix_web::test]
 async fn layers_with_different_prefixes_hear_nothing_of_each_other() {
     let server = NatsServer::start();
@@ -80,26 +80,26 @@ async fn the_layer_works_over_tls() {
     for scheme in ["tls", "nats"] {
         let config = NatsConfig::new(format!("{scheme}://localhost:{}", server.port()));
         works(config.clone().root_certificates(&certificate)).await;
-        // Who does not trust it says so.
+        // A client that does not trust the certificate gets an error.
         let error = NatsLayer::new(config).unwrap().ready().await.unwrap_err().to_string();
         assert!(error.contains("ertificate"), "{error}");
     }
-    // Who insists on it does not do without.
+    // A client that asks for TLS does not connect without it.
     let plain = NatsServer::start();
     let config = NatsConfig::new(format!("tls://localhost:{}", plain.port())).timeout(Duration::from_secs(1));
     assert!(NatsLayer::new(config).unwrap().ready().await.is_err());
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Processes on different servers of a cluster hear each other; where one server ends, its process goes to the other, which
-/// it knows from the first.
+/// Processes on different servers of a cluster hear each other. If a server ends, its process connects to the other one,
+/// whose address it has learned from the first.
 #[actix_web::test]
 async fn a_process_moves_to_another_server_of_its_cluster() {
     let (mut first, second) = NatsServer::cluster().await;
     let config = |server: &NatsServer| NatsConfig::new(server.url()).timeout(Duration::from_secs(1));
     let (here, there) = (ready(config(&first)).await, ready(config(&second)).await);
     let mut member = Member::of(&here, &["room"]).await;
-    // A server tells the others of its subscriptions by and by.
+    // It takes a server some time to tell the others of its subscriptions.
     let mut number = 0;
     let heard = loop {
         number += 1;
@@ -111,13 +111,13 @@ async fn a_process_moves_to_another_server_of_its_cluster() {
     assert!(heard.parse::<u64>().unwrap() <= number);
     first.kill();
     while member.hears().await != "gap in room" {}
-    eventually("it is back", || here.metrics().reconnected == 1).await;
+    eventually("the layer is back", || here.metrics().reconnected == 1).await;
     there.group_send(&group("room"), note(1_000)).await.unwrap();
     assert_eq!(member.hears().await, "1000");
     assert_eq!(there.metrics().reconnected, 0);
 }
 
-/// Somebody who listens to everything makes no join slow; to NATS it is a receiver, so a send to nobody has no answer.
+/// A client that listens to all subjects does not slow a join. To NATS it is a receiver, so a send to nobody has no answer.
 #[actix_web::test]
 async fn a_client_that_listens_to_everything_slows_no_join() {
     let server = NatsServer::start();

@@ -2,8 +2,8 @@
 
     peer.py core|pubsub '{"hosts": ["redis://…"]}'
 
-A command is a JSON list: the name of a method, then its arguments. A message in it is a Python literal in a text,
-because it may hold bytes.
+A command is a JSON list: the name of a method, then its arguments. A message is passed as the text of a Python
+literal, because it may hold bytes.
 """
 
 import ast

@@ -1,4 +1,4 @@
-//! The chat example as a process, and pages that it serves.
+//! The chat example as a process, and clients that stand for its pages.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// The chat example, with `--layer`.
+/// A process of the chat example, started with `--layer`.
 #[derive(Debug)]
 pub struct Chat {
     process: tokio::process::Child,
@@ -23,10 +23,10 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// Starts one.
+    /// Starts the chat on a free port, and waits until it listens.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the chat does not start.
     pub async fn start(layer: &str) -> Self {
         let mut process = tokio::process::Command::new(program("chat"))
             .args(["--bind", "127.0.0.1:0", "--threads", "2", "--layer", layer])
@@ -42,10 +42,10 @@ impl Chat {
         Self { process, address }
     }
 
-    /// Opens a page.
+    /// Connects to room 123 as a page does.
     ///
     /// # Panics
-    /// Where it is not accepted.
+    /// If the chat does not accept the connection.
     pub async fn join(&self, name: &str) -> Page {
         let url = format!("ws://{}/room/123/?name={name}", self.address);
         let (socket, _) = timeout(PATIENCE, connect_async(url)).await.expect("in time").expect("it accepts");
@@ -54,10 +54,10 @@ impl Chat {
         page
     }
 
-    /// Stops it as an operator does.
+    /// Stops the chat as an operator does (SIGTERM), and waits for its end.
     ///
     /// # Panics
-    /// Where it does not end well.
+    /// If the chat ends with an error.
     pub async fn stop(mut self) {
         let process = self.process.id().expect("it runs").to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &process]).status().expect("kill").success());
@@ -66,10 +66,10 @@ impl Chat {
     }
 }
 
-/// What `cargo build --workspace --bins` made of a program, beside this test.
+/// The path of a program that `cargo build --workspace --bins` has put beside this test.
 ///
 /// # Panics
-/// Where it was not built.
+/// If the program is not built.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let this = env::current_exe().expect("a path");
@@ -77,7 +77,7 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not built: `cargo build --workspace --bins`"))
 }
 
-/// A page of the chat: its socket.
+/// A page of the chat, reduced to its WebSocket.
 #[derive(Debug)]
 pub struct Page(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
 
@@ -92,10 +92,10 @@ impl Page {
         }
     }
 
-    /// Who says what next, past who comes and goes.
+    /// The next chat message: its user and its text. Passes over joins and leaves.
     ///
     /// # Panics
-    /// Where nothing is said in time.
+    /// If no chat message comes in time.
     pub async fn said(&mut self) -> (String, String) {
         loop {
             let event = self.next().await;
@@ -106,10 +106,10 @@ impl Page {
         }
     }
 
-    /// Says something.
+    /// Sends a chat message.
     ///
     /// # Panics
-    /// Where it is closed.
+    /// If the connection is closed.
     pub async fn say(&mut self, text: &str) {
         self.0.send(Message::text(json!({"text": text}).to_string())).await.expect("open");
     }

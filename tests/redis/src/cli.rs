@@ -1,4 +1,4 @@
-//! The program `greenroom`.
+//! Runs the program `greenroom`.
 
 use std::process::{Output, Stdio};
 
@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::program;
 
-/// The program with these arguments, and nothing of this environment.
+/// The program with these arguments, without this process' `GREENROOM_*` and `RUST_LOG` variables.
 ///
 /// # Panics
-/// Where it was not built.
+/// If the program is not built.
 #[must_use]
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program("greenroom"));
@@ -26,43 +26,43 @@ pub fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the program with this input, to its end.
 ///
 /// # Panics
-/// Where it does not end in time.
+/// If the program does not end in time.
 pub async fn run(arguments: &[&str], input: &str) -> Output {
     let mut process = command(arguments).spawn().expect("it starts");
     let mut stdin = process.stdin.take().expect("a pipe");
-    // Who does not read it has ended before.
+    // An error means that the program has ended without reading its input.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends")
 }
 
-/// What it printed.
+/// The printed bytes as text.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Starts to listen, and waits until it does.
+/// Starts `greenroom listen`, and waits until it listens.
 ///
 /// # Panics
-/// Where it does not in time.
+/// If it does not listen in time.
 pub async fn listen(arguments: &[&str]) -> Child {
     let mut process = command(&[&["listen"], arguments].concat()).spawn().expect("it starts");
     let mut told = BufReader::new(process.stderr.take().expect("a pipe")).lines();
     let line = timeout(PATIENCE, told.next_line()).await.expect("in time").expect("a line").expect("a line");
     assert!(line.starts_with("listening to"), "{line}");
-    // It must not stop for a full pipe.
+    // Reads on, because the program would block on a full pipe.
     tokio::spawn(async move { while let Ok(Some(_)) = told.next_line().await {} });
     process
 }
 
-/// What a listener has heard, at its end.
+/// Waits for a listener's end, and returns the lines that it printed.
 ///
 /// # Panics
-/// Where it fails, or does not end in time.
+/// If the listener fails, or does not end in time.
 pub async fn lines(process: Child) -> Vec<String> {
     let output = timeout(PATIENCE, process.wait_with_output()).await.expect("in time").expect("it ends");
     assert!(output.status.success(), "{output:?}");

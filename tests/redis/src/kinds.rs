@@ -1,4 +1,4 @@
-//! The kinds of layers on Redis, for the suites of conformance.
+//! The kinds of layers on Redis, for the conformance suites.
 
 use std::marker::PhantomData;
 
@@ -19,10 +19,10 @@ use crate::RedisServer;
 /// A kind of layer on Redis.
 #[expect(async_fn_in_trait, reason = "a case runs on one thread")]
 pub trait Kind {
-    /// Whether it is the pub/sub layer, in which Redis keeps nothing, and sends each event back.
+    /// Whether this is the pub/sub layer: Redis then stores nothing, and sends each event back to its sender.
     const IS_PUBSUB: bool = false;
 
-    /// Makes one, and says what its first attempt to connect came to.
+    /// Makes a layer. Returns it with the result of its first attempt to connect.
     async fn open(config: RedisConfig) -> (Layer, Result<(), LayerError>);
 }
 
@@ -62,7 +62,7 @@ impl Kind for PubSub {
     }
 }
 
-/// A server with layers of one kind.
+/// A Redis server with layers of one kind.
 #[derive(Debug)]
 pub struct Redis<K>(RedisServer, PhantomData<K>);
 
@@ -75,7 +75,7 @@ impl<K: Kind> Server for Redis<K> {
 
     async fn make(&self, config: LayerConfig) -> Layer {
         let (layer, ready) = K::open(RedisConfig::new(self.0.url()).layer(config)).await;
-        ready.expect("the server is there");
+        ready.expect("the layer connects");
         layer
     }
 }
@@ -116,6 +116,6 @@ impl<K: Kind> FaultyServer for Redis<K> {
     }
 
     fn assert_left(&mut self) {
-        assert_eq!(self.0.run::<u64>(&["DBSIZE"]), 0, "nothing is left there");
+        assert_eq!(self.0.run::<u64>(&["DBSIZE"]), 0, "no key is left in Redis");
     }
 }

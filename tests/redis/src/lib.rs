@@ -1,4 +1,4 @@
-//! Redis servers of the tests' own, Python processes with channels_redis, and the chat as a process.
+//! What the tests on Redis share: servers, Python processes with channels_redis, and the chat as a process.
 
 mod chat;
 pub mod cli;

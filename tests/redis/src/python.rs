@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-/// A process with a layer of channels_redis, which ends with its test.
+/// A Python process with a layer of channels_redis. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Python {
     input: ChildStdin,
@@ -18,7 +18,7 @@ pub struct Python {
     _process: Child,
 }
 
-/// The Python that has the packages of `python/requirements.txt`, made where it is not there yet.
+/// The Python that has the packages of `python/requirements.txt`. Makes its environment if that is missing.
 fn interpreter() -> PathBuf {
     if let Some(python) = env::var_os("GREENROOM_PYTHON") {
         return python.into();
@@ -26,16 +26,16 @@ fn interpreter() -> PathBuf {
     let setup = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/python/setup"))
         .stderr(Stdio::inherit())
         .output()
-        .expect("there is Python 3");
+        .expect("Python 3 is installed");
     assert!(setup.status.success(), "channels_redis cannot be installed, see above");
     String::from_utf8(setup.stdout).expect("a path").trim().into()
 }
 
 impl Python {
-    /// Starts one: `core` or `pubsub`, with the `CONFIG` of `CHANNEL_LAYERS`.
+    /// Starts a process. `kind` is `core` or `pubsub`, `config` is the `CONFIG` of `CHANNEL_LAYERS`.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the process does not start.
     pub async fn start(kind: &str, config: &Value) -> Self {
         let mut process = Command::new(interpreter())
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/peer.py"))
@@ -52,22 +52,22 @@ impl Python {
         python
     }
 
-    /// Calls a method of its layer.
+    /// Calls a method of the process' layer.
     ///
     /// # Errors
-    /// The exception.
+    /// The exception that the method raised.
     ///
     /// # Panics
-    /// Where it does not answer in time.
+    /// If the process does not answer in time.
     pub async fn call(&mut self, name: &str, arguments: &[Value]) -> Result<Value, String> {
         self.begin(name, arguments).await;
         self.answer().await
     }
 
-    /// Calls a method without waiting for what comes of it, which [`answer`](Self::answer) does.
+    /// Calls a method, and does not wait for its result: [`answer`](Self::answer) does that.
     ///
     /// # Panics
-    /// Where it has ended.
+    /// If the process has ended.
     pub async fn begin(&mut self, name: &str, arguments: &[Value]) {
         let mut command = vec![json!(name)];
         command.extend_from_slice(arguments);
@@ -75,13 +75,13 @@ impl Python {
         self.input.write_all(line.as_bytes()).await.expect("it runs");
     }
 
-    /// What comes of the call before.
+    /// Waits for the result of the last call.
     ///
     /// # Errors
-    /// The exception.
+    /// The exception that the method raised.
     ///
     /// # Panics
-    /// Where it does not answer in time.
+    /// If the process does not answer in time.
     pub async fn answer(&mut self) -> Result<Value, String> {
         let line = timeout(PATIENCE, self.output.next_line()).await.expect("it answers in time");
         let line = line.expect("it runs").expect("it runs");
@@ -95,7 +95,7 @@ impl Python {
     /// Calls a method that must not fail.
     ///
     /// # Panics
-    /// Where it does.
+    /// If the method raises an exception.
     pub async fn must(&mut self, name: &str, arguments: &[Value]) -> Value {
         self.call(name, arguments).await.unwrap_or_else(|error| panic!("{name}{arguments:?}: {error}"))
     }
@@ -103,7 +103,7 @@ impl Python {
     /// The next message of a channel, as Python shows it.
     ///
     /// # Panics
-    /// Where none comes in 4 s: with redis-py 8 a `receive` fails after 5.
+    /// If no message comes in 4 s. (With redis-py 8 a `receive` fails after 5 s.)
     pub async fn receive(&mut self, channel: &Value) -> String {
         let message = self.must("receive", &[channel.clone(), json!(4)]).await;
         message.as_str().unwrap_or_default().to_owned()

@@ -1,4 +1,4 @@
-//! A real redis-server on a free port, which ends with its test.
+//! A real redis-server on a free port. It ends with its test.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -7,24 +7,24 @@ use std::{
 
 use conformance_tests::faulty::ServerProcess;
 
-/// A server with nothing on it, that keeps nothing.
+/// An empty Redis server, which saves nothing to disk.
 #[derive(Debug)]
 pub struct RedisServer(ServerProcess);
 
 impl RedisServer {
-    /// Starts one.
+    /// Starts a server.
     ///
     /// # Panics
-    /// Where there is no `redis-server`, the Debian package of that name.
+    /// If `redis-server`, from the Debian package of that name, is not installed.
     #[must_use]
     pub fn start() -> Self {
         Self::with(&[])
     }
 
-    /// Starts one with more options, as `["--maxmemory", "1mb"]`.
+    /// Starts a server with more options, such as `["--maxmemory", "1mb"]`.
     ///
     /// # Panics
-    /// Where there is no `redis-server`, or it does not start.
+    /// If `redis-server` is not installed, or does not start.
     #[must_use]
     pub fn with(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
@@ -39,13 +39,13 @@ impl RedisServer {
     /// Starts a sentinel that watches `master` under the name `mymaster`.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If the sentinel does not start.
     #[must_use]
     pub fn sentinel(master: &Self) -> Self {
         let folder = std::env::temp_dir().join(format!("greenroom-sentinel-{}", master.port()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = folder.join("sentinel.conf");
-        // A sentinel keeps its state in the file that it is configured by.
+        // A sentinel writes its state into its configuration file.
         std::fs::write(&file, format!("sentinel monitor mymaster 127.0.0.1 {} 1\n", master.port()))
             .expect("a file");
         Self::with(&["--sentinel", &file.display().to_string()])
@@ -57,19 +57,19 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port())
     }
 
-    /// A connection of the test's own.
+    /// Connects the test itself to the server.
     ///
     /// # Panics
-    /// Where it cannot be reached.
+    /// If the server cannot be reached.
     #[must_use]
     pub fn connect(&self) -> redis::Connection {
-        redis::Client::open(self.url()).and_then(|client| client.get_connection()).expect("it is there")
+        redis::Client::open(self.url()).and_then(|client| client.get_connection()).expect("the server is there")
     }
 
-    /// Runs one command of the test's own.
+    /// Runs one Redis command for the test itself.
     ///
     /// # Panics
-    /// Where it fails.
+    /// If the command fails.
     pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let mut request = redis::cmd(command[0]);
         request.arg(&command[1..]);
@@ -77,7 +77,7 @@ impl RedisServer {
     }
 }
 
-/// What is done with the process: ended, restarted, frozen.
+/// The methods of the process: end it, restart it, freeze it.
 impl Deref for RedisServer {
     type Target = ServerProcess;
 
@@ -98,7 +98,7 @@ fn command(port: u16, options: &[String]) -> Command {
     if let [first, file, others @ ..] = options
         && first == "--sentinel"
     {
-        // The file comes first.
+        // The configuration file must be the first argument.
         command.args([file, "--sentinel"]);
         options = others;
     } else {

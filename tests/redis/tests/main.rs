@@ -1,4 +1,4 @@
-//! The layers on Redis. `redis_log` is a program of its own: it counts lines of the log of its process.
+//! The tests of the layers on Redis. `redis_log` is a separate program, because it counts log lines of its process.
 
 mod redis_chat;
 mod redis_cli;

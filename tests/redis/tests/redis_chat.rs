@@ -1,4 +1,4 @@
-//! Two chat servers and a Django on one Redis.
+//! Two chat servers and a Python process on one Redis.
 
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +9,7 @@ fn said(user: &str, text: &str) -> (String, String) {
     (user.to_owned(), text.to_owned())
 }
 
-/// Ten pages on each of two servers, and Python: what one says, all see, once and in order.
+/// Ten pages on each of two servers, and Python: all get what one of them says, once and in order.
 async fn two_chat_servers_and_python_hear_each_other(scheme: &str, kind: &str) {
     let server = RedisServer::start();
     let url = server.url().replace("redis://", scheme);
@@ -42,7 +42,7 @@ async fn two_chat_servers_and_python_hear_each_other(scheme: &str, kind: &str) {
     for chat in chats {
         chat.stop().await;
     }
-    // One name was the Python process' own.
+    // One name may be left: the Python process' own.
     eventually("both have left", || server.run::<u64>(&["ZCARD", "asgi:group:chat_123"]) <= 1).await;
 }
 
@@ -56,7 +56,7 @@ async fn two_chat_servers_and_python_hear_each_other_over_pubsub() {
     two_chat_servers_and_python_hear_each_other("redis-pubsub://", "pubsub").await;
 }
 
-/// A layer that is none, or cannot be reached, is said in a line, and ends the program.
+/// If the layer is unknown or cannot be reached, the program ends with an error that says so.
 #[actix_web::test]
 async fn a_wrong_layer_ends_the_program_with_an_error() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -38,7 +38,7 @@ async fn a_listener_prints_the_events_that_are_sent() {
             "{quiet:?}"
         );
     }
-    assert_eq!(server.run::<Vec<String>>(&["KEYS", "*"]), [""; 0], "nothing stays");
+    assert_eq!(server.run::<Vec<String>>(&["KEYS", "*"]), [""; 0], "no key stays in Redis");
 }
 
 #[actix_web::test]
@@ -56,7 +56,7 @@ async fn members_of_other_programs_and_python_hear_a_sent_event() {
     assert_eq!(member.hears().await, "7");
     assert_eq!(python.receive(&theirs).await, "{'type': 'note', 'number': 7}");
 
-    // And the other way, with a job for a worker.
+    // The other direction, and a job for a worker.
     let listener = listen(&["room", "--count", "1", "--layer", &url]).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'from.python', 'b': b'\\x00'}")]).await;
     assert_eq!(lines(listener).await, ["{\"type\":\"from.python\",\"b\":[0]}"]);
@@ -82,7 +82,7 @@ async fn a_send_uses_the_given_prefix_keys_and_serializer() {
     assert_eq!(python.receive(&theirs).await, "{'type': 'note', 'number': 1}");
 }
 
-/// What is wrong is said in one line, with what to write instead; the exit code is not 0.
+/// A wrong command ends with exit code 1 and one line, which says what to write instead.
 #[actix_web::test]
 async fn a_wrong_command_is_one_error_line() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -12,5 +12,5 @@ mod core {
     conformance_tests::shared!(super::Core);
     conformance_tests::workers!(super::Core);
     conformance_tests::faults!(super::Core);
-    conformance_tests::drops!(super::Core, "what is too much waits in Redis");
+    conformance_tests::drops!(super::Core, "messages that do not fit wait in Redis");
 }

@@ -1,4 +1,4 @@
-//! A layer that is closed: nobody waits for a message that does not come.
+//! A layer that is closed: no call waits for a message that cannot come.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn has_ended<T: std::fmt::Debug>(result: &Result<T, LayerError>) {
     assert!(matches!(result, Err(LayerError::Unavailable(why)) if why.contains("ended")), "{result:?}");
 }
 
-/// Who waits for a job when the layer is closed is told, and who asks after that.
+/// A `receive` that waits when the layer is closed fails, and so does every later call.
 #[actix_web::test]
 async fn a_receive_ends_when_its_layer_is_closed() {
     let server = RedisServer::start();
@@ -38,7 +38,7 @@ async fn a_receive_ends_when_its_layer_is_closed() {
         let (layer, jobs) = (layer.clone(), jobs.clone());
         async move { layer.receive(&jobs).await }
     });
-    // It is in Redis' hands by then.
+    // Redis then holds the blocking command.
     eventually("it waits", || {
         server.run::<String>(&["CLIENT", "LIST"]).lines().any(|client| client.contains("flags=b"))
     })

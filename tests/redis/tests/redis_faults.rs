@@ -1,5 +1,6 @@
-//! Servers of Redis that end, forget, refuse, or are cut off, with channels_redis beside us; what every server may do is in
-//! the suite of conformance.
+//! Redis servers that end, forget, refuse or are cut off, with channels_redis beside us.
+//!
+//! The conformance suite has the faults that a server of any kind may have.
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ async fn all_hear(members: &mut [Member], expected: &str) {
     }
 }
 
-/// However many members a group has here, it has one name in Redis; the last one takes it out, and the layer's end does.
+/// A group has one name in Redis for each process, however many members it has there. The last member's leaving removes
+/// the name, and so does the end of the layer.
 #[actix_web::test]
 async fn a_process_has_one_name_in_a_group() {
     let server = RedisServer::start();
@@ -47,7 +49,7 @@ async fn a_process_has_one_name_in_a_group() {
     let many = members(&layer, 100).await;
     let names: Vec<String> = server.run(&["ZRANGE", ROOM_KEY, "0", "-1"]);
     assert_eq!(names.len(), 1, "{names:?}");
-    assert!(ChannelName::new(&names[0]).is_ok(), "a name that Django takes: {}", names[0]);
+    assert!(ChannelName::new(&names[0]).is_ok(), "Django accepts the name: {}", names[0]);
     let ttl: u64 = server.run(&["TTL", ROOM_KEY]);
     assert!((86_390..=86_400).contains(&ttl), "{ttl}");
     for member in many {
@@ -63,10 +65,11 @@ async fn a_process_has_one_name_in_a_group() {
     greenroom::ChannelLayer::group_add(&other, &group("room"), &own).await.unwrap();
     assert_eq!(server.run::<u64>(&["ZCARD", ROOM_KEY]), 2);
     drop(other);
-    assert_eq!(server.run::<u64>(&["ZCARD", ROOM_KEY]), 1, "the end of a layer takes it out of its groups");
+    assert_eq!(server.run::<u64>(&["ZCARD", ROOM_KEY]), 1, "the end of a layer removes its name from its groups");
 }
 
-/// Redis is killed and comes back empty: a consumer of channels_redis ends at once; here all are members again, and hear Python.
+/// Redis is killed and comes back empty. A consumer of channels_redis ends at once. Our members are members again, and hear
+/// Python.
 #[actix_web::test]
 async fn a_redis_restart_ends_consumers_of_channels_redis_but_not_ours() {
     let mut server = RedisServer::start();
@@ -92,7 +95,8 @@ async fn a_redis_restart_ends_consumers_of_channels_redis_but_not_ours() {
     all_hear(&mut members, "2").await;
 }
 
-/// The connections are cut, and cut in the middle of a message: what waits in Redis comes after, and nobody ends.
+/// Connections are cut, one of them in the middle of a message. The messages that wait in Redis arrive afterwards, and no
+/// member ends.
 #[actix_web::test]
 async fn messages_that_wait_in_redis_arrive_after_a_cut_connection() {
     let server = RedisServer::start();
@@ -100,7 +104,7 @@ async fn messages_that_wait_in_redis_arrive_after_a_cut_connection() {
     let layer = ready(RedisConfig::new(proxy.url()).timeout(Duration::from_secs(1))).await;
     let mut member = Member::of(&layer, &["room"]).await;
     let mut python = Python::start("core", &json!({"hosts": [server.url()]})).await;
-    // Far longer than what is let through: the reply breaks off inside it.
+    // The message is longer than the bytes that the proxy lets through, so the reply breaks off inside it.
     let long = format!("{{'type': 'note', 'number': 1, 'more': '{}'}}", "x".repeat(20_000));
     proxy.cut_after(10_000);
     python.must("group_send", &[json!("room"), json!(long)]).await;
@@ -115,10 +119,10 @@ async fn messages_that_wait_in_redis_arrive_after_a_cut_connection() {
         heard.push(member.hears().await);
     }
     heard.sort_unstable();
-    assert_eq!(heard, ["2", "3", "4", "gap in room"], "what was under way is gone, and is told");
+    assert_eq!(heard, ["2", "3", "4", "gap in room"], "the message on its way is lost, and a gap says so");
 
     let ours = server.run::<String>(&["CLIENT", "LIST", "TYPE", "normal"]);
-    assert!(ours.lines().count() <= 8, "two connections a shard, and Python's:\n{ours}");
+    assert!(ours.lines().count() <= 8, "two connections for each shard, and Python's:\n{ours}");
     let killed: u64 = server.run(&["CLIENT", "KILL", "TYPE", "normal"]);
     assert!(killed >= 2, "{killed}");
     assert_eq!(member.hears().await, "gap in room");
@@ -128,7 +132,8 @@ async fn messages_that_wait_in_redis_arrive_after_a_cut_connection() {
     assert_eq!(member.hears().await, "5");
 }
 
-/// A group that has lost its last member while Redis was away: other processes do not go on writing to it for a day.
+/// A group loses its last member while Redis is away. Its name is removed afterwards, so that other processes do not write
+/// to it for a day.
 #[actix_web::test]
 async fn a_group_left_during_an_outage_is_removed_from_redis() {
     let server = RedisServer::start();
@@ -146,7 +151,7 @@ async fn a_group_left_during_an_outage_is_removed_from_redis() {
     eventually("its name is out", || server.run::<u64>(&["EXISTS", ROOM_KEY]) == 0).await;
 }
 
-/// Members that come and go, 2,000 of them, lose nothing of what Python sends to those that stay.
+/// While 2,000 members come and go, those that stay get all that Python sends.
 #[actix_web::test]
 async fn members_that_come_and_go_lose_no_message_from_python() {
     const COUNT: u64 = 300;
@@ -175,7 +180,7 @@ async fn members_that_come_and_go_lose_no_message_from_python() {
     assert_eq!(layer.metrics().undecodable, 0);
 }
 
-/// Far more messages than Django lets wait arrive whole: the queue is drained again and again.
+/// Far more messages arrive than Django lets wait in a queue, because the queue is drained again and again.
 #[actix_web::test]
 async fn the_queue_in_redis_is_drained_again_and_again() {
     const COUNT: u64 = 2_000;
@@ -195,7 +200,7 @@ async fn the_queue_in_redis_is_drained_again_and_again() {
         for number in 0..COUNT {
             other.group_send(&group("room"), &note(number)).await.unwrap();
             if number % 50 == 49 {
-                // All are written. A queue that nobody drains would be full after two rounds.
+                // Now all are written. A queue that is not drained would be full after two rounds.
                 other.group_send_counted(&group("nobody"), &note(0)).await.unwrap();
                 eventually("it is drained", || server.run::<u64>(&["ZCARD", &queue]) == 0).await;
             }
@@ -204,7 +209,7 @@ async fn the_queue_in_redis_is_drained_again_and_again() {
     tokio::join!(receive, send);
 }
 
-/// Memberships are written anew before they expire, and where another program deleted them.
+/// Memberships are written again before they expire, and after another program has deleted them.
 #[actix_web::test]
 async fn memberships_are_renewed() {
     let server = RedisServer::start();
@@ -217,16 +222,16 @@ async fn memberships_are_renewed() {
     python.must("group_add", &[json!("room"), theirs.clone()]).await;
     python.must("idle", &[json!(4)]).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
-    assert_eq!(member.hears().await, "1", "older than its group lets anyone be");
+    assert_eq!(member.hears().await, "1", "the membership is older than the group's expiry");
     let upstream = python.call("receive", &[theirs, json!(1)]).await;
-    assert_eq!(upstream, Err("TimeoutError: ".into()), "a member of channels_redis is one no more");
+    assert_eq!(upstream, Err("TimeoutError: ".into()), "the membership of channels_redis has expired");
     python.must("flush", &[]).await;
     eventually("it is there again", || server.run::<u64>(&["EXISTS", ROOM_KEY]) == 1).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 2}")]).await;
     assert_eq!(member.hears().await, "2");
 }
 
-/// A message that was sent too long ago is not delivered; channels_redis would.
+/// A message that was sent too long ago is not delivered. (channels_redis would deliver it.)
 #[actix_web::test]
 async fn an_expired_message_is_not_delivered() {
     let server = RedisServer::start();
@@ -257,7 +262,7 @@ async fn an_expired_message_is_not_delivered() {
     assert_eq!(layer.receive(&jobs).await.unwrap().event::<redis_tests::Note>().unwrap().number, 2);
     assert_eq!(layer.metrics().expired, 2);
 
-    // channels_redis gives it to its consumer.
+    // channels_redis delivers such a message to its consumer.
     let mut upstream = Python::start("core", &json!({"hosts": [server.url()]})).await;
     let theirs = upstream.must("new_channel", &[]).await;
     let name = theirs.as_str().unwrap();
@@ -270,7 +275,8 @@ async fn an_expired_message_is_not_delivered() {
     assert_eq!(upstream.receive(&theirs).await, "{'type': 'note'}");
 }
 
-/// A server without memory refuses: who asked is told, members here are served, and the connection stays.
+/// A Redis without free memory refuses. The sender gets the error, members of this process are served, and the connection
+/// stays.
 #[actix_web::test]
 async fn a_redis_without_free_memory_refuses_sends() {
     let server = RedisServer::with(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
@@ -293,12 +299,12 @@ async fn a_redis_without_free_memory_refuses_sends() {
     assert_eq!(member.hears().await, "2");
     let sent = strict.group_send(&group("room"), &note(3)).await;
     assert!(matches!(&sent, Err(LayerError::Refused(why)) if why.contains("OOM")), "{sent:?}");
-    // Someone who joins is a member here all the same, and is not kept waiting.
+    // A consumer that joins now is a member in this process all the same, and does not wait.
     let mut late = Member::of(&layer, &["hall"]).await;
     layer.group_send(&group("hall"), &note(4)).await.unwrap();
     assert_eq!(late.hears().await, "4");
     server.run::<()>(&["FLUSHALL"]);
-    // There is room again: who is here is a member as before, and hears others.
+    // Redis has memory again. The members of this process are members as before, and hear others.
     layer.flush().await.unwrap();
     for (number, name) in [(5, "room"), (6, "hall")] {
         strict.group_send(&group(name), &note(number)).await.unwrap();
@@ -307,7 +313,7 @@ async fn a_redis_without_free_memory_refuses_sends() {
     assert_eq!((layer.metrics().reconnected, strict.metrics().reconnected), (0, 0));
 }
 
-/// What is not ours under our keys is refused by name, and disturbs nobody else.
+/// A value of another kind under one of our keys is an error that names the key. Other channels are not disturbed.
 #[actix_web::test]
 async fn a_foreign_value_under_our_key_is_refused_with_its_key() {
     let server = RedisServer::start();
@@ -327,6 +333,6 @@ async fn a_foreign_value_under_our_key_is_refused_with_its_key() {
     }
     refused(layer.group_send(&group("room"), &note(2)).await, "asgijobs");
     let got = layer.receive(&works).await.unwrap();
-    assert_eq!(got.event::<redis_tests::Note>().unwrap().number, 2, "the other one got it");
+    assert_eq!(got.event::<redis_tests::Note>().unwrap().number, 2, "the other channel got the event");
     assert_eq!(layer.metrics().reconnected, 0);
 }

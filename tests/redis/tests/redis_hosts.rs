@@ -1,4 +1,4 @@
-//! Where Redis may be: behind TLS, a Unix socket, a password, a sentinel, in another database.
+//! The places of a Redis server: TLS, a Unix socket, a password, a sentinel, another database.
 
 use std::{fs, net::TcpListener, time::Duration};
 
@@ -8,7 +8,7 @@ use greenroom::{
 };
 use redis_tests::{Member, RedisServer, group, note};
 
-/// Two processes of each layer hear each other there.
+/// Shows that two layers of each kind hear each other with this configuration.
 async fn works(config: RedisConfig) {
     for _ in 0..2 {
         let core = || async {
@@ -48,7 +48,7 @@ async fn both_layers_work_with_a_user_a_password_and_a_database() {
     works(RedisConfig::new(format!("redis://ann:secret@127.0.0.1:{}/3", server.port()))).await;
 }
 
-/// Rights enough for what the layer does: no administration, and the keys of its prefix.
+/// The user may do what the layer does, and nothing else: no administration, and only keys of the prefix.
 #[actix_web::test]
 async fn both_layers_work_with_a_user_of_few_rights() {
     let rights = "ann on >secret ~asgi* &* -@all +@sortedset +@pubsub +@connection +eval +expire +del +scan";
@@ -81,7 +81,7 @@ async fn both_layers_work_over_tls() {
     ]);
     let config = RedisConfig::new(format!("rediss://localhost:{port}"));
     works(config.clone().root_certificates(certified.cert.pem())).await;
-    // Who does not trust it says so.
+    // A client that does not trust the certificate gets an error.
     let error = RedisLayer::new(config).unwrap().ready().await.unwrap_err().to_string();
     assert!(error.contains("ertificate"), "{error}");
     let _ = fs::remove_dir_all(folder);

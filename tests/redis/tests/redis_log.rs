@@ -1,4 +1,4 @@
-//! What an operator reads where something is wrong: what, where, once, and not in a loop of lines.
+//! The log lines that an operator reads when something is wrong: one line, which says what is wrong and where.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use integration_tests::log::{capture, lines, logged};
 use redis_tests::{Member, Python, RedisServer, eventually, group, note};
 use serde_json::json;
 
-/// Both layers.
+/// Both kinds of layers on Redis.
 const KINDS: [&str; 2] = ["core", "pubsub"];
 
-/// A layer of a kind, whose server is there.
+/// A layer of this kind, connected to its server.
 async fn ready(kind: &str, config: RedisConfig) -> Layer {
     if kind == "core" {
         let layer = RedisLayer::new(config).unwrap();
@@ -35,7 +35,7 @@ fn loud(part: &str) -> Vec<String> {
     lines.into_iter().filter(|line| !line.contains("DEBUG") && !line.contains("TRACE")).collect()
 }
 
-/// Another key, another serializer, no message at all: one line for many, with where it came from; nobody ends.
+/// Many messages under another encryption key are one log line, which names their origin. No consumer ends.
 #[actix_web::test]
 async fn many_unreadable_messages_are_one_log_line() {
     capture();
@@ -50,7 +50,7 @@ async fn many_unreadable_messages_are_one_log_line() {
             python.must("group_send", &[json!(room), json!("{'type': 'note', 'number': 1}")]).await;
         }
         eventually("all are counted", || layer.metrics().undecodable == 20).await;
-        // By the pub/sub layer the topic, by the core layer the queue of this process.
+        // The pub/sub layer names the topic, the core layer the queue of this process.
         let from = if kind == "core" {
             member.channel().non_local().to_owned()
         } else {
@@ -58,13 +58,13 @@ async fn many_unreadable_messages_are_one_log_line() {
         };
         let said = loud(&from);
         assert_eq!(said.len(), 1, "{said:#?}");
-        assert!(said[0].contains("symmetric_encryption_keys"), "it says what to look at: {said:#?}");
+        assert!(said[0].contains("symmetric_encryption_keys"), "the line names the setting to check: {said:#?}");
         layer.group_send(&group(&room), &note(2)).await.unwrap();
         assert_eq!(member.hears().await, "2");
     }
 }
 
-/// A value of another kind under a key of ours: who asks is told the key; the log says it once.
+/// If one of our keys has a value of another kind, each call gets an error that names the key. The log says so once.
 #[actix_web::test]
 async fn a_value_of_another_kind_under_our_key_is_logged_once() {
     capture();
@@ -81,11 +81,12 @@ async fn a_value_of_another_kind_under_our_key_is_logged_once() {
         refused(layer.group_send(&group("hall"), &note(1)).await);
         refused(layer.group_add(&group("hall"), &ChannelName::new("works").unwrap()).await);
     }
-    // Whoever joins is a member here.
+    // A consumer that joins is a member in this process.
     let mut member = Member::of(&layer, &["hall"]).await;
     assert_eq!(loud("kinds:group:hall").len(), 1, "{:#?}", loud("kinds:group:hall"));
 
-    // The queue of the process itself: nothing comes from elsewhere, which is said, and it goes on when it is gone.
+    // The same for the queue of the process itself. Nothing arrives from other processes, which the log says. After the
+    // value is deleted, messages arrive again.
     let own = format!("kinds{}", member.channel().non_local());
     server.run::<()>(&["SET", &own, "x"]);
     logged(&["does not let its messages be read", &own, "WRONGTYPE"]).await;

@@ -1,4 +1,4 @@
-//! `RedisLayer` with a name for each connection: the conformance suite, and what Python sees of the members.
+//! `RedisLayer` with a name for each connection: the conformance suite, and the members as Python sees them.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -26,7 +26,7 @@ mod names {
     conformance_tests::processes!(super::Connections);
     conformance_tests::shared!(super::Connections);
     conformance_tests::faults!(super::Connections);
-    conformance_tests::drops!(super::Connections, "what is too much waits in Redis");
+    conformance_tests::drops!(super::Connections, "messages that do not fit wait in Redis");
 }
 
 const ROOM_KEY: &str = "asgi:group:room";
@@ -61,7 +61,7 @@ fn python_note(number: u64) -> [Value; 2] {
     [json!("room"), json!(format!("{{'type': 'note', 'number': {number}}}"))]
 }
 
-/// Redis has the channel of each member of each process, and no other: so many names as connections.
+/// Redis has exactly the channels of all members of all processes: as many names as connections.
 #[actix_web::test]
 async fn redis_has_one_name_for_each_connection() {
     let server = RedisServer::start();
@@ -75,20 +75,20 @@ async fn redis_has_one_name_for_each_connection() {
     expected.push(queue.to_string());
     names.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(names, expected, "each is there once its join has returned");
+    assert_eq!(names, expected, "each name is in Redis once its join has returned");
 
     for member in here.drain(..10) {
         member.leave().await;
     }
     first.group_discard(&group("room"), &queue).await.unwrap();
-    eventually("those who left are out", || size(&server) == 40).await;
+    eventually("the names of those who left are removed", || size(&server) == 40).await;
     second.close().await;
-    assert_eq!(size(&server), 20, "a layer's end takes all its names out");
+    assert_eq!(size(&server), 20, "a layer's end removes all its names");
     first.close().await;
     assert_eq!(size(&server), 0);
 }
 
-/// What is sent from anywhere arrives once at each member, in the order in which it was sent.
+/// An event from any process arrives once at each member, in the order of sending.
 #[actix_web::test]
 async fn each_member_hears_each_event_once() {
     let server = RedisServer::start();
@@ -96,7 +96,7 @@ async fn each_member_hears_each_event_once() {
     let mut members = members(&first, 5).await;
     members.extend(self::members(&second, 5).await);
     let mut python = python(&server).await;
-    // Joined already: by Python it is the same membership.
+    // This member has joined already. Python adds the same membership again.
     let name = json!(members[0].channel().as_str());
     python.must("group_add", &[json!("room"), name.clone()]).await;
     for number in 0..20 {
@@ -120,8 +120,8 @@ async fn each_member_hears_each_event_once() {
     assert_eq!((first.metrics().stray, second.metrics().stray), (0, 0));
 }
 
-/// Django takes one connection out: what Django and other processes send passes it by, what its own process sends does not;
-/// with the next renewal it is in again.
+/// Django removes one connection from a group. The connection then misses what Django and other processes send, but not
+/// what its own process sends. The next renewal adds it again.
 #[actix_web::test]
 async fn a_name_that_python_discards_comes_back_with_the_renewal() {
     let server = RedisServer::start();
@@ -143,10 +143,10 @@ async fn a_name_that_python_discards_comes_back_with_the_renewal() {
     for member in &mut members {
         assert_eq!(member.hears().await, "3");
     }
-    // Out for good: its own process says so.
+    // Its own process removes it for good.
     layer.group_discard(&group("room"), &members[0].channel()).await.unwrap();
     assert_eq!(size(&server), 2);
-    // By Python it may be put in again, and then hears both.
+    // Python may add it again. Then it hears Python and its own process.
     python.must("group_add", &[json!("room"), name]).await;
     python.must("group_send", &python_note(4)).await;
     for member in &mut members {
@@ -183,8 +183,8 @@ impl Relaying {
     }
 }
 
-/// An event from elsewhere is relayed for each member by itself, for it says whom it is for and not by which group; one of
-/// this process once for all.
+/// A relay runs for each member if the event is from elsewhere, because such an event names its members and not its group.
+/// For an event of this process a relay runs once for all members.
 #[actix_web::test]
 async fn a_relay_runs_for_each_member_if_the_event_is_from_python() {
     let server = RedisServer::start();
@@ -211,7 +211,7 @@ async fn a_relay_runs_for_each_member_if_the_event_is_from_python() {
     }
 }
 
-/// A thousand members in one process: a thousand names, each of them served by one message.
+/// A thousand members of one process have a thousand names in Redis. One message serves them all.
 #[actix_web::test]
 async fn each_of_a_thousand_members_gets_each_message() {
     const COUNT: usize = 1_000;
@@ -229,11 +229,11 @@ async fn each_of_a_thousand_members_gets_each_message() {
         }
     }
     futures_util::future::join_all(members.into_iter().map(Member::leave)).await;
-    eventually("all are out", || size(&server) == 0).await;
+    eventually("all names are removed", || size(&server) == 0).await;
     assert_eq!(layer.metrics().stray, 0);
 }
 
-/// Redis is away while members come and go: when it is back, it has the names of those who are here, and of nobody else.
+/// Members come and go while Redis is away. When Redis is back, it has exactly the names of the current members.
 #[actix_web::test]
 async fn names_are_right_after_an_outage() {
     let server = RedisServer::start();
@@ -253,7 +253,7 @@ async fn names_are_right_after_an_outage() {
         member.leave().await;
     }
     stay.push(Member::of(&layer, &["room"]).await);
-    // Neither told nor here.
+    // This one comes and goes unseen by Redis.
     Member::of(&layer, &["room"]).await.leave().await;
     layer.group_send(&group("room"), note(1)).await.unwrap();
     for member in &mut stay {
@@ -274,7 +274,7 @@ async fn names_are_right_after_an_outage() {
     }
 }
 
-/// A process that is gone without a word: its names expire, those of who lives do not.
+/// The names of a process that vanished expire. Those of a living process do not.
 #[actix_web::test]
 async fn names_of_a_dead_process_expire() {
     let server = RedisServer::start();
@@ -294,12 +294,12 @@ async fn names_of_a_dead_process_expire() {
             }
         }
     };
-    tokio::time::timeout(integration_tests::PATIENCE, expired).await.expect("they expire");
+    tokio::time::timeout(integration_tests::PATIENCE, expired).await.expect("the names expire");
     let names: Vec<String> = server.run(&["ZRANGE", ROOM_KEY, "0", "-1"]);
     assert_eq!(names, [member.channel().to_string()]);
 }
 
-/// Those who come and go, by hundreds, leave no name, and lose nothing for those who stay, nor give them anything twice.
+/// Hundreds of members come and go, and leave no name. The members that stay get every event exactly once.
 #[actix_web::test]
 async fn members_that_come_and_go_leave_no_name_in_redis() {
     const COUNT: u64 = 200;
@@ -327,5 +327,5 @@ async fn members_that_come_and_go_leave_no_name_in_redis() {
         heard.sort_unstable();
         assert_eq!(heard, (0..COUNT).collect::<Vec<_>>());
     }
-    eventually("only those who stay are there", || size(&server) == 5).await;
+    eventually("only the names of those who stay are in Redis", || size(&server) == 5).await;
 }

@@ -6,10 +6,10 @@ type PubSub = Redis<kinds::PubSub>;
 
 mod pubsub {
     conformance_tests::every_layer!(super::PubSub);
-    conformance_tests::moved_clock!(super::PubSub, "its echo needs Redis' own time");
-    conformance_tests::stored!(super::PubSub, "pub/sub keeps nothing for who does not listen");
+    conformance_tests::moved_clock!(super::PubSub, "its echo arrives in real time, by Redis' clock");
+    conformance_tests::stored!(super::PubSub, "pub/sub stores nothing for a process that does not listen");
     conformance_tests::processes!(super::PubSub);
-    conformance_tests::shared!(super::PubSub, "pub/sub keeps nothing, and knows no groups");
+    conformance_tests::shared!(super::PubSub, "pub/sub stores nothing, and knows no groups");
     conformance_tests::workers!(super::PubSub, "each process that listens gets each job");
     conformance_tests::faults!(super::PubSub);
     conformance_tests::drops!(super::PubSub);

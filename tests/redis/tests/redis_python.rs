@@ -1,4 +1,4 @@
-//! Real processes of channels_redis and ours on the same servers, in both directions.
+//! Messages in both directions between real processes of channels_redis and ours, on the same servers.
 
 use greenroom::{
     ChannelName, Layer,
@@ -9,7 +9,7 @@ use greenroom::{
 use redis_tests::{Member, Python, RedisServer, eventually, group, note};
 use serde_json::{Value, json};
 
-/// Every type of value that both serializers have, and bytes, which only MessagePack has.
+/// Has each type of value of both serializers, and bytes, which only MessagePack has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event("every.value")]
 struct EveryValue {
@@ -25,7 +25,7 @@ struct EveryValue {
     nothing: Option<String>,
 }
 
-/// Bytes that are written as such.
+/// Bytes that are serialized as bytes, not as a list.
 #[derive(Debug, Clone, PartialEq)]
 struct Bytes(Vec<u8>);
 
@@ -51,7 +51,7 @@ impl<'de> serde::Deserialize<'de> for Bytes {
     }
 }
 
-/// The event, and the same as Python shows it.
+/// The event, and its text in Python.
 fn every_value(format: Format) -> (EveryValue, String) {
     let packed = format == Format::MsgPack;
     let event = EveryValue {
@@ -72,7 +72,7 @@ fn every_value(format: Format) -> (EveryValue, String) {
     (event, shown)
 }
 
-/// How both sides are configured.
+/// A configuration for both sides.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     format: Format,
@@ -113,10 +113,10 @@ async fn core(config: RedisConfig) -> Layer {
 }
 
 fn channel(name: &Value) -> ChannelName {
-    ChannelName::new(name.as_str().expect("a text")).expect("a name that we know too")
+    ChannelName::new(name.as_str().expect("a text")).expect("a valid channel name")
 }
 
-/// What Python sends to a group, to a consumer's channel and to a plain one arrives, every value as it was.
+/// Messages from Python to a group, to a consumer's channel and to a plain channel arrive, with every value unchanged.
 #[actix_web::test]
 async fn messages_from_python_arrive_with_every_value() {
     for shape in SHAPES {
@@ -129,7 +129,7 @@ async fn messages_from_python_arrive_with_every_value() {
 
         python.must("group_send", &[json!("room"), json!(shown)]).await;
         assert_eq!(*layer.receive(&own).await.unwrap().event::<EveryValue>().unwrap(), event, "{shape:?}");
-        // Upstream sends these to any shard, whoever reads which.
+        // channels_redis sends these to any shard, whichever shard the receiver reads.
         for number in 0..10 {
             python
                 .must(
@@ -159,7 +159,7 @@ async fn messages_from_python_arrive_with_every_value() {
         let mut heard = [member.hears().await, member.hears().await];
         heard.sort_unstable();
         assert_eq!(heard, ["1", "2"], "{shape:?}");
-        // Put into a group by the other side, by its own name.
+        // The other side puts this consumer into a group by its channel's name.
         python.must("group_add", &[json!("hall"), name.clone()]).await;
         python.must("group_send", &[json!("hall"), json!("{'type': 'note', 'number': 3}")]).await;
         assert_eq!(member.hears().await, "3");
@@ -171,7 +171,7 @@ async fn messages_from_python_arrive_with_every_value() {
     }
 }
 
-/// What we send to a group, to a channel of a Python process and to a plain one arrives there.
+/// Messages from us to a group, to a channel of a Python process and to a plain channel arrive in Python.
 #[actix_web::test]
 async fn messages_to_python_arrive_with_every_value() {
     for shape in SHAPES {
@@ -196,7 +196,7 @@ async fn messages_to_python_arrive_with_every_value() {
         assert_eq!(python.receive(&one).await, shown);
         let jobs = ChannelName::new("jobs").unwrap();
         for _ in 0..3 {
-            // In turns, from the first server, as the other side reads.
+            // We write to the servers in turns from the first one, as the other side reads them.
             layer.send(&jobs, &event).await.unwrap();
         }
         for _ in 0..3 {
@@ -214,7 +214,7 @@ async fn pubsub(config: RedisConfig) -> Layer {
     layer.into()
 }
 
-/// What Python publishes to a group, to a consumer's channel and to a plain one is heard, every value as it was.
+/// Python's publications to a group, to a consumer's channel and to a plain channel arrive, with every value unchanged.
 #[actix_web::test]
 async fn events_published_by_python_arrive_with_every_value() {
     for shape in SHAPES {
@@ -249,7 +249,7 @@ async fn events_published_by_python_arrive_with_every_value() {
     }
 }
 
-/// What we publish to a group and to a channel of a Python process is heard there.
+/// Our publications to a group and to a channel of a Python process arrive in Python.
 #[actix_web::test]
 async fn events_published_to_python_arrive_with_every_value() {
     for shape in SHAPES {
@@ -266,14 +266,14 @@ async fn events_published_to_python_arrive_with_every_value() {
         assert_eq!(python.receive(&name).await, shown);
         python.must("group_discard", &[json!("room"), name.clone()]).await;
         assert_eq!(layer.group_send_counted(&group("room"), &event).await.unwrap().delivered, 0);
-        // Nobody has it: with pub/sub that is known.
+        // Nobody listens to this channel, and with pub/sub the sender learns so.
         let nobody = layer.send(&ChannelName::new("nobody").unwrap(), &event).await;
         assert_eq!(nobody, Err(greenroom::LayerError::NoReceiver));
-        assert!(servers.iter().all(|server| server.run::<u64>(&["DBSIZE"]) == 0), "Redis keeps nothing");
+        assert!(servers.iter().all(|server| server.run::<u64>(&["DBSIZE"]) == 0), "Redis stores nothing");
     }
 }
 
-/// A consumer lives on while its process hears nothing for longer than 5 s: with redis-py 8 one of channels_redis does not.
+/// A consumer lives on if its process hears nothing for more than 5 s. (With redis-py 8 a consumer of channels_redis ends.)
 #[actix_web::test]
 async fn a_consumer_that_hears_nothing_stays_connected() {
     let servers = [RedisServer::start()];
@@ -284,14 +284,14 @@ async fn a_consumer_that_hears_nothing_stays_connected() {
     let idle = python.call("receive", &[theirs, json!(30)]).await.unwrap_err();
     assert!(
         idle.starts_with("TimeoutError: Timeout reading"),
-        "of redis-py, after 5 s, where 30 were asked for: {idle}"
+        "redis-py gives up after 5 s, although 30 were asked for: {idle}"
     );
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 1}")]).await;
     assert_eq!(member.hears().await, "1");
     assert_eq!(layer.metrics().reconnected, 0);
 }
 
-/// What the other side encrypted with another key, or wrote in another way, is counted, and ends nobody.
+/// Messages under another encryption key or of another serializer are counted, and end no consumer.
 #[actix_web::test]
 async fn unreadable_messages_are_counted_and_end_no_consumer() {
     let servers = [RedisServer::start()];
@@ -313,7 +313,7 @@ async fn unreadable_messages_are_counted_and_end_no_consumer() {
     eventually("it is counted", || layer.metrics().undecodable == 4).await;
     python.must("group_send", &[json!("room"), json!("{'type': 'note', 'number': 2}")]).await;
     assert_eq!(member.hears().await, "2");
-    // It ends a consumer of channels_redis.
+    // Such a message ends a consumer of channels_redis.
     let theirs = python.must("new_channel", &[]).await;
     let key = format!("asgi{}!", theirs.as_str().unwrap().split_once('!').unwrap().0);
     servers[0].run::<u64>(&["ZADD", &key, "9999999999", "0123456789ab and no token"]);
@@ -321,14 +321,14 @@ async fn unreadable_messages_are_counted_and_end_no_consumer() {
     assert!(upstream.contains("InvalidToken"), "{upstream}");
 }
 
-/// With three servers we send to where the receiver reads; channels_redis sends some to where nobody does.
+/// With three servers, our direct sends go to the server that the receiver reads. channels_redis sends some to another.
 #[actix_web::test]
 async fn direct_sends_with_several_servers_arrive() {
     let servers = SHAPES[2].servers();
     let layer = core(SHAPES[2].config(&servers)).await;
     let mut python = Python::start("core", &SHAPES[2].python(&servers)).await;
     let mut lost = 0;
-    // Two of three names lead it wrong.
+    // For two of three names channels_redis picks the wrong server.
     for _ in 0..30 {
         let theirs = python.must("new_channel", &[]).await;
         python.must("send", &[theirs.clone(), json!("{'type': 'theirs'}")]).await;
@@ -347,7 +347,7 @@ async fn direct_sends_with_several_servers_arrive() {
     panic!("channels_redis lost {lost} of 30");
 }
 
-/// Jobs on a plain channel run once, however many processes of both kinds read it; nobody is left with one.
+/// Each job on a plain channel runs once, although several processes read it. None is left over.
 #[actix_web::test]
 async fn jobs_run_once() {
     const JOBS: u64 = 300;
@@ -383,5 +383,5 @@ async fn jobs_run_once() {
     }
     all.sort_unstable();
     assert_eq!(all, (0..JOBS).collect::<Vec<_>>());
-    assert_eq!(servers[0].run::<u64>(&["DBSIZE"]), 0, "nothing is left");
+    assert_eq!(servers[0].run::<u64>(&["DBSIZE"]), 0, "no key is left in Redis");
 }

@@ -1,4 +1,6 @@
-//! The conformance suite over both layers, through a sentinel: what `test_sentinel.py` and `test_pubsub_sentinel.py` repeat.
+//! The conformance suite over both layers, through a sentinel.
+//!
+//! channels_redis does the same in `test_sentinel.py` and `test_pubsub_sentinel.py`.
 
 use std::marker::PhantomData;
 
@@ -9,7 +11,7 @@ use redis_tests::{
     kinds::{self, Kind},
 };
 
-/// A master, and a sentinel that knows where it is.
+/// A master, and a sentinel that knows its address.
 struct Sentinel<K> {
     sentinel: RedisServer,
     _master: RedisServer,

@@ -1,4 +1,4 @@
-//! A slow link, and messages that are cut in the middle: nothing is lost or doubled, and nobody else waits.
+//! Slow links, and messages that are cut in the middle: nothing is lost or doubled, and no other member waits.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn hears_all(member: &mut Member, count: u64) {
     }
 }
 
-/// A thousand sends over 50 ms need a few round trips, not a thousand; all arrive.
+/// A thousand sends over a link with 50 ms latency need a few round trips, not a thousand. All arrive.
 #[actix_web::test]
 async fn sends_with_high_latency_are_pipelined() {
     const COUNT: u64 = 1_000;
@@ -48,12 +48,12 @@ async fn sends_with_high_latency_are_pipelined() {
     }
     far.group_send_counted(&group("nobody"), note(0)).await.unwrap();
     let flights = proxy.flights() - before;
-    // Two round trips a batch of 512, and what the reader and the watch over the connection need.
+    // Two round trips for each batch of 512, and a few for the reader and for the watch over the connection.
     assert!(flights <= 20, "{flights} round trips for {COUNT} sends");
     hears_all(&mut there, COUNT).await;
 }
 
-/// Over 50 ms and 1 MB/s nothing is lost or doubled, and the order is kept, both ways.
+/// Over a link with 50 ms latency and 1 MB/s nothing is lost or doubled, and the order is kept, in both directions.
 #[actix_web::test]
 async fn a_slow_link_loses_nothing() {
     const COUNT: u64 = 500;
@@ -72,12 +72,12 @@ async fn a_slow_link_loses_nothing() {
     hears_all(&mut here, COUNT).await;
     for layer in [&far, &near] {
         layer.group_send(&group("room"), note(COUNT)).await.unwrap();
-        assert_eq!(there.hears().await, COUNT.to_string(), "and nothing twice");
+        assert_eq!(there.hears().await, COUNT.to_string(), "no event came twice");
         assert_eq!((layer.metrics().unpublished, layer.metrics().reconnected), (0, 0));
     }
 }
 
-/// Who sends faster than the link carries is held back at the bound on bytes; members here hear others meanwhile.
+/// A sender that is faster than the link waits at the limit of bytes. Members of its process hear others meanwhile.
 #[actix_web::test]
 async fn a_slow_link_holds_the_sender_back() {
     const COUNT: u64 = 300;
@@ -90,14 +90,14 @@ async fn a_slow_link_holds_the_sender_back() {
     far.group_add(&group("room"), &jobs).await.unwrap();
     let mut other = Member::of(&far, &["hall"]).await;
     let in_redis = || server.run::<u64>(&["ZCARD", "asgijobs"]);
-    // So many are under way at most.
+    // At most so many messages are on their way.
     let most = (64 << 10) / BYTES;
     for number in 0..COUNT {
         far.group_send(&group("room"), large(number, BYTES as usize)).await.unwrap();
         if number % 50 == 49 {
             let written = in_redis();
             assert!(number < written + most, "{number} were taken, {written} are written");
-            // While they are under way.
+            // Some are still on their way.
             assert!(written < COUNT);
             far.group_send(&group("hall"), note(number)).await.unwrap();
             assert_eq!(other.hears().await, number.to_string());
@@ -108,10 +108,10 @@ async fn a_slow_link_holds_the_sender_back() {
         let event = near.receive(&jobs).await.unwrap();
         assert_eq!(event.event::<redis_tests::Note>().unwrap().number, number);
     }
-    assert_eq!(in_redis(), 0, "each is there once");
+    assert_eq!(in_redis(), 0, "each message was in Redis once");
 }
 
-/// Pub/sub over a long way: sends of several at once share their round trips, and all arrive in each sender's order.
+/// With pub/sub and 50 ms latency, simultaneous sends share their round trips. All arrive, in each sender's order.
 #[actix_web::test]
 async fn pubsub_sends_with_high_latency_are_pipelined() {
     const SENDERS: u64 = 100;
@@ -143,7 +143,8 @@ async fn pubsub_sends_with_high_latency_are_pipelined() {
     }
 }
 
-/// A connection that is cut inside a request of ours: it is not written in part, the gap is told, and all goes on.
+/// A connection is cut inside a request of ours. Redis runs no part of the request, members learn of the gap, and later
+/// sends work.
 #[actix_web::test]
 async fn a_request_that_is_cut_is_not_written_in_part() {
     let server = RedisServer::start();
@@ -163,7 +164,7 @@ async fn a_request_that_is_cut_is_not_written_in_part() {
     assert_eq!((here.hears().await, there.hears().await), ("3".to_owned(), "3".to_owned()));
 }
 
-/// The same of pub/sub: who is here gets the event once, though it went nowhere else.
+/// The same with pub/sub. Members of the sender's process get the event once, although no other process got it.
 #[actix_web::test]
 async fn a_publication_that_is_cut_reaches_its_own_process_once() {
     let server = RedisServer::start();

@@ -16,14 +16,14 @@ use integration_tests::Gate;
 use redis_tests::{Note, Python, RedisServer, eventually, note};
 use serde_json::json;
 
-/// As a program of Django writes it.
+/// The job as a Django program writes it.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("thumbnail.generate")]
 struct Generate {
     id: u64,
 }
 
-/// The job that fails.
+/// The number of the job that fails.
 const BAD: u64 = 13;
 
 #[derive(Clone, Default)]
@@ -95,9 +95,10 @@ async fn ask(python: &mut Python, id: u64) {
     python.must("send", &[json!(jobs().as_str()), json!(job)]).await;
 }
 
-/// Rules 24 and 35. Sent before there is a worker, done in order by one consumer; the job that fails takes no other with
-/// it, and neither do those that no handler knows or that are no events at all. Upstream loses all that are queued behind
-/// the first, and its listener ends at the last.
+/// Rule 24: jobs sent before a worker starts are done, in order. Rule 35: a job that fails loses no other job.
+///
+/// Neither does a job without a handler, or a message that is not an event. In Channels all jobs behind the first of these
+/// are lost, and the last of these ends the listener.
 #[actix_web::test]
 async fn jobs_that_django_sends_are_done() {
     let server = RedisServer::start();
@@ -119,7 +120,7 @@ async fn jobs_that_django_sends_are_done() {
     assert_eq!(layer.metrics().undecodable, 1);
 }
 
-/// Rule 24: 300 jobs of Django's, two processes with two consumers each, each job once.
+/// Rule 24: two processes with two consumers each do 300 jobs of Django, each job once.
 #[actix_web::test]
 async fn rule_24_two_processes_share_the_jobs_of_django() {
     let server = RedisServer::start();
@@ -139,7 +140,7 @@ async fn rule_24_two_processes_share_the_jobs_of_django() {
     assert_eq!(done, expected);
 }
 
-/// A worker that stops takes nothing with it that it has not begun, and the next process goes on.
+/// A worker that stops leaves the jobs that it has not begun to the next process.
 #[actix_web::test]
 async fn jobs_that_a_stopped_worker_leaves_are_done_by_another() {
     let server = RedisServer::start();
@@ -168,7 +169,7 @@ async fn jobs_that_a_stopped_worker_leaves_are_done_by_another() {
     assert_eq!(worker.stop().await.unwrap().jobs, 50);
 }
 
-/// Processes that end while jobs come lose none: what was on its way to one goes back.
+/// Processes that end while jobs arrive lose none: a job on its way to such a process goes back.
 #[actix_web::test]
 async fn no_job_is_lost_when_processes_end() {
     const ROUNDS: u64 = 20;
@@ -184,7 +185,7 @@ async fn no_job_is_lost_when_processes_end() {
             }
         };
         let end = async {
-            // In the midst of the jobs, and sooner or later.
+            // The worker stops in the midst of the jobs, each round at another moment.
             clerk.has_done((round * JOBS / 4) as usize).await;
             worker.stop().await.unwrap();
             layer.close().await;
@@ -201,7 +202,7 @@ async fn no_job_is_lost_when_processes_end() {
     assert_eq!(done, (100..100 + ROUNDS * JOBS).collect::<Vec<_>>());
 }
 
-/// Redis goes and comes back: a worker waits, and does what is sent then.
+/// Redis restarts. The worker waits, and does the jobs that are sent afterwards.
 #[actix_web::test]
 async fn a_worker_outlives_a_restart_of_redis() {
     let mut server = RedisServer::start();
@@ -221,7 +222,7 @@ async fn a_worker_outlives_a_restart_of_redis() {
     assert_eq!(worker.stop().await.unwrap().failed, 0);
 }
 
-/// What we send is done by upstream's worker, with its consumer and router.
+/// The worker of Channels, with its own consumer and router, does the jobs that we send.
 #[actix_web::test]
 async fn a_worker_of_django_does_the_jobs_that_we_send() {
     let server = RedisServer::start();
@@ -235,7 +236,7 @@ async fn a_worker_of_django_does_the_jobs_that_we_send() {
     assert_eq!(done, json!((0..20).collect::<Vec<_>>()));
 }
 
-/// With pub/sub each process gets every job, and one of its consumers does it. What nobody waits for is refused.
+/// With pub/sub each process gets every job, and one of its consumers does it. A job for which nobody waits is refused.
 #[actix_web::test]
 async fn with_pubsub_each_process_does_each_job_once() {
     let server = RedisServer::start();

@@ -1,5 +1,5 @@
 //! Saves the pictures that the README shows: `screenshot docs/chat.png docs/live-chart.png docs/deploy-log.png
-//! docs/django-interop.png`; of the last the Django side stands beside it, as `docs/django-interop-django.png`.
+//! docs/django-interop.png`. The last one also saves the Django page, as `docs/django-interop-django.png`.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ async fn chat(path: &Path) -> Result<()> {
     for name in NAMES {
         pages.push(browser.enter(&server, "123", name).await?);
     }
-    // One leaves and comes back, so that the quiet lines are in the picture too.
+    // One person leaves and comes back, so that the picture has such lines too.
     pages[5].click("close").await?;
     pages[0].wait_for_line("left", "Sam").await?;
     pages[5].click("reconnect").await?;
