@@ -1,4 +1,4 @@
-"""What the scripts beside this share: where things are, and how a server is started on a free port and ended."""
+"""What the scripts of the tests share: paths, and functions to build programs and to start and stop servers."""
 import os, platform, socket, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -9,17 +9,17 @@ CACHE = os.environ.get("GREENROOM_CACHE") or os.path.join(
 
 
 class Failed(Exception):
-    """A program did not do its part; the text says which, and what to do."""
+    """A program failed. The text says which, and what to do."""
 
 
 def run(*command, **options):
-    """Runs a command that says itself what is wrong; its exit code."""
+    """Runs a command that prints its own errors. Returns its exit code."""
     print("$", " ".join(command), flush=True)
     return subprocess.run(command, **options).returncode
 
 
 def build(*arguments):
-    """Compiles into the target folder; with `--release` with optimisation. `tests/run` has built the rest before."""
+    """Compiles into the target folder. Does nothing if `tests/run` has built everything, unless `--release` is given."""
     if "--release" not in arguments and os.environ.get("GREENROOM_BUILT"):
         return
     if run("cargo", "build", "--target-dir", TARGET, *arguments, cwd=ROOT):
@@ -35,7 +35,7 @@ def binary(name, profile="release"):
 
 
 def python_with(requirements):
-    """The Python that has the packages of such a file, made where it is not there yet."""
+    """Returns a Python that has the packages of a requirements file. Makes its environment if that is missing."""
     if sys.version_info < (3, 10):
         raise Failed(f"Django 5.2 needs Python 3.10 or later, and this is {platform.python_version()}")
     if subprocess.run([sys.executable, "-c", "import ensurepip, venv"], stderr=subprocess.DEVNULL).returncode:
@@ -48,7 +48,9 @@ def python_with(requirements):
 
 
 def start(command, log, wanted=0, **options):
-    """Starts a server, whose command is made of its port; returns it and the port once it listens. Port 0 is a free one."""
+    """Starts a server, and waits until it listens. `command` makes its command from a port; `wanted` 0 takes a free port.
+
+    Returns the process and its port."""
     for _ in range(1 if wanted else 3):
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,7 +70,7 @@ def start(command, log, wanted=0, **options):
                 except OSError:
                     time.sleep(0.02)
         except BaseException:
-            # Who gives up waiting, as by Ctrl-C, leaves nothing behind.
+            # If the waiting is interrupted, for example by Ctrl-C, the server must not stay behind.
             stop(server)
             raise
         stop(server)

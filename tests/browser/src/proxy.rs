@@ -43,7 +43,7 @@ struct Spoil {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of a server, which spoils nothing yet.
+    /// Starts a proxy in front of a server. At first it disturbs nothing.
     pub async fn start(server: &Server) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

@@ -1,11 +1,11 @@
-//! The chat example as people meet it: many of them, in one room.
+//! The chat example with many people in one room.
 
 use std::collections::HashMap;
 
 use browser_tests::{Browser, Key, Result, Server};
 use serde_json::json;
 
-/// The story that the project tells: twenty people open one page and see one group chat.
+/// Twenty people open the same room, and all of them see the same chat.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_people_see_one_chat() -> Result<()> {
     const TYPED: usize = 2;
@@ -59,7 +59,7 @@ async fn a_member_who_leaves_is_removed_once() -> Result<()> {
     let cy = browser.enter(&server, "123", "Cy").await?;
     let elsewhere = browser.enter(&server, "124", "Dee").await?;
 
-    // Two of one name are two members, for those who saw them come and for those who came later.
+    // Two people of the same name are two members, both on the pages that saw them come and on later pages.
     for page in [&bo, &ann, &other_ann, &cy] {
         page.wait_for_members(&["Ann", "Ann", "Bo", "Cy"]).await?;
     }
@@ -69,14 +69,14 @@ async fn a_member_who_leaves_is_removed_once() -> Result<()> {
         page.wait_for_line("left", "Ann").await?;
         page.wait_for_members(&["Ann", "Bo", "Cy"]).await?;
     }
-    // A closed tab says no word of farewell, and is missed all the same.
+    // A closed tab sends nothing, and its member is removed all the same.
     cy.leave().await?;
     for page in [&bo, &ann] {
         page.wait_for_line("left", "Cy").await?;
         page.wait_for_members(&["Ann", "Bo"]).await?;
     }
     elsewhere.wait_for_members(&["Dee"]).await?;
-    assert!(elsewhere.lines("left").await?.is_empty(), "another room hears nothing of it");
+    assert!(elsewhere.lines("left").await?.is_empty(), "a page of another room shows nothing of it");
     Ok(())
 }
 
@@ -120,7 +120,7 @@ async fn a_page_shows_closes_and_reopens_its_connection() -> Result<()> {
     other.wait_for_message("Ann", "with the button").await?;
     assert_eq!(page.run("return document.getElementById('input').value", json!([])).await?, "");
 
-    // Nothing to say: nothing is sent, and what follows arrives alone.
+    // An empty message is not sent. The next message arrives alone.
     page.say("   ").await?;
     page.run("document.getElementById('input').value = ''", json!([])).await?;
     page.click("send").await?;
@@ -153,14 +153,14 @@ async fn a_stopped_server_is_shown() -> Result<()> {
         page.wait_until_waiting().await?;
         assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]"]);
     }
-    // Who does not want to wait, need not; and may try again all the same.
+    // A person may stop the waiting, and may then try again.
     pages[0].click("close").await?;
     pages[0].wait_until_closed().await?;
     pages[0].click("reconnect").await?;
     pages[0].wait_until_waiting().await
 }
 
-/// Not every client is this page: a bare text is a message as well, and `close` says goodbye.
+/// For clients other than this page: plain text is a message too, and the text `close` ends the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_text_client_takes_part() -> Result<()> {
     let server = Server::start()?;

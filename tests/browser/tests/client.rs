@@ -1,9 +1,9 @@
-//! `greenroom.js` by itself, in a page: its arithmetic, and what it has of a WebSocket.
+//! `greenroom.js` alone in a page: its functions, and its behaviour as a WebSocket.
 
 use browser_tests::{Browser, Page, Result, Server};
 use serde_json::{Value, json};
 
-/// Runs the body of an async function over `GreenroomSocket`, `internals` and `args`, and returns what it does.
+/// Runs the body of an async function over `GreenroomSocket`, `internals` and `args`. Returns its result.
 async fn run(page: &Page<'_>, body: &str, args: Value) -> Result<Value> {
     let script = format!(
         "const [args] = arguments, done = arguments[arguments.length - 1];
@@ -93,7 +93,7 @@ async fn streams_and_bytes_are_read_however_they_are_cut() -> Result<()> {
     Ok(())
 }
 
-/// What a page may do with a WebSocket, it may do with this one, and gets the same.
+/// The same steps with a WebSocket and with a `GreenroomSocket` have the same results.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_behaves_like_a_websocket() -> Result<()> {
     let server = Server::start()?;
@@ -204,7 +204,7 @@ async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
     Ok(())
 }
 
-/// The server's part by a script in the page, answer by answer: what no server does on demand.
+/// A script that plays the server in the page, answer by answer, for answers that no real server gives on demand.
 const SCRIPTED: &str = "
     const asked = [];
     const batch = (number, more) => Response.json({ batch: number, messages: [], ...more });
@@ -283,7 +283,7 @@ async fn many_messages_are_split_over_several_requests() -> Result<()> {
         socket.close();
         await until(socket, 'close');
         return asked.filter(([, what]) => what === 'send').map(([, , , , body]) => JSON.parse(body).length);";
-    // 1,000 messages, or a third of the 1,024 bytes that a message may have here, or one that is larger.
+    // A request takes 1,000 messages, or a third of the message limit of 1,024 bytes, or one message that is larger.
     let expected = json!([1000, 1000, 503, 3, 1, 1]);
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
     Ok(())
@@ -341,7 +341,7 @@ async fn a_refusal_ends_the_connection_and_a_passing_error_does_not() -> Result<
         busy.onstatechange = told;
         await until(busy, 'open');
 
-        // Unknown, then refused, while something was sent: it was not taken, and goes to the next.
+        // A send is answered 503, then 410. The message was not taken, so it goes to the next connection.
         asked.length = 0;
         const gone = status(410);
         serve({ open: [opened, opened], send: [status(503, { 'Retry-After': '0' }), gone], poll: [] });

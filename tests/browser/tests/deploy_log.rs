@@ -1,4 +1,4 @@
-//! The deployment console as people meet it.
+//! The deployment console in a real browser.
 
 use browser_tests::{Browser, Key, Page, Result, Server};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ async fn open<'a>(browser: &'a Browser, server: &Server) -> Result<Page<'a>> {
     Ok(page)
 }
 
-/// Clicks on the first of what a selector names.
+/// Clicks on the first element that a selector matches.
 async fn click(page: &Page<'_>, selector: &str) -> Result<()> {
     page.run("document.querySelector(arguments[0]).click()", json!([selector])).await?;
     Ok(())
@@ -27,14 +27,14 @@ async fn wait_for_line(page: &Page<'_>, id: u64, text: &str) -> Result<()> {
     page.wait(holds, json!([id, text])).await
 }
 
-/// Number, source and text of the lines that are shown of a deployment.
+/// Number, source and text of each line that a page shows of a deployment.
 async fn lines(page: &Page<'_>, id: u64) -> Result<Vec<(u64, String, String)>> {
     let script = "return Array.from(document.querySelectorAll(`[data-id=\"${arguments[0]}\"] .log p`),
         (line) => [Number(line.dataset.number), line.dataset.source, line.lastChild.data])";
     Ok(serde_json::from_value(page.run(script, json!([id])).await?)?)
 }
 
-/// Two watch from the start, one comes late: all read the same.
+/// Two people watch from the start and one comes late. All read the same lines.
 #[tokio::test(flavor = "multi_thread")]
 async fn everyone_who_watches_reads_the_same_lines() -> Result<()> {
     let server = Server::start_of("deploy-log", "127.0.0.1:0")?;
@@ -59,13 +59,17 @@ async fn everyone_who_watches_reads_the_same_lines() -> Result<()> {
         assert!(lines[4].2.starts_with("error: duplicate key"), "{lines:?}");
         assert!(lines.iter().filter(|line| line.1 == "stderr").count() == 1);
         let button = "return document.querySelector('[data-id=\"1\"] .cancel').checkVisibility()";
-        assert_eq!(page.run(button, json!([])).await?, false, "what is over cannot be cancelled");
+        assert_eq!(
+            page.run(button, json!([])).await?,
+            false,
+            "a deployment that has ended cannot be cancelled"
+        );
     }
     assert_eq!(browser.console_errors().await?, [""; 0], "no error, and nothing the policy forbids");
     Ok(())
 }
 
-/// As many as may run at once do, the others wait; each can be cancelled, and several are watched on one page.
+/// Two deployments run at once, the others wait. Each can be cancelled. One page shows several.
 #[tokio::test(flavor = "multi_thread")]
 async fn deployments_queue_run_side_by_side_and_are_cancelled() -> Result<()> {
     let server = Server::start_of("deploy-log", "127.0.0.1:0")?;
@@ -146,7 +150,7 @@ async fn a_keyboard_is_enough_and_a_page_comes_back() -> Result<()> {
     page.wait("document.querySelectorAll('#list > li').length === 0", json!([])).await?;
     click(&page, "[data-plan=database]").await?;
     wait_for_line(&page, 1, "Connecting to db-1").await?;
-    assert_eq!(lines(&page, 1).await?[0].0, 1, "not what the old server said");
+    assert_eq!(lines(&page, 1).await?[0].0, 1, "the output of the old server is not shown");
     Ok(())
 }
 

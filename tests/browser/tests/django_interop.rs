@@ -1,4 +1,4 @@
-//! One room on two servers: a person on Django's page, others on Rust's, and Redis between them.
+//! One room on two servers: a person on Django's page, others on Rust's page, and Redis between them.
 
 use browser_tests::{Browser, Interop, Page, Result};
 use serde_json::json;
@@ -7,7 +7,7 @@ async fn wait_for_typing(page: &Page<'_>, text: &str) -> Result<()> {
     page.wait("document.getElementById('typing').textContent === args[0]", json!([text])).await
 }
 
-/// What the Rust server says it could not use.
+/// The counts of events that the Rust server could not use.
 async fn counts(page: &Page<'_>) -> Result<serde_json::Value> {
     let script = "fetch('/counts/').then((answer) => answer.json()).then(arguments[arguments.length - 1])";
     page.run_async(script, json!([])).await
@@ -33,11 +33,11 @@ async fn people_on_both_servers_share_one_room() -> Result<()> {
     bob.say("hello from Django").await?;
     ann.wait_for_message("Bob", "hello from Django").await?;
 
-    // The Rust server's own: a consumer of Django's would end at one.
+    // Only the Rust server has typing notices: they would end a Django consumer.
     ann.type_into("input", "I am").await?;
     wait_for_typing(&cy, "Ann is typing…").await?;
 
-    // What Rust cannot decode, Django can: it is counted here, and ends nobody. Behind it comes what everyone understands.
+    // Django shows a message that Rust cannot decode. Rust counts it, and no connection ends. The next message reaches all.
     let send = "from asgiref.sync import async_to_sync; from channels.layers import get_channel_layer
 send = async_to_sync(get_channel_layer().group_send)
 send('chat_lobby', {'type': 'chat.message', 'user': 'Python', 'text': 5})
@@ -51,15 +51,15 @@ send('chat_lobby', {'type': 'chat.message', 'user': 'Python', 'text': 'behind it
     let everyone =
         [("Ann", "hello from Rust"), ("Bob", "hello from Django"), ("Python", "behind it")].as_slice();
     for page in [&ann, &cy] {
-        assert_eq!(page.messages().await?, said(everyone), "each once, in order");
+        assert_eq!(page.messages().await?, said(everyone), "each message once, in order");
     }
     let django = [everyone[0], everyone[1], ("Python", "5"), everyone[2]];
     assert_eq!(bob.messages().await?, said(&django));
     for page in [&ann, &cy, &bob] {
-        assert!(page.lines("lost").await?.is_empty(), "nobody's connection has ended");
+        assert!(page.lines("lost").await?.is_empty(), "no connection has ended");
     }
 
-    // Redis goes, and comes back with nothing: Django's consumer ends, and its page comes back; Rust's lives.
+    // Redis stops, and comes back empty. Django's consumer ends, and its page connects again. Rust's connections live.
     servers.restart_redis()?;
     bob.wait_for_line("lost", "").await?;
     for page in [&ann, &cy] {
@@ -69,7 +69,7 @@ send('chat_lobby', {'type': 'chat.message', 'user': 'Python', 'text': 'behind it
     bob.say("back again").await?;
     for page in [&ann, &cy] {
         page.wait_for_message("Bob", "back again").await?;
-        assert!(page.lines("lost").await?.is_empty(), "Rust's connections have lived");
+        assert!(page.lines("lost").await?.is_empty(), "Rust's connections have not ended");
     }
     Ok(())
 }

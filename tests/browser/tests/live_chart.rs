@@ -1,4 +1,4 @@
-//! The live chart as people meet it: several pages, a job that goes on, and data from outside.
+//! The live chart in a real browser: several pages, a running job, and data from other programs.
 
 use std::{
     io::{Read as _, Write as _},
@@ -8,7 +8,9 @@ use std::{
 use browser_tests::{Browser, Page, Result, Server};
 use serde_json::{Value, json};
 
-/// What a page shows: of each name its value, the width of its bar, the length of its slice and its share.
+/// A script that returns what a page shows of each name.
+///
+/// These are its value, the width of its bar, the length of its slice, and its share.
 const SHOWN: &str =
     "return Array.from(document.querySelectorAll('#bars li'), (row, index) => [row.dataset.name,
     Number(row.querySelector('.value').textContent.replaceAll(',', '')),
@@ -16,7 +18,7 @@ const SHOWN: &str =
     parseFloat(document.getElementById('pie').children[index + 1].style.strokeDasharray),
     document.getElementById('legend').children[index].querySelector('.value').textContent])";
 
-/// What one name shows, as numbers.
+/// What a page shows of one name: value, width, length and share.
 async fn shown(page: &Page<'_>, name: &str) -> Result<(f64, f64, f64, String)> {
     let rows: Vec<(String, f64, f64, f64, String)> =
         serde_json::from_value(page.run(SHOWN, json!([])).await?)?;
@@ -30,7 +32,7 @@ async fn wait_for(page: &Page<'_>, name: &str, value: &str) -> Result<()> {
     page.wait(holds, json!([name, value])).await
 }
 
-/// Posts as any program does, and returns the status line.
+/// Posts JSON, as any other program does. Returns the status line.
 fn post(server: &Server, path: &str, body: &Value) -> Result<String> {
     let body = body.to_string();
     let mut socket = TcpStream::connect(server.address()?)?;
@@ -56,30 +58,30 @@ async fn everyone_sees_the_job_and_what_is_posted() -> Result<()> {
         page.wait_until_open().await?;
     }
 
-    // The timer moves it, without a word from any page.
+    // The timer moves the progress, and no page has sent anything.
     let done = "document.getElementById('progress').value";
     let before = first.run(&format!("return {done}"), json!([])).await?;
     first.wait(&format!("{done} > args[0]"), json!([before])).await?;
     second.wait(&format!("{done} > args[0]"), json!([before])).await?;
 
-    // One page pauses the job, for all.
+    // One page pauses the job for all pages.
     first.click("run").await?;
     for page in [&first, &second] {
         page.wait("document.getElementById('run').textContent === 'Resume'", json!([])).await?;
     }
 
-    // A program posts, and every page shows it: as a bar, as a slice, and as a number.
+    // A program posts data. Every page shows it as a bar, as a slice and as a number.
     assert_eq!(post(&server, "/data", &json!({"name": "Fair", "add": 30_000}))?, "HTTP/1.1 204 No Content");
     let (app, ..) = shown(&first, "App").await?;
     for page in [&first, &second] {
         wait_for(page, "Fair", "30,000").await?;
         let (value, width, slice, share) = shown(page, "Fair").await?;
-        assert_eq!((value, width), (30_000.0, 60.0), "of a scale to 50,000");
+        assert_eq!((value, width), (30_000.0, 60.0), "the scale goes to 50,000");
         assert!(slice > 90.0 && share.ends_with('%'), "{slice} {share}");
         assert_eq!(shown(page, "App").await?.0, app, "a paused job changes nothing");
     }
 
-    // So does the page's own form.
+    // The form of the page does the same.
     second.click("add-button").await?;
     for page in [&first, &second] {
         wait_for(page, "Fair", "30,050").await?;
@@ -128,7 +130,7 @@ async fn a_page_comes_back_when_the_server_does() -> Result<()> {
     assert_eq!(
         page.run(SHOWN, json!([])).await?.as_array().map(Vec::len),
         Some(5),
-        "as the new server has it"
+        "the page shows the data of the new server"
     );
     Ok(())
 }

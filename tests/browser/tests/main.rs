@@ -1,4 +1,4 @@
-//! The examples, as people meet them.
+//! The tests of the examples in a real browser.
 
 mod chat;
 mod client;

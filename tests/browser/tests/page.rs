@@ -1,4 +1,4 @@
-//! The chat page in front of one person: by keyboard, in two languages, on a phone.
+//! The chat page for one person: by keyboard, in two languages, on a phone.
 
 use browser_tests::{Browser, Key, Result, Server};
 use serde_json::json;
@@ -19,7 +19,7 @@ async fn a_keyboard_is_enough() -> Result<()> {
     let place = page.run("return [location.pathname, document.querySelector('h1').innerText]", json!([]));
     assert_eq!(place.await?, json!(["/room/my-room/", "my-room"]));
 
-    assert_eq!(page.focused().await?, "input", "one can type at once");
+    assert_eq!(page.focused().await?, "input", "the person can type at once");
     browser.press("one").await?;
     browser.press(Key::Enter).await?;
     page.wait_for_message("Ann", "one").await?;
@@ -28,10 +28,10 @@ async fn a_keyboard_is_enough() -> Result<()> {
     assert_eq!(page.focused().await?, "send");
     browser.press(Key::Space).await?;
     page.wait_for_message("Ann", "two").await?;
-    assert_eq!(page.focused().await?, "input", "after the button, too");
+    assert_eq!(page.focused().await?, "input", "the focus is in the field again after the button");
 
     browser.press_back_tab().await?;
-    assert_eq!(page.focused().await?, "log", "which the arrow keys scroll");
+    assert_eq!(page.focused().await?, "log", "the arrow keys scroll the log");
     for _ in 0..5 {
         if page.focused().await? == "close" {
             break;
@@ -95,7 +95,7 @@ async fn the_newest_line_is_in_view_unless_the_reader_has_scrolled_back() -> Res
     let other = browser.enter(&server, "123", "Bo").await?;
     let page = browser.enter(&server, "123", "Ann").await?;
 
-    // More than a log may hold: the oldest lines go.
+    // A log holds 500 lines. After that the oldest lines are removed.
     let texts: Vec<String> = (0..600).map(|number| format!("line {number}")).collect();
     for part in texts.chunks(60) {
         page.burst(part).await?;
@@ -112,7 +112,7 @@ async fn the_newest_line_is_in_view_unless_the_reader_has_scrolled_back() -> Res
     other.say("news").await?;
     page.wait("!document.getElementById('newer').hidden", json!([])).await?;
     let above = page.run("return document.getElementById('log').scrollTop < 2000", json!([])).await?;
-    assert_eq!(above, true, "the reader stays where they read");
+    assert_eq!(above, true, "the log does not scroll under the reader");
     page.click("newer").await?;
     page.wait(LAST_IN_VIEW, json!([])).await?;
     page.wait("document.getElementById('newer').hidden", json!([])).await

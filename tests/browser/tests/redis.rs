@@ -1,4 +1,4 @@
-//! Two chat servers on one Redis, as people and a Django meet there.
+//! Two chat servers on one Redis, with people and a Django process.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// How many pages each server has.
 const PAGES: usize = 10;
-/// What Django says is said by.
+/// The user of the messages from Django.
 const DJANGO: &str = "django";
 
 /// Django says something to everyone in the room.
@@ -17,7 +17,7 @@ async fn django_says(python: &mut Python, text: &str) {
     python.must("group_send", &[json!("chat_123"), json!(message)]).await;
 }
 
-/// What everyone has said, in the order of each, must be what each page shows: all of it, once, and nothing else.
+/// Checks that each page shows exactly these messages, each once, and in the order of each user.
 async fn all_show(pages: &[Page<'_>], said: &HashMap<String, Vec<String>>) -> Result<()> {
     let count = said.values().map(Vec::len).sum();
     for page in pages {
@@ -31,7 +31,7 @@ async fn all_show(pages: &[Page<'_>], said: &HashMap<String, Vec<String>>) -> Re
     Ok(())
 }
 
-/// Ten pages on each of two servers, over this layer, with the same of Django, and a restart in between.
+/// Ten pages on each of two servers with this layer, a Django process with the same kind of layer, and a restart of Redis.
 async fn two_servers_are_one_chat(
     scheme: &str,
     kind: &str,
@@ -79,7 +79,7 @@ async fn two_servers_are_one_chat(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_are_one_chat_over_core() -> Result<()> {
-    // Each has a name in the group.
+    // Each server has a name in the group.
     let names = |redis: &RedisServer| redis.run::<u64>(&["ZCARD", "asgi:group:chat_123"]);
     two_servers_are_one_chat("redis://", "core", names).await
 }

@@ -1,4 +1,4 @@
-//! The chat over every transport, and over a network that does it harm.
+//! The chat over every transport, and over a network with faults.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 const TRANSPORTS: [&str; 4] = ["websocket", "sse", "long-poll", "poll"];
 
-/// How long a connection lives without a request, unless its page says that it goes.
+/// How long a connection lives without a request, unless its page has said that it leaves.
 const EXPIRY: Duration = Duration::from_secs(30);
 
 fn path(name: &str, transport: &str) -> String {
@@ -40,7 +40,7 @@ async fn pages_on_different_transports_hear_each_other() -> Result<()> {
         for transport in TRANSPORTS {
             page.wait_for_message(transport, &format!("héllo 你好 from {transport}")).await?;
         }
-        assert_eq!(page.messages().await?.len(), TRANSPORTS.len(), "each once");
+        assert_eq!(page.messages().await?.len(), TRANSPORTS.len(), "each message once");
     }
     for (page, transport) in pages.iter().zip(TRANSPORTS).skip(1) {
         page.click("close").await?;
@@ -85,9 +85,9 @@ async fn a_blocked_websocket_is_replaced_and_not_tried_again() -> Result<()> {
     second.wait_for_transport("sse").await?;
     second.say("here too").await?;
     first.wait_for_message("Bo", "here too").await?;
-    assert_eq!(proxy.count("UPGRADE"), 1, "the second page knew");
+    assert_eq!(proxy.count("UPGRADE"), 1, "the second page remembered");
 
-    // Where the browser stores nothing, the page itself remembers.
+    // If the browser stores nothing, the page itself remembers.
     let third = browser.open(&proxy.url("/home/")).await?;
     let script = "const done = arguments[arguments.length - 1];
         Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } });
@@ -120,7 +120,7 @@ async fn a_stream_that_a_proxy_holds_back_is_replaced_on_the_same_connection() -
 
     let next = browser.enter_at(&proxy.url("/room/123/?name=Bo")).await?;
     next.wait_for_transport("long-poll").await?;
-    assert_eq!(proxy.count("=events"), 1, "the second page knew");
+    assert_eq!(proxy.count("=events"), 1, "the second page remembered");
     Ok(())
 }
 
@@ -187,12 +187,12 @@ async fn a_lost_answer_is_repeated_and_shown_once() -> Result<()> {
         let page = browser.enter_at(&proxy.url(&path("Ann", transport))).await?;
         page.wait_for_members(&["Ann", "Bo"]).await?;
 
-        // What the server said.
+        // An answer with a message is lost.
         proxy.lose_an_answer("=poll", 200);
         other.say(&format!("down {transport}")).await?;
         proxy.wait_until_lost(2 * round + 1).await?;
         page.wait_for_message("Bo", &format!("down {transport}")).await?;
-        // Whether it heard.
+        // An answer to a send is lost.
         proxy.lose_an_answer("=send", 204);
         page.say(&format!("up {transport}")).await?;
         proxy.wait_until_lost(2 * round + 2).await?;
@@ -239,7 +239,7 @@ async fn a_person_who_leaves_the_page_is_removed_at_once_and_may_come_back() -> 
     Ok(())
 }
 
-/// A browser opens six connections to a host, so each page has a host of its own.
+/// Each page has a host of its own, because a browser opens at most six connections to a host.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_people_on_four_transports_see_one_chat() -> Result<()> {
     const EACH: usize = 5;

@@ -33,7 +33,11 @@ async fn is_away(server: &LiveServer, cookie: &str, status: u16) {
     for _ in 0..3 {
         assert_eq!(ask(server, WHO, Some(cookie)).await, Err(status));
     }
-    assert_eq!(ask(server, WHO, None).await.unwrap().user, Value::Null, "without a cookie there is no lookup");
+    assert_eq!(
+        ask(server, WHO, None).await.unwrap().user,
+        Value::Null,
+        "without a cookie there is no lookup"
+    );
     assert_eq!(ask(server, "/open/", Some(cookie)).await.unwrap().user, Value::Null, "other routes work");
 }
 

@@ -1,5 +1,5 @@
-//! The server that is measured: `/room/{room}/` sends each text verbatim to everyone in the room, the sender
-//! included; `/echo/` sends text and binary back.
+//! The server of the measurements. `/room/{room}/` sends each text unchanged to everyone in the room, the sender included.
+//! `/echo/` sends text and binary messages back.
 //!
 //! Run with `cargo run --release -p load-server -- --port 9000 --threads 1 --host mounted --fan-out relay`.
 
@@ -13,7 +13,7 @@ use greenroom::{
 };
 use serde::{Deserializer, Serializer};
 
-/// Measures greenroom: rooms and an echo, without any envelope.
+/// Serves rooms and an echo, with plain texts, to measure greenroom.
 #[derive(Parser)]
 struct Options {
     /// The port on 127.0.0.1.
@@ -22,7 +22,7 @@ struct Options {
     /// How many threads the server has.
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// What takes the connections.
+    /// Which host takes the connections.
     #[arg(long, value_enum, default_value_t = Host::Mounted)]
     host: Host,
     /// Write every so many milliseconds, instead of every turn.
@@ -31,13 +31,13 @@ struct Options {
     /// Write every so many milliseconds while the thread is behind.
     #[arg(long, conflicts_with = "flush")]
     adaptive: Option<u64>,
-    /// What rooms are shared by: memory, nats://…, redis://…, redis-pubsub://….
+    /// The layer of the rooms: memory, nats://…, redis://…, redis-pubsub://….
     #[arg(long, default_value = "memory")]
     layer: String,
     /// How a room's members get an event.
     #[arg(long, value_enum, default_value_t = FanOut::Relay)]
     fan_out: FanOut,
-    /// Compress with context takeover, both ways, where a client offers it.
+    /// Compress with context takeover in both directions, if a client offers it.
     #[arg(long)]
     takeover: bool,
 }
@@ -58,7 +58,7 @@ enum FanOut {
     Handler,
 }
 
-/// What one member says.
+/// A text that one member sends to its room.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("said")]
 struct Said {

@@ -184,7 +184,7 @@ async fn messages_that_no_other_process_takes_stay() {
         while (got.len() as u64) + only.metrics().expired < sent {
             match only.receive(&jobs()).now_or_never() {
                 Some(job) => got.push(job.unwrap().event::<Note>().unwrap().number),
-                // The messages are being offered to other processes, and there are none.
+                // The messages are being offered to other processes, but no other one reads.
                 None => sleep(Duration::from_millis(5)).await,
             }
         }

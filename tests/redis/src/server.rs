@@ -63,7 +63,9 @@ impl RedisServer {
     /// If the server cannot be reached.
     #[must_use]
     pub fn connect(&self) -> redis::Connection {
-        redis::Client::open(self.url()).and_then(|client| client.get_connection()).expect("the server is there")
+        redis::Client::open(self.url())
+            .and_then(|client| client.get_connection())
+            .expect("the server is there")
     }
 
     /// Runs one Redis command for the test itself.

@@ -65,7 +65,11 @@ async fn a_process_has_one_name_in_a_group() {
     greenroom::ChannelLayer::group_add(&other, &group("room"), &own).await.unwrap();
     assert_eq!(server.run::<u64>(&["ZCARD", ROOM_KEY]), 2);
     drop(other);
-    assert_eq!(server.run::<u64>(&["ZCARD", ROOM_KEY]), 1, "the end of a layer removes its name from its groups");
+    assert_eq!(
+        server.run::<u64>(&["ZCARD", ROOM_KEY]),
+        1,
+        "the end of a layer removes its name from its groups"
+    );
 }
 
 /// Redis is killed and comes back empty. A consumer of channels_redis ends at once. Our members are members again, and hear

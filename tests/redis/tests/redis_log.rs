@@ -58,7 +58,10 @@ async fn many_unreadable_messages_are_one_log_line() {
         };
         let said = loud(&from);
         assert_eq!(said.len(), 1, "{said:#?}");
-        assert!(said[0].contains("symmetric_encryption_keys"), "the line names the setting to check: {said:#?}");
+        assert!(
+            said[0].contains("symmetric_encryption_keys"),
+            "the line names the setting to check: {said:#?}"
+        );
         layer.group_send(&group(&room), &note(2)).await.unwrap();
         assert_eq!(member.hears().await, "2");
     }

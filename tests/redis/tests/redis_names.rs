@@ -120,8 +120,8 @@ async fn each_member_hears_each_event_once() {
     assert_eq!((first.metrics().stray, second.metrics().stray), (0, 0));
 }
 
-/// Django removes one connection from a group. The connection then misses what Django and other processes send, but not
-/// what its own process sends. The next renewal adds it again.
+/// Django removes one connection from a group. The connection then misses the events of Django and of other processes,
+/// but not those of its own process. The next renewal adds it again.
 #[actix_web::test]
 async fn a_name_that_python_discards_comes_back_with_the_renewal() {
     let server = RedisServer::start();

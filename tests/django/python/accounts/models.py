@@ -1,4 +1,4 @@
-"""A user model as real projects have it: the email is the username, the key is a UUID, and nobody is staff."""
+"""A user model as real projects have it: the email is the username, the key is a UUID, and no user is staff."""
 
 import uuid
 

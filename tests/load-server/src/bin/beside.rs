@@ -1,9 +1,9 @@
-//! How long a message in a small room takes alone, and beside a large room that is sent to all the time.
+//! Measures how long a message in a small room takes: alone, and beside a large room that is sent to all the time.
 //!
 //! Run with `cargo run --release -p load-server --bin beside -- --members 20000`.
 //!
-//! Server and clients are threads of one process; the server has one thread. Every connection is a real socket. The
-//! small room has 20 members; each time is that from the sending of a message to its arrival at the last of them.
+//! Server and clients are threads of one process, and the server has one thread. Every connection is a real socket. The
+//! small room has 20 members. A time runs from the sending of a message until the last member has it.
 
 use std::{
     error::Error,
@@ -27,10 +27,10 @@ type Outcome<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// Measures what a large room costs a small one.
 #[derive(Parser)]
 struct Options {
-    /// What takes the connections.
+    /// Which host takes the connections.
     #[arg(long, value_enum, default_value_t = Host::Direct)]
     host: Host,
-    /// How many are in the large room, as far as there are files for both ends of so many.
+    /// How many members the large room has. Fewer, if the limit of open files does not allow both ends of so many.
     #[arg(long, default_value_t = 20_000)]
     members: usize,
     /// How many messages are measured in the small room.
@@ -39,7 +39,7 @@ struct Options {
     /// Milliseconds between two of them.
     #[arg(long, default_value_t = 5)]
     pause: u64,
-    /// Milliseconds from the end of one message to the large room to the next.
+    /// Milliseconds between the end of one message to the large room and the next.
     #[arg(long, default_value_t = 20)]
     every: u64,
 }
@@ -77,7 +77,7 @@ impl Member {
     }
 }
 
-/// Runs a server of one thread in this process, which ends with the process.
+/// Starts a server with one thread in this process. It ends with the process.
 fn start(host: Host, mount: Mount) -> Outcome<SocketAddr> {
     let (sender, address) = mpsc::channel();
     thread::spawn(move || {
@@ -85,7 +85,7 @@ fn start(host: Host, mount: Mount) -> Outcome<SocketAddr> {
             match host {
                 Host::Direct => {
                     let server = Server::of(mount).threads(1).backlog(4096).bind("127.0.0.1:0")?;
-                    // The starter waits for it.
+                    // `start` waits for the address.
                     let _ = sender.send(server.addresses()[0]);
                     greenroom::run(server).await
                 }
@@ -104,7 +104,7 @@ fn start(host: Host, mount: Mount) -> Outcome<SocketAddr> {
     Ok(address.recv()?)
 }
 
-/// Becomes a WebSocket in a room. Each source address has ports for 28,000.
+/// Opens a WebSocket to a room. Each source address has ports for 28,000 connections.
 async fn connect(server: SocketAddr, room: &str, number: usize) -> Outcome<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(([127, 0, 1, 1 + (number / 10_000) as u8], 0).into())?;
@@ -165,7 +165,7 @@ async fn main() -> Outcome<()> {
     }
     show("alone", &times(&options, &mut small).await?);
 
-    // Its clients do not read: a message has ten bytes, and the sockets' buffers take what there is of them.
+    // The clients of the large room do not read. A message has ten bytes, and the buffers of the sockets hold them all.
     let (sender, sent) = mpsc::channel();
     let every = Duration::from_millis(options.every);
     let talk = actix_web::rt::spawn(async move {

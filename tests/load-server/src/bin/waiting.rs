@@ -1,9 +1,9 @@
-//! What clients cost that wait without a WebSocket: memory each, CPU while nothing is said, and one message to all.
+//! Measures clients that wait without a WebSocket: memory of each, CPU while nothing is sent, and one message to all.
 //!
 //! Run with `cargo run --release -p load-server --bin waiting -- --clients 10000`.
 //!
-//! The server is a process of its own with one thread; every client is a real socket that has opened a connection and
-//! holds a poll, or a stream of events, on it. Linux only: it reads `/proc`.
+//! The server is a process of its own with one thread. Every client is a real socket that has opened a connection, and
+//! waits on a poll or on a stream of events. Linux only, because the program reads `/proc`.
 
 use std::{
     error::Error,
@@ -28,19 +28,19 @@ type Outcome<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// Measures clients that wait.
 #[derive(Parser)]
 struct Options {
-    /// What takes the connections.
+    /// Which host takes the connections.
     #[arg(long, value_enum, default_value_t = Host::Direct)]
     host: Host,
-    /// How they wait.
+    /// How the clients wait.
     #[arg(long, value_enum, default_value_t = Wait::Poll)]
     wait: Wait,
-    /// How many wait.
+    /// How many clients wait.
     #[arg(long, default_value_t = 10_000)]
     clients: usize,
-    /// For how many seconds the CPU is watched: less than a poll is held.
+    /// For how many seconds the CPU time is measured. Choose fewer than the 20 s of a poll.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
-    /// Is the server, and says its address.
+    /// Runs the server, and prints its address.
     #[arg(long, hide = true)]
     serve: bool,
 }
@@ -108,7 +108,7 @@ async fn serve(host: Host) -> Outcome<()> {
     Ok(())
 }
 
-/// A server in a process of its own, ended when it is dropped.
+/// A server in a process of its own. It ends when this is dropped.
 struct Process(Child);
 
 impl Process {
@@ -125,14 +125,14 @@ impl Process {
         Ok((process, line.trim().parse()?))
     }
 
-    /// How many bytes of memory it has.
+    /// How many bytes of memory the process has.
     fn memory(&self) -> Outcome<usize> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? * 1024)
     }
 
-    /// How much CPU it has used, in clock ticks of 10 ms.
+    /// How much CPU time the process has used, in clock ticks of 10 ms.
     fn cpu(&self) -> Outcome<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let fields = stat.rsplit_once(") ").ok_or("no stat")?.1;
@@ -143,13 +143,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // An error means that it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Reads an answer whose head says how long its body is, and gives the body.
+/// Reads an answer with a `content-length`. Returns its body.
 async fn body(stream: &mut TcpStream) -> Outcome<String> {
     let mut read = Vec::new();
     loop {
@@ -167,8 +167,10 @@ async fn body(stream: &mut TcpStream) -> Outcome<String> {
     }
 }
 
-/// Opens a connection, and waits on it. Each source address has ports for 28,000, and those of the last run are not free
-/// yet: each run has addresses of its own.
+/// Opens a connection, and begins to wait on it.
+///
+/// Each source address has ports for 28,000 connections, and the ports of the last run are not free yet. So each run uses
+/// other addresses.
 async fn connect(server: SocketAddr, wait: Wait, number: usize) -> Outcome<(TcpStream, String)> {
     let socket = TcpSocket::new_v4()?;
     let run = std::process::id().to_le_bytes();
@@ -190,7 +192,7 @@ async fn connect(server: SocketAddr, wait: Wait, number: usize) -> Outcome<(TcpS
     Ok((stream, id))
 }
 
-/// Says something to all, and waits until each has it.
+/// Sends a message to all clients, and waits until each has it.
 async fn say(server: SocketAddr, id: &str, clients: &mut [(TcpStream, String)]) -> Outcome<Duration> {
     let mut stream = TcpStream::connect(server).await?;
     let begin = Instant::now();
@@ -219,7 +221,7 @@ async fn main() -> Outcome<()> {
     }
     let count = options.clients.min(files.saturating_sub(100));
     let (process, server) = Process::start(options.host)?;
-    // What the first costs is the server's own.
+    // The first client is not counted: with it the server allocates memory that later clients do not need.
     let mut clients = vec![connect(server, options.wait, 0).await?];
     let before = process.memory()?;
     let begin = Instant::now();

@@ -1,8 +1,8 @@
-//! What TLS costs a connection: memory while idle, CPU time of a handshake and of an echo, beside plain TCP.
+//! Measures what TLS adds to plain TCP: memory of an idle connection, CPU time of a handshake and of an echo.
 //!
 //! Run with `cargo run --release -p load-server --bin wss`.
 //!
-//! The server is a process of its own, with one thread; its figures are those that Linux has of it in `/proc`.
+//! The server is a process of its own with one thread. The figures are those of Linux in `/proc`.
 
 use std::{
     error::Error,
@@ -27,19 +27,19 @@ use tokio_rustls::{
 
 type Outcome<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Measures what TLS costs a connection.
+/// Measures the cost of TLS for a connection.
 #[derive(Parser)]
 struct Options {
     /// How many connections are idle.
     #[arg(long, default_value_t = 2_000)]
     idle: usize,
-    /// How many connections echo, one message at a time each.
+    /// How many connections echo, each with one message at a time.
     #[arg(long, default_value_t = 100)]
     echoes: usize,
-    /// For how many seconds.
+    /// For how many seconds they echo.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// How often all of it is done; the medians are printed.
+    /// How many runs there are. The program prints their medians.
     #[arg(long, default_value_t = 5)]
     repeat: usize,
     #[arg(long, hide = true)]
@@ -61,7 +61,7 @@ impl Consumer for Echo {
     }
 }
 
-/// The server's process: says its port, and where it has a certificate, that.
+/// Runs the server. Prints its address, and its certificate if it has one.
 async fn serve(kind: Kind) -> Outcome<()> {
     rlimit::increase_nofile_limit(u64::MAX)?;
     let server = Server::new(UrlRouter::new().route("/", |_: &Scope| Ok(Echo)))?.threads(1).backlog(4096);
@@ -82,7 +82,7 @@ async fn serve(kind: Kind) -> Outcome<()> {
     Ok(server.run().await?)
 }
 
-/// A server's process. Dropped, it ends.
+/// The process of a server. It ends when this is dropped.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -91,7 +91,7 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -118,14 +118,14 @@ impl Process {
         Ok(Self { child, address: address.parse()?, tls })
     }
 
-    /// Bytes in memory.
+    /// How many bytes of memory the process has.
     fn memory(&self) -> Outcome<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
         let pages: f64 = text.split(' ').nth(1).ok_or("no memory")?.parse()?;
         Ok(pages * 4096.0)
     }
 
-    /// Microseconds of CPU time, as the scheduler counts them for each thread.
+    /// The CPU time of the process in microseconds, as the scheduler counts it for each thread.
     fn cpu(&self) -> Outcome<f64> {
         let mut nanoseconds = 0.0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -162,10 +162,10 @@ impl Process {
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// Bytes an idle connection, CPU time of a handshake and of an echo in microseconds.
+/// Returns the bytes of an idle connection, and the CPU time of a handshake and of an echo in microseconds.
 async fn measure(options: &Options, kind: Kind) -> Outcome<[f64; 3]> {
     let server = Process::start(kind)?;
-    // The first ones fill what is allocated once.
+    // The first connections are not counted: with them the server allocates memory that later ones do not need.
     let mut idle = Vec::new();
     for _ in 0..50 {
         idle.push(server.connect().await?);
@@ -202,7 +202,7 @@ async fn measure(options: &Options, kind: Kind) -> Outcome<[f64; 3]> {
         count += talk.await??;
     }
     let echo = (server.cpu()? - cpu) / f64::from(count);
-    // The kernel frees the ports of so many sockets in its own time.
+    // The kernel needs some time to free the ports of so many sockets.
     drop(idle);
     sleep(Duration::from_millis(200)).await;
     Ok([memory, connecting, echo])
@@ -227,7 +227,9 @@ async fn main() -> Outcome<()> {
             results.push(measure(&options, kind).await?);
         }
     }
-    println!("| | RSS an idle connection | CPU a connection | CPU an echo of 100 bytes |\n|---|---|---|---|");
+    println!(
+        "| | RSS per idle connection | CPU per connection | CPU per echo of 100 bytes |\n|---|---|---|---|"
+    );
     for (name, results) in ["TCP", "TLS (rustls)"].iter().zip(&results) {
         let [memory, connecting, echo] = [0, 1, 2].map(|at| median(results.iter().map(|result| result[at])));
         println!("| {name} | {memory:.0} B | {connecting:.1} µs | {echo:.2} µs |");

@@ -1,5 +1,6 @@
-//! A crowd in one room of the load server: everyone joins over one transport, and each second another one says something.
-//! Prints one line of JSON: requests, bytes, the server's CPU time and memory, and the delay from send to sight.
+//! A crowd in one room of the load server, over one transport. Each second another person sends a message.
+//!
+//! Prints one line of JSON: requests, bytes, the server's CPU time and memory, and the delay from sending to arrival.
 //!
 //! `crowd --port 8000 --pid 1234 --transport long-poll --people 20 --seconds 16`
 
@@ -30,7 +31,7 @@ struct Options {
     transport: Transport,
     #[arg(long)]
     people: usize,
-    /// How long it is measured.
+    /// How many seconds are measured.
     #[arg(long, default_value_t = 16)]
     seconds: usize,
 }
@@ -43,38 +44,40 @@ enum Transport {
     Websocket,
 }
 
-/// How often somebody who polls asks.
+/// How often a person polls.
 const POLL: Duration = Duration::from_secs(2);
-/// How long the crowd talks before it is measured, so that joining is over and every poll has its rhythm.
+/// How many seconds the crowd talks before it is measured, so that all have joined and all polls have their rhythm.
 const SETTLE: usize = 4;
-/// How long a message may be under way, at the end.
+/// How long the crowd waits for the last messages at the end.
 const LATE: Duration = Duration::from_secs(10);
-/// How many join at once.
+/// How many people join at once.
 const DOORS: usize = 50;
 
-/// What everyone shares.
+/// The data that all people share.
 struct Crowd {
     port: u16,
     transport: Transport,
     people: usize,
     start: Instant,
     tally: Rc<Tally>,
-    /// When each message was seen, in microseconds after it was sent; and how often anyone saw one twice or never.
+    /// The delay of each message that arrived, in microseconds.
     delays: RefCell<Vec<u32>>,
+    /// The number of the first message that is measured, and of the first one after the last.
     measured: Cell<(u64, u64)>,
+    /// How often a person got a message twice, out of order, or missed some.
     wrong: Cell<u64>,
 }
 
 impl Crowd {
-    /// What somebody says, as the chat example tells it to everyone: with its number and its time, to be found in whatever
-    /// it arrives in.
+    /// A message in the form of the chat example. Its number and its time are marked, so that `look` finds them in any wire
+    /// form.
     fn message(&self, number: u64) -> String {
         let since = self.start.elapsed().as_micros();
         let text = format!("@{number}:{since}@ I am on my way, ten more minutes.");
         format!(r#"{{"type":"chat.message","user":"person","text":"{text}","at":1790000000000}}"#)
     }
 
-    /// Looks for messages in what arrived at one person; `last` is the number of the last that they saw.
+    /// Looks for messages in the bytes that arrived at one person. `last` is the number of the person's last message.
     fn look(&self, arrived: &[u8], last: &Cell<u64>) {
         let mut parts = arrived.split(|byte| *byte == b'@');
         parts.next();
@@ -137,7 +140,7 @@ async fn measure(options: Options) -> std::io::Result<String> {
         mouths.push(say);
         tokio::task::spawn_local(async move {
             if let Err(error) = person.stay(said).await {
-                eprintln!("somebody was thrown out: {error}");
+                eprintln!("a person lost the connection: {error}");
                 std::process::exit(1);
             }
         });
@@ -157,7 +160,7 @@ async fn measure(options: Options) -> std::io::Result<String> {
         if number == end {
             break;
         }
-        // 7 has no divisor in common with the numbers of people: everyone has their turn.
+        // 7 has no divisor in common with the usual numbers of people, so everyone gets a turn.
         let mouth = &mouths[(number as usize * 7) % mouths.len()];
         mouth.send(crowd.message(number)).await.map_err(std::io::Error::other)?;
     }
@@ -224,7 +227,7 @@ impl Snapshot {
     }
 }
 
-/// CPU time of a process' threads, in nanoseconds.
+/// The CPU time of a process' threads, in nanoseconds.
 fn cpu(pid: u32) -> std::io::Result<u64> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -234,7 +237,7 @@ fn cpu(pid: u32) -> std::io::Result<u64> {
     Ok(sum)
 }
 
-/// What a process has in memory, in bytes.
+/// The memory of a process, in bytes.
 fn memory(pid: u32) -> std::io::Result<u64> {
     let pages = fs::read_to_string(format!("/proc/{pid}/statm"))?;
     Ok(4096 * pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0))

@@ -1,4 +1,4 @@
-//! One person in the room, over one transport: framework/docs/protocol.md says how each goes.
+//! One person in the room, over one transport. `framework/docs/protocol.md` describes the transports.
 
 use std::{cell::Cell, fmt::Write as _, io, rc::Rc};
 
@@ -9,7 +9,7 @@ use crate::{
     wire::{Wire, bad},
 };
 
-/// What a browser sends with each request to its own site.
+/// The headers that a browser sends with each request to its own site.
 const HEADERS: &str = "Connection: keep-alive\r\n\
     sec-ch-ua-platform: \"Linux\"\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
@@ -27,7 +27,7 @@ pub(crate) struct Person {
     crowd: Rc<Crowd>,
     number: usize,
     wire: Wire,
-    /// The connection's id, where it is no WebSocket.
+    /// The connection's id. Empty for a WebSocket.
     id: String,
     /// The number of the last batch, and of the last message.
     batch: Cell<u64>,
@@ -35,7 +35,7 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// Connects to the room, and hears nothing yet.
+    /// Connects to the room. Does not receive messages yet.
     pub(crate) async fn join(crowd: Rc<Crowd>, number: usize) -> io::Result<Self> {
         let mut wire = Wire::connect(crowd.port, &crowd.tally).await?;
         let mut id = String::new();
@@ -60,7 +60,7 @@ impl Person {
         Ok(Self { crowd, number, wire, id, batch: Cell::new(0), last: Cell::new(0) })
     }
 
-    /// Listens, and says what it is given, until the end.
+    /// Receives messages, and sends those of `say`, until the end.
     pub(crate) async fn stay(self, mut say: mpsc::Receiver<String>) -> io::Result<()> {
         if self.crowd.transport == Transport::Websocket {
             return self.websocket(say).await;
@@ -77,7 +77,7 @@ impl Person {
                     quote(&mut body, &message);
                     body.push(']');
                     let what = format!("greenroom=send&id={id}&seq={seq}&ack={}", batch.get());
-                    // A connection of its own: the one before is long closed, since a turn comes round seldom.
+                    // Each send has a new TCP connection: turns are rare, so the last one is long closed.
                     let mut wire = Wire::connect(crowd.port, &crowd.tally).await?;
                     let (status, body) = wire.request(&crowd.post(&what, &body)).await?;
                     if status != 204 {
@@ -94,7 +94,7 @@ impl Person {
                     crowd.poll(&mut wire, &id, 20, &batch, &last).await?;
                 },
                 Transport::Poll | Transport::Websocket => {
-                    // Everyone has a moment of their own in the two seconds.
+                    // People poll at different moments of the two seconds.
                     time::sleep(POLL.mul_f64(number as f64 / crowd.people as f64)).await;
                     let mut moments = time::interval(POLL);
                     loop {
@@ -106,7 +106,7 @@ impl Person {
         };
         tokio::task::spawn_local(async move {
             if let Err::<(), io::Error>(error) = speaker.await {
-                eprintln!("somebody was not heard: {error}");
+                eprintln!("a message was not sent: {error}");
                 std::process::exit(1);
             }
         });
@@ -206,7 +206,7 @@ impl Crowd {
     }
 }
 
-/// The number of the batch that a body or an event is.
+/// The number of the batch in a body or an event.
 fn batch_number(text: &[u8]) -> io::Result<u64> {
     let text = String::from_utf8_lossy(text);
     let found = text.split_once("\"batch\":").map(|(_, rest)| rest.trim_start());
@@ -214,7 +214,7 @@ fn batch_number(text: &[u8]) -> io::Result<u64> {
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| bad(format!("no batch: {text}")))
 }
 
-/// Writes a text as a JSON string; it has no control characters.
+/// Writes a text without control characters as a JSON string.
 fn quote(out: &mut String, text: &str) {
     out.push('"');
     for letter in text.chars() {

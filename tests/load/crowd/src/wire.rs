@@ -1,4 +1,4 @@
-//! A TCP connection that counts, and speaks as much HTTP and WebSocket as a client needs.
+//! A TCP connection that counts its bytes, and speaks as much HTTP and WebSocket as a client needs.
 
 use std::{
     cell::Cell,
@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What went over all wires.
+/// The requests and bytes of all connections.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) requests: Cell<u64>,
@@ -25,7 +25,7 @@ fn add(cell: &Cell<u64>, count: usize) {
 
 pub(crate) struct Wire {
     socket: TcpStream,
-    /// What was read and not yet used.
+    /// Bytes that were read and not yet used.
     buffer: Vec<u8>,
     tally: Rc<Tally>,
 }
@@ -90,7 +90,7 @@ impl Wire {
         Ok(chunk)
     }
 
-    /// The next frame of a server: its opcode and payload. Dropping the future loses nothing.
+    /// The opcode and the payload of the server's next frame. Dropping the future loses nothing.
     pub(crate) async fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
             let (start, length): (usize, usize) = match self.buffer.get(1).copied().unwrap_or(127) {
@@ -114,7 +114,7 @@ impl Wire {
         }
     }
 
-    /// Sends a frame of less than 64 KiB, masked as a client's must be.
+    /// Sends a frame of less than 64 KiB, masked as a client must.
     pub(crate) async fn send_frame(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
         const MASK: [u8; 4] = [0x1b, 0x5a, 0xc3, 0x7e];
         let mut frame = vec![0x80 | opcode];

@@ -1,4 +1,5 @@
-//! The floor: one thread, epoll, each frame encoded once, one write per member per loop turn.
+//! The floor, a minimal server: one thread on epoll, each frame encoded once, one write for each member in a turn.
+//!
 //! `floor PORT`
 use base64::Engine;
 use sha1::{Digest, Sha1};
@@ -96,7 +97,7 @@ impl Srv {
         }
         unsafe { libc::close(fd) };
     }
-    /// Handles all complete frames in b; returns bytes consumed, or None when the connection is gone.
+    /// Handles all complete frames in `b`. Returns the number of bytes consumed, or `None` if the connection has ended.
     fn frames(&mut self, fd: i32, b: &mut [u8]) -> Option<usize> {
         let mut at = 0;
         loop {

@@ -1,4 +1,4 @@
-//! A client: its socket, and the frames that come in on it.
+//! A client: its socket, and the frames that it receives.
 
 use crate::MIN_PAYLOAD;
 
@@ -54,7 +54,7 @@ impl Conn {
             t0,
         }
     }
-    /// Sends now, queueing what the kernel does not take.
+    /// Sends now. Queues the bytes that the kernel does not take.
     pub(crate) fn send(&mut self, b: &[u8]) {
         if self.st == St::Closed {
             return;
@@ -96,7 +96,7 @@ pub(crate) fn hex(b: &[u8]) -> Option<u64> {
     }
     Some(v)
 }
-/// R{8}S{4}Q{8}T{16};
+/// Parses the head of a message: `R{8}S{4}Q{8}T{16};`, in hexadecimal digits.
 #[inline]
 pub(crate) fn parse_payload(p: &[u8]) -> Option<(u32, u32, u32, u64)> {
     if p.len() < MIN_PAYLOAD
@@ -117,7 +117,9 @@ pub(crate) enum Ev {
     Close,
 }
 
-/// (bytes of header + inspected prefix, header length, payload length); None while the header is incomplete.
+/// Returns the bytes of the header with the inspected prefix, the length of the header, and the length of the payload.
+///
+/// `None` while the header is incomplete.
 #[inline]
 pub(crate) fn need(h: &[u8]) -> Option<(usize, usize, u64)> {
     if h.len() < 2 {
@@ -143,7 +145,7 @@ pub(crate) fn need(h: &[u8]) -> Option<(usize, usize, u64)> {
 }
 
 impl Conn {
-    /// Consumes input up to the next event (a complete message, a ping, a close).
+    /// Consumes input up to the next event: a complete message, a ping, or a close.
     #[inline]
     pub(crate) fn feed(&mut self, b: &mut &[u8], bad: &mut u64) -> Option<Ev> {
         loop {
@@ -215,7 +217,7 @@ impl Conn {
                         self.hbuf[self.hlen..self.hlen + k].copy_from_slice(&b[..k]);
                         self.hlen += k;
                         *b = &b[k..];
-                        // an exactly filled buffer is handled even when the input is used up
+                        // A buffer that is filled exactly is handled even if the input is used up.
                         match need(&self.hbuf[..self.hlen]) {
                             Some((n, hl, len)) if self.hlen >= n => {
                                 let tmp = self.hbuf;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// The answer to `KEY`.
+/// The `Sec-WebSocket-Accept` of a server for `KEY`.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 pub(crate) struct Lg {
@@ -394,7 +394,7 @@ impl Lg {
             }
         }
     }
-    /// One epoll turn; waits at most `ns`.
+    /// Does one turn of epoll. Waits at most `ns` nanoseconds.
     pub(crate) fn turn(&mut self, ns: u64) {
         let ts = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
         let mut evs = std::mem::take(&mut self.events);
@@ -428,7 +428,7 @@ impl Lg {
         }
         self.events = evs;
     }
-    /// Opens all connections (room, sender) with bounded parallelism. Returns seconds taken.
+    /// Opens all connections of a plan of rooms and senders, a limited number at once. Returns how many seconds it took.
     pub(crate) fn open_all(&mut self, plan: &[(u32, i32)], limit_s: f64) -> f64 {
         let t0 = now_ns();
         let base = self.conns.len();

@@ -1,4 +1,4 @@
-//! Latencies in buckets of a 64th of their size.
+//! A histogram of latencies. Each bucket is as wide as a 64th of its values.
 
 pub(crate) struct Hist {
     pub(crate) b: Vec<u64>,

@@ -1,5 +1,4 @@
-//! A WebSocket load generator: one thread on epoll, pinned to one CPU, that checks each message and prints one line of
-//! JSON.
+//! A WebSocket load generator: one thread on epoll, pinned to one CPU. It checks each message, and prints one line of JSON.
 //!
 //! `loadgen fanout|echo|idle|churn --port P[,P] [--path --pid P[,P] --beside P[,P] --rooms --members --senders --payload --duration --warmup
 //! --rate (0: closed loop) --window --ack all --conns --hold --header H]`
@@ -13,7 +12,7 @@ mod procstat;
 
 use crate::{engine::Lg, options::parse_opts, procstat::Sampler};
 
-/// Room, sender, number and time: `R{8}S{4}Q{8}T{16};`.
+/// The bytes that each message needs for its room, sender, number and time: `R{8}S{4}Q{8}T{16};`.
 pub(crate) const MIN_PAYLOAD: usize = 41;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! What is measured: rooms and echo under traffic, idle connections, connections that come and go.
+//! The modes of measurement: rooms and echo under traffic, idle connections, connections that come and go.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub(crate) fn traffic(lg: &mut Lg, sm: &Sampler, j: &mut String) {
     let before = sm.sample();
     let beside = Sampler::new(lg.o.beside.clone());
     let mut plan = Vec::new();
-    // interleave rooms so that members of a room are not adjacent in memory or fd order
+    // Rooms are interleaved, so that the members of a room are not adjacent in memory or in the order of their sockets.
     for k in 0..m {
         for room in 0..r {
             plan.push((room as u32, if k < s { k as i32 } else { -1 }));
@@ -171,7 +171,7 @@ pub(crate) fn idle(lg: &mut Lg, sm: &Sampler, j: &mut String) {
     lg.idle_for(lg.o.hold);
     let e = sm.sample();
     let w = (now_ns() - t0) as f64 / 1e9;
-    // prove that every connection really sits in its room
+    // One message in each room proves that every connection has joined its room.
     lg.sender_conns = (0..r.min(n) as u32).filter(|&i| lg.conns[i as usize].st == St::Open).collect();
     lg.closed_loop = false;
     for id in lg.sender_conns.clone() {
@@ -261,7 +261,7 @@ pub(crate) fn churn(lg: &mut Lg, sm: &Sampler, j: &mut String) {
             lg.conns[id as usize].last_send = now;
             lg.send_ctl(id as usize, 8, &1000u16.to_be_bytes());
         }
-        // the server answered our close frame: it has the grace time to close the TCP connection itself
+        // The server has answered our close frame. It has the grace time to close the TCP connection itself.
         let grace = lg.o.close_grace_ms * 1_000_000;
         let mut closing = std::mem::take(&mut lg.closing);
         closing.retain(|&id| {

@@ -4,7 +4,7 @@ use crate::MIN_PAYLOAD;
 
 pub(crate) struct Opt {
     pub(crate) mode: String,
-    /// Of several servers, each has its share of every room.
+    /// The ports of the servers. If there are several, each has its share of every room.
     pub(crate) ports: Vec<u16>,
     pub(crate) path: String,
     pub(crate) rooms: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Opt {
     pub(crate) hold: f64,
     pub(crate) cpu: i32,
     pub(crate) pids: Vec<i32>,
-    /// What the servers use, as Redis: its CPU time is told apart.
+    /// The processes that the servers use, such as Redis. Their CPU time is printed separately.
     pub(crate) beside: Vec<i32>,
     pub(crate) label: String,
     pub(crate) par: usize,
@@ -96,5 +96,5 @@ pub(crate) fn parse_opts() -> Opt {
 }
 
 fn pids(text: &str) -> impl Iterator<Item = i32> + '_ {
-    text.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().expect("process"))
+    text.split(',').filter(|s| !s.is_empty()).map(|s| s.parse().expect("a process id"))
 }

@@ -1,4 +1,4 @@
-//! CPU time and RSS of the server's process tree, from /proc.
+//! CPU time and memory of the servers' processes and their children, from `/proc`.
 use std::fs;
 
 pub struct Sampler {
@@ -14,7 +14,7 @@ pub struct Sample {
     pub wait_ns: u64,
 }
 
-/// Time a process' threads were runnable but not running (run-queue delay): how much the machine was contended.
+/// How long the threads of a process could run but had no CPU. This shows how busy the machine was.
 pub fn wait_ns(pid: &str) -> u64 {
     let mut w = 0;
     if let Ok(rd) = fs::read_dir(format!("/proc/{pid}/task")) {
@@ -54,7 +54,7 @@ pub fn self_cpu() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut ts) };
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
-/// CPU clock of another process, in ns and including its exited threads (what clock_getcpuclockid(3) builds).
+/// CPU time of another process in ns, its ended threads included. The clock is that of `clock_getcpuclockid(3)`.
 fn proc_cpu_ns(pid: i32) -> u64 {
     let clk: libc::clockid_t = ((!pid) << 3) | 2; // CPUCLOCK_SCHED, whole process
     let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
