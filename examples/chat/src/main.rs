@@ -1,4 +1,4 @@
-//! A chat room: a page, and on the same path a WebSocket.
+//! A chat room: a page, and a WebSocket on the same path.
 //!
 //! Run with `cargo run -p chat`, open http://127.0.0.1:8000/ in several windows, and talk.
 
@@ -17,8 +17,8 @@ use crate::room::{Chat, Rooms};
 struct Options {
     #[command(flatten)]
     listen: Listen,
-    /// What the rooms are shared by: memory, for this process; nats://host:port, redis://host:port or redis-pubsub://host:port,
-    /// for all that use the same server, Django's included in those of Redis.
+    /// The layer of the rooms. memory: rooms are for this process alone. nats://host:port, redis://host:port or
+    /// redis-pubsub://host:port: all programs on the same server share them, on Redis also Django.
     #[arg(long, default_value = "memory")]
     layer: String,
 }

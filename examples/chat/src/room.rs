@@ -9,22 +9,24 @@ use std::{
 
 use greenroom::prelude::*;
 
-/// What a member says to a room. Other programs send it, and listen for it.
+/// A message of a member to a room. Other programs may send it, and listen for it.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chat.message")]
 pub(crate) struct ChatMessage {
     user: String,
     text: String,
-    /// When it was said, in milliseconds since 1970; absent where another program left it out.
+    /// When it was sent, in milliseconds since 1970. Absent if another program left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at: Option<u64>,
 }
 
-/// Who comes and goes: on a group of its own, for members of this process only. Another program would not know the events,
-/// and another process counts its own changes.
+/// A member has come or gone.
 ///
-/// `change` counts the changes of all rooms. A page that was told the members as of one change
-/// passes over that one and those before, which may still arrive after it.
+/// These events go to a group that has only members of this process. Another program would not know them, and another
+/// process counts its own changes.
+///
+/// `change` counts the changes of all rooms. A page that has got the members as of a change ignores that change and earlier
+/// ones, which may still arrive.
 #[derive(Clone, Serialize, Deserialize, Event)]
 pub(crate) enum Presence {
     /// Someone has come.
@@ -35,7 +37,7 @@ pub(crate) enum Presence {
     Left { user: String, change: u64 },
 }
 
-/// Who is there as of a change; sent to the one who joins and by that makes it.
+/// The members as of a change. A member gets it when it joins, which is that change.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chat.members")]
 struct Members {
@@ -43,18 +45,18 @@ struct Members {
     change: u64,
 }
 
-/// What a page sends. Any other text is a message too, so that every WebSocket client can join.
+/// A message from a page. Any other text is a message too, so that every WebSocket client can take part.
 #[derive(Deserialize)]
 struct Said {
     user: Option<String>,
     text: String,
 }
 
-/// Who is in which room of this process: the name of each connection.
+/// The members of each room in this process: the name of each connection.
 #[derive(Clone)]
 pub(crate) struct Rooms {
     present: Arc<Mutex<Present>>,
-    /// Tells the groups of this process from those of others.
+    /// A number in the groups' names, so that each process has groups of its own.
     mark: u32,
 }
 
@@ -71,7 +73,7 @@ struct Present {
 }
 
 impl Rooms {
-    /// Adds a member, and says who is there now.
+    /// Adds a member. Returns the members now.
     fn join(&self, room: &GroupName, user: &str) -> Members {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.changes += 1;
@@ -81,7 +83,7 @@ impl Rooms {
         Members { users: users.clone(), change }
     }
 
-    /// Removes a member, and says the number of this change.
+    /// Removes a member. Returns the number of this change.
     fn leave(&self, room: &GroupName, user: &str) -> u64 {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.changes += 1;
@@ -102,7 +104,7 @@ pub(crate) struct Chat {
     room: GroupName,
     presence: GroupName,
     user: String,
-    /// Whether the client said its name when it connected.
+    /// Whether the client gave its name when it connected.
     named: bool,
     rooms: Rooms,
     joined: bool,
@@ -147,7 +149,7 @@ impl Consumer for Chat {
             ctx.close();
             return Ok(());
         }
-        // Who came with a name keeps it: nobody else's can stand under what they say.
+        // A client that connected with a name keeps it, so it cannot send messages under another name.
         let user = said.user.filter(|_| !self.named).unwrap_or_else(|| self.user.clone());
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since_1970.as_millis()).ok();
@@ -161,14 +163,14 @@ impl Consumer for Chat {
         let change = self.rooms.leave(&self.room, &self.user);
         let left = Presence::Left { user: self.user.clone(), change };
         if let Err(error) = ctx.group_send(&self.presence, left).await {
-            tracing::warn!(%error, "nobody learns that a member left");
+            tracing::warn!(%error, "the room does not learn that a member left");
         }
     }
 }
 
 #[event_handlers]
 impl Chat {
-    /// Written once for all members, whoever sent it.
+    /// Writes the message once for all members, whichever program sent it.
     #[relay]
     fn chat_message(event: &ChatMessage) -> Result<Outgoing> {
         Outgoing::event(event)

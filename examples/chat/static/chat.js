@@ -1,4 +1,4 @@
-// The script of both chat pages: it finds out on which one it is.
+// The script of both chat pages. It finds out which of them it is on.
 
 import { GreenroomSocket } from "/greenroom.js";
 import { byId, element } from "/static/page.js";
@@ -61,7 +61,7 @@ function home() {
   byId("enter").addEventListener("submit", (event) => {
     event.preventDefault();
     const name = byId("name").value.trim();
-    // An emptied name means: make up a guest's again.
+    // An empty name stands for a new guest name.
     storeName(name, "sessionStorage");
     storeName(name, "localStorage");
     location.assign(`/room/${encodeURIComponent(byId("room").value)}/`);
@@ -87,7 +87,7 @@ function room() {
   }));
 
   let socket;
-  // Whether the room knows of this page; what is said while it does not waits in the socket.
+  // Whether the room knows this page. While it does not, messages wait in the socket.
   let present = false;
   let unsent = 0;
   const came = () => {
@@ -125,7 +125,7 @@ function room() {
     try {
       socket.send(JSON.stringify({ user: name, text: input.value }));
     } catch (error) {
-      // Too much waits to be sent: what was typed stays where it is.
+      // Too many messages wait to be sent. The typed text stays in the field.
       log.quiet("error", words.error(error.message));
       return;
     }
@@ -134,7 +134,7 @@ function room() {
     if (socket.state !== "open") setState({ unsent: ++unsent });
   });
   byId("input").addEventListener("keydown", (event) => {
-    // An Enter that ends an input method's composition picks a word; it does not send.
+    // An Enter that ends an input method's composition picks a word and does not send.
     // Safari reports it after the composition, with the old key code 229.
     if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
   });
@@ -160,7 +160,7 @@ function room() {
   if (!matchMedia("(pointer: coarse)").matches) byId("input").focus();
 }
 
-/** A frame that is not JSON is a message nobody signed: what a bare echo server would send. */
+/** Parses an event. Text that is not JSON, as an echo server sends it, is a message without a user. */
 function parse(data) {
   try {
     const event = JSON.parse(data);
@@ -169,7 +169,7 @@ function parse(data) {
   return { type: "chat.message", user: "", text: String(data) };
 }
 
-/** The one transport that the address asks for; `undefined` for whatever works. */
+/** The transport that the address asks for, or `undefined` for the automatic choice. */
 function transportChoice() {
   const asked = new URLSearchParams(location.search).get("transport");
   return ["websocket", "sse", "long-poll", "poll"].includes(asked) ? [asked] : undefined;
@@ -178,7 +178,7 @@ function transportChoice() {
 let shown = {};
 let ticks;
 
-/** Shows what has changed of the connection's state; the rest stays. */
+/** Shows a change of the connection's state. What the change leaves out stays as it was. */
 function setState(change) {
   shown = { ...shown, ...change };
   const { state, transport, delay, unsent } = shown;
@@ -203,7 +203,7 @@ function setState(change) {
   const hadFocus = document.activeElement === byId(gone);
   byId(visible).hidden = false;
   byId(gone).hidden = true;
-  // A button that vanishes must hand its focus on, or the keyboard loses its place.
+  // A button that is hidden must pass its focus on, or keyboard users lose their place.
   if (hadFocus) byId(ended ? "reconnect" : "input").focus();
 }
 
@@ -218,7 +218,7 @@ class Log {
     this.newer = byId("newer");
     this.pinned = true;
     this.box.addEventListener("scroll", () => this.pin(this.atEnd()));
-    // A phone's keyboard shrinks the box: what was at the end stays at the end.
+    // A phone's keyboard shrinks the box. If it was scrolled to the end, it stays at the end.
     new ResizeObserver(() => this.pinned && this.toEnd()).observe(this.box);
     this.newer.addEventListener("click", () => { this.toEnd(); this.box.focus(); });
   }
@@ -274,7 +274,7 @@ class Log {
   }
 }
 
-/** Who is in the room, in order of arrival. Names may repeat: each item is one connection. */
+/** The members of the room, in order of arrival. Names may repeat: each item is one connection. */
 class Members {
   constructor(name) {
     this.name = name;
@@ -282,11 +282,11 @@ class Members {
     this.asOf = 0;
   }
 
-  /** Takes over who is there as of a change; what that change or an earlier one did is no news then. */
+  /** Shows the members as of a change. That change and earlier ones are then ignored. */
   replace({ users, change = 0 }) {
     this.asOf = change;
     this.list.replaceChildren(...users.map((user) => this.item(user)));
-    // Of several people of one's own name, the last to come is oneself.
+    // If several members have this page's name, the last one is this page.
     const own = [...this.list.children].findLast((item) => item.dataset.user === this.name);
     if (own) {
       own.dataset.self = "";
@@ -295,7 +295,7 @@ class Members {
     this.count();
   }
 
-  /** Adds who has come. Returns whether that is news. */
+  /** Adds a member. Returns whether the change is new. */
   add({ user, change = Infinity }) {
     if (change <= this.asOf) return false;
     this.list.append(this.item(user));
@@ -303,7 +303,7 @@ class Members {
     return true;
   }
 
-  /** Removes who has gone. Returns whether that is news. */
+  /** Removes a member. Returns whether the change is new. */
   remove({ user, change = Infinity }) {
     if (change <= this.asOf) return false;
     const gone = (item) => item.dataset.user === user && !("self" in item.dataset);
@@ -331,11 +331,11 @@ function avatar(user) {
   return mark;
 }
 
-/** The address wins, then what this tab was told, then what the last tab was told. */
+/** The name in the address, or else the one of this tab, or else the one of the last tab, or else a guest name. */
 function ownName() {
   const name = new URLSearchParams(location.search).get("name")?.trim() || storedName();
   const guest = words.guest(1000 + Math.floor(Math.random() * 9000));
-  const chosen = [...(name || guest)].slice(0, 32).join(""); // as many as the form of names takes
+  const chosen = [...(name || guest)].slice(0, 32).join(""); // the limit of the form
   storeName(chosen, "sessionStorage");
   return chosen;
 }
@@ -344,7 +344,7 @@ function storedName() {
   try {
     return sessionStorage.getItem("name") ?? localStorage.getItem("name");
   } catch {
-    return null; // a browser that is told to store nothing throws
+    return null; // throws if the browser is set to store nothing
   }
 }
 
@@ -352,10 +352,10 @@ function storeName(name, where) {
   try {
     if (name) window[where].setItem("name", name);
     else window[where].removeItem("name");
-  } catch { /* then the name lasts as long as the page */ }
+  } catch { /* then the name lasts only as long as the page */ }
 }
 
-// Last: a class exists only from its line on.
+// This comes last, because a class exists only after its definition.
 translate();
 if (byId("enter")) home();
 else room();

@@ -1,4 +1,4 @@
-# Pretends to bring a database up to date, and fails: so one sees what that looks like.
+# Pretends to update a database, and fails, to show what a failure looks like.
 say() { echo "$1"; sleep 0.5; }
 say "Connecting to db-1"
 say "0041 add_orders: done before"

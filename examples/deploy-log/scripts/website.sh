@@ -1,4 +1,4 @@
-# Pretends to deploy a website: what a real one does stands here.
+# Pretends to deploy a website. A real script has its commands here.
 say() { echo "$1"; sleep 0.4; }
 say "Fetching main"
 say "Building the pages"

@@ -1,4 +1,4 @@
-//! The deployments: which there are, in what state, and what they said.
+//! The deployments, their states, and their output.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,11 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::process::{self, Ending, Source};
 
-/// How many deployments are kept. For one more the oldest that has ended goes.
+/// How many deployments are kept. For one more, the oldest that has ended is removed.
 const KEPT: usize = 20;
-/// How many may wait. One more is refused.
+/// How many deployments may wait. One more is refused.
 const QUEUED: usize = 8;
-/// How many lines are kept of each. For one more the oldest goes.
+/// How many lines are kept of each deployment. For one more, the oldest is removed.
 pub(crate) const LINES: usize = 500;
 /// How long a deployment may take.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) name: &'static str,
-    /// What `sh` runs.
+    /// The script that `sh` runs.
     pub(crate) script: &'static str,
 }
 
@@ -38,41 +38,42 @@ pub(crate) enum State {
     Cancelled,
 }
 
-/// What a list of deployments shows of one.
+/// A deployment as the list shows it.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {
     id: u64,
     plan: String,
     state: State,
-    /// The exit code of one that failed, where it has one.
+    /// The exit code of a deployment that failed, if it has one.
     code: Option<i32>,
-    /// When it was started, and when it came into this state: in milliseconds since 1970.
+    /// When it was started, in milliseconds since 1970.
     started: u64,
+    /// When it came into this state, in milliseconds since 1970.
     since: u64,
 }
 
-/// All deployments, the oldest first. The whole of it is sent at each change: a page cannot miss half of it.
+/// All deployments, the oldest first. Each change sends all of it, so a page that missed a change is right with the next.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("deployments.changed")]
 pub(crate) struct Board {
-    /// Goes up with every change, so that a page can pass over what is older than what it shows.
+    /// Goes up with every change, so that a page can ignore a list older than what it shows.
     change: u64,
     plans: Vec<String>,
     deployments: Vec<Entry>,
 }
 
-/// One line of the output of one deployment, for those who watch it.
+/// One line of a deployment's output, for those who watch it.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("deployment.line")]
 pub(crate) struct Line {
     id: u64,
-    /// From 1, without a gap.
+    /// Counts from 1, without gaps.
     number: u64,
     source: Source,
     text: String,
 }
 
-/// What a deployment said so far, for one who begins to watch. Lines before the first of these are no longer kept.
+/// The output of a deployment so far, for a page that begins to watch. Lines before the first one are no longer kept.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("deployment.log")]
 pub(crate) struct Log {
@@ -87,7 +88,7 @@ pub(crate) struct Deployments(Arc<Shared>);
 struct Shared {
     layer: Layer,
     plans: &'static [Plan],
-    /// As many permits as deployments were queued and no runner has looked for yet.
+    /// Has one permit for each queued deployment that no runner has taken yet.
     queued: Semaphore,
     all: Mutex<All>,
 }
@@ -111,12 +112,12 @@ impl Deployments {
         Self(Arc::new(Shared { layer, plans, queued: Semaphore::new(0), all: Mutex::default() }))
     }
 
-    /// The group of everyone who sees the list.
+    /// The group of all pages that show the list.
     pub(crate) fn group() -> Result<GroupName> {
         Ok(GroupName::new("deployments")?)
     }
 
-    /// The group of those who watch one.
+    /// The group of all pages that watch this deployment.
     pub(crate) fn group_of(id: u64) -> Result<GroupName> {
         Ok(GroupName::new(format!("deployment_{id}"))?)
     }
@@ -126,13 +127,13 @@ impl Deployments {
         self.0.board(&self.lock())
     }
 
-    /// What a deployment said so far; nothing where there is none of this number.
+    /// The output of a deployment so far. `None` if no deployment has this number.
     pub(crate) fn log(&self, id: u64) -> Option<Log> {
         let lines = self.lock().find(id)?.lines.iter().cloned().collect();
         Some(Log { id, lines })
     }
 
-    /// Queues a deployment, and says its number; or says why not.
+    /// Queues a deployment. Returns its number, or the reason for a refusal.
     pub(crate) async fn start(&self, plan: &str) -> Result<u64, String> {
         let plan = self.0.plans.iter().find(|known| known.name == plan);
         let plan = plan.ok_or("there is no plan of this name")?;
@@ -162,7 +163,7 @@ impl Deployments {
         Ok(id)
     }
 
-    /// Takes a deployment out of the queue, or ends its process. One that has ended stays as it is.
+    /// Takes a deployment out of the queue, or ends its process. Does nothing if it has ended.
     pub(crate) async fn cancel(&self, id: u64) {
         let board = {
             let mut all = self.lock();
@@ -178,11 +179,13 @@ impl Deployments {
         self.tell(board).await;
     }
 
-    /// Runs one queued deployment after the other, until [`end`](Self::end). As many run at once as tasks run this.
+    /// Runs one queued deployment after the other, until [`end`](Self::end).
+    ///
+    /// Several tasks may run this. Each of them runs one deployment at a time.
     pub(crate) async fn run_queue(self) {
         while let Ok(permit) = self.0.queued.acquire().await {
             permit.forget();
-            // None where it was cancelled while it waited.
+            // `None` if the deployment was cancelled while it waited.
             let Some((id, script, cancel, board)) = self.take() else { continue };
             self.tell(board).await;
             let ending =
@@ -196,13 +199,13 @@ impl Deployments {
         }
     }
 
-    /// Cancels everything; nothing starts any more.
+    /// Cancels all deployments. No other one starts afterwards.
     pub(crate) fn end(&self) {
         self.0.queued.close();
         self.lock().list.iter().for_each(|one| one.cancel.notify_one());
     }
 
-    /// The next deployment of the queue, which is running from here on.
+    /// Takes the next deployment out of the queue. From now on its state is running.
     fn take(&self) -> Option<(u64, &'static str, Arc<Notify>, Board)> {
         let mut all = self.lock();
         let next = all.list.iter_mut().find(|one| one.entry.state == State::Queued)?;
@@ -223,7 +226,7 @@ impl Deployments {
         self.tell(board).await;
     }
 
-    /// Keeps a line, and tells it to everyone who watches.
+    /// Keeps a line, and sends it to everyone who watches.
     async fn say(&self, id: u64, source: Source, text: String) {
         let line = {
             let mut all = self.lock();
@@ -238,7 +241,7 @@ impl Deployments {
         let told =
             async { Ok::<_, greenroom::Error>(self.0.layer.group_send(&Self::group_of(id)?, line).await?) };
         if let Err(error) = told.await {
-            tracing::warn!(%error, id, "nobody sees a line before they watch again");
+            tracing::warn!(%error, id, "a line did not reach the pages that watch");
         }
     }
 
@@ -246,7 +249,7 @@ impl Deployments {
         let told =
             async { Ok::<_, greenroom::Error>(self.0.layer.group_send(&Self::group()?, board).await?) };
         if let Err(error) = told.await {
-            tracing::warn!(%error, "nobody sees a change before the next one");
+            tracing::warn!(%error, "the pages see a change only with the next one");
         }
     }
 

@@ -4,28 +4,28 @@ use greenroom::prelude::*;
 
 use crate::deployments::{Board, Deployments, Line};
 
-/// What a page asks for, as `{"watch":3}`.
+/// A command of a page, such as `{"watch":3}`.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
-    /// Deploys by a plan of this name.
+    /// Starts a deployment by the plan of this name.
     Start(String),
     /// Ends a deployment, or takes it out of the queue.
     Cancel(u64),
-    /// Sends what a deployment said, and from now on what it says.
+    /// Sends the output of a deployment so far, and from now on each new line.
     Watch(u64),
-    /// Sends no more of it.
+    /// Sends no more lines of this deployment.
     Unwatch(u64),
 }
 
-/// Which deployment it was that this page started.
+/// The number of the deployment that this page has started.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("deployment.started")]
 struct Started {
     id: u64,
 }
 
-/// Why what a page asked for is not done.
+/// Why a command is refused.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("deployment.refused")]
 struct Refused {
@@ -47,7 +47,7 @@ impl JsonConsumer for Desk {
     type Input = Command;
 
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
-        // In this order: what changes after the join comes as an event, what changed before it is in the board.
+        // Joins first: a later change comes as an event, and an earlier one is in the board.
         ctx.group_add(&Deployments::group()?).await?;
         ctx.accept()?;
         ctx.send_event(&self.deployments.board())
@@ -64,7 +64,7 @@ impl JsonConsumer for Desk {
                 Ok(())
             }
             Command::Watch(id) => {
-                // Joined first: a line may come twice, and its number says so, but none is missed.
+                // Joins first, so that no line is missed. A line may come twice, which its number shows.
                 let group = Deployments::group_of(id)?;
                 ctx.group_add(&group).await?;
                 if let Some(log) = self.deployments.log(id) {

@@ -1,7 +1,7 @@
-//! A console for deployments: start one, and everyone who watches it reads what it prints, line by line.
+//! A console for deployments: everyone who watches a deployment reads its output, line by line.
 //!
-//! Run with `cargo run -p deploy-log`, and open http://127.0.0.1:8000/ in several windows. Whoever reaches the page may
-//! start and cancel: where not everyone may, put an `AuthMiddleware` around the route.
+//! Run with `cargo run -p deploy-log`, and open http://127.0.0.1:8000/ in several windows. Everyone who
+//! reaches the page may start and cancel. If not everyone may, put an `AuthMiddleware` around the route.
 
 mod deployments;
 mod desk;
@@ -28,7 +28,7 @@ struct Options {
     parallel: usize,
 }
 
-/// All that can be deployed. What runs is written here: a page names one of these, and says nothing else of it.
+/// All that can be deployed. A page only sends the name of a plan. It cannot choose what runs.
 const PLANS: &[Plan] = &[
     Plan { name: "website", script: include_str!("../scripts/website.sh") },
     Plan { name: "database", script: include_str!("../scripts/database.sh") },

@@ -1,4 +1,4 @@
-//! A child process, and the lines of its output.
+//! Runs a child process, and reads the lines of its output.
 
 use std::{pin::pin, process::Stdio, time::Duration};
 
@@ -11,12 +11,12 @@ use tokio::{
     time::timeout,
 };
 
-/// How many bytes a line may have. A longer one goes on in the next.
+/// How many bytes a line may have. The rest of a longer line becomes the next line.
 const LINE: usize = 400;
-/// How long a process may take to end, once it is asked to.
+/// How long a process may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Where a line comes from.
+/// The output that a line comes from.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Source {
@@ -24,17 +24,18 @@ pub(crate) enum Source {
     Stderr,
 }
 
-/// How a process came to its end.
+/// How a process ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Ending {
-    /// By itself, with this exit code; without one by a signal, or it could not be started.
+    /// By itself, with this exit code. `None` if a signal ended it, it took too long, or it could not be started.
     Exit(Option<i32>),
     Cancelled,
 }
 
-/// Runs a script by `sh`, and gives each line of its output to `tell`, which may take its time: the process waits.
+/// Runs a script by `sh`, and passes each line of its output to `tell`.
 ///
-/// It is ended where it is cancelled or takes longer than `longest`, with all processes that it has started.
+/// While `tell` is busy, the process waits. If it is cancelled or takes longer than `longest`, the process is ended, with
+/// all processes that it has started.
 pub(crate) async fn run(
     script: &str,
     longest: Duration,
@@ -73,10 +74,10 @@ pub(crate) async fn run(
             () = cancel.notified() => Ending::Cancelled,
             () = tokio::time::sleep(longest) => Ending::Exit(None),
         };
-        // First politely, so that it can tidy up; then by force.
+        // First SIGTERM, so that the process can tidy up; then SIGKILL.
         for signal in [Signal::TERM, Signal::KILL] {
             if let Some(group) = group {
-                // An error says that nobody is left.
+                // An error means that no process of the group is left.
                 let _ = kill_process_group(group, signal);
             }
             if timeout(GRACE, &mut work).await.is_ok() {
@@ -104,14 +105,14 @@ async fn read_lines(
     let mut line = Vec::with_capacity(LINE);
     loop {
         let room = LINE - line.len();
-        // A pipe that fails has ended.
+        // An error on the pipe counts as its end.
         let ended = !matches!((&mut pipe).take(room as u64).read_until(b'\n', &mut line).await, Ok(1..));
         if ended && line.is_empty() {
             return;
         }
         let end = if ended { line.len() } else { whole_letters(&line) };
         if end == 0 {
-            continue; // the pipe ends in a letter's first bytes
+            continue; // only the first bytes of a letter are there
         }
         let text = String::from_utf8_lossy(&line[..end])
             .replace(|letter: char| letter.is_control() && letter != '\t', "");
@@ -122,7 +123,7 @@ async fn read_lines(
     }
 }
 
-/// How many bytes of a line are whole letters of UTF-8: a long line is not cut inside one.
+/// How many bytes of a line are whole letters of UTF-8, so that a long line is not cut inside a letter.
 fn whole_letters(line: &[u8]) -> usize {
     match std::str::from_utf8(line) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -170,7 +171,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_process_that_takes_too_long_is_ended_with_its_children() {
-        // The pipe of the `sleep` would keep the output open, if only `sh` were ended.
+        // If only `sh` were ended, the `sleep` in the background would keep the output open.
         let (ending, lines) = said("sleep 1000 & sleep 1000", Duration::from_millis(20)).await;
         assert_eq!(ending, Ending::Exit(None));
         assert_eq!(lines.last().unwrap().1, "[ended: it took longer than 0 s]");

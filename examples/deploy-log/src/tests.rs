@@ -15,7 +15,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// With one deployment at once.
+    /// Starts a trial that runs one deployment at a time.
     fn start() -> Self {
         let layer = Layer::from(MemoryLayer::new());
         let deployments = Deployments::new(layer.clone(), TRIED);
@@ -37,7 +37,7 @@ impl Drop for Trial {
     }
 }
 
-/// Reads on until there is what is waited for.
+/// Reads events until `found` returns a value.
 async fn until<T>(page: &mut WebsocketCommunicator, mut found: impl FnMut(&Value) -> Option<T>) -> T {
     loop {
         let event: Value = page.receive_json().await.unwrap();
@@ -47,7 +47,7 @@ async fn until<T>(page: &mut WebsocketCommunicator, mut found: impl FnMut(&Value
     }
 }
 
-/// Reads on until the deployment is in this state; returns what the list says of it.
+/// Reads events until the deployment is in this state. Returns its entry in the list.
 async fn until_state(page: &mut WebsocketCommunicator, id: u64, state: &str) -> Value {
     until(page, |event| {
         let list = event["deployments"].as_array()?;
@@ -89,7 +89,7 @@ async fn a_watcher_reads_each_line_and_a_late_one_the_lines_before() {
     assert_eq!((&lines[1]["text"], &lines[1]["source"]), (&json!("two"), &json!("stderr")));
     assert_eq!(until_state(&mut bob, 2, "failed").await["code"], 3);
 
-    assert_eq!(texts(&log(&mut ann, 2).await).len(), 2, "she did not watch until now");
+    assert_eq!(texts(&log(&mut ann, 2).await).len(), 2, "a page that watches only now gets both lines");
 }
 
 #[actix_web::test]
@@ -117,7 +117,7 @@ async fn a_cancelled_deployment_ends_and_the_next_one_runs() {
     page.send_json(&json!({"cancel": 1}));
     until_state(&mut page, 1, "cancelled").await;
     until_state(&mut page, 3, "failed").await;
-    assert!(texts(&log(&mut page, 2).await).is_empty(), "one that never ran says nothing");
+    assert!(texts(&log(&mut page, 2).await).is_empty(), "a deployment that never ran has no output");
     assert!(texts(&log(&mut page, 1).await).contains(&"[cancelled]"));
 }
 
@@ -145,7 +145,7 @@ async fn the_queue_and_the_list_are_limited() {
     let board = serde_json::to_value(trial.deployments.board()).unwrap();
     let ids: Vec<u64> =
         board["deployments"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect();
-    assert_eq!(ids, (6..=25).collect::<Vec<_>>(), "the oldest have gone");
+    assert_eq!(ids, (6..=25).collect::<Vec<_>>(), "the oldest deployments are no longer listed");
 }
 
 #[actix_web::test]

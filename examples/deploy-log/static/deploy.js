@@ -1,4 +1,4 @@
-// Shows the deployments that the server tells of, and the output of those that are open.
+// Shows the list of deployments, and the output of those that are open.
 
 import { GreenroomSocket } from "/greenroom.js";
 import { byId, element } from "/static/page.js";
@@ -9,9 +9,9 @@ const STATES = {
 };
 const LINES = 500; // as many as the server keeps
 
-let shown = -1; // the change that the list is of
-const own = new Set(); // the numbers of those that this page started: it opens them
-const cards = new Map(); // by number and time: a server that was started anew counts from one
+let shown = -1; // the number of the change that the list shows
+const own = new Set(); // the numbers of the deployments that this page has started, and will open
+const cards = new Map(); // by number and time, because a restarted server counts from one
 
 function setState(state) {
   byId("status").dataset.state = state;
@@ -20,7 +20,7 @@ function setState(state) {
 }
 
 function send(command) {
-  // What is asked for while the page is disconnected would come as a surprise later.
+  // Commands are not kept while the page is disconnected: a late one would come as a surprise.
   if (socket.state === "open") socket.send(JSON.stringify(command));
 }
 
@@ -46,7 +46,7 @@ const EVENTS = {
       const card = cards.get(keyOf(entry)) ?? new Card(entry);
       card.update(entry);
       if (own.delete(entry.id)) card.open = true;
-      // After a time away, all that is open is asked for again.
+      // After a reconnect, the page asks again for the output of all open deployments.
       if (first && card.open) card.watch();
     }
     byId("none").hidden = deployments.length > 0;
@@ -112,7 +112,7 @@ class Card {
     this.find(".since").dateTime = new Date(since).toISOString();
     const cancel = this.find(".cancel");
     const over = state !== "queued" && state !== "running";
-    // A button that vanishes must hand its focus on, or the keyboard loses its place.
+    // A button that is hidden must pass its focus on, or keyboard users lose their place.
     if (over && document.activeElement === cancel) this.find("summary").focus();
     cancel.hidden = over;
   }
@@ -126,7 +126,7 @@ class Card {
   }
 
   append({ number, source, text }) {
-    // Who begins to watch while a line is said gets it twice.
+    // A line that is sent while the page begins to watch may come twice.
     if (number <= this.last) return;
     this.last = number;
     const line = element("p", "", text);
@@ -141,7 +141,7 @@ class Card {
     if (this.pinned) this.log.scrollTop = this.log.scrollHeight;
   }
 
-  /** Says how many lines stood before those that are kept. */
+  /** Shows how many earlier lines are no longer kept. */
   cut() {
     const count = (this.log.firstElementChild?.dataset.number ?? 1) - 1;
     this.find(".cut").hidden = count === 0;
@@ -153,11 +153,11 @@ class Card {
   }
 }
 
-// Last: a class exists only from its line on.
-// It comes back by itself, and finds another way where there is no WebSocket.
+// This comes last, because a class exists only after its definition.
+// The socket reconnects by itself, and uses another transport if a WebSocket is not possible.
 const socket = new GreenroomSocket("/deployments/");
 socket.addEventListener("reconnect", () => {
-  shown = -1; // a server that was started anew counts from one
+  shown = -1; // a restarted server counts from one
   own.clear();
 });
 socket.addEventListener("message", ({ data }) => {

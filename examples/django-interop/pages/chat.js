@@ -1,4 +1,4 @@
-// The page of a room, the same from both servers. It speaks with the one that it came from.
+// The page of a room, the same on both servers. It connects to the server that it came from.
 
 import { byId, element } from "/static/page.js";
 
@@ -7,7 +7,7 @@ const room = decodeURIComponent(location.pathname.split("/")[2]);
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const LINES = 500;
 const RETRY = 1_000;
-// A notice is sent at most so often, and shown for so long.
+// A typing notice is sent at most every `every` ms, and shown for `shown` ms.
 const TYPING = { every: 2_000, shown: 4_000 };
 
 byId("room-name").textContent = room;
@@ -19,7 +19,7 @@ let connected = false;
 const log = byId("log");
 let pinned = true;
 log.addEventListener("scroll", () => (pinned = log.scrollHeight - log.scrollTop - log.clientHeight < 48));
-// A phone's keyboard shrinks it: what was at the end stays at the end.
+// A phone's keyboard shrinks the log. If it was scrolled to the end, it stays at the end.
 new ResizeObserver(toEnd).observe(log);
 
 function connect() {
@@ -32,7 +32,7 @@ function connect() {
     line("status", "connected");
   });
   mine.addEventListener("message", ({ data }) => show(JSON.parse(data)));
-  // A connection that could not be made ends with an event too; a close before it was open is no news.
+  // A connection that could not be made ends with this event too. Only a connection that was open is reported as lost.
   mine.addEventListener("close", ({ code }) => {
     if (connected) line("lost", `${server} closed the connection (${code})`);
     connected = false;
@@ -90,7 +90,7 @@ function append(box) {
   toEnd();
 }
 
-/** Shows what came last, unless the reader has scrolled back. */
+/** Scrolls to the newest line, unless the reader has scrolled back. */
 function toEnd() {
   if (pinned) log.scrollTop = log.scrollHeight;
 }
@@ -116,7 +116,7 @@ byId("composer").addEventListener("submit", (event) => {
   told = 0;
 });
 
-// The Rust server's own: Django's consumer would end at a message that it does not expect.
+// Only for the Rust server: a message without a text would end Django's consumer.
 let told = 0;
 byId("input").addEventListener("input", () => {
   const now = performance.now();
@@ -126,7 +126,7 @@ byId("input").addEventListener("input", () => {
 });
 
 byId("input").addEventListener("keydown", (event) => {
-  // An Enter that ends an input method's composition picks a word; it does not send.
+  // An Enter that ends an input method's composition picks a word and does not send.
   if (event.key === "Enter" && (event.isComposing || event.keyCode === 229)) event.preventDefault();
 });
 

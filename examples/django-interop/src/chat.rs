@@ -1,8 +1,8 @@
-//! The consumer, beside that of `django/chat/consumers.py`.
+//! The consumer. `django/chat/consumers.py` has the same in Python.
 
 use greenroom::{layers::LayerGap, prelude::*};
 
-/// What is said in a room. Django sends it and handles it too, as `{"type": "chat.message", "user": …, "text": …}`.
+/// A message in a room. Django sends and handles it too, as `{"type": "chat.message", "user": …, "text": …}`.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chat.message")]
 pub(crate) struct ChatMessage {
@@ -10,17 +10,17 @@ pub(crate) struct ChatMessage {
     text: String,
 }
 
-/// Someone is typing, on this side.
+/// Someone is typing, on a page of the Rust server.
 ///
-/// Django's consumer has no `rust_typing`, and would *end* where it got one: so it goes to a group that has members on this
-/// side only.
+/// Django's consumer has no method `rust_typing`, and this event would *end* it. So it goes to a group that has only members
+/// on the Rust server.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("rust.typing")]
 struct Typing {
     user: String,
 }
 
-/// What a page sends; one without a text says that its person is typing.
+/// A message from a page. Without a text, it says that the person is typing.
 #[derive(Deserialize)]
 struct FromPage {
     user: String,
@@ -29,9 +29,9 @@ struct FromPage {
 
 /// One person in a room.
 pub(crate) struct Chat {
-    /// Of both servers.
+    /// The group of the room on both servers.
     room: GroupName,
-    /// Of this server, however many of its processes there are.
+    /// The group of the room on the Rust server only, with all its processes.
     ours: GroupName,
 }
 
@@ -59,7 +59,7 @@ impl Consumer for Chat {
 
 #[event_handlers]
 impl Chat {
-    /// Written once for all members here, whichever server it comes from.
+    /// Writes the message once for all members of this process, whichever server it comes from.
     #[relay]
     fn chat_message(event: &ChatMessage) -> Result<Outgoing> {
         Outgoing::event(event)
@@ -70,7 +70,7 @@ impl Chat {
         Outgoing::event(event)
     }
 
-    /// Redis was away, and the connection lived: what the other side said meanwhile is missing.
+    /// Redis was away, and this connection lived. Messages that Django sent meanwhile are missing.
     async fn layer_gap(&mut self, gap: &LayerGap, ctx: &mut Context) -> Result<()> {
         if gap.group == self.room {
             ctx.send_event(gap)?;

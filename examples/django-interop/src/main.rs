@@ -1,4 +1,4 @@
-//! The Rust half of a chat whose other half is a Django project: one room, one Redis between them.
+//! The Rust half of a chat. The other half is a Django project, and both share one room over one Redis.
 //!
 //! `examples/django-interop/run` starts both, and Redis. This half alone is `cargo run -p django-interop`.
 
@@ -11,19 +11,19 @@ use greenroom::{Layer, Server, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::chat::Chat;
 
-/// The Rust half of a chat that it shares with a Django project.
+/// The Rust half of a chat. The other half is a Django project.
 #[derive(Parser)]
 #[command(version, mut_arg("bind", |bind| bind.default_value("127.0.0.1:8001")))]
 struct Options {
     #[command(flatten)]
     listen: Listen,
     /// The Redis of Django's CHANNEL_LAYERS: redis://host:port, or redis-pubsub://host:port if its backend is the pub/sub
-    /// layer; memory is for this process alone.
+    /// layer. memory is for this process alone.
     #[arg(long, default_value = "redis://127.0.0.1:6379")]
     layer: String,
 }
 
-/// What routing.py and asgi.py say on the other side. Pages of other sites may not connect: that is the default.
+/// The routes, which Django has in routing.py and asgi.py. By default, pages of other sites may not connect.
 fn application(layer: Layer) -> ProtocolTypeRouter {
     let sockets = UrlRouter::new().route("/ws/chat/{room:[A-Za-z0-9_-]{1,80}}/", Chat::new);
     ProtocolTypeRouter::new().websocket(sockets).http(move |config| pages::configure(config, layer.clone()))
@@ -40,7 +40,7 @@ async fn main() -> Result<(), Failure> {
     let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     let ended = server.run().await;
-    // Otherwise Django writes to a process that has ended, until its names in Redis expire.
+    // Without this, Django would write to the ended process until its names in Redis expire.
     layer.close().await;
     Ok(ended?)
 }

@@ -8,19 +8,19 @@ use actix_web::{
 use examples_shared::pages::{self, css, html, javascript};
 use greenroom::{Layer, prelude::*};
 
-/// What came from Django and nobody here could use, for who looks.
+/// Counts of the messages from Django that this server could not use.
 #[derive(Serialize)]
 struct Counts {
     /// Events without a handler.
     unhandled: u64,
-    /// Events of a relay whose fields do not fit it.
+    /// Events whose fields do not fit the type of their relay.
     relay_failed: u64,
-    /// What is no event at all.
+    /// Messages that are not an event.
     undecodable: u64,
 }
 
 pub(crate) fn configure(config: &mut ServiceConfig, layer: Layer) {
-    // Django's template engine puts in the other server's name.
+    // On the other server, Django's template engine puts the name in.
     let room = include_str!("../pages/room.html").replace("{{ server }}", "Rust");
     config
         .configure(pages::configure)

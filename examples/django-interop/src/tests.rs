@@ -14,7 +14,7 @@ async fn join(mount: &Mount, room: &str) -> WebsocketCommunicator {
     person
 }
 
-/// What another program sends to the room, as Django does.
+/// Sends an event to a group as another program does, for example Django.
 async fn from_outside(mount: &Mount, group: &str, event: Value) {
     let envelope = Envelope::from_json(event.to_string()).unwrap();
     mount.default_layer().group_send(&GroupName::new(group).unwrap(), envelope).await.unwrap();
@@ -35,10 +35,10 @@ async fn everyone_in_the_room_hears_what_one_says_and_what_django_sends() {
     for person in [&mut ann, &mut bob] {
         assert_eq!(person.receive_json::<Value>().await.unwrap(), sent);
     }
-    assert!(other.receive_nothing().await, "another room hears nothing of it");
+    assert!(other.receive_nothing().await, "another room gets nothing of it");
 }
 
-/// A member of the room's group alone, as Django's consumer is, hears no event that it would end at.
+/// A member of only the room's group, like a Django consumer, gets no event that would end it.
 #[actix_web::test]
 async fn typing_notices_reach_no_member_on_djangos_side() {
     let mount = mount();
@@ -69,7 +69,7 @@ async fn unknown_events_are_counted_and_end_no_connection() {
     assert_eq!((metrics.unhandled, metrics.relay_failed), (1, 1));
 }
 
-/// A page that sends what is no message loses its own connection, and nobody else's.
+/// A page that sends invalid JSON loses only its own connection.
 #[actix_web::test]
 async fn a_page_that_sends_invalid_json_is_closed_with_1007() {
     let mount = mount();

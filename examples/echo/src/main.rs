@@ -1,4 +1,4 @@
-//! One person talks to the server: a greeting, every text back with a suffix, `close` closes.
+//! The smallest consumer: it greets, sends every text back with a suffix, and closes at the text `close`.
 //!
 //! Run with `cargo run -p echo`, then connect any WebSocket client to `ws://127.0.0.1:8000/room/123/`.
 
@@ -33,7 +33,7 @@ fn routes() -> UrlRouter {
     UrlRouter::new().route(r"/room/{group:\w+}/", |_: &Scope| Ok(Echo))
 }
 
-/// Echoes what each client says.
+/// Sends each text back to its client.
 #[derive(Parser)]
 #[command(version)]
 struct Options {

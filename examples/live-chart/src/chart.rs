@@ -1,4 +1,4 @@
-//! The data, the job that changes it, and the consumer that shows it.
+//! The data of the chart, the job that changes it, and the consumer that shows it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,18 +7,18 @@ use std::{
 
 use greenroom::{Layer, prelude::*};
 
-/// How many names the chart can show: as many as there are colours.
+/// How many names the chart can show: one for each colour.
 const NAMES: usize = 8;
 /// How many characters a name may have.
 const NAME: usize = 24;
-/// How many orders the job reads until it is done.
+/// How many orders the job reads in all.
 const ORDERS: u64 = 2_000;
 
-/// All that the pages show. Each change sends the whole of it: a page that missed one is right again with the next.
+/// All that the pages show. Each change sends all of it, so a page that missed a change is right again with the next.
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chart.changed")]
 pub(crate) struct ChartChanged {
-    /// Goes up with every change, so that a page can pass over what is older than what it shows.
+    /// Goes up with every change, so that a page can ignore data older than what it shows.
     version: u64,
     job: Job,
     bars: Vec<Bar>,
@@ -56,7 +56,7 @@ impl Chart {
         Self { data: Arc::new(Mutex::new(data)), group, layer }
     }
 
-    /// Adds to the bar of this name, which is made where it is missing.
+    /// Adds to the bar of this name. Makes the bar if it is missing.
     pub(crate) async fn add(&self, name: &str, add: u32) -> Result<(), BadData> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > NAME {
@@ -65,7 +65,7 @@ impl Chart {
         self.change(|data| data.add(name, add.into())).await
     }
 
-    /// Lets the job run, or pauses it. One that is done starts anew.
+    /// Lets the job run, or pauses it. A job that is done starts again.
     pub(crate) async fn run(&self, running: bool) -> Result<(), BadData> {
         self.change(|data| {
             if running && data.job.done == data.job.total {
@@ -78,7 +78,7 @@ impl Chart {
         .await
     }
 
-    /// Changes the data, and tells everyone who looks.
+    /// Changes the data, and sends it to every open page.
     async fn change(
         &self,
         change: impl FnOnce(&mut ChartChanged) -> Result<(), BadData>,
@@ -90,7 +90,7 @@ impl Chart {
             data.clone()
         };
         if let Err(error) = self.layer.group_send(&self.group, now).await {
-            tracing::warn!(%error, "nobody sees a change before the next one");
+            tracing::warn!(%error, "the pages see a change only with the next one");
         }
         Ok(())
     }
@@ -113,10 +113,10 @@ impl ChartChanged {
     }
 }
 
-/// Why data is not taken.
+/// Why data is refused.
 #[derive(Debug, PartialEq)]
 pub(crate) enum BadData {
-    /// There is no place for another name.
+    /// The chart has no room for another name.
     Full,
     /// The name is empty or too long.
     Name,
@@ -131,11 +131,11 @@ impl std::fmt::Display for BadData {
     }
 }
 
-/// The job: reads a batch of orders at every tick, until it has read them all or somebody pauses it.
+/// The job: reads a batch of orders at every tick, until all are read or a person pauses it.
 pub(crate) async fn job(chart: Chart, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    // Stands for the orders that a real job would read: a row of numbers that nobody can guess by eye.
+    // Random-looking numbers, in place of the orders that a real job would read.
     let mut dice: u64 = 1;
     loop {
         ticks.tick().await;
@@ -172,7 +172,7 @@ impl Viewer {
 
 impl Consumer for Viewer {
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
-        // In this order: what changes after the join comes as an event, what changed before it is in `now`.
+        // Joins first: a later change comes as an event, and an earlier one is in `now`.
         ctx.group_add(&self.chart.group).await?;
         ctx.accept()?;
         ctx.send_event(&self.chart.now())
@@ -181,7 +181,7 @@ impl Consumer for Viewer {
 
 #[event_handlers]
 impl Viewer {
-    /// Written once for all pages.
+    /// Writes the message once for all pages.
     #[relay]
     fn chart_changed(event: &ChartChanged) -> Result<Outgoing> {
         Outgoing::event(event)

@@ -1,7 +1,7 @@
 //! Bars and a pie that move with the data of a running job, on every page that is open.
 //!
-//! Run with `cargo run -p live-chart`, and open http://127.0.0.1:8000/. No consumer sends what the pages show: a timer
-//! does, and whoever posts, as
+//! Run with `cargo run -p live-chart`, and open http://127.0.0.1:8000/. The events do not come from consumers: a timer sends
+//! them, and so does a handler of HTTP posts. Try
 //! `curl -H 'Content-Type: application/json' -d '{"name":"Shop","add":100}' http://127.0.0.1:8000/data`.
 
 mod chart;
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Failure> {
     let options = Options::parse();
     examples_shared::log();
 
-    // Made here, and not by the server: the job and the HTTP handler send by it, and the viewers listen to it.
+    // The job and the HTTP handler send through this layer, and the server uses the same one for the viewers.
     let layer = Layer::from(MemoryLayer::new());
     let chart = Chart::new(layer.clone());
     let server = Server::new(application(&chart))?.layer(layer).threads(options.listen.threads);

@@ -1,4 +1,4 @@
-//! The page, compiled into the program, and what other programs post to it.
+//! The page, compiled into the program, and the addresses for posts of other programs.
 
 use actix_web::{
     HttpResponse,
@@ -12,7 +12,7 @@ use crate::chart::{BadData, Chart};
 pub(crate) fn configure(config: &mut ServiceConfig, chart: &Chart) {
     config
         .app_data(web::Data::new(chart.clone()))
-        // Only as `application/json`, which no page of another site can send here unasked.
+        // Only `application/json` is accepted: a browser does not let a page of another site send it here.
         .app_data(web::JsonConfig::default().limit(4096))
         .route("/data", web::post().to(add))
         .route("/job", web::post().to(run))
@@ -29,7 +29,7 @@ struct Add {
     add: u32,
 }
 
-/// Not a consumer: whoever posts here, a script or the page's own form, reaches everyone by the group.
+/// Takes a post of a script or of the page's form. It is not a consumer, and it reaches every page through the group.
 async fn add(chart: web::Data<Chart>, data: web::Json<Add>) -> HttpResponse {
     answer(chart.add(&data.name, data.add).await)
 }

@@ -35,7 +35,7 @@ async fn posted_data_reaches_every_open_page() {
         assert!(after["version"].as_u64() > before["version"].as_u64());
     }
     let (_, late) = look(&mount).await;
-    assert_eq!(late["bars"][5]["value"], 7, "who comes late sees what was before");
+    assert_eq!(late["bars"][5]["value"], 7, "a page that opens later shows the earlier change");
 }
 
 #[actix_web::test]

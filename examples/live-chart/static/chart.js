@@ -1,4 +1,4 @@
-// Draws what the server says, and posts what its buttons do. The drawing is SVG by hand.
+// Draws the data of the server as SVG, and posts when a button is pressed.
 
 import { GreenroomSocket } from "/greenroom.js";
 import { byId } from "/static/page.js";
@@ -12,9 +12,9 @@ const STATES = {
 let shown = 0; // the version of what is drawn
 let running = false;
 
-// It comes back by itself, and finds another way where there is no WebSocket.
+// The socket reconnects by itself, and uses another transport if a WebSocket is not possible.
 const socket = new GreenroomSocket("/chart/");
-socket.addEventListener("reconnect", () => { shown = 0; }); // a server that was started anew counts from one
+socket.addEventListener("reconnect", () => { shown = 0; }); // a restarted server counts from one
 socket.addEventListener("message", ({ data }) => {
   const event = JSON.parse(data);
   if (event.type === "chart.changed" && event.version > shown) draw(event);
@@ -49,13 +49,13 @@ function draw({ version, job, bars }) {
     drawLegend(index, name, part);
     start += part;
   });
-  // Fewer bars than before: the server was started anew.
+  // Removes the rest if there are fewer bars than before: then the server was restarted.
   for (const id of ["bars", "legend"]) while (byId(id).childElementCount > bars.length) byId(id).lastChild.remove();
   while (byId("pie").childElementCount > bars.length + 1) byId("pie").lastChild.remove();
   byId("names").replaceChildren(...bars.map(({ name }) => new Option(name)));
 }
 
-// Elements are kept, and only their lengths change: so CSS can move them.
+// Elements are kept and only their lengths change, so that CSS can animate them.
 
 function drawBar(index, name, value, length) {
   const row = byId("bars").children[index] ?? byId("bars").appendChild(template(
@@ -76,7 +76,7 @@ function drawSlice(index, start, part) {
     for (const [key, value] of Object.entries({ cx: 24, cy: 24, r: 18, pathLength: 100 })) slice.setAttribute(key, value);
     slice.dataset.colour = index;
   }
-  // A dash as long as the part, begun where the last one ended; the gap between two is the ground's.
+  // A dash as long as the part, which begins at the end of the last one. Between two dashes is a small gap.
   const length = part === 1 ? 100 : Math.max(0, part * 100 - 0.8);
   slice.style.strokeDasharray = `${length} ${100 - length}`;
   slice.style.strokeDashoffset = -start * 100;
@@ -105,7 +105,7 @@ function svg(tag) {
   return document.createElementNS("http://www.w3.org/2000/svg", tag);
 }
 
-/** The next of 10, 20, 50, 100, 200, 500, …: so a bar grows while the scale stands, for a while. */
+/** Rounds up to 10, 20, 50, 100, 200, 500, …, so that the scale rarely changes while a bar grows. */
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].find((step) => step * power >= value) * power;

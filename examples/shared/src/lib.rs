@@ -1,4 +1,4 @@
-//! What every example needs apart from Greenroom: the options of its command line, a log, an error at the end, and pages.
+//! Code that all examples share: options of the command line, a log, an error for `main`, and pages.
 
 use std::{error::Error, fmt, io::IsTerminal as _};
 
@@ -6,18 +6,22 @@ use clap::builder::RangedU64ValueParser;
 
 pub mod pages;
 
-/// Where an example listens, and by how many threads. An example puts them among its own options (`#[command(flatten)]`).
+/// The options for the address and the number of threads.
+///
+/// An example puts them among its own options with `#[command(flatten)]`.
 #[derive(Debug, clap::Args)]
 pub struct Listen {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub bind: String,
-    /// How many threads to run; by default one a core.
+    /// How many threads to run; by default one for each core.
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=512))]
     pub threads: Option<usize>,
 }
 
-/// Writes the log to stderr, in colours if that is a terminal. `RUST_LOG` says what is logged; by default `info`.
+/// Writes the log to stderr, with colours on a terminal.
+///
+/// `RUST_LOG` sets the level; the default is `info`.
 ///
 /// # Panics
 /// If the program has a log already.
@@ -29,11 +33,11 @@ pub fn log() {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
-/// Why an example ended: `main` returns it, and its text is then printed with all causes.
+/// The error that an example's `main` returns. Rust prints its text, which has all causes.
 pub struct Failure(String);
 
 impl Failure {
-    /// A failure that another value of this option may prevent.
+    /// A failure that names this option, because another value of it may help.
     pub fn of(option: &str, error: impl Error) -> Self {
         Self(format!("{option}: {}", Self::from(error).0))
     }

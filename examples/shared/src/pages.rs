@@ -1,4 +1,4 @@
-//! Pages that are compiled into the program, and what all pages share: a style sheet and a few lines of script.
+//! Serves pages that are compiled into the program, and the style sheet and script that all pages share.
 
 use actix_web::{
     HttpResponse, Route,
@@ -6,33 +6,34 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-/// Nothing from elsewhere, and no script or style in the markup: what people or programs send could not become either.
+/// Forbids content from other sites, and scripts and styles in the markup. So no text from a person or a program can become
+/// a script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Serves what all pages share: `/static/base.css` and `/static/page.js`.
+/// Serves the files that all pages share: `/static/base.css` and `/static/page.js`.
 pub fn configure(config: &mut ServiceConfig) {
     config
         .route("/static/base.css", css(include_str!("../static/base.css")))
         .route("/static/page.js", javascript(include_str!("../static/page.js")));
 }
 
-/// A page.
+/// Serves a page.
 pub fn html(content: impl Into<Bytes>) -> Route {
     file("text/html; charset=utf-8", content)
 }
 
-/// A style sheet.
+/// Serves a style sheet.
 pub fn css(content: &'static str) -> Route {
     file("text/css; charset=utf-8", content)
 }
 
-/// A script.
+/// Serves a script.
 pub fn javascript(content: &'static str) -> Route {
     file("text/javascript; charset=utf-8", content)
 }
 
-/// An icon.
+/// Serves an icon.
 pub fn svg(content: &'static str) -> Route {
     file("image/svg+xml", content)
 }

@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-# Of both servers: the page, its script and its style, and what it shares with the pages of the other examples.
+# Both servers have the same page, script and style sheet, and the shared files of all examples.
 EXAMPLE = Path(__file__).resolve().parents[2]
 PAGES = EXAMPLE / "pages"
 SHARED = EXAMPLE.parent / "shared" / "static"
