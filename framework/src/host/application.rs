@@ -25,7 +25,7 @@ use crate::{
         Routes,
         endpoint::{Endpoint, Target},
     },
-    transport::fallback::table::Table,
+    transport::fallback::table::SessionTable,
     wire::{
         Wire,
         limits::Limits,
@@ -48,7 +48,7 @@ pub(crate) struct Application {
     pub(crate) drain: Drain,
     pub(crate) max_connections: usize,
     /// The sessions of clients without a WebSocket.
-    pub(crate) fallback: Arc<Table>,
+    pub(crate) fallback: Arc<SessionTable>,
 }
 
 impl std::fmt::Debug for Application {

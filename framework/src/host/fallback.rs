@@ -26,10 +26,10 @@ use crate::{
         body::{self, BodyError, SMALL_BODY},
         bound::Bound,
         events::EventsBody,
-        intake::{Intake, Reader},
+        intake::{Intake, PostedReader},
         kept::WINDOW,
         refusal::Refusal,
-        session::{Answer, Command, MOST_COMMANDS, Session},
+        session::{Command, MOST_COMMANDS, Session, SessionAnswer},
         table::{Bringing, Door, Id},
     },
 };
@@ -193,12 +193,14 @@ fn tell(door: &Door, command: Command) -> Result<(), Refusal> {
 }
 
 /// The HTTP response for the answer of a session.
-fn respond(answer: Option<Answer>) -> Result<HttpResponse, Refusal> {
+fn respond(answer: Option<SessionAnswer>) -> Result<HttpResponse, Refusal> {
     match answer {
-        Some(Answer::Batch(json)) => Ok(HttpResponse::Ok().content_type("application/json").body(json)),
-        Some(Answer::Nothing | Answer::Done) => Ok(HttpResponse::NoContent().finish()),
-        Some(Answer::Superseded) => Err(Refusal::superseded()),
-        Some(Answer::Bad(message)) => Err(Refusal::bad_request(message)),
+        Some(SessionAnswer::Batch(json)) => {
+            Ok(HttpResponse::Ok().content_type("application/json").body(json))
+        }
+        Some(SessionAnswer::Nothing | SessionAnswer::Done) => Ok(HttpResponse::NoContent().finish()),
+        Some(SessionAnswer::Superseded) => Err(Refusal::superseded()),
+        Some(SessionAnswer::Bad(message)) => Err(Refusal::bad_request(message)),
         None => Err(Refusal::unknown()),
     }
 }
@@ -253,7 +255,7 @@ async fn open(
     }
     let message_size = application.limits_of(&endpoint).message_size;
     let intake = Rc::new(Intake::default());
-    let input = Box::new(Reader::new(&intake));
+    let input = Box::new(PostedReader::new(&intake));
     let opened = application.open_fallback(&endpoint, scope, table.settings.expires, input).await;
     let (connection, accepted) = match opened {
         Ok(opened) => opened,
@@ -291,7 +293,7 @@ async fn poll(door: &Door, settings: &Fallback, query: &str) -> Result<HttpRespo
     match timeout(wait, answer).await {
         Ok(answer) => respond(answer.ok()),
         // If a batch was made at this very moment, it is sent again with the next poll.
-        Err(_) => respond(Some(Answer::Nothing)),
+        Err(_) => respond(Some(SessionAnswer::Nothing)),
     }
 }
 
@@ -304,7 +306,7 @@ async fn events(door: &Door, request: &HttpRequest, query: &str) -> Result<HttpR
     let (life, alive) = oneshot::channel();
     tell(door, Command::Events { ack, out, life, reply })?;
     match answer.await {
-        Ok(Answer::Done) => Ok(HttpResponse::Ok()
+        Ok(SessionAnswer::Done) => Ok(HttpResponse::Ok()
             .content_type("text/event-stream")
             .insert_header((header::CACHE_CONTROL, "no-store, no-transform"))
             // Otherwise nginx would hold the events back.

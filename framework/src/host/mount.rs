@@ -26,7 +26,7 @@ use crate::{
     layers::{DEFAULT_LAYER, Layers},
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     transport::{
-        fallback::table::Table,
+        fallback::table::SessionTable,
         reader::{SocketReader, StreamReader},
     },
     wire::websocket::handshake,
@@ -67,7 +67,7 @@ pub struct Mount {
     pub(super) peers: Option<Arc<Peers>>,
     pub(super) drain: Drain,
     pub(super) max_connections: usize,
-    pub(super) fallback: Arc<Table>,
+    pub(super) fallback: Arc<SessionTable>,
     /// The path at which the JavaScript client is served.
     pub(super) script: Option<String>,
 }
@@ -93,7 +93,7 @@ impl Mount {
             peers: None,
             drain: Drain::process(),
             max_connections: MAX_CONNECTIONS,
-            fallback: Table::new(Fallback::new()),
+            fallback: SessionTable::new(Fallback::new()),
             script: Some(script::PATH.to_owned()),
         })
     }

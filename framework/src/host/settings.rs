@@ -6,7 +6,7 @@ use crate::{
     consumer::connection::peers::Peers,
     groups::{budget::Budget, drain::Drain},
     layers::DEFAULT_LAYER,
-    transport::fallback::table::Table,
+    transport::fallback::table::SessionTable,
 };
 
 /// Gives each setting to [`Mount`] and to [`Server`], with the same name and the same docs.
@@ -86,7 +86,7 @@ settings! {
 
     /// How clients without a WebSocket are served. Default: [`Fallback::new`]. [`Fallback::off`] turns this off.
     fn fallback(mount, settings: Fallback) {
-        mount.fallback = Table::new(settings);
+        mount.fallback = SessionTable::new(settings);
     }
 
     /// The drain that ends these connections. Default: [`Drain::process`], which [`run`](crate::run) uses.

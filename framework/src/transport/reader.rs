@@ -68,9 +68,9 @@ where
                 },
             };
             match take(&mut self.decoder, rest, connection) {
-                Taken::All => self.rest = None,
-                Taken::Item => {}
-                Taken::End => return Poll::Ready(()),
+                ChunkState::All => self.rest = None,
+                ChunkState::Item => {}
+                ChunkState::End => return Poll::Ready(()),
             }
         }
         connection.note_stopped();
@@ -102,8 +102,8 @@ impl SocketReader {
     /// Decodes a chunk as far as the connection takes it; false at the end.
     fn feed(&mut self, mut input: Chunk<'_>, connection: &Rc<Connection>) -> bool {
         let mut decoder = self.decoder.take().unwrap_or_else(|| lend(self.settings));
-        let mut taken = Taken::Item;
-        while matches!(taken, Taken::Item) && connection.wants_input() {
+        let mut taken = ChunkState::Item;
+        while matches!(taken, ChunkState::Item) && connection.wants_input() {
             taken = take(&mut decoder, &mut input, connection);
         }
         if decoder.is_at_rest() {
@@ -112,12 +112,12 @@ impl SocketReader {
             self.decoder = Some(decoder);
         }
         match taken {
-            Taken::All => true,
-            Taken::Item => {
+            ChunkState::All => true,
+            ChunkState::Item => {
                 self.rest = Some(Box::new(input.take_rest()));
                 true
             }
-            Taken::End => false,
+            ChunkState::End => false,
         }
     }
 }
@@ -172,7 +172,7 @@ impl ClientReader for SocketReader {
 }
 
 /// What became of a chunk.
-enum Taken {
+enum ChunkState {
     /// The decoder has all of it.
     All,
     /// An item was taken from it.
@@ -182,7 +182,7 @@ enum Taken {
 }
 
 /// Takes one item out of a chunk, and hands it to the connection.
-fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection>) -> Taken {
+fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection>) -> ChunkState {
     let item = decoder.decode(input);
     if matches!(item, Ok(Some(_))) && !decoder.is_in_message() {
         connection.note_finished();
@@ -190,7 +190,7 @@ fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection
     match item {
         Ok(Some(Item::Text(_) | Item::Binary(_) | Item::Ping(_))) if !connection.may_send_one() => {
             connection.refuse_flood();
-            return Taken::End;
+            return ChunkState::End;
         }
         Ok(Some(Item::Text(text))) => connection.push_input(Message::Text(text)),
         Ok(Some(Item::Binary(bytes))) => connection.push_input(Message::Binary(bytes)),
@@ -205,13 +205,13 @@ fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection
                 let (code, reason) = frame.unwrap_or((CloseCode::NO_STATUS, "".into()));
                 connection.client_ended(Cause::Client, code, reason);
             }
-            return Taken::End;
+            return ChunkState::End;
         }
         Ok(None) => {
             if decoder.is_unfinished() {
                 connection.note_unfinished();
             }
-            return Taken::All;
+            return ChunkState::All;
         }
         Err(error) => {
             tracing::info!(
@@ -222,8 +222,8 @@ fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection
             );
             let reason = error.to_string().into();
             connection.client_ended(Cause::Protocol, error.close_code(), reason);
-            return Taken::End;
+            return ChunkState::End;
         }
     }
-    Taken::Item
+    ChunkState::Item
 }

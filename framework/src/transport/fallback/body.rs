@@ -34,7 +34,8 @@ pub(crate) enum BodyError {
 
 /// Reads the messages of a `send`.
 pub(crate) fn messages(body: &[u8], message_size: usize) -> Result<Vec<Message>, BodyError> {
-    let List(messages) = serde_json::from_slice(body).map_err(|error| BodyError::Shape(error.to_string()))?;
+    let PostedList(messages) =
+        serde_json::from_slice(body).map_err(|error| BodyError::Shape(error.to_string()))?;
     if messages.iter().any(|message| message.as_bytes().len() > message_size) {
         return Err(BodyError::TooLarge);
     }
@@ -44,7 +45,7 @@ pub(crate) fn messages(body: &[u8], message_size: usize) -> Result<Vec<Message>,
 /// Reads the code and the reason of a `close`; an empty body is one without a code.
 pub(crate) fn close(body: &[u8]) -> Result<(CloseCode, ByteString), BodyError> {
     #[derive(Deserialize)]
-    struct Close {
+    struct CloseBody {
         code: u16,
         #[serde(default)]
         reason: String,
@@ -52,7 +53,7 @@ pub(crate) fn close(body: &[u8]) -> Result<(CloseCode, ByteString), BodyError> {
     if body.is_empty() {
         return Ok((CloseCode::NO_STATUS, ByteString::new()));
     }
-    let close: Close = object(body)?;
+    let close: CloseBody = object(body)?;
     let code = CloseCode(close.code);
     if !code.can_be_received() {
         return Err(BodyError::Shape(format!("a client cannot close with {}", code.0)));
@@ -66,14 +67,14 @@ pub(crate) fn close(body: &[u8]) -> Result<(CloseCode, ByteString), BodyError> {
 /// Reads the subprotocols of an `open`, as a header would list them; an empty body offers none.
 pub(crate) fn protocols(body: &[u8]) -> Result<Vec<String>, BodyError> {
     #[derive(Deserialize)]
-    struct Open {
+    struct OpenBody {
         #[serde(default)]
         protocols: Vec<String>,
     }
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let Open { protocols } = object(body)?;
+    let OpenBody { protocols } = object(body)?;
     let different = (1..protocols.len()).all(|at| !protocols[..at].contains(&protocols[at]));
     if protocols.len() > MOST_PROTOCOLS || !different || !protocols.iter().all(|name| is_token(name)) {
         let text =
@@ -92,57 +93,57 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
 }
 
 /// A list of messages, no longer than it may be.
-struct List(Vec<Message>);
+struct PostedList(Vec<Message>);
 
-impl<'de> Deserialize<'de> for List {
+impl<'de> Deserialize<'de> for PostedList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Items;
-        impl<'de> Visitor<'de> for Items {
-            type Value = List;
+        struct PostedVisitor;
+        impl<'de> Visitor<'de> for PostedVisitor {
+            type Value = PostedList;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of messages")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<PostedList, A::Error> {
                 let mut messages = Vec::new();
-                while let Some(Item(message)) = items.next_element()? {
+                while let Some(Posted(message)) = items.next_element()? {
                     if messages.len() == MOST_MESSAGES {
                         let text = format!("one request brings at most {MOST_MESSAGES} messages");
                         return Err(de::Error::custom(text));
                     }
                     messages.push(message);
                 }
-                Ok(List(messages))
+                Ok(PostedList(messages))
             }
         }
-        deserializer.deserialize_seq(Items)
+        deserializer.deserialize_seq(PostedVisitor)
     }
 }
 
 /// One message: `"text"` or `{"binary":"…"}`.
-struct Item(Message);
+struct Posted(Message);
 
-impl<'de> Deserialize<'de> for Item {
+impl<'de> Deserialize<'de> for Posted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either(PhantomData<()>);
         impl<'de> Visitor<'de> for Either {
-            type Value = Item;
+            type Value = Posted;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text or {\"binary\":\"base64\"}")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Item, E> {
-                Ok(Item(Message::Text(text.into())))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Posted, E> {
+                Ok(Posted(Message::Text(text.into())))
             }
-            fn visit_string<E: de::Error>(self, text: String) -> Result<Item, E> {
-                Ok(Item(Message::Text(text.into())))
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Posted, E> {
+                Ok(Posted(Message::Text(text.into())))
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Posted, A::Error> {
                 let shape = || de::Error::custom("a binary message is {\"binary\":\"base64\"}");
                 let Some((key, value)) = map.next_entry::<String, String>()? else { return Err(shape()) };
                 if key != "binary" || map.next_key::<String>()?.is_some() {
                     return Err(shape());
                 }
                 let bytes = STANDARD.decode(value).map_err(de::Error::custom)?;
-                Ok(Item(Message::Binary(bytes.into())))
+                Ok(Posted(Message::Binary(bytes.into())))
             }
         }
         deserializer.deserialize_any(Either(PhantomData))

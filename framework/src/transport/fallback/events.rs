@@ -22,11 +22,11 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const LIFE: Duration = Duration::from_secs(300);
 
 /// A batch with its number.
-pub(crate) type Numbered = (u64, Bytes);
+pub(crate) type NumberedBatch = (u64, Bytes);
 
 /// Writes batches as they come. It reads nothing of the session: a client that does not read stops only this.
 pub(crate) struct EventsBody {
-    batches: mpsc::Receiver<Numbered>,
+    batches: mpsc::Receiver<NumberedBatch>,
     /// Dropped with the body, as when its client has left: the session is told so.
     _life: oneshot::Receiver<Infallible>,
     begun: bool,
@@ -35,7 +35,7 @@ pub(crate) struct EventsBody {
 }
 
 impl EventsBody {
-    pub(crate) fn new(batches: mpsc::Receiver<Numbered>, life: oneshot::Receiver<Infallible>) -> Self {
+    pub(crate) fn new(batches: mpsc::Receiver<NumberedBatch>, life: oneshot::Receiver<Infallible>) -> Self {
         let heartbeat = Box::pin(sleep(HEARTBEAT));
         Self { batches, _life: life, begun: false, heartbeat, until: Instant::now() + LIFE }
     }

@@ -60,13 +60,13 @@ impl Intake {
 }
 
 /// The connection's side. It stays to the connection's end, which it tells the session of.
-pub(crate) struct Reader {
+pub(crate) struct PostedReader {
     intake: Rc<Intake>,
     /// Whether nothing more is read.
     ended: bool,
 }
 
-impl Reader {
+impl PostedReader {
     pub(crate) fn new(intake: &Rc<Intake>) -> Self {
         Self { intake: Rc::clone(intake), ended: false }
     }
@@ -78,7 +78,7 @@ impl Reader {
     }
 }
 
-impl ClientReader for Reader {
+impl ClientReader for PostedReader {
     fn poll_read(&mut self, _: &mut Context<'_>, connection: &Rc<Connection>) -> Poll<()> {
         let intake = &self.intake;
         if connection.is_closing() {
@@ -119,7 +119,7 @@ impl ClientReader for Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for PostedReader {
     fn drop(&mut self) {
         self.intake.wake_session();
     }

@@ -11,22 +11,22 @@ pub(crate) const WINDOW: usize = 256;
 
 /// Batches from the oldest that was not acknowledged to the last, in the order of their numbers.
 #[derive(Default)]
-pub(super) struct Kept {
-    batches: VecDeque<Batch>,
+pub(super) struct KeptBatches {
+    batches: VecDeque<KeptBatch>,
     bytes: usize,
     last: u64,
     /// The greatest number that a request was given.
     given: u64,
 }
 
-struct Batch {
+struct KeptBatch {
     number: u64,
     json: Bytes,
     /// Counts it among what the process holds.
     _charge: Charge,
 }
 
-impl Kept {
+impl KeptBatches {
     /// Drops all up to a number; false where there was no such batch.
     pub(super) fn acknowledge(&mut self, number: u64) -> bool {
         if number > self.last {
@@ -49,7 +49,7 @@ impl Kept {
         let (charge, over_budget) = Charge::new(ledger, json.len());
         self.last += 1;
         self.bytes += json.len();
-        self.batches.push_back(Batch { number: self.last, json, _charge: charge });
+        self.batches.push_back(KeptBatch { number: self.last, json, _charge: charge });
         over_budget
     }
 
@@ -93,8 +93,8 @@ impl Kept {
 mod tests {
     use super::*;
 
-    fn filled(count: u64) -> Kept {
-        let mut kept = Kept::default();
+    fn filled(count: u64) -> KeptBatches {
+        let mut kept = KeptBatches::default();
         for _ in 0..count {
             kept.add(Bytes::from_static(b"0123456789"), Ledger::unbounded());
         }

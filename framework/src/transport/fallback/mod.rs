@@ -3,7 +3,7 @@
 //! Each request of such a client is one of its own; a [`Session`](session::Session) is what stays between them. It is
 //! a task on the worker that took the `open`. It puts what clients post into the connection, and takes out of the
 //! outbox only when a request waits for that, so that all limits of the outbox hold while nobody asks. The
-//! [`Table`](table::Table) finds it from any worker.
+//! [`SessionTable`](table::SessionTable) finds it from any worker.
 
 pub(crate) mod body;
 pub(crate) mod bound;

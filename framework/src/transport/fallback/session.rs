@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::{events::Numbered, intake::Intake, kept::Kept, table::Listed};
+use super::{events::NumberedBatch, intake::Intake, kept::KeptBatches, table::Listed};
 use crate::{
     Message,
     close::{Cause, CloseCode},
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// All batches, from now on. `life` is closed when the stream has ended.
     Events {
         ack: u64,
-        out: mpsc::Sender<Numbered>,
+        out: mpsc::Sender<NumberedBatch>,
         life: oneshot::Sender<Infallible>,
         reply: Reply,
     },
@@ -65,11 +65,11 @@ pub(crate) enum Command {
     },
 }
 
-type Reply = oneshot::Sender<Answer>;
+type Reply = oneshot::Sender<SessionAnswer>;
 
 /// What a session says to a request. One that hears nothing asked a session that has ended.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum SessionAnswer {
     Batch(Bytes),
     /// Nothing is due.
     Nothing,
@@ -89,7 +89,7 @@ enum Waiter {
     },
     /// `told`: up to which batch it was given them.
     Events {
-        out: mpsc::Sender<Numbered>,
+        out: mpsc::Sender<NumberedBatch>,
         life: oneshot::Sender<Infallible>,
         told: u64,
     },
@@ -112,7 +112,7 @@ pub(crate) struct Session {
     post: Option<Post>,
     /// The number of the last request of messages that was taken in.
     seq: u64,
-    kept: Kept,
+    kept: KeptBatches,
     /// Why the connection ended, once its last batch was made.
     ended: Option<Cause>,
     /// When it is over without a request.
@@ -120,7 +120,7 @@ pub(crate) struct Session {
 }
 
 /// It is over.
-struct Over;
+struct SessionOver;
 
 impl Session {
     /// Starts the session of a connection that was accepted just now.
@@ -139,7 +139,7 @@ impl Session {
             waiter: None,
             post: None,
             seq: 0,
-            kept: Kept::default(),
+            kept: KeptBatches::default(),
             ended: None,
             expiry,
         };
@@ -150,11 +150,11 @@ impl Session {
         self.intake.set_session(cx.waker());
         match self.turn(cx) {
             Ok(()) => Poll::Pending,
-            Err(Over) => Poll::Ready(()),
+            Err(SessionOver) => Poll::Ready(()),
         }
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionOver> {
         // Bounded: each comes from a request, and the channel is.
         while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
             self.touch();
@@ -169,7 +169,7 @@ impl Session {
         }
         while self.expiry.as_mut().poll(cx).is_ready() {
             // A body that arrives is a request under way.
-            if !self.listed.is_brought_to() {
+            if !self.listed.has_body_under_way() {
                 return Err(self.expired());
             }
             self.touch();
@@ -189,7 +189,7 @@ impl Session {
                 if let Some(reply) = self.acked(ack, reply) {
                     self.note(Transport::EventStream);
                     // Gone already: so is its stream.
-                    let _ = reply.send(Answer::Done);
+                    let _ = reply.send(SessionAnswer::Done);
                     self.wait(Waiter::Events { out, life, told: ack });
                 }
             }
@@ -200,7 +200,7 @@ impl Session {
             }
             Command::Ack { ack, reply } => {
                 if let Some(reply) = self.acked(ack, reply) {
-                    let _ = reply.send(Answer::Done);
+                    let _ = reply.send(SessionAnswer::Done);
                 }
             }
             Command::Close { code, reason, reply } => {
@@ -209,7 +209,7 @@ impl Session {
                     // It asks for the last batch no more.
                     self.kept.clear();
                 }
-                let _ = reply.send(Answer::Done);
+                let _ = reply.send(SessionAnswer::Done);
             }
             Command::Fail { code, reason } => self.client_ended(Cause::Protocol, code, reason),
         }
@@ -230,12 +230,12 @@ impl Session {
 
     /// Begins the time after which the session expires anew.
     fn touch(&mut self) {
-        let until = Instant::now() + self.rest();
+        let until = Instant::now() + self.idle_limit();
         self.expiry.as_mut().reset(until);
     }
 
     /// How long the session stays without a request.
-    fn rest(&self) -> Duration {
+    fn idle_limit(&self) -> Duration {
         match &self.connection {
             // A drain waits for it, but not for long.
             Some(connection) if self.ended.is_some() => connection.limits.close_timeout.time(),
@@ -247,7 +247,7 @@ impl Session {
     fn wait(&mut self, waiter: Waiter) {
         if let Some(Waiter::Poll { reply, .. }) = self.waiter.replace(waiter) {
             // Most likely its client has left.
-            let _ = reply.send(Answer::Superseded);
+            let _ = reply.send(SessionAnswer::Superseded);
         }
     }
 
@@ -273,7 +273,7 @@ impl Session {
     /// Takes an acknowledgement of all batches up to a number; the request is answered where there is no such batch.
     fn acked(&mut self, ack: u64, reply: Reply) -> Option<Reply> {
         if !self.kept.acknowledge(ack) {
-            let _ = reply.send(Answer::Bad("ack is beyond the last batch"));
+            let _ = reply.send(SessionAnswer::Bad("ack is beyond the last batch"));
             return None;
         }
         self.count_kept(false);
@@ -290,14 +290,14 @@ impl Session {
     /// Takes the messages of a request; those of the last one were taken already.
     fn post(&mut self, post: Post) {
         let answer = if post.seq == self.seq && post.seq > 0 {
-            Answer::Done
+            SessionAnswer::Done
         } else if post.seq == self.seq + 1 {
             if let Some(older) = self.post.replace(post) {
-                let _ = older.reply.send(Answer::Superseded);
+                let _ = older.reply.send(SessionAnswer::Superseded);
             }
             return;
         } else {
-            Answer::Bad("seq is neither the last one nor the next")
+            SessionAnswer::Bad("seq is neither the last one nor the next")
         };
         let _ = post.reply.send(answer);
     }
@@ -316,14 +316,14 @@ impl Session {
             self.intake.push(messages);
             connection.wake_task();
         }
-        let _ = reply.send(Answer::Done);
+        let _ = reply.send(SessionAnswer::Done);
         self.touch();
     }
 
     // --- what goes out ---
 
     /// Makes the last batch, where the connection has ended.
-    fn end(&mut self, cx: &Context<'_>) -> Result<(), Over> {
+    fn end(&mut self, cx: &Context<'_>) -> Result<(), SessionOver> {
         let Some(connection) = self.connection.clone().filter(|connection| connection.is_closing()) else {
             return Ok(());
         };
@@ -339,7 +339,7 @@ impl Session {
         connection.finish();
         if !closes {
             // It is gone, with what it had.
-            return Err(Over);
+            return Err(SessionOver);
         }
         self.ended = Some(cause);
         self.touch();
@@ -371,10 +371,10 @@ impl Session {
     }
 
     /// Gives what is due to the request that waits.
-    fn serve(&mut self, cx: &Context<'_>) -> Result<(), Over> {
+    fn serve(&mut self, cx: &Context<'_>) -> Result<(), SessionOver> {
         if self.ended.is_some() && self.kept.is_empty() {
             // The client has the last batch.
-            return Err(Over);
+            return Err(SessionOver);
         }
         match self.waiter.take() {
             None => {}
@@ -386,12 +386,12 @@ impl Session {
                     if hold {
                         self.waiter = Some(Waiter::Poll { hold, reply });
                     } else {
-                        let _ = reply.send(Answer::Nothing);
+                        let _ = reply.send(SessionAnswer::Nothing);
                     }
                     return Ok(());
                 };
                 // Otherwise its client has left: the next one gets it.
-                if reply.send(Answer::Batch(json)).is_ok() {
+                if reply.send(SessionAnswer::Batch(json)).is_ok() {
                     self.note_given(number);
                 }
                 self.touch();
@@ -410,7 +410,7 @@ impl Session {
     }
 
     /// Gives a stream what it has not got; false where it takes no more.
-    fn stream(&mut self, out: &mpsc::Sender<Numbered>, told: &mut u64, cx: &Context<'_>) -> bool {
+    fn stream(&mut self, out: &mpsc::Sender<NumberedBatch>, told: &mut u64, cx: &Context<'_>) -> bool {
         loop {
             if *told >= self.kept.last() {
                 self.next_in_window(cx);
@@ -438,12 +438,12 @@ impl Session {
     }
 
     /// No request came for too long.
-    fn expired(&mut self) -> Over {
+    fn expired(&mut self) -> SessionOver {
         if let Some(connection) = self.connection.take().filter(|_| self.ended.is_none()) {
             connection.counters().fallback_expired.one();
             connection.gone();
         }
-        Over
+        SessionOver
     }
 }
 

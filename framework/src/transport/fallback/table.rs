@@ -17,7 +17,7 @@ const BODIES: usize = 2;
 
 /// The sessions of one mount.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct SessionTable {
     pub(crate) settings: Fallback,
     /// Held for one look-up; nothing else happens under it.
     sessions: Mutex<HashMap<u128, Arc<Door>>>,
@@ -66,7 +66,7 @@ fn random<const N: usize>() -> Option<[u8; N]> {
     getrandom::fill(&mut bytes).is_ok().then_some(bytes)
 }
 
-impl Table {
+impl SessionTable {
     pub(crate) fn new(settings: Fallback) -> Arc<Self> {
         Arc::new(Self { settings, sessions: Mutex::default() })
     }
@@ -100,7 +100,7 @@ impl Table {
 /// The place of a session in its table, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    pub(super) table: Arc<Table>,
+    pub(super) table: Arc<SessionTable>,
     door: Arc<Door>,
     id: u128,
 }
@@ -112,7 +112,7 @@ impl Listed {
     }
 
     /// Whether a body is on its way.
-    pub(super) fn is_brought_to(&self) -> bool {
+    pub(super) fn has_body_under_way(&self) -> bool {
         self.door.bodies.load(SeqCst) > 0
     }
 }
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn ids_are_of_this_process_of_another_or_none() {
-        let table = Table::new(Fallback::new());
+        let table = SessionTable::new(Fallback::new());
         let listed = table.enter(door()).unwrap();
         let id = listed.id();
         assert_eq!(id.len(), 40);
