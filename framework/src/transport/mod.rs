@@ -1,4 +1,6 @@
-//! What reads from clients into connections: a WebSocket's reader, and the sessions of clients without one.
+//! The code that reads from clients into connections.
+//!
+//! It consists of the readers of WebSockets, and the sessions of clients without a WebSocket.
 
 pub(crate) mod fallback;
 pub(crate) mod reader;

@@ -1,4 +1,4 @@
-//! From arriving bytes to the connection's messages, pongs and end.
+//! Turns arriving bytes into the connection's messages, pongs and end.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,13 +17,13 @@ use crate::{
     wire::websocket::{Chunk, Decoder, DecoderSettings, Item},
 };
 
-/// How much is read from a socket at once.
+/// How many bytes are read from a socket at once.
 const CHUNK_SIZE: usize = 64 << 10;
 
 thread_local! {
-    /// What the sockets of a thread are read into, one after the other.
+    /// The buffer into which all sockets of a thread are read, one after the other.
     static CHUNK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// A decoder at rest, lent to the connection that is being read.
+    /// An idle decoder, which is lent to the connection that is being read.
     static SPARE: Cell<Option<Box<Decoder>>> = const { Cell::new(None) };
 }
 
@@ -32,7 +32,7 @@ thread_local! {
 pub(crate) struct StreamReader<S> {
     chunks: S,
     decoder: Decoder,
-    /// What is left of the last chunk, where the read-ahead bound stopped the decoder in it.
+    /// The rest of the last chunk, if the read-ahead bound stopped the decoder in it.
     rest: Option<Chunk<'static>>,
 }
 
@@ -56,10 +56,11 @@ where
                         connection.note_read();
                         self.rest.insert(Chunk::from(chunk))
                     }
-                    // How it broke makes no difference to anyone: the client is gone.
+                    // The kind of error makes no difference: the client is gone.
                     Some(Err(_)) | None => {
-                        // Before the answer it is the host that knows whether someone still waits for it: a request
-                        // without a socket, as of actix's own test kit, has no input at all.
+                        // Before the connection is accepted, only the host knows whether the client still
+                        // waits for the answer: a request without a socket, for example from actix's own test
+                        // kit, has no input at all.
                         if !connection.is_connecting() {
                             connection.gone();
                         }
@@ -82,15 +83,15 @@ where
     }
 }
 
-/// Reads frames from the connection's own socket, through one buffer a thread.
+/// Reads frames from the connection's own socket, through the buffer of the thread.
 ///
-/// Between messages it has no decoder: the worker's is lent to it.
+/// Between messages it has no decoder of its own. To read, it borrows the thread's decoder.
 #[derive(Debug)]
 pub(crate) struct SocketReader {
     settings: DecoderSettings,
-    /// Holds what has arrived of an unfinished message.
+    /// Holds the part of an unfinished message that has arrived.
     decoder: Option<Box<Decoder>>,
-    /// What is left of the last chunk, where the read-ahead bound stopped the decoder in it.
+    /// The rest of the last chunk, if the read-ahead bound stopped the decoder in it.
     rest: Option<Box<Bytes>>,
 }
 
@@ -99,7 +100,7 @@ impl SocketReader {
         Self { settings: decoder.settings(), decoder: None, rest: None }
     }
 
-    /// Decodes a chunk as far as the connection takes it; false at the end.
+    /// Decodes a chunk until the connection takes no more. Returns false if nothing more is to be read.
     fn feed(&mut self, mut input: Chunk<'_>, connection: &Rc<Connection>) -> bool {
         let mut decoder = self.decoder.take().unwrap_or_else(|| lend(self.settings));
         let mut taken = ChunkState::Item;
@@ -122,7 +123,7 @@ impl SocketReader {
     }
 }
 
-/// The worker's decoder, or a new one.
+/// Gives the thread's decoder, or a new one if that is in use.
 fn lend(settings: DecoderSettings) -> Box<Decoder> {
     match SPARE.take() {
         Some(mut spare) => {
@@ -148,7 +149,7 @@ impl ClientReader for SocketReader {
                             connection.note_read();
                             Some(self.feed(Chunk::from(&chunk[..count]), connection))
                         }
-                        // How it broke makes no difference to anyone: the client is gone.
+                        // The kind of error makes no difference: the client is gone.
                         Poll::Ready(Ok(_) | Err(_)) => {
                             connection.gone();
                             Some(false)
@@ -171,17 +172,17 @@ impl ClientReader for SocketReader {
     }
 }
 
-/// What became of a chunk.
+/// How far a chunk was decoded.
 enum ChunkState {
-    /// The decoder has all of it.
+    /// The decoder has taken all of it.
     All,
-    /// An item was taken from it.
+    /// One item was decoded. There may be more.
     Item,
-    /// Nothing more is to be read.
+    /// Nothing more is to be read from this client.
     End,
 }
 
-/// Takes one item out of a chunk, and hands it to the connection.
+/// Decodes one item of a chunk, and hands it to the connection.
 fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection>) -> ChunkState {
     let item = decoder.decode(input);
     if matches!(item, Ok(Some(_))) && !decoder.is_in_message() {
@@ -199,7 +200,7 @@ fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection
         Ok(Some(Item::Close(frame))) => {
             connection.note_client_closed();
             if connection.is_closing() {
-                // The answer to our close frame: the handshake is through.
+                // This is the answer to our close frame: the closing handshake is complete.
                 connection.finish();
             } else {
                 let (code, reason) = frame.unwrap_or((CloseCode::NO_STATUS, "".into()));

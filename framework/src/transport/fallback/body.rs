@@ -1,4 +1,6 @@
-//! What a client posts: messages, a close, the subprotocols that it offers.
+//! Reads the bodies that a client posts.
+//!
+//! They are messages, a close, or the subprotocols that the client offers.
 
 use std::{fmt, marker::PhantomData};
 
@@ -11,22 +13,26 @@ use serde::{
 
 use crate::{Message, close::CloseCode, wire::token::is_token};
 
-/// How many messages one request may bring: each costs more than the two bytes that an empty one has.
+/// How many messages one request may bring.
+///
+/// It is bounded because each message costs more memory than the two bytes that an empty one has in the body.
 pub(crate) const MOST_MESSAGES: usize = 1024;
-/// The most that an `open` or a `close` may bring.
+/// How many bytes the body of an `open` or a `close` may have.
 pub(crate) const SMALL_BODY: usize = 4 << 10;
 /// How many subprotocols a client may offer.
 const MOST_PROTOCOLS: usize = 32;
 
-/// How large the body of a `send` may be, where messages may have so many bytes: base64 and most escapes fit in.
+/// How large the body of a `send` may be if a message may have `message_size` bytes.
+///
+/// A message in base64 fits in, and so does one with most escapes.
 pub(crate) fn largest(message_size: usize) -> usize {
     message_size.saturating_mul(2).saturating_add(SMALL_BODY)
 }
 
-/// Why a body cannot be taken.
+/// Why a body was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// It is not of the shape.
+    /// The body does not follow the protocol. The text says why.
     Shape(String),
     /// A message is over the limit.
     TooLarge,
@@ -42,7 +48,7 @@ pub(crate) fn messages(body: &[u8], message_size: usize) -> Result<Vec<Message>,
     Ok(messages)
 }
 
-/// Reads the code and the reason of a `close`; an empty body is one without a code.
+/// Reads the code and the reason of a `close`. An empty body is a close without a code.
 pub(crate) fn close(body: &[u8]) -> Result<(CloseCode, ByteString), BodyError> {
     #[derive(Deserialize)]
     struct CloseBody {
@@ -64,7 +70,7 @@ pub(crate) fn close(body: &[u8]) -> Result<(CloseCode, ByteString), BodyError> {
     Ok((code, close.reason.into()))
 }
 
-/// Reads the subprotocols of an `open`, as a header would list them; an empty body offers none.
+/// Reads the subprotocols of an `open`, as a header would list them. An empty body offers none.
 pub(crate) fn protocols(body: &[u8]) -> Result<Vec<String>, BodyError> {
     #[derive(Deserialize)]
     struct OpenBody {
@@ -84,7 +90,7 @@ pub(crate) fn protocols(body: &[u8]) -> Result<Vec<String>, BodyError> {
     Ok(protocols)
 }
 
-/// Reads an object: serde would take a list for one too.
+/// Reads an object. The check is needed because serde would also read a struct from a list.
 fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(BodyError::Shape("the body is not an object".to_owned()));
@@ -92,7 +98,7 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     serde_json::from_slice(body).map_err(|error| BodyError::Shape(error.to_string()))
 }
 
-/// A list of messages, no longer than it may be.
+/// A list of at most [`MOST_MESSAGES`] messages.
 struct PostedList(Vec<Message>);
 
 impl<'de> Deserialize<'de> for PostedList {

@@ -1,4 +1,6 @@
-//! To whom a connection belongs: each of its requests must come from there.
+//! Binds a connection to the client that opened it.
+//!
+//! Each request for a connection must come from the same origin and user, on the same path.
 
 use std::{
     hash::{BuildHasher, Hash, Hasher, RandomState},
@@ -12,7 +14,9 @@ use actix_web::{
 
 use super::settings::Fallback;
 
-/// The origin, the user and the path of an `open`, as hashes under a secret of the process.
+/// The origin, the user and the path of an `open`.
+///
+/// They are kept as hashes under a secret of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bound {
     origin: Option<u64>,
@@ -29,11 +33,11 @@ impl Bound {
         }
     }
 
-    /// Whether a request comes from where this was opened.
+    /// Whether a request comes from the same origin and user, on the same path.
     pub(crate) fn admits(&self, request: &HttpRequest, settings: &Fallback) -> bool {
         let asks = Self::of(request, settings);
         let origin_fits = match (asks.origin, self.origin) {
-            // Browsers send none with the GET of a page's own origin.
+            // Browsers send no `Origin` with a GET to the page's own origin.
             (None, Some(_)) => *request.method() == Method::GET && is_of_same_origin(request),
             (asks, own) => asks == own,
         };
@@ -105,7 +109,7 @@ mod tests {
         assert!(fits(Method::GET, &[("sec-fetch-site", "same-origin")]));
         assert!(!fits(Method::GET, &[("sec-fetch-site", "cross-site")]));
         assert!(!fits(Method::GET, &[("sec-fetch-site", "same-site")]));
-        assert!(!fits(Method::POST, &[]), "browsers send one with every POST");
+        assert!(!fits(Method::POST, &[]), "browsers send an origin with every POST");
         assert!(!fits(Method::GET, &[("origin", "http://b")]));
         let without = Bound::of(&request(Method::POST, &[]), &settings);
         assert!(without.admits(&request(Method::POST, &[]), &settings));

@@ -1,4 +1,4 @@
-//! The body of a stream of server-sent events.
+//! The response body that is a stream of server-sent events.
 
 use std::{
     convert::Infallible,
@@ -16,18 +16,21 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// After how long without a batch a comment is sent.
+/// If no batch was sent for so long, a comment is sent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How long a stream lasts. Then its client asks again, which shows that it is there.
+/// How long a stream lasts. Then the client asks for a new one, which shows that the client is still there.
 const LIFE: Duration = Duration::from_secs(300);
 
 /// A batch with its number.
 pub(crate) type NumberedBatch = (u64, Bytes);
 
-/// Writes batches as they come. It reads nothing of the session: a client that does not read stops only this.
+/// Writes batches as they come.
+///
+/// It shares no state with the session. So a client that does not read stops only this body.
 pub(crate) struct EventsBody {
     batches: mpsc::Receiver<NumberedBatch>,
-    /// Dropped with the body, as when its client has left: the session is told so.
+    /// Dropped with the body, for example when the client has left. The session then learns that the stream
+    /// has ended.
     _life: oneshot::Receiver<Infallible>,
     begun: bool,
     heartbeat: Pin<Box<Sleep>>,
@@ -56,7 +59,7 @@ impl MessageBody for EventsBody {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
         if !this.begun {
-            // So that the client sees at once whether a proxy passes it on.
+            // With this first line the client sees at once whether a proxy passes the stream on.
             this.begun = true;
             return this.beat(Bytes::from_static(b": open\n\n"));
         }
@@ -77,7 +80,7 @@ impl MessageBody for EventsBody {
         if Instant::now() >= this.until {
             return Poll::Ready(None);
         }
-        // Polled again, so that the new time is waited for.
+        // The caller polls again, and the heartbeat is then armed for its new time.
         this.beat(Bytes::from_static(b":\n\n"))
     }
 }

@@ -1,4 +1,4 @@
-//! What a client has posted, on its way into its connection.
+//! The messages that a client has posted, on their way into its connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,20 +16,22 @@ use crate::{
     consumer::connection::Connection,
 };
 
-/// Shared by a session, which fills it, and the connection's task, which reads it.
+/// Holds the messages of one request. A session fills it, and the connection's task reads it.
 ///
-/// It holds the messages of one request, which are read under the connection's bound of what is read ahead.
+/// The messages are read under the connection's read-ahead bound.
 #[derive(Default)]
 pub(crate) struct Intake {
     messages: RefCell<VecDeque<Message>>,
     end: Cell<Option<(Cause, CloseCode, ByteString)>>,
     session: Cell<Option<Waker>>,
-    /// Whether the session waits for room.
+    /// Whether the session waits until there is room.
     awaited: Cell<bool>,
 }
 
 impl Intake {
-    /// Who is told of room, and of the connection's end.
+    /// Sets the waker of the session.
+    ///
+    /// It is woken when there is room, and when the connection ends.
     pub(super) fn set_session(&self, waker: &Waker) {
         let known = self.session.take().filter(|known| known.will_wake(waker));
         self.session.set(Some(known.unwrap_or_else(|| waker.clone())));
@@ -42,7 +44,7 @@ impl Intake {
         }
     }
 
-    /// Whether another request's messages may come in.
+    /// Whether the messages of another request fit in.
     pub(super) fn has_room(&self, connection: &Connection) -> bool {
         let room = self.messages.borrow().is_empty() && connection.wants_input();
         self.awaited.set(!room);
@@ -53,16 +55,18 @@ impl Intake {
         self.messages.borrow_mut().extend(messages);
     }
 
-    /// Ends the connection, once the messages that came before were read.
+    /// Ends the connection once all earlier messages have been read.
     pub(super) fn end(&self, cause: Cause, code: CloseCode, reason: ByteString) {
         self.end.set(Some((cause, code, reason)));
     }
 }
 
-/// The connection's side. It stays to the connection's end, which it tells the session of.
+/// The connection's side of an [`Intake`]: reads the posted messages.
+///
+/// It lives as long as the connection, and wakes the session when the connection ends.
 pub(crate) struct PostedReader {
     intake: Rc<Intake>,
-    /// Whether nothing more is read.
+    /// Whether nothing more is to be read.
     ended: bool,
 }
 
@@ -86,7 +90,8 @@ impl ClientReader for PostedReader {
         }
         while !self.ended {
             if intake.messages.borrow().is_empty() {
-                // Also where the consumer takes no more: a client that leaves is noticed at once.
+                // This comes before the check of `wants_input`, so that a client that leaves is noticed at
+                // once, even if the consumer takes no more messages.
                 if let Some((cause, code, reason)) = intake.end.take() {
                     connection.client_ended(cause, code, reason);
                     return self.end();
@@ -102,7 +107,7 @@ impl ClientReader for PostedReader {
                 if intake.awaited.replace(false) {
                     intake.wake_session();
                 }
-                // Who fills it wakes the task.
+                // The session wakes this task when it fills the intake.
                 break;
             };
             if !connection.may_send_one() {

@@ -6,28 +6,28 @@ use bytes::Bytes;
 
 use crate::groups::budget::{Charge, Ledger};
 
-/// How many there may be before no more are made. By bytes it is as the outbox.
+/// How many batches may be kept before no more are made. In bytes, the outbox's bound holds.
 pub(crate) const WINDOW: usize = 256;
 
-/// Batches from the oldest that was not acknowledged to the last, in the order of their numbers.
+/// The batches from the oldest unacknowledged one to the last, by number.
 #[derive(Default)]
 pub(super) struct KeptBatches {
     batches: VecDeque<KeptBatch>,
     bytes: usize,
     last: u64,
-    /// The greatest number that a request was given.
+    /// The greatest number of a batch that a request was given.
     given: u64,
 }
 
 struct KeptBatch {
     number: u64,
     json: Bytes,
-    /// Counts it among what the process holds.
+    /// Counts the bytes in the budget of the mount.
     _charge: Charge,
 }
 
 impl KeptBatches {
-    /// Drops all up to a number; false where there was no such batch.
+    /// Drops all batches up to a number. Returns false if no batch with this number was made yet.
     pub(super) fn acknowledge(&mut self, number: u64) -> bool {
         if number > self.last {
             return false;
@@ -44,7 +44,7 @@ impl KeptBatches {
         self.last + 1
     }
 
-    /// Adds the next batch; true where the process now holds too much.
+    /// Adds the next batch. Returns true if the mount is now over its budget.
     pub(super) fn add(&mut self, json: Bytes, ledger: Rc<Ledger>) -> bool {
         let (charge, over_budget) = Charge::new(ledger, json.len());
         self.last += 1;
@@ -53,20 +53,20 @@ impl KeptBatches {
         over_budget
     }
 
-    /// The first one behind a number.
+    /// The first batch after a number.
     pub(super) fn after(&self, number: u64) -> Option<(u64, Bytes)> {
         let batch = self.batches.iter().find(|batch| batch.number > number)?;
         Some((batch.number, batch.json.clone()))
     }
 
-    /// Notes that a request was given one; true where that was not the first time.
+    /// Notes that a request was given a batch. Returns true if the batch was given before.
     pub(super) fn note_given(&mut self, number: u64) -> bool {
         let again = number <= self.given;
         self.given = self.given.max(number);
         again
     }
 
-    /// Whether another may be made, where an outbox may hold `most` bytes.
+    /// Whether another batch may be made, if an outbox may hold `most` bytes.
     pub(super) fn has_room(&self, most: usize) -> bool {
         self.batches.is_empty() || (self.batches.len() < WINDOW && self.bytes < most)
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_acknowledged_is_dropped_and_the_rest_stays_in_order() {
+    fn acknowledged_batches_are_dropped_and_the_rest_stays_in_order() {
         let mut kept = filled(3);
         assert!(!kept.acknowledge(4));
         assert!(kept.acknowledge(2) && kept.acknowledge(1) && kept.acknowledge(0));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_twice_is_noted() {
+    fn a_batch_that_is_given_twice_is_noted() {
         let mut kept = filled(2);
         assert!(!kept.note_given(1) && kept.note_given(1) && !kept.note_given(2) && kept.note_given(1));
     }

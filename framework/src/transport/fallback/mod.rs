@@ -1,9 +1,10 @@
-//! Clients behind what spoils WebSockets: plain polling, long polling, and server-sent events with POST for input.
+//! Plain polling, long polling, and server-sent events with POST for input.
 //!
-//! Each request of such a client is one of its own; a [`Session`](session::Session) is what stays between them. It is
-//! a task on the worker that took the `open`. It puts what clients post into the connection, and takes out of the
-//! outbox only when a request waits for that, so that all limits of the outbox hold while nobody asks. The
-//! [`SessionTable`](table::SessionTable) finds it from any worker.
+//! They are for clients behind a proxy that breaks WebSockets. Each request of such a client stands alone. A
+//! [`Session`](session::Session) keeps the state between them. It is a task on the thread that took the
+//! `open`. It puts what clients post into the connection. It takes frames out of the outbox only when a
+//! request waits for them, so that all limits of the outbox hold while no request waits. Any thread finds the
+//! session through the [`SessionTable`](table::SessionTable).
 
 pub(crate) mod body;
 pub(crate) mod bound;

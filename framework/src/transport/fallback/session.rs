@@ -1,4 +1,6 @@
-//! What stays of a client between its requests: the connection, and the batches that it has not acknowledged.
+//! The state of a fallback client between its requests.
+//!
+//! It consists of the connection, and the batches that the client has not acknowledged.
 
 use std::{
     convert::Infallible,
@@ -24,19 +26,19 @@ use crate::{
     wire::{Transport, batch::Builder},
 };
 
-/// How many requests may wait for a session's turn; one more is answered 429.
+/// How many requests may wait for a session. One more is answered 429.
 pub(crate) const MOST_COMMANDS: usize = 8;
 
-/// What a request asks of a session.
+/// A request, as its session sees it.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// The next batch. `hold`: it waits for one.
+    /// Asks for the next batch. With `hold` it waits for one.
     Poll {
         ack: u64,
         hold: bool,
         reply: Reply,
     },
-    /// All batches, from now on. `life` is closed when the stream has ended.
+    /// Asks for all batches from now on. `life` is closed when the stream has ended.
     Events {
         ack: u64,
         out: mpsc::Sender<NumberedBatch>,
@@ -58,7 +60,7 @@ pub(crate) enum Command {
         reason: ByteString,
         reply: Reply,
     },
-    /// The client broke the protocol: its request was refused already.
+    /// Says that the client broke the protocol. Its request has already been refused.
     Fail {
         code: CloseCode,
         reason: ByteString,
@@ -67,17 +69,17 @@ pub(crate) enum Command {
 
 type Reply = oneshot::Sender<SessionAnswer>;
 
-/// What a session says to a request. One that hears nothing asked a session that has ended.
+/// The answer of a session to a request. If no answer comes, the session has ended.
 #[derive(Debug)]
 pub(crate) enum SessionAnswer {
     Batch(Bytes),
-    /// Nothing is due.
+    /// No batch is due.
     Nothing,
-    /// It was done.
+    /// The request was carried out.
     Done,
-    /// A newer request took its place.
+    /// A newer request took the place of this one.
     Superseded,
-    /// It is not one that a client of the protocol sends.
+    /// The request does not follow the protocol. The text says why.
     Bad(&'static str),
 }
 
@@ -87,7 +89,7 @@ enum Waiter {
         hold: bool,
         reply: Reply,
     },
-    /// `told`: up to which batch it was given them.
+    /// A stream. `told` is the number of the last batch that was given to it.
     Events {
         out: mpsc::Sender<NumberedBatch>,
         life: oneshot::Sender<Infallible>,
@@ -95,35 +97,36 @@ enum Waiter {
     },
 }
 
-/// Messages that wait for room.
+/// The messages of one request, which wait for room in the intake.
 struct Post {
     seq: u64,
     messages: Vec<Message>,
     reply: Reply,
 }
 
+/// A task that serves the requests of one fallback client.
 pub(crate) struct Session {
     listed: Listed,
     commands: mpsc::Receiver<Box<Command>>,
     intake: Rc<Intake>,
-    /// Until its end; at a shutdown until the client was told of that.
+    /// The connection, until it has ended. At a shutdown it stays until the client has been told of the end.
     connection: Option<Rc<Connection>>,
     waiter: Option<Waiter>,
     post: Option<Post>,
-    /// The number of the last request of messages that was taken in.
+    /// The number of the last `send` whose messages were taken in.
     seq: u64,
     kept: KeptBatches,
-    /// Why the connection ended, once its last batch was made.
+    /// Why the connection ended. It is set when the last batch is made.
     ended: Option<Cause>,
-    /// When it is over without a request.
+    /// Runs out when no request has come for too long.
     expiry: Pin<Box<Sleep>>,
 }
 
-/// It is over.
+/// The session is over, and its task ends.
 struct SessionOver;
 
 impl Session {
-    /// Starts the session of a connection that was accepted just now.
+    /// Starts the session of a connection that has just been accepted.
     pub(crate) fn start(
         listed: Listed,
         commands: mpsc::Receiver<Box<Command>>,
@@ -155,7 +158,7 @@ impl Session {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionOver> {
-        // Bounded: each comes from a request, and the channel is.
+        // The loop is bounded, because the channel is: each command comes from a request that waits.
         while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
             self.touch();
             self.take(*command);
@@ -188,7 +191,7 @@ impl Session {
             Command::Events { ack, out, life, reply } => {
                 if let Some(reply) = self.acked(ack, reply) {
                     self.note(Transport::EventStream);
-                    // Gone already: so is its stream.
+                    // If this fails, the request has gone, and its stream with it.
                     let _ = reply.send(SessionAnswer::Done);
                     self.wait(Waiter::Events { out, life, told: ack });
                 }
@@ -206,7 +209,7 @@ impl Session {
             Command::Close { code, reason, reply } => {
                 self.client_ended(Cause::Client, code, reason);
                 if self.ended.is_some() {
-                    // It asks for the last batch no more.
+                    // The client does not ask for the last batch any more.
                     self.kept.clear();
                 }
                 let _ = reply.send(SessionAnswer::Done);
@@ -228,7 +231,7 @@ impl Session {
         }
     }
 
-    /// Begins the time after which the session expires anew.
+    /// Restarts the time after which the session expires.
     fn touch(&mut self) {
         let until = Instant::now() + self.idle_limit();
         self.expiry.as_mut().reset(until);
@@ -237,21 +240,21 @@ impl Session {
     /// How long the session stays without a request.
     fn idle_limit(&self) -> Duration {
         match &self.connection {
-            // A drain waits for it, but not for long.
+            // A drain waits for this session, but not for long.
             Some(connection) if self.ended.is_some() => connection.limits.close_timeout.time(),
             _ => self.listed.table.settings.expires,
         }
     }
 
-    /// The one request that gets batches. An older one makes place.
+    /// Makes this the one request that gets batches. It takes the place of an older one.
     fn wait(&mut self, waiter: Waiter) {
         if let Some(Waiter::Poll { reply, .. }) = self.waiter.replace(waiter) {
-            // Most likely its client has left.
+            // If this fails, the client of the older request has left, which is likely.
             let _ = reply.send(SessionAnswer::Superseded);
         }
     }
 
-    /// Forgets the requests whose client has left: what they were to bring or get stays undone.
+    /// Forgets the requests whose client has left. They bring nothing, and they get nothing.
     fn drop_left(&mut self, cx: &mut Context<'_>) {
         let left = match &mut self.waiter {
             Some(Waiter::Poll { reply, .. }) => reply.poll_closed(cx).is_ready(),
@@ -270,7 +273,9 @@ impl Session {
 
     // --- what comes in ---
 
-    /// Takes an acknowledgement of all batches up to a number; the request is answered where there is no such batch.
+    /// Takes an acknowledgement of all batches up to a number.
+    ///
+    /// If no such batch was made, the request is refused, and `None` is returned.
     fn acked(&mut self, ack: u64, reply: Reply) -> Option<Reply> {
         if !self.kept.acknowledge(ack) {
             let _ = reply.send(SessionAnswer::Bad("ack is beyond the last batch"));
@@ -280,14 +285,14 @@ impl Session {
         Some(reply)
     }
 
-    /// Tells the connection how much is kept.
+    /// Tells the connection how many bytes of batches are kept.
     fn count_kept(&self, over_budget: bool) {
         if let Some(connection) = &self.connection {
             connection.note_kept(self.kept.bytes(), over_budget);
         }
     }
 
-    /// Takes the messages of a request; those of the last one were taken already.
+    /// Takes the messages of a request. A repetition of the last request is only answered.
     fn post(&mut self, post: Post) {
         let answer = if post.seq == self.seq && post.seq > 0 {
             SessionAnswer::Done
@@ -302,7 +307,9 @@ impl Session {
         let _ = post.reply.send(answer);
     }
 
-    /// Hands over the messages that wait, once there is room: all of a request, or none.
+    /// Hands over the messages that wait, once there is room.
+    ///
+    /// It hands over either all of a request, or none.
     fn take_in(&mut self) {
         let Some(post) = &self.post else { return };
         let open = self.connection.as_ref().filter(|connection| !connection.is_closing());
@@ -311,7 +318,7 @@ impl Session {
         }
         self.seq = post.seq;
         let Some(Post { messages, reply, .. }) = self.post.take() else { return };
-        // What comes behind our close is dropped, as on a WebSocket (RFC 6455, section 1.4).
+        // Messages that come after our close are dropped, as on a WebSocket (RFC 6455, section 1.4).
         if let Some(connection) = open {
             self.intake.push(messages);
             connection.wake_task();
@@ -322,7 +329,7 @@ impl Session {
 
     // --- what goes out ---
 
-    /// Makes the last batch, where the connection has ended.
+    /// Makes the last batch, if the connection has ended.
     fn end(&mut self, cx: &Context<'_>) -> Result<(), SessionOver> {
         let Some(connection) = self.connection.clone().filter(|connection| connection.is_closing()) else {
             return Ok(());
@@ -332,25 +339,25 @@ impl Session {
         }
         let cause = connection.ending().map_or(Cause::Gone, |ending| ending.cause);
         if cause == Cause::TooSlow {
-            // It has missed something, and its memory is wanted: it gets the close and no more.
+            // The client has missed something, and the memory that it uses is needed: it gets only the close.
             self.kept.clear();
         }
         let closes = self.next(&connection, cx);
         connection.finish();
         if !closes {
-            // It is gone, with what it had.
+            // The outbox has no close: the client is gone, and gets nothing more.
             return Err(SessionOver);
         }
         self.ended = Some(cause);
         self.touch();
         if cause != Cause::Shutdown {
-            // Only a drain waits until the client was told.
+            // Only a drain waits until the client has been told.
             self.connection = None;
         }
         Ok(())
     }
 
-    /// Makes a batch of all that is due. Returns whether it is the last.
+    /// Makes a batch of all frames that are due. Returns whether it is the last batch.
     fn next(&mut self, connection: &Rc<Connection>, cx: &Context<'_>) -> bool {
         let mut batch = Builder::default();
         while let Poll::Ready(Some(frame)) = connection.poll_outbox(cx) {
@@ -362,7 +369,7 @@ impl Session {
         closes
     }
 
-    /// As [`next`](Self::next), where the client is not too far behind; what it does not get waits in the outbox.
+    /// As [`next`](Self::next), if the client is not too far behind. Otherwise the frames wait in the outbox.
     fn next_in_window(&mut self, cx: &Context<'_>) {
         let Some(connection) = self.connection.clone().filter(|_| self.ended.is_none()) else { return };
         if self.kept.has_room(connection.limits.outbox_size) {
@@ -370,10 +377,10 @@ impl Session {
         }
     }
 
-    /// Gives what is due to the request that waits.
+    /// Gives the batches that are due to the request that waits.
     fn serve(&mut self, cx: &Context<'_>) -> Result<(), SessionOver> {
         if self.ended.is_some() && self.kept.is_empty() {
-            // The client has the last batch.
+            // The client has acknowledged the last batch.
             return Err(SessionOver);
         }
         match self.waiter.take() {
@@ -390,7 +397,7 @@ impl Session {
                     }
                     return Ok(());
                 };
-                // Otherwise its client has left: the next one gets it.
+                // If this fails, the client has left, and its next request gets the batch.
                 if reply.send(SessionAnswer::Batch(json)).is_ok() {
                     self.note_given(number);
                 }
@@ -398,7 +405,7 @@ impl Session {
             }
             Some(Waiter::Events { out, life, mut told }) => {
                 let lasting = self.stream(&out, &mut told, cx);
-                // The end of the channel ends the stream, behind what is in it.
+                // The stream is dropped after the last batch: it then ends behind the batches in its channel.
                 if lasting && !(self.ended.is_some() && told == self.kept.last()) {
                     self.waiter = Some(Waiter::Events { out, life, told });
                 } else {
@@ -409,7 +416,7 @@ impl Session {
         Ok(())
     }
 
-    /// Gives a stream what it has not got; false where it takes no more.
+    /// Gives a stream the batches that it has not got. Returns false if the stream takes no more.
     fn stream(&mut self, out: &mpsc::Sender<NumberedBatch>, told: &mut u64, cx: &Context<'_>) -> bool {
         loop {
             if *told >= self.kept.last() {
@@ -432,12 +439,12 @@ impl Session {
             connection.counters().resent.one();
         }
         if self.ended.is_some() && number == self.kept.last() {
-            // Told: a drain need not wait for it.
+            // The client has been told: a drain need not wait for this session.
             self.connection = None;
         }
     }
 
-    /// No request came for too long.
+    /// Ends the connection, because no request came for too long.
     fn expired(&mut self) -> SessionOver {
         if let Some(connection) = self.connection.take().filter(|_| self.ended.is_none()) {
             connection.counters().fallback_expired.one();
@@ -449,7 +456,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // The worker's runtime ends under it.
+        // If the session has not ended by itself, the thread's runtime has ended under it.
         if let Some(connection) = self.connection.take().filter(|_| self.ended.is_none()) {
             connection.gone();
         }

@@ -4,25 +4,26 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
-/// How long a request is held at most: proxies cut what is quiet for half a minute.
+/// How long a request is held at most. Proxies cut a request that is quiet for half a minute.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// What a request says of its user.
+/// Tells the user of a request.
 pub(super) type UserOf = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Sync>;
 
-/// The fallback transports of a [`Mount`](crate::Mount): plain polling, long polling and server-sent events.
+/// The fallback transports of a [`Mount`](crate::Mount).
 ///
-/// They serve the same consumers on the same paths as WebSockets, for clients behind proxies that spoil these, by
-/// requests with the query parameter `greenroom`. [The protocol](crate::docs::protocol) is documented; `greenroom.js` speaks
-/// it. On by default.
+/// These are plain polling, long polling and server-sent events. They are for clients behind proxies that
+/// break WebSockets. They serve the same consumers on the same paths, by requests with the query parameter
+/// `greenroom`. [The protocol](crate::docs::protocol) is documented, and `greenroom.js` speaks it. On by
+/// default.
 ///
 /// | Setting | Default | |
 /// |---|---|---|
-/// | [`wait`](Self::wait) | 20 s | how long a request is held that finds nothing due |
-/// | [`expires`](Self::expires) | 30 s | how long a connection lives without a request: then it has ended, with 1006 |
-/// | [`cors`](Self::cors) | none | which other origins' pages may ask |
-/// | [`user_cookies`](Self::user_cookies) | `sessionid`, `id` | which cookies, beside `Authorization`, say who the user is |
-/// | [`bound_to`](Self::bound_to) | | another way to know that |
+/// | [`wait`](Self::wait) | 20 s | how long a request is held if nothing is due |
+/// | [`expires`](Self::expires) | 30 s | how long a connection lives without a request; then it ends with 1006 |
+/// | [`cors`](Self::cors) | none | the other origins whose pages may connect |
+/// | [`user_cookies`](Self::user_cookies) | `sessionid`, `id` | the cookies that, beside `Authorization`, identify the user |
+/// | [`bound_to`](Self::bound_to) | | another way to identify the user |
 #[derive(Clone)]
 #[must_use]
 pub struct Fallback {
@@ -48,19 +49,19 @@ impl Default for Fallback {
 }
 
 impl Fallback {
-    /// The defaults.
+    /// The default settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// WebSockets only: a request with the parameter `greenroom` is the App's.
+    /// Allows only WebSockets. A request with the parameter `greenroom` is left to the App.
     pub fn off() -> Self {
         Self { on: false, ..Self::default() }
     }
 
-    /// How long a poll is held that finds nothing due; a client may ask for less. Default, and most, 20 s.
+    /// How long a poll is held if nothing is due. Default and maximum: 20 s.
     ///
-    /// In whole seconds; zero holds none.
+    /// A client may ask for less. The time counts in whole seconds. With zero, no poll is held.
     pub fn wait(mut self, time: Duration) -> Self {
         self.wait = Duration::from_secs(time.as_secs()).min(WAIT);
         self
@@ -68,36 +69,42 @@ impl Fallback {
 
     /// How long a connection lives without a request, at least one second. Default 30 s.
     ///
-    /// The time begins when a request ends, a held one included. A client that polls every few seconds must come well
-    /// within it. Then the consumer's `disconnect` sees 1006, as when a socket breaks.
+    /// The time begins when a request ends, also a held one. A client that polls every few seconds must come
+    /// well within this time. When it is over, the consumer's `disconnect` gets 1006, as when a socket
+    /// breaks.
     pub fn expires(mut self, time: Duration) -> Self {
         self.expires = time.max(Duration::from_secs(1));
         self
     }
 
-    /// Lets pages of these origins ask, as `https://app.example.com`: what browsers need to be told (CORS).
+    /// Lets pages of these origins connect, for example `https://app.example.com`.
     ///
-    /// Credentials are allowed. The origin must be let in by the route's validator too:
-    /// [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator), because the default lets in the
-    /// own host only.
+    /// Browsers are told so by CORS headers. Credentials are allowed. The route's validator, which by default
+    /// lets in only the own host, must let in the origin too:
+    /// [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator).
     pub fn cors<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
         self.origins = origins.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Which cookies say who the user is. Default `sessionid`, Django's, and `id`, that of actix-session.
+    /// Names the cookies that identify the user. Default: `sessionid` and `id`.
     ///
-    /// A connection is bound to its user: each request must bring the same values of these, and the same
-    /// `Authorization`, as its `open` did. A cookie that changes while its user stays, as one that holds the whole
-    /// session or that the consumer's accept sets, must not be listed: see [`bound_to`](Self::bound_to).
+    /// Django's session cookie is `sessionid`, and the one of actix-session is `id`. A connection is bound to
+    /// its user: each request must bring the same values of these cookies, and the same `Authorization`, as
+    /// the `open` did. Do not list a cookie that changes while the user stays the same, for example one that
+    /// holds the whole session or one that the consumer's accept sets. For these see
+    /// [`bound_to`](Self::bound_to).
     pub fn user_cookies<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
         self.user_cookies = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Says in another way who the user of a request is, instead of by cookies and `Authorization`.
+    /// Identifies the user of a request by a function of your own.
     ///
-    /// Called for each request, behind the App's own middleware: what that left in the request's extensions is there.
+    /// The function takes the place of cookies and `Authorization`.
+    ///
+    /// The function is called for each request, after the App's own middleware. So it can read what the
+    /// middleware left in the request's extensions.
     pub fn bound_to(mut self, user: impl Fn(&HttpRequest) -> Option<String> + Send + Sync + 'static) -> Self {
         self.user = Some(Arc::new(user));
         self

@@ -1,4 +1,4 @@
-//! The sessions of a mount, found by their ids from every worker.
+//! The table in which every thread finds the sessions of a mount by their ids.
 
 use std::{
     collections::{HashMap, hash_map::Entry as Place},
@@ -12,18 +12,20 @@ use tokio::sync::mpsc;
 
 use super::{bound::Bound, session::Command, settings::Fallback};
 
-/// How many requests of one session may bring a body at once: one, and one that takes its place.
+/// How many requests of one session may bring a body at once.
+///
+/// These are one, and a second that takes its place.
 const BODIES: usize = 2;
 
 /// The sessions of one mount.
 #[derive(Debug)]
 pub(crate) struct SessionTable {
     pub(crate) settings: Fallback,
-    /// Held for one look-up; nothing else happens under it.
+    /// Held only for one look-up or edit.
     sessions: Mutex<HashMap<u128, Arc<Door>>>,
 }
 
-/// What a request needs to know of a session.
+/// The part of a session that requests on other threads need.
 #[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) commands: mpsc::Sender<Box<Command>>,
@@ -32,14 +34,16 @@ pub(crate) struct Door {
     bodies: AtomicUsize,
 }
 
-/// An id as a client writes it: the process in 8 hex digits, then 32 of 128 random bits.
+/// An id, as a client sends it.
+///
+/// It is the process in 8 hex digits, then 128 random bits in 32 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Id {
-    /// Of this process.
+    /// This process made the id.
     Ours(u128),
-    /// Of another one.
+    /// Another process made the id.
     Others,
-    /// None at all.
+    /// The text is not an id.
     Malformed,
 }
 
@@ -58,7 +62,8 @@ impl Id {
     }
 }
 
-/// What names this process in its ids: of two servers, or of one before and after its restart, it differs.
+/// The number of this process in its ids. Two servers have different ones, and so has a server after a
+/// restart.
 static PROCESS: LazyLock<Option<u32>> = LazyLock::new(|| random().map(u32::from_ne_bytes));
 
 fn random<const N: usize>() -> Option<[u8; N]> {
@@ -83,14 +88,14 @@ impl SessionTable {
         self.sessions().get(&id).cloned()
     }
 
-    /// Adds a session under a new id; `None` where the system has no random bits.
+    /// Adds a session under a new id. Returns `None` if the system has no random bits.
     pub(crate) fn enter(self: &Arc<Self>, door: Door) -> Option<Listed> {
         (*PROCESS)?;
         let id = u128::from_ne_bytes(random()?);
         let door = Arc::new(door);
         match self.sessions().entry(id) {
             Place::Vacant(place) => place.insert(Arc::clone(&door)),
-            // Of 128 random bits this does not happen.
+            // With 128 random bits this does not happen.
             Place::Occupied(_) => return None,
         };
         Some(Listed { table: Arc::clone(self), door, id })
@@ -111,7 +116,7 @@ impl Listed {
         format!("{:08x}{:032x}", PROCESS.unwrap_or_default(), self.id)
     }
 
-    /// Whether a body is on its way.
+    /// Whether a request is bringing a body.
     pub(super) fn has_body_under_way(&self) -> bool {
         self.door.bodies.load(SeqCst) > 0
     }
@@ -128,14 +133,14 @@ impl Door {
         Self { commands, bound, message_size, bodies: AtomicUsize::new(0) }
     }
 
-    /// A place for a request that brings a body; `None` where there is none left.
+    /// Takes a place for a request that brings a body. Returns `None` if all places are taken.
     pub(crate) fn bring(self: &Arc<Self>) -> Option<Bringing> {
         let bringing = Bringing(Arc::clone(self));
         (self.bodies.fetch_add(1, SeqCst) < BODIES).then_some(bringing)
     }
 }
 
-/// A request with a body that is under way, until it is dropped.
+/// The place of a request whose body is under way. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Bringing(Arc<Door>);
 
@@ -157,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_of_this_process_of_another_or_none() {
+    fn an_id_belongs_to_this_process_or_to_another_or_is_malformed() {
         let table = SessionTable::new(Fallback::new());
         let listed = table.enter(door()).unwrap();
         let id = listed.id();
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn two_bodies_at_once() {
+    fn a_session_takes_two_bodies_at_once() {
         let door = Arc::new(door());
         let first = door.bring().unwrap();
         let _second = door.bring().unwrap();
