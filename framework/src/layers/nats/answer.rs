@@ -4,7 +4,7 @@ use crate::{ChannelName, LayerError};
 
 /// An answer, on the wire a word, some with what belongs to it behind a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::layers) enum Answer {
+pub(in crate::layers) enum ProcessAnswer {
     /// `channels <limit>`: as many channels hold messages as may.
     Channels(usize),
     /// `full`: there is no room for the message.
@@ -21,7 +21,7 @@ pub(in crate::layers) enum Answer {
     Refused(String),
 }
 
-impl Answer {
+impl ProcessAnswer {
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Channels(limit) => format!("channels {limit}"),
@@ -64,7 +64,7 @@ impl Answer {
     }
 }
 
-impl From<Result<(), LayerError>> for Answer {
+impl From<Result<(), LayerError>> for ProcessAnswer {
     fn from(done: Result<(), LayerError>) -> Self {
         match done {
             Ok(()) => Self::Ok,
@@ -85,23 +85,23 @@ mod tests {
     #[test]
     fn answers_are_read_as_they_were_written() {
         let all = [
-            Answer::Channels(7),
-            Answer::Full,
-            Answer::Groups(0),
-            Answer::None,
-            Answer::Ok,
-            Answer::Queues(10_000),
-            Answer::Refused("it is no event".into()),
+            ProcessAnswer::Channels(7),
+            ProcessAnswer::Full,
+            ProcessAnswer::Groups(0),
+            ProcessAnswer::None,
+            ProcessAnswer::Ok,
+            ProcessAnswer::Queues(10_000),
+            ProcessAnswer::Refused("it is no event".into()),
         ];
         for answer in all {
-            assert_eq!(Answer::read(answer.to_text().as_bytes()), answer);
+            assert_eq!(ProcessAnswer::read(answer.to_text().as_bytes()), answer);
         }
     }
 
     #[test]
     fn what_is_no_answer_is_a_refusal() {
         for strange in [&b""[..], b"what", b"groups", b"groups x", b"\xff\xfe", &[b'x'; 100_000]] {
-            assert!(matches!(Answer::read(strange), Answer::Refused(_)));
+            assert!(matches!(ProcessAnswer::read(strange), ProcessAnswer::Refused(_)));
         }
     }
 }

@@ -9,7 +9,7 @@ use async_nats::Event;
 use tokio::sync::Notify;
 use tracing::Dispatch;
 
-use super::shared::Shared;
+use super::shared::NatsShared;
 
 /// Why a connection ended, where the server has not said it.
 const ENDED: &str = "the connection has ended";
@@ -17,7 +17,7 @@ const ENDED: &str = "the connection has ended";
 /// What becomes of the connections: the client says it on its own tasks.
 #[derive(Debug)]
 pub(super) struct Fate {
-    shared: Arc<Shared>,
+    shared: Arc<NatsShared>,
     /// For texts: the client's own have another.
     log: Dispatch,
     lost: Notify,
@@ -30,7 +30,7 @@ pub(super) struct Fate {
 }
 
 impl Fate {
-    pub(super) fn new(shared: &Arc<Shared>, log: Dispatch) -> Self {
+    pub(super) fn new(shared: &Arc<NatsShared>, log: Dispatch) -> Self {
         Self {
             shared: Arc::clone(shared),
             log,

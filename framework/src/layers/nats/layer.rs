@@ -17,7 +17,7 @@ use tokio::sync::{
 use super::{
     config::{NatsConfig, NatsConfigError},
     readers::Readers,
-    shared::{Nats, Operation, Place, Shared, Source},
+    shared::{Nats, NatsOperation, NatsShared, NatsSource, Place},
     subjects::{Subjects, Task},
     thread,
 };
@@ -28,7 +28,7 @@ use crate::{
         Groups, LayerError,
         server::{
             ServerLayer,
-            driver::{Driver, InboxOf, Publication, local_first},
+            driver::{Driver, InboundSenderOf, Publication, local_first},
             layer::start,
         },
     },
@@ -81,22 +81,22 @@ impl NatsLayer {
 }
 
 impl Driver for Nats {
-    type Operation = Operation;
-    type Source = Source;
+    type Operation = NatsOperation;
+    type Source = NatsSource;
     type Over = ();
 
     const SERVER: &'static str = "NATS";
     const THREADS: [&'static str; 2] = ["greenroom-nats", "greenroom-nats-in"];
 
     fn start(
-        shared: Arc<Shared>,
-        inbox: InboxOf<Self>,
-        operations: UnboundedReceiver<Operation>,
+        shared: Arc<NatsShared>,
+        inbox: InboundSenderOf<Self>,
+        operations: UnboundedReceiver<NatsOperation>,
     ) -> io::Result<impl FnOnce() + Send + 'static> {
         Ok(move || thread::run(&shared, inbox, operations))
     }
 
-    fn operations(&self) -> &UnboundedSender<Operation> {
+    fn operations(&self) -> &UnboundedSender<NatsOperation> {
         &self.operations
     }
 
@@ -109,36 +109,36 @@ impl Driver for Nats {
     }
 
     async fn publish(
-        shared: &Shared,
+        shared: &NatsShared,
         group: &GroupName,
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
         let operation = |publication| {
             let Publication { group, event, reply, room, .. } = publication;
-            Operation::Publish { group, event, reply, place: Place::new(shared, room) }
+            NatsOperation::Publish { group, event, reply, place: Place::new(shared, room) }
         };
         local_first(shared, group, envelope, count, operation).await
     }
 
-    async fn send(shared: &Shared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
+    async fn send(shared: &NatsShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
         if channel.local().is_some() {
             return ask_owner(shared, Task::Send, channel, event).await;
         }
         ask(shared, shared.driver.subjects.channel(channel), event, channel).await
     }
 
-    async fn receive(shared: &Shared, channel: &ChannelName) -> Result<Envelope, LayerError> {
+    async fn receive(shared: &NatsShared, channel: &ChannelName) -> Result<Envelope, LayerError> {
         let _reader = shared.driver.readers.read(channel, shared.config.layer.channels)?;
         shared.groups.receive(channel).await
     }
 
-    fn received_last(shared: &Shared, channel: &ChannelName) {
+    fn received_last(shared: &NatsShared, channel: &ChannelName) {
         shared.driver.readers.leave(channel);
     }
 
     async fn set_member(
-        shared: &Shared,
+        shared: &NatsShared,
         group: &GroupName,
         channel: &ChannelName,
         is_in: bool,
@@ -152,20 +152,22 @@ impl Driver for Nats {
         }
     }
 
-    fn unanswered(shared: &Shared) -> LayerError {
+    fn unanswered(shared: &NatsShared) -> LayerError {
         shared.lost()
     }
 
-    async fn deliver(shared: &Shared, bytes: Bytes, source: Source, room: OwnedSemaphorePermit) {
+    async fn deliver(shared: &NatsShared, bytes: Bytes, source: NatsSource, room: OwnedSemaphorePermit) {
         match source {
-            Source::Group(group) => {
+            NatsSource::Group(group) => {
                 // Counted and logged where it cannot be read.
                 if let Ok(envelope) = shared.read(&group, bytes) {
                     shared.groups.publish(&group, envelope).await;
                 }
             }
-            Source::Channel { channel, passed, to } => shared.take(channel, bytes, passed, to, room).await,
-            Source::Task { subject, to } => {
+            NatsSource::Channel { channel, passed, to } => {
+                shared.take(channel, bytes, passed, to, room).await
+            }
+            NatsSource::Task { subject, to } => {
                 let (answer, joined) = shared.carry_out(&subject, bytes).await;
                 shared.answer(to, answer, joined, room);
             }
@@ -175,7 +177,7 @@ impl Driver for Nats {
 
 /// Asks the owner of a channel to do something with it.
 async fn ask_owner(
-    shared: &Shared,
+    shared: &NatsShared,
     task: Task,
     channel: &ChannelName,
     payload: Bytes,
@@ -188,13 +190,13 @@ async fn ask_owner(
 
 /// Asks whoever hears a subject, and waits for the answer.
 async fn ask(
-    shared: &Shared,
+    shared: &NatsShared,
     subject: String,
     payload: Bytes,
     channel: &ChannelName,
 ) -> Result<(), LayerError> {
     shared.must_be_up(0)?;
     let room = shared.room_for(payload.len()).await?;
-    let answer = shared.ask(|reply| Operation::Ask { subject, payload, reply, room }).await?;
+    let answer = shared.ask(|reply| NatsOperation::Ask { subject, payload, reply, room }).await?;
     answer.into_result(channel)
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{Client, HeaderMap, Message, ServerAddr, StatusCode, Subject};
+use async_nats::{Client, HeaderMap, Message as NatsMessage, ServerAddr, StatusCode, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{
@@ -21,12 +21,12 @@ use tokio::{
 };
 
 use super::{
-    answer::Answer,
+    answer::ProcessAnswer,
     fate::Fate,
-    shared::{LOST, Nats, Shared, Source},
+    shared::{LOST, Nats, NatsShared, NatsSource},
     subjects::READERS,
 };
-use crate::{ChannelName, GroupName, LayerError, layers::server::driver::InboxOf};
+use crate::{ChannelName, GroupName, LayerError, layers::server::driver::InboundSenderOf};
 
 /// In the header: how often a message was passed on.
 const PASSED: &str = "Greenroom-Passed";
@@ -44,15 +44,15 @@ pub(super) const CHANNELS: usize = 1;
 /// Two connections, so that each shows when the server has read what was written on the other: a publication on one comes
 /// back on the other, behind all that was written before it. (The client's `flush` ends at the socket.) On its own
 /// connection nothing comes back: members here have the event, and who passes a message on is not asked itself.
-pub(super) struct Link {
-    pub(super) shared: Arc<Shared>,
-    pub(super) inbox: Rc<InboxOf<Nats>>,
+pub(super) struct NatsLink {
+    pub(super) shared: Arc<NatsShared>,
+    pub(super) inbox: Rc<InboundSenderOf<Nats>>,
     clients: [Client; 2],
     pub(super) fate: Arc<Fate>,
     /// What this process is known by in what it publishes to groups.
     from: Subject,
     /// Those who wait for an answer, by its number.
-    waiting: RefCell<HashMap<u64, oneshot::Sender<Message>>>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<NatsMessage>>>,
     next: Cell<u64>,
     pub(super) groups: RefCell<HashMap<GroupName, Subscription>>,
     pub(super) channels: RefCell<HashMap<ChannelName, Subscription>>,
@@ -79,11 +79,11 @@ impl Subscription {
     }
 }
 
-impl Link {
+impl NatsLink {
     /// Connects, and hears what others ask and answer.
     pub(super) async fn connect(
-        shared: &Arc<Shared>,
-        inbox: &Rc<InboxOf<Nats>>,
+        shared: &Arc<NatsShared>,
+        inbox: &Rc<InboundSenderOf<Nats>>,
         fate: &Arc<Fate>,
         servers: &[ServerAddr],
     ) -> Result<Rc<Self>, String> {
@@ -124,7 +124,7 @@ impl Link {
         for connection in [GROUPS, CHANNELS] {
             let link = Rc::downgrade(self);
             let replies = self.shared.driver.subjects.reply(connection, '*');
-            let hear = move |message: Message| {
+            let hear = move |message: NatsMessage| {
                 let Some(link) = link.upgrade() else { return };
                 let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
                 let waiting = number.and_then(|number| link.waiting.borrow_mut().remove(&number));
@@ -138,10 +138,10 @@ impl Link {
         }
         for subject in self.shared.driver.subjects.own_tasks() {
             let link = Rc::downgrade(self);
-            let hear = move |message: Message| {
+            let hear = move |message: NatsMessage| {
                 let Some(link) = link.upgrade() else { return };
                 let to = message.reply.as_ref().map(ToString::to_string);
-                let source = Source::Task { subject: message.subject.to_string(), to };
+                let source = NatsSource::Task { subject: message.subject.to_string(), to };
                 link.arrived(&message, source);
             };
             let heard = self.subscribe(CHANNELS, subject, None, hear).await?;
@@ -153,7 +153,7 @@ impl Link {
     /// Hears a group.
     pub(super) async fn hear_group(self: &Rc<Self>, group: &GroupName) -> Result<(), String> {
         let (link, name) = (Rc::downgrade(self), group.clone());
-        let hear = move |message: Message| {
+        let hear = move |message: NatsMessage| {
             let Some(link) = link.upgrade() else { return };
             if message.reply.as_ref() == Some(&link.from) {
                 // The server had it still of the connection before: members here have had it.
@@ -161,7 +161,7 @@ impl Link {
             }
             // A copy: what is kept for a while is not to keep the client's buffer.
             let bytes = Bytes::copy_from_slice(&message.payload);
-            if !link.inbox.offer(bytes, Source::Group(name.clone())) {
+            if !link.inbox.offer(bytes, NatsSource::Group(name.clone())) {
                 link.miss();
                 link.missed.borrow_mut().entry(name.clone()).or_insert_with(Instant::now);
                 link.fate.misses.notify_one();
@@ -175,12 +175,12 @@ impl Link {
     /// Takes part in a channel of any process.
     pub(super) async fn hear_channel(self: &Rc<Self>, channel: &ChannelName) -> Result<(), String> {
         let (link, name) = (Rc::downgrade(self), channel.clone());
-        let hear = move |message: Message| {
+        let hear = move |message: NatsMessage| {
             let Some(link) = link.upgrade() else { return };
             let passed = message.headers.as_ref().and_then(|headers| headers.get(PASSED));
             let passed = passed.and_then(|passed| passed.as_str().parse().ok()).unwrap_or_default();
             let to = message.reply.as_ref().map(ToString::to_string);
-            link.arrived(&message, Source::Channel { channel: name.clone(), passed, to });
+            link.arrived(&message, NatsSource::Channel { channel: name.clone(), passed, to });
         };
         let subject = self.shared.driver.subjects.channel(channel);
         let heard = self.subscribe(CHANNELS, subject, Some(READERS), hear).await?;
@@ -189,7 +189,7 @@ impl Link {
     }
 
     /// Hands on what this process is asked; where there is no room, who asks is told so.
-    fn arrived(self: &Rc<Self>, message: &Message, source: Source) {
+    fn arrived(self: &Rc<Self>, message: &NatsMessage, source: NatsSource) {
         if self.inbox.offer(Bytes::copy_from_slice(&message.payload), source) {
             return;
         }
@@ -199,7 +199,7 @@ impl Link {
         self.refusals.set(refusals + 1);
         let link = Rc::clone(self);
         spawn_local(async move {
-            link.answer(to.to_string(), &Answer::Full).await;
+            link.answer(to.to_string(), &ProcessAnswer::Full).await;
             link.refusals.set(link.refusals.get() - 1);
         });
     }
@@ -217,7 +217,7 @@ impl Link {
         connection: usize,
         subject: String,
         queue: Option<&str>,
-        hear: impl Fn(Message) + 'static,
+        hear: impl Fn(NatsMessage) + 'static,
     ) -> Result<Subscription, String> {
         let client = &self.clients[connection];
         let subscribed = match queue {
@@ -254,7 +254,7 @@ impl Link {
         published.map_err(|error| error.to_string())
     }
 
-    pub(super) async fn answer(&self, to: String, answer: &Answer) {
+    pub(super) async fn answer(&self, to: String, answer: &ProcessAnswer) {
         // It fails where the connection is gone; who asked learns of that by the time that it takes.
         let _ = self.clients[CHANNELS].publish(to, answer.to_text().into()).await;
     }
@@ -271,7 +271,7 @@ impl Link {
         subject: String,
         payload: Bytes,
         passed: u8,
-    ) -> impl Future<Output = Result<Answer, LayerError>> + use<> {
+    ) -> impl Future<Output = Result<ProcessAnswer, LayerError>> + use<> {
         let answer = self.expect();
         let reply = self.shared.driver.subjects.reply(connection, answer.number);
         let client = &self.clients[connection];
@@ -291,9 +291,9 @@ impl Link {
             let message =
                 answered.map_err(|failed| link.shared.status.unavailable(0, &failed.reason(&link)))?;
             if message.status == Some(StatusCode::NO_RESPONDERS) {
-                return Ok(Answer::None);
+                return Ok(ProcessAnswer::None);
             }
-            Ok(Answer::read(&message.payload))
+            Ok(ProcessAnswer::read(&message.payload))
         }
     }
 
@@ -346,13 +346,13 @@ impl Link {
 
 /// An answer that is waited for. It is not expected any more where this is dropped.
 struct Expected {
-    link: Rc<Link>,
+    link: Rc<NatsLink>,
     number: u64,
-    message: oneshot::Receiver<Message>,
+    message: oneshot::Receiver<NatsMessage>,
 }
 
 impl Expected {
-    async fn wait(mut self, link: &Link) -> Result<Message, Failed> {
+    async fn wait(mut self, link: &NatsLink) -> Result<NatsMessage, Failed> {
         match timeout(link.shared.config.timeout, &mut self.message).await {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(_)) => Err(Failed::Lost),
@@ -368,7 +368,7 @@ enum Failed {
 }
 
 impl Failed {
-    fn reason(&self, link: &Link) -> String {
+    fn reason(&self, link: &NatsLink) -> String {
         match self {
             Self::Late => format!("no answer in {:?}", link.shared.config.timeout),
             Self::Lost => LOST.to_owned(),
@@ -383,7 +383,7 @@ impl Drop for Expected {
 }
 
 async fn client(
-    shared: &Arc<Shared>,
+    shared: &Arc<NatsShared>,
     fate: &Arc<Fate>,
     servers: &[ServerAddr],
     what: &str,

@@ -16,13 +16,13 @@ use crate::{ChannelName, layers::LayerError};
 /// what is under way to a subscription that ends, the client says nothing. The lock is held for an edit of one channel, or a walk over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    table: Mutex<Table>,
+    table: Mutex<ReadersTable>,
     /// Told when a channel is new, or was given up.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct ReadersTable {
     channels: HashMap<ChannelName, Reading>,
     /// What is new or was given up since the last look.
     dirty: Vec<ChannelName>,
@@ -38,14 +38,14 @@ struct Reading {
 
 /// What a channel is to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reads {
+pub(super) enum ReadState {
     Never,
     NoMore,
     Yes,
 }
 
 impl Readers {
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, ReadersTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,7 +54,7 @@ impl Readers {
         &'a self,
         channel: &'a ChannelName,
         limit: usize,
-    ) -> Result<Reader<'a>, LayerError> {
+    ) -> Result<WaitingReader<'a>, LayerError> {
         let mut table = self.table();
         if let Some(reading) = table.channels.get_mut(channel) {
             reading.waiting += 1;
@@ -69,14 +69,14 @@ impl Readers {
             table.dirty.push(channel.clone());
             self.changed.notify_one();
         }
-        Ok(Reader { readers: self, channel })
+        Ok(WaitingReader { readers: self, channel })
     }
 
-    pub(super) fn reads(&self, channel: &ChannelName) -> Reads {
+    pub(super) fn reads(&self, channel: &ChannelName) -> ReadState {
         match self.table().channels.get(channel) {
-            None => Reads::Never,
-            Some(reading) if reading.left => Reads::NoMore,
-            Some(_) => Reads::Yes,
+            None => ReadState::Never,
+            Some(reading) if reading.left => ReadState::NoMore,
+            Some(_) => ReadState::Yes,
         }
     }
 
@@ -120,12 +120,12 @@ impl Readers {
 
 /// One `receive` that waits.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct WaitingReader<'a> {
     readers: &'a Readers,
     channel: &'a ChannelName,
 }
 
-impl Drop for Reader<'_> {
+impl Drop for WaitingReader<'_> {
     fn drop(&mut self) {
         if let Some(reading) = self.readers.table().channels.get_mut(self.channel) {
             reading.waiting = reading.waiting.saturating_sub(1);
@@ -148,27 +148,31 @@ mod tests {
         assert_eq!(readers.read(&works, 1).unwrap_err(), LayerError::TooManyChannels { limit: 1 });
         drop(first);
         readers.give_up(Duration::ZERO);
-        assert_eq!(readers.reads(&jobs), Reads::Yes, "one waits");
+        assert_eq!(readers.reads(&jobs), ReadState::Yes, "one waits");
         drop(second);
         readers.give_up(Duration::from_secs(60));
-        assert_eq!((readers.reads(&jobs), readers.take_dirty().len()), (Reads::Yes, 0), "it may come back");
+        assert_eq!(
+            (readers.reads(&jobs), readers.take_dirty().len()),
+            (ReadState::Yes, 0),
+            "it may come back"
+        );
         readers.give_up(Duration::ZERO);
-        assert_eq!(readers.reads(&jobs), Reads::Never);
+        assert_eq!(readers.reads(&jobs), ReadState::Never);
         assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
         let (first, second) = (readers.read(&jobs, 1).unwrap(), readers.read(&jobs, 1).unwrap());
         assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
         drop(first);
         readers.leave(&jobs);
-        assert_eq!(readers.reads(&jobs), Reads::Yes, "one waits");
+        assert_eq!(readers.reads(&jobs), ReadState::Yes, "one waits");
         drop(second);
         readers.leave(&jobs);
-        assert_eq!(readers.reads(&jobs), Reads::NoMore);
+        assert_eq!(readers.reads(&jobs), ReadState::NoMore);
         assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
         let third = readers.read(&jobs, 1).unwrap();
-        assert_eq!((readers.reads(&jobs), readers.take_dirty()), (Reads::Yes, vec![jobs.clone()]));
+        assert_eq!((readers.reads(&jobs), readers.take_dirty()), (ReadState::Yes, vec![jobs.clone()]));
         drop(third);
         readers.leave(&jobs);
         readers.give_up(Duration::ZERO);
-        assert_eq!(readers.reads(&jobs), Reads::Never);
+        assert_eq!(readers.reads(&jobs), ReadState::Never);
     }
 }

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
 
 use super::{
-    answer::Answer,
+    answer::ProcessAnswer,
     config::NatsSettings,
-    readers::{Readers, Reads},
+    readers::{ReadState, Readers},
     subjects::{Subjects, Task},
 };
 use crate::{
@@ -32,17 +32,17 @@ pub struct Nats {
     pub(super) readers: Readers,
     /// The largest message that the server takes, as it said last.
     pub(super) max_payload: AtomicUsize,
-    pub(super) operations: UnboundedSender<Operation>,
+    pub(super) operations: UnboundedSender<NatsOperation>,
 }
 
 /// The state of a layer on NATS.
-pub(super) type Shared = server::shared::Shared<Nats>;
+pub(super) type NatsShared = server::shared::Shared<Nats>;
 
 /// What the thread is asked to do.
 ///
 /// Those that come from a caller hold their place in the bound on bytes; the others that of the message that they are about.
 #[derive(Debug)]
-pub(in crate::layers) enum Operation {
+pub(in crate::layers) enum NatsOperation {
     /// Publish an event to a group.
     Publish {
         group: GroupName,
@@ -54,18 +54,18 @@ pub(in crate::layers) enum Operation {
     Ask {
         subject: String,
         payload: Bytes,
-        reply: oneshot::Sender<Result<Answer, LayerError>>,
+        reply: oneshot::Sender<Result<ProcessAnswer, LayerError>>,
         room: OwnedSemaphorePermit,
     },
     /// Answer who asked; where a group is named, when NATS knows that this process is in it.
-    Answer { to: String, answer: Answer, joined: Option<GroupName>, room: OwnedSemaphorePermit },
+    Answer { to: String, answer: ProcessAnswer, joined: Option<GroupName>, room: OwnedSemaphorePermit },
     /// Ask the other readers of a channel to take a message, and answer who asked this process: this, where they do not.
     PassOn {
         channel: ChannelName,
         bytes: Bytes,
         passed: u8,
         to: Option<String>,
-        otherwise: Answer,
+        otherwise: ProcessAnswer,
         room: OwnedSemaphorePermit,
     },
 }
@@ -79,7 +79,7 @@ pub(in crate::layers) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(shared: &Shared, room: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(shared: &NatsShared, room: OwnedSemaphorePermit) -> Self {
         Self { directory: Arc::clone(shared.groups.directory()), written: false, _room: room }
     }
 
@@ -98,7 +98,7 @@ impl Drop for Place {
 
 /// By what a message came.
 #[derive(Debug)]
-pub(in crate::layers) enum Source {
+pub(in crate::layers) enum NatsSource {
     /// It was published to a group.
     Group(GroupName),
     /// It was sent to a channel of any process that is read here.
@@ -107,7 +107,7 @@ pub(in crate::layers) enum Source {
     Task { subject: String, to: Option<String> },
 }
 
-impl Shared {
+impl NatsShared {
     /// What becomes of what was under way when the connection broke.
     pub(super) fn lost(&self) -> LayerError {
         self.status.unavailable(0, LOST)
@@ -116,19 +116,19 @@ impl Shared {
     pub(super) fn answer(
         &self,
         to: Option<String>,
-        answer: Answer,
+        answer: ProcessAnswer,
         joined: Option<GroupName>,
         room: OwnedSemaphorePermit,
     ) {
         if let Some(to) = to {
-            self.tell(Operation::Answer { to, answer, joined, room });
+            self.tell(NatsOperation::Answer { to, answer, joined, room });
         }
     }
 
-    pub(super) fn read(&self, from: &str, bytes: Bytes) -> Result<Envelope, Answer> {
+    pub(super) fn read(&self, from: &str, bytes: Bytes) -> Result<Envelope, ProcessAnswer> {
         Envelope::from_wire(Format::MsgPack, bytes).map_err(|error| {
             self.log_undecodable(from, &error);
-            Answer::Refused(format!("the message cannot be read: {error}"))
+            ProcessAnswer::Refused(format!("the message cannot be read: {error}"))
         })
     }
 
@@ -144,26 +144,28 @@ impl Shared {
         let answer = match self.read(&channel, bytes.clone()) {
             Err(answer) => answer,
             // Who reads no more may have something under way still.
-            Ok(_) if self.driver.readers.reads(&channel) != Reads::Yes => Answer::None,
+            Ok(_) if self.driver.readers.reads(&channel) != ReadState::Yes => ProcessAnswer::None,
             Ok(envelope) => self.groups.send(&channel, envelope).await.into(),
         };
         match answer {
-            otherwise @ (Answer::Full | Answer::None | Answer::Channels(_)) if passed < PASSED => {
-                self.tell(Operation::PassOn { channel, bytes, passed: passed + 1, to, otherwise, room });
+            otherwise @ (ProcessAnswer::Full | ProcessAnswer::None | ProcessAnswer::Channels(_))
+                if passed < PASSED =>
+            {
+                self.tell(NatsOperation::PassOn { channel, bytes, passed: passed + 1, to, otherwise, room });
             }
             answer => self.answer(to, answer, None, room),
         }
     }
 
     /// Does what another process asks; with the group that a channel was put into.
-    pub(super) async fn carry_out(&self, subject: &str, bytes: Bytes) -> (Answer, Option<GroupName>) {
+    pub(super) async fn carry_out(&self, subject: &str, bytes: Bytes) -> (ProcessAnswer, Option<GroupName>) {
         let Some((task, channel)) = self.driver.subjects.read_task(subject) else {
             self.counters().stray.one();
-            return (Answer::Refused("the subject names no task".into()), None);
+            return (ProcessAnswer::Refused("the subject names no task".into()), None);
         };
         if !self.groups.owns(&channel) {
             self.counters().stray.one();
-            return (Answer::None, None);
+            return (ProcessAnswer::None, None);
         }
         let (done, group) = match task {
             Task::Send => match self.read(subject, bytes) {

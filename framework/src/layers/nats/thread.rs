@@ -9,23 +9,27 @@ use tracing::{Dispatch, dispatcher};
 
 use super::{
     fate::Fate,
-    link::Link,
-    shared::{Nats, Operation, Shared},
+    link::NatsLink,
+    shared::{Nats, NatsOperation, NatsShared},
     work::{follow, hear_all, leave, listen, refuse, tell_misses, write},
 };
 use crate::layers::server::{
-    driver::{Driver, InboxOf},
+    driver::{Driver, InboundSenderOf},
     outage::{FIRST_PAUSE, Outage},
 };
 
 /// How a pair of connections ended.
-enum End {
+enum ConnectionEnd {
     Lost(String),
     Stopped,
 }
 
 /// Keeps connected until the layer ends.
-pub(super) fn run(shared: &Arc<Shared>, inbox: InboxOf<Nats>, mut operations: UnboundedReceiver<Operation>) {
+pub(super) fn run(
+    shared: &Arc<NatsShared>,
+    inbox: InboundSenderOf<Nats>,
+    mut operations: UnboundedReceiver<NatsOperation>,
+) {
     let inbox = Rc::new(inbox);
     let mut outage = Outage::new(&shared.status, 0);
     // Where else the servers of the cluster are, as one of them has said.
@@ -49,13 +53,13 @@ pub(super) fn run(shared: &Arc<Shared>, inbox: InboxOf<Nats>, mut operations: Un
             Err(error) => {
                 thread::sleep(FIRST_PAUSE);
                 if shared.stop.notified().now_or_never().is_some() {
-                    End::Stopped
+                    ConnectionEnd::Stopped
                 } else {
-                    End::Lost(error.to_string())
+                    ConnectionEnd::Lost(error.to_string())
                 }
             }
         };
-        let End::Lost(reason) = end else { return };
+        let ConnectionEnd::Lost(reason) = end else { return };
         outage.lost(reason);
         shared.members.unsettle(|_| true);
     }
@@ -64,19 +68,19 @@ pub(super) fn run(shared: &Arc<Shared>, inbox: InboxOf<Nats>, mut operations: Un
 /// Connects, and works until that ends.
 async fn serve(
     fate: &Arc<Fate>,
-    shared: &Arc<Shared>,
-    inbox: &Rc<InboxOf<Nats>>,
-    operations: &mut UnboundedReceiver<Operation>,
+    shared: &Arc<NatsShared>,
+    inbox: &Rc<InboundSenderOf<Nats>>,
+    operations: &mut UnboundedReceiver<NatsOperation>,
     outage: &mut Outage<'_>,
     discovered: &mut Vec<ServerAddr>,
-) -> End {
+) -> ConnectionEnd {
     let mut servers = shared.driver.settings.servers();
     // They stay known if no server answers.
     discovered.retain(|server| !servers.contains(server));
     servers.extend(discovered.iter().cloned());
     let connect = async {
         outage.pause().await;
-        let link = Link::connect(shared, inbox, fate, &servers).await?;
+        let link = NatsLink::connect(shared, inbox, fate, &servers).await?;
         select! {
             heard = hear_all(&link) => heard?,
             reason = fate.lost() => return Err(reason),
@@ -86,10 +90,10 @@ async fn serve(
     let link = select! {
         link = connect => match link {
             Ok(link) => link,
-            Err(reason) => return End::Lost(reason),
+            Err(reason) => return ConnectionEnd::Lost(reason),
         },
-        () = refuse(shared, operations) => return End::Stopped,
-        () = shared.stop.notified() => return End::Stopped,
+        () = refuse(shared, operations) => return ConnectionEnd::Stopped,
+        () = shared.stop.notified() => return ConnectionEnd::Stopped,
     };
     *discovered = link.discovered();
     if let Some(away) = fate.log(|| outage.found()) {
@@ -104,8 +108,8 @@ async fn serve(
         () = shared.stop.notified() => {
             // What it cannot do in its time is lost.
             let _ = timeout(Nats::FAREWELL, leave(&link, operations)).await;
-            return End::Stopped;
+            return ConnectionEnd::Stopped;
         }
     };
-    End::Lost(reason)
+    ConnectionEnd::Lost(reason)
 }

@@ -16,10 +16,10 @@ use tokio::{
 };
 
 use super::{
-    answer::Answer,
-    link::{CHANNELS, GROUPS, Link},
-    readers::Reads,
-    shared::{Operation, Place, Shared},
+    answer::ProcessAnswer,
+    link::{CHANNELS, GROUPS, NatsLink},
+    readers::ReadState,
+    shared::{NatsOperation, NatsShared, Place},
 };
 use crate::{ChannelName, Delivery, Envelope, LayerError, event::Format, layers::server::shared::Changes};
 
@@ -27,7 +27,7 @@ use crate::{ChannelName, Delivery, Envelope, LayerError, event::Format, layers::
 const BATCH: usize = 512;
 
 /// Hears all groups and channels of this process: when this returns, NATS sends what is published to them.
-pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
+pub(super) async fn hear_all(link: &Rc<NatsLink>) -> Result<(), String> {
     let shared = &link.shared;
     // Who came and went while there was no connection.
     shared.note_changes(shared.groups.changed().now_or_never().unwrap_or_default());
@@ -46,7 +46,7 @@ pub(super) async fn hear_all(link: &Rc<Link>) -> Result<(), String> {
 }
 
 /// Hears a group from its first member here to its last. Ends where a connection does not work any more, and says why.
-pub(super) async fn follow(link: &Rc<Link>) -> String {
+pub(super) async fn follow(link: &Rc<NatsLink>) -> String {
     let shared = &link.shared;
     loop {
         let Changes { joined, left } = shared.note_changes(shared.groups.changed().await);
@@ -76,7 +76,7 @@ pub(super) async fn follow(link: &Rc<Link>) -> String {
 }
 
 /// Takes part in the channels that are read here. Ends where a connection does not work any more, and says why.
-pub(super) async fn listen(link: &Rc<Link>) -> String {
+pub(super) async fn listen(link: &Rc<NatsLink>) -> String {
     let readers = &link.shared.driver.readers;
     let idle = link.shared.config.layer.expiry / 2;
     let mut look = interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(5)));
@@ -89,60 +89,60 @@ pub(super) async fn listen(link: &Rc<Link>) -> String {
         for channel in readers.take_dirty() {
             let heard = link.channels.borrow_mut().remove(&channel);
             match (readers.reads(&channel), heard) {
-                (Reads::Yes, Some(heard)) => drop(link.channels.borrow_mut().insert(channel, heard)),
-                (Reads::NoMore, Some(heard)) => {
+                (ReadState::Yes, Some(heard)) => drop(link.channels.borrow_mut().insert(channel, heard)),
+                (ReadState::NoMore, Some(heard)) => {
                     link.channels.borrow_mut().insert(channel.clone(), heard);
                     let link = Rc::clone(link);
                     spawn_local(async move { hand_on(&link, &channel).await });
                 }
-                (Reads::Yes, None) => {
+                (ReadState::Yes, None) => {
                     if let Err(reason) = link.hear_channel(&channel).await {
                         return reason;
                     }
                 }
-                (Reads::Never, Some(heard)) => {
+                (ReadState::Never, Some(heard)) => {
                     heard.leave().await;
                     let link = Rc::clone(link);
                     spawn_local(async move { hand_on(&link, &channel).await });
                 }
-                (Reads::Never | Reads::NoMore, None) => {}
+                (ReadState::Never | ReadState::NoMore, None) => {}
             }
         }
     }
 }
 
 /// Offers the messages of a channel that nobody reads here any more to its other readers. What they do not take stays.
-async fn hand_on(link: &Rc<Link>, channel: &ChannelName) {
+async fn hand_on(link: &Rc<NatsLink>, channel: &ChannelName) {
     // Behind this no more come.
     if link.synced(CHANNELS).await.is_err() {
         return;
     }
     let shared = &link.shared;
-    let mut kept = Kept { shared, channel, messages: VecDeque::new() };
+    let mut kept = TakenMessages { shared, channel, messages: VecDeque::new() };
     while let Some(Ok(envelope)) = shared.groups.receive(channel).now_or_never() {
         kept.messages.push_back(envelope);
     }
     while let Some(envelope) = kept.messages.front() {
-        if shared.driver.readers.reads(channel) == Reads::Yes {
+        if shared.driver.readers.reads(channel) == ReadState::Yes {
             return;
         }
         let Ok(bytes) = envelope.to_wire(Format::MsgPack) else { return };
         let asked = link.ask(CHANNELS, shared.driver.subjects.channel(channel), bytes, 1).await;
         match asked.await {
-            Ok(Answer::Ok) => drop(kept.messages.pop_front()),
+            Ok(ProcessAnswer::Ok) => drop(kept.messages.pop_front()),
             _ => return,
         }
     }
 }
 
 /// Messages that were taken out of a queue, and go back into it where they go nowhere else.
-struct Kept<'a> {
-    shared: &'a Shared,
+struct TakenMessages<'a> {
+    shared: &'a NatsShared,
     channel: &'a ChannelName,
     messages: VecDeque<Envelope>,
 }
 
-impl Drop for Kept<'_> {
+impl Drop for TakenMessages<'_> {
     fn drop(&mut self) {
         for envelope in self.messages.drain(..) {
             // A queue takes a message at once, or is full, which it counts.
@@ -152,7 +152,7 @@ impl Drop for Kept<'_> {
 }
 
 /// Tells the members of groups that missed something, once there is room again for what comes.
-pub(super) async fn tell_misses(link: &Rc<Link>) {
+pub(super) async fn tell_misses(link: &Rc<NatsLink>) {
     loop {
         link.fate.misses.notified().await;
         while !link.inbox.is_half_empty() {
@@ -172,7 +172,7 @@ pub(super) async fn tell_misses(link: &Rc<Link>) {
 }
 
 /// Writes, batch after batch. Ends where a connection does not work any more, and says why.
-pub(super) async fn write(link: &Rc<Link>, operations: &mut UnboundedReceiver<Operation>) -> String {
+pub(super) async fn write(link: &Rc<NatsLink>, operations: &mut UnboundedReceiver<NatsOperation>) -> String {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         operations.recv_many(&mut batch, BATCH).await;
@@ -182,18 +182,18 @@ pub(super) async fn write(link: &Rc<Link>, operations: &mut UnboundedReceiver<Op
     }
 }
 
-async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) -> Result<(), String> {
+async fn write_batch(link: &Rc<NatsLink>, batch: impl Iterator<Item = NatsOperation>) -> Result<(), String> {
     let mut places: Vec<Place> = Vec::new();
     let mut confirmed = Confirmed { shared: &link.shared, replies: Vec::new() };
     let mut answers = Vec::new();
     for operation in batch {
         match operation {
-            Operation::Publish { group, event, reply, place } => {
+            NatsOperation::Publish { group, event, reply, place } => {
                 link.publish(&group, event).await?;
                 places.push(place);
                 confirmed.replies.extend(reply);
             }
-            Operation::Ask { subject, payload, reply, room } => {
+            NatsOperation::Ask { subject, payload, reply, room } => {
                 let answer = link.ask(GROUPS, subject, payload, 0).await;
                 spawn_local(async move {
                     // Who asked may have gone.
@@ -201,11 +201,11 @@ async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) ->
                     drop(room);
                 });
             }
-            Operation::Answer { to, answer, joined: None, room } => {
+            NatsOperation::Answer { to, answer, joined: None, room } => {
                 link.answer(to, &answer).await;
                 answers.push(room);
             }
-            Operation::Answer { to, answer, joined: Some(group), room } => {
+            NatsOperation::Answer { to, answer, joined: Some(group), room } => {
                 let link = Rc::clone(link);
                 spawn_local(async move {
                     link.shared.settled(&group).await;
@@ -213,12 +213,13 @@ async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) ->
                     drop(room);
                 });
             }
-            Operation::PassOn { channel, bytes, passed, to, otherwise, room } => {
+            NatsOperation::PassOn { channel, bytes, passed, to, otherwise, room } => {
                 let asked =
                     link.ask(CHANNELS, link.shared.driver.subjects.channel(&channel), bytes, passed).await;
                 let link = Rc::clone(link);
                 spawn_local(async move {
-                    let answer = if asked.await == Ok(Answer::Ok) { Answer::Ok } else { otherwise };
+                    let answer =
+                        if asked.await == Ok(ProcessAnswer::Ok) { ProcessAnswer::Ok } else { otherwise };
                     if let Some(to) = to {
                         link.answer(to, &answer).await;
                     }
@@ -251,7 +252,7 @@ async fn write_batch(link: &Rc<Link>, batch: impl Iterator<Item = Operation>) ->
 
 /// Those who wait until NATS has their events.
 struct Confirmed<'a> {
-    shared: &'a Shared,
+    shared: &'a NatsShared,
     replies: Vec<oneshot::Sender<Result<Delivery, LayerError>>>,
 }
 
@@ -264,19 +265,19 @@ impl Drop for Confirmed<'_> {
 }
 
 /// Refuses what is asked for while there is no connection.
-pub(super) async fn refuse(shared: &Arc<Shared>, operations: &mut UnboundedReceiver<Operation>) {
+pub(super) async fn refuse(shared: &Arc<NatsShared>, operations: &mut UnboundedReceiver<NatsOperation>) {
     while let Some(operation) = operations.recv().await {
         match operation {
-            Operation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.status.away(0)))),
-            Operation::Ask { reply, .. } => drop(reply.send(Err(shared.status.away(0)))),
+            NatsOperation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.status.away(0)))),
+            NatsOperation::Ask { reply, .. } => drop(reply.send(Err(shared.status.away(0)))),
             // A publication counts itself; who asked learns that there is no answer.
-            Operation::Publish { .. } | Operation::Answer { .. } | Operation::PassOn { .. } => {}
+            NatsOperation::Publish { .. } | NatsOperation::Answer { .. } | NatsOperation::PassOn { .. } => {}
         }
     }
 }
 
 /// Writes what is asked for already, and hands on what nobody reads here now.
-pub(super) async fn leave(link: &Rc<Link>, operations: &mut UnboundedReceiver<Operation>) {
+pub(super) async fn leave(link: &Rc<NatsLink>, operations: &mut UnboundedReceiver<NatsOperation>) {
     let mut batch = Vec::new();
     while let Ok(operation) = operations.try_recv() {
         batch.push(operation);

@@ -35,12 +35,12 @@ pub(super) enum Then {
 }
 
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct CommandBatch {
     pub(super) commands: Pipeline,
     pub(super) then: Vec<Then>,
 }
 
-impl Batch {
+impl CommandBatch {
     pub(super) fn push(&mut self, command: Cmd, then: Then) {
         self.commands.add_command(command);
         self.then.push(then);

@@ -46,10 +46,10 @@ pub type RedisConfig = ServerConfig<RedisSettings>;
 /// What only Redis needs to be told.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
-    pub(super) hosts: Vec<Host>,
+    pub(super) hosts: Vec<RedisHost>,
     random_prefix_length: usize,
     format: Format,
-    keys: Keys,
+    keys: EncryptionKeys,
     /// Certificates in PEM that a server's may go back to, besides those of the system.
     pub(super) roots: Option<Vec<u8>>,
     pub(super) names: Names,
@@ -58,9 +58,9 @@ pub struct RedisSettings {
 
 /// Secrets: not for logs.
 #[derive(Clone, Default)]
-struct Keys(Vec<Vec<u8>>);
+struct EncryptionKeys(Vec<Vec<u8>>);
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for EncryptionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys", self.0.len())
     }
@@ -68,12 +68,12 @@ impl fmt::Debug for Keys {
 
 /// Where one shard is.
 #[derive(Clone)]
-pub(super) enum Host {
+pub(super) enum RedisHost {
     Server(String),
     Sentinel { master: String, sentinels: Vec<String>, server: Option<String> },
 }
 
-impl Host {
+impl RedisHost {
     /// The address, for texts: without a password.
     pub(super) fn address(&self) -> String {
         let one = |url: &str| match url.into_connection_info() {
@@ -96,7 +96,7 @@ impl Host {
     }
 }
 
-impl fmt::Debug for Host {
+impl fmt::Debug for RedisHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address())
     }
@@ -143,7 +143,7 @@ impl std::error::Error for RedisConfigError {
 impl RedisConfig {
     /// One server: `redis://[user:password@]host[:port][/database]`, `rediss://…` with TLS (feature `rustls`), or `unix:///path`.
     pub fn new(url: impl Into<String>) -> Self {
-        Self::of(Host::Server(url.into()))
+        Self::of(RedisHost::Server(url.into()))
     }
 
     /// Servers whose URLs stand in one text, with commas between them, as in an option of a program.
@@ -162,19 +162,19 @@ impl RedisConfig {
         sentinels: impl IntoIterator<Item = impl Into<String>>,
         server: Option<&str>,
     ) -> Self {
-        Self::of(Host::Sentinel {
+        Self::of(RedisHost::Sentinel {
             master: master.into(),
             sentinels: sentinels.into_iter().map(Into::into).collect(),
             server: server.map(str::to_owned),
         })
     }
 
-    fn of(host: Host) -> Self {
+    fn of(host: RedisHost) -> Self {
         let backend = RedisSettings {
             hosts: vec![host],
             random_prefix_length: 12,
             format: Format::MsgPack,
-            keys: Keys::default(),
+            keys: EncryptionKeys::default(),
             roots: None,
             names: Names::default(),
             renew_every: Duration::from_secs(600),
@@ -206,7 +206,7 @@ impl RedisConfig {
     ///
     /// The keys of `symmetric_encryption_keys`, as they stand there. Names are not encrypted.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
-        self.backend.keys = Keys(keys.into_iter().map(Into::into).collect());
+        self.backend.keys = EncryptionKeys(keys.into_iter().map(Into::into).collect());
         self
     }
 
@@ -250,15 +250,15 @@ impl RedisConfig {
 
     /// Where the shards are, for texts.
     pub(super) fn addresses(&self) -> Vec<String> {
-        self.backend.hosts.iter().map(Host::address).collect()
+        self.backend.hosts.iter().map(RedisHost::address).collect()
     }
 
     /// Says which URL cannot be used.
     pub(super) fn check(&self) -> Result<(), RedisConfigError> {
         for (at, host) in self.backend.hosts.iter().enumerate() {
             let urls: Vec<&String> = match host {
-                Host::Server(url) => vec![url],
-                Host::Sentinel { sentinels, server, .. } => sentinels.iter().chain(server).collect(),
+                RedisHost::Server(url) => vec![url],
+                RedisHost::Sentinel { sentinels, server, .. } => sentinels.iter().chain(server).collect(),
             };
             if urls.is_empty() {
                 return Err(RedisConfigError::Url { host: at, reason: "there is no sentinel".into() });

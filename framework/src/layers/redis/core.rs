@@ -18,9 +18,9 @@ use super::{
     config::{Names, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
     names::shard_of,
-    state::{Core, Operation, Shared},
+    state::{Core, CoreOperation, CoreShared},
     thread,
-    writer::Io,
+    writer::CoreIo,
 };
 use crate::{
     ChannelName, Delivery, Envelope, EventError, GroupName,
@@ -28,7 +28,7 @@ use crate::{
         Groups, LayerError,
         server::{
             ServerLayer,
-            driver::{Driver, InboxOf, local_first},
+            driver::{Driver, InboundSenderOf, local_first},
             layer::start,
             status::ended,
         },
@@ -87,7 +87,7 @@ impl RedisLayer {
 }
 
 impl Driver for Core {
-    type Operation = Operation;
+    type Operation = CoreOperation;
     /// The time at which a message was sent: it says itself whom it is for.
     type Source = f64;
     type Over = ();
@@ -97,24 +97,24 @@ impl Driver for Core {
     const KEEPS_MEMBERS: bool = true;
 
     fn start(
-        shared: Arc<Shared>,
-        inbox: InboxOf<Self>,
-        operations: UnboundedReceiver<Operation>,
+        shared: Arc<CoreShared>,
+        inbox: InboundSenderOf<Self>,
+        operations: UnboundedReceiver<CoreOperation>,
     ) -> io::Result<impl FnOnce() + Send + 'static> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let io = move || Rc::new(Io::new(shared, inbox));
+        let io = move || Rc::new(CoreIo::new(shared, inbox));
         Ok(move || LocalSet::new().block_on(&runtime, thread::serve(io(), operations)))
     }
 
-    fn operations(&self) -> &UnboundedSender<Operation> {
+    fn operations(&self) -> &UnboundedSender<CoreOperation> {
         &self.operations
     }
 
-    fn ended(shared: &Shared, _: &InboxOf<Self>) {
+    fn ended(shared: &CoreShared, _: &InboundSenderOf<Self>) {
         shared.driver.demand.end();
     }
 
-    fn shard(shared: &Shared, group: &GroupName) -> usize {
+    fn shard(shared: &CoreShared, group: &GroupName) -> usize {
         shard_of(group, shared.status.len())
     }
 
@@ -123,15 +123,15 @@ impl Driver for Core {
     }
 
     async fn publish(
-        shared: &Shared,
+        shared: &CoreShared,
         group: &GroupName,
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
-        local_first(shared, group, envelope, count, Operation::Publish).await
+        local_first(shared, group, envelope, count, CoreOperation::Publish).await
     }
 
-    async fn send(shared: &Shared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
+    async fn send(shared: &CoreShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
         // A message to another process' own channel has one shard; any shard takes one for any process.
         let shard = channel.local().map(|_| shard_of(channel.non_local(), shared.status.len()));
         match shard {
@@ -139,32 +139,32 @@ impl Driver for Core {
             shard => shared.must_be_up(shard.unwrap_or_default())?,
         }
         let room = shared.room_for(event.len()).await?;
-        shared.ask(|reply| Operation::Send { channel: channel.clone(), event, reply, room }).await
+        shared.ask(|reply| CoreOperation::Send { channel: channel.clone(), event, reply, room }).await
     }
 
-    async fn receive(shared: &Shared, channel: &ChannelName) -> Result<Envelope, LayerError> {
+    async fn receive(shared: &CoreShared, channel: &ChannelName) -> Result<Envelope, LayerError> {
         let message = shared.driver.demand.wait(channel, shared.config.layer.channels)?;
-        let mut waiting = Waiting { shared, channel, message };
-        shared.tell(Operation::Want(channel.clone()));
+        let mut waiting = WaitingReceive { shared, channel, message };
+        shared.tell(CoreOperation::Want(channel.clone()));
         (&mut waiting.message).await.map(|popped| popped.envelope).map_err(|_| ended())
     }
 
     async fn set_member(
-        shared: &Shared,
+        shared: &CoreShared,
         group: &GroupName,
         channel: &ChannelName,
         is_in: bool,
     ) -> Result<(), LayerError> {
         shared.must_be_up(shared.group_shard(group))?;
         let (group, channel) = (group.clone(), channel.clone());
-        shared.ask(|reply| Operation::Member { group, channel, is_in, reply }).await
+        shared.ask(|reply| CoreOperation::Member { group, channel, is_in, reply }).await
     }
 
-    async fn flush(shared: &Shared) -> Result<(), LayerError> {
-        shared.ask(|reply| Operation::Flush { reply }).await
+    async fn flush(shared: &CoreShared) -> Result<(), LayerError> {
+        shared.ask(|reply| CoreOperation::Flush { reply }).await
     }
 
-    async fn deliver(shared: &Shared, bytes: Bytes, sent: f64, _room: OwnedSemaphorePermit) {
+    async fn deliver(shared: &CoreShared, bytes: Bytes, sent: f64, _room: OwnedSemaphorePermit) {
         if shared.has_expired(sent) {
             return shared.counters().expired.one();
         }
@@ -182,17 +182,17 @@ impl Driver for Core {
 }
 
 /// A caller that waits for a message: if it gives up, a message that it did not take goes back.
-struct Waiting<'a> {
-    shared: &'a Shared,
+struct WaitingReceive<'a> {
+    shared: &'a CoreShared,
     channel: &'a ChannelName,
     message: oneshot::Receiver<Popped>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingReceive<'_> {
     fn drop(&mut self) {
         self.message.close();
         if let Ok(popped) = self.message.try_recv() {
-            self.shared.tell(Operation::Back(popped));
+            self.shared.tell(CoreOperation::Back(popped));
         }
         self.shared.driver.demand.tidy(self.channel);
     }

@@ -26,17 +26,17 @@ pub(in crate::layers) struct Popped {
 
 /// Those who wait, in their order. The lock is held for an edit of one channel.
 #[derive(Debug, Default)]
-pub(super) struct Demand(Mutex<Waiting>);
+pub(super) struct Demand(Mutex<DemandTable>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct DemandTable {
     channels: HashMap<ChannelName, VecDeque<oneshot::Sender<Popped>>>,
     /// Nothing comes any more.
     ended: bool,
 }
 
 impl Demand {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, DemandTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -12,11 +12,11 @@ use crate::Delivery;
 
 /// Who waits for the echo of which message. The lock is held for an edit of one topic.
 #[derive(Debug, Default)]
-pub(super) struct Echoes(Mutex<HashMap<String, VecDeque<Echo>>>);
+pub(super) struct Echoes(Mutex<HashMap<String, VecDeque<ExpectedEcho>>>);
 
 /// One who waits.
 #[derive(Debug)]
-pub(super) struct Echo {
+pub(super) struct ExpectedEcho {
     message: Bytes,
     /// By which subscription to its group it comes.
     subscription: u64,
@@ -26,7 +26,7 @@ pub(super) struct Echo {
 }
 
 impl Echoes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<Echo>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<ExpectedEcho>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -39,7 +39,7 @@ impl Echoes {
         count: bool,
     ) -> oneshot::Receiver<Delivery> {
         let (heard, receiver) = oneshot::channel();
-        let echo = Echo { message, subscription, count, heard };
+        let echo = ExpectedEcho { message, subscription, count, heard };
         let mut echoes = self.lock();
         let waiting = echoes.entry(topic.to_owned()).or_default();
         // Who gave up is not waited for.
@@ -50,7 +50,7 @@ impl Echoes {
     }
 
     /// Who waits for a message that has come. One of the same bytes from elsewhere is as good: both come.
-    pub(super) fn take(&self, topic: &str, message: &[u8]) -> Option<Echo> {
+    pub(super) fn take(&self, topic: &str, message: &[u8]) -> Option<ExpectedEcho> {
         let mut echoes = self.lock();
         let waiting = echoes.get_mut(topic)?;
         let at = waiting.iter().position(|echo| echo.message == message)?;

@@ -1,12 +1,12 @@
 //! Deletes what is in Redis.
 
-use super::{link::flat, writer::Io};
+use super::{link::flat, writer::CoreIo};
 use crate::layers::LayerError;
 
 /// How many keys `flush` deletes at once.
 const FLUSH_AT_ONCE: usize = 1_000;
 
-impl Io {
+impl CoreIo {
     /// Deletes all keys of the prefix, and makes this process a member again where it is one.
     pub(super) async fn flush(&self) -> Result<(), LayerError> {
         for shard in 0..self.links.len() {

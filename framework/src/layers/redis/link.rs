@@ -12,15 +12,15 @@ use redis::{
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::config::{Host, RedisSettings};
+use super::config::{RedisHost, RedisSettings};
 
 /// How long the blocking command of a reader lasts. It shows that the connection lives.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
 
 /// The connections to one server, on the layer's thread.
 #[derive(Debug)]
-pub(super) struct Link {
-    host: Host,
+pub(super) struct RedisLink {
+    host: RedisHost,
     roots: Option<Vec<u8>>,
     patience: Duration,
     /// All commands but the one that blocks.
@@ -32,13 +32,13 @@ pub(super) struct Link {
     generation: Cell<u64>,
 }
 
-impl Link {
+impl RedisLink {
     /// To all hosts, each with the time that it may take to answer.
     pub(super) fn all(settings: &RedisSettings, patience: Duration) -> Vec<Self> {
         settings.hosts.iter().map(|host| Self::new(host.clone(), settings.roots.clone(), patience)).collect()
     }
 
-    fn new(host: Host, roots: Option<Vec<u8>>, patience: Duration) -> Self {
+    fn new(host: RedisHost, roots: Option<Vec<u8>>, patience: Duration) -> Self {
         Self {
             host,
             roots,
@@ -137,10 +137,10 @@ impl Link {
     }
 }
 
-async fn client(host: &Host, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
+async fn client(host: &RedisHost, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
     match host {
-        Host::Server(url) => open(url, roots),
-        Host::Sentinel { master, sentinels, server } => {
+        RedisHost::Server(url) => open(url, roots),
+        RedisHost::Sentinel { master, sentinels, server } => {
             let mut node = SentinelNodeConnectionInfo::default();
             if let Some(server) = server {
                 node = node.set_redis_connection_info(

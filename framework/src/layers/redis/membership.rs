@@ -4,18 +4,18 @@ use futures_util::future::join_all;
 use redis::{Cmd, Pipeline};
 
 use super::{
-    batch::{Batch, Replies, Then},
+    batch::{CommandBatch, Replies, Then},
     link::unix_time,
     names::{group_key, process_number},
     told::{Piece, Tell},
-    writer::{BATCH, Io},
+    writer::{BATCH, CoreIo},
 };
 use crate::GroupName;
 
-impl Io {
+impl CoreIo {
     pub(super) fn push_join<T: AsRef<str>>(
         &self,
-        batch: &mut Batch,
+        batch: &mut CommandBatch,
         group: &GroupName,
         names: &[T],
         then: Then,
@@ -85,7 +85,7 @@ impl Io {
     }
 
     /// Tells of the members that have come and gone, and says up to which of all changes; `None` where they have no names.
-    pub(super) fn tell_members(&self, batches: &mut [Batch]) -> Option<u64> {
+    pub(super) fn tell_members(&self, batches: &mut [CommandBatch]) -> Option<u64> {
         let changes = self.shared.groups.directory().members()?;
         self.asked.set(false);
         let (changed, count) = changes.take();
@@ -114,7 +114,7 @@ impl Io {
     }
 
     /// Puts names into their group anew, those that are still here. Where Redis is not there, the next connection does.
-    pub(super) fn renew(&self, piece: Piece, batches: &mut [Batch]) {
+    pub(super) fn renew(&self, piece: Piece, batches: &mut [CommandBatch]) {
         let shard = self.shared.group_shard(&piece.group);
         if !self.links[shard].is_connected() {
             return;

@@ -6,26 +6,26 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{
-    batch::{Batch, Progress, Replies, Then},
+    batch::{CommandBatch, Progress, Replies, Then},
     config::Names,
     link::{flat, unix_time},
     names::{channel_key, group_key, process_number, shard_of},
-    queue::Queue,
-    state::Operation,
-    writer::Io,
+    queue::QueueMessage,
+    state::CoreOperation,
+    writer::CoreIo,
 };
 use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError};
 
 /// Who is in a group, so far as Redis says.
-pub(super) type Found = Result<Vec<String>, LayerError>;
+pub(super) type FoundNames = Result<Vec<String>, LayerError>;
 
-impl Io {
+impl CoreIo {
     /// Who is in the groups that are published to.
-    pub(super) async fn look_up(&self, operations: &[Operation]) -> HashMap<GroupName, Found> {
+    pub(super) async fn look_up(&self, operations: &[CoreOperation]) -> HashMap<GroupName, FoundNames> {
         let mut groups: Vec<Vec<GroupName>> = self.links.iter().map(|_| Vec::new()).collect();
         let mut seen = HashSet::new();
         for operation in operations {
-            if let Operation::Publish(publication) = operation
+            if let CoreOperation::Publish(publication) = operation
                 && seen.insert(&publication.group)
             {
                 let group = &publication.group;
@@ -64,7 +64,7 @@ impl Io {
         envelope: Option<&Envelope>,
         event: &Bytes,
         publication: usize,
-        batches: &mut [Batch],
+        batches: &mut [CommandBatch],
     ) {
         let shared = &self.shared;
         // In the order of their first names, so that equal calls are equal on the wire.
@@ -79,12 +79,12 @@ impl Io {
                 queues.entry(non_local).or_default().push(name);
             }
         }
-        let mut adds: Vec<Vec<Queue>> = batches.iter().map(|_| Vec::new()).collect();
+        let mut adds: Vec<Vec<QueueMessage>> = batches.iter().map(|_| Vec::new()).collect();
         for (non_local, names) in queues {
             let capacity = ChannelName::new(names[0])
                 .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
             match shared.driver.codec.frame(event, Some(Recipients::Many(&names))) {
-                Ok(message) => adds[shard_of(non_local, batches.len())].push(Queue {
+                Ok(message) => adds[shard_of(non_local, batches.len())].push(QueueMessage {
                     key: channel_key(&shared.config.prefix, non_local),
                     message,
                     capacity,

@@ -21,7 +21,7 @@ use super::{
     echoes::Echoes,
     names::group_topic,
     subscriber,
-    topics::{Operation, Over, PubSub, Shared},
+    topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared},
 };
 use crate::{
     ChannelName, Delivery, Envelope, EventError, GroupName,
@@ -29,7 +29,7 @@ use crate::{
         Away, Groups, LayerError,
         server::{
             ServerLayer,
-            driver::{Driver, InboxOf},
+            driver::{Driver, InboundSenderOf},
             layer::start,
         },
     },
@@ -71,10 +71,10 @@ impl RedisPubSubLayer {
 }
 
 impl Driver for PubSub {
-    type Operation = Operation;
+    type Operation = PubSubOperation;
     /// The topic to which a message was published.
     type Source = String;
-    type Over = Over;
+    type Over = PubSubOver;
 
     const SERVER: &'static str = "Redis";
     const THREADS: [&'static str; 2] = ["greenroom-pubsub", "greenroom-redis-in"];
@@ -82,27 +82,27 @@ impl Driver for PubSub {
     const FAREWELL: Duration = Duration::ZERO;
 
     fn start(
-        shared: Arc<Shared>,
-        inbox: InboxOf<Self>,
-        operations: UnboundedReceiver<Operation>,
+        shared: Arc<PubSubShared>,
+        inbox: InboundSenderOf<Self>,
+        operations: UnboundedReceiver<PubSubOperation>,
     ) -> io::Result<impl FnOnce() + Send + 'static> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(move || LocalSet::new().block_on(&runtime, subscriber::serve(shared, inbox, operations)))
     }
 
-    fn operations(&self) -> &UnboundedSender<Operation> {
+    fn operations(&self) -> &UnboundedSender<PubSubOperation> {
         &self.operations
     }
 
-    fn ended(shared: &Shared, inbox: &InboxOf<Self>) {
+    fn ended(shared: &PubSubShared, inbox: &InboundSenderOf<Self>) {
         // In this order: a caller that waits for an echo from now on sees that none comes.
         shared.members.unsettle(|_| true);
         for shard in 0..shared.status.len() {
-            inbox.over(Over::Shard(shard));
+            inbox.over(PubSubOver::Shard(shard));
         }
     }
 
-    fn shard(shared: &Shared, group: &GroupName) -> usize {
+    fn shard(shared: &PubSubShared, group: &GroupName) -> usize {
         shared.topic_shard(&shared.topic(group))
     }
 
@@ -111,7 +111,7 @@ impl Driver for PubSub {
     }
 
     async fn publish(
-        shared: &Shared,
+        shared: &PubSubShared,
         group: &GroupName,
         envelope: Envelope,
         count: bool,
@@ -170,7 +170,7 @@ impl Driver for PubSub {
         }
     }
 
-    async fn send(shared: &Shared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
+    async fn send(shared: &PubSubShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
         let message = framed(shared, &event)?;
         shared.must_be_up(shared.topic_shard(channel))?;
         match put(shared, channel.to_string(), message).await? {
@@ -179,16 +179,16 @@ impl Driver for PubSub {
         }
     }
 
-    async fn receive(shared: &Shared, channel: &ChannelName) -> Result<Envelope, LayerError> {
+    async fn receive(shared: &PubSubShared, channel: &ChannelName) -> Result<Envelope, LayerError> {
         shared.listen(channel).await?;
         shared.groups.receive(channel).await
     }
 
-    async fn added(shared: &Shared, channel: &ChannelName) -> Result<(), LayerError> {
+    async fn added(shared: &PubSubShared, channel: &ChannelName) -> Result<(), LayerError> {
         if channel.local().is_none() { shared.listen(channel).await } else { Ok(()) }
     }
 
-    async fn deliver(shared: &Shared, bytes: Bytes, topic: String, _room: OwnedSemaphorePermit) {
+    async fn deliver(shared: &PubSubShared, bytes: Bytes, topic: String, _room: OwnedSemaphorePermit) {
         let echo = shared.driver.echoes.take(&topic, &bytes);
         let envelope = match shared.driver.codec.read(bytes) {
             Ok((envelope, _)) => envelope,
@@ -216,22 +216,22 @@ impl Driver for PubSub {
         }
     }
 
-    fn over(shared: &Shared, over: Over) {
+    fn over(shared: &PubSubShared, over: PubSubOver) {
         let echoes = &shared.driver.echoes;
         match over {
-            Over::Shard(shard) => echoes.lose(|topic| shared.topic_shard(topic) == shard),
-            Over::Topics(topics) => echoes.leave(&topics),
+            PubSubOver::Shard(shard) => echoes.lose(|topic| shared.topic_shard(topic) == shard),
+            PubSubOver::Topics(topics) => echoes.leave(&topics),
         }
     }
 }
 
 /// A message of these bytes, as it is published.
-fn framed(shared: &Shared, event: &Bytes) -> Result<Bytes, LayerError> {
+fn framed(shared: &PubSubShared, event: &Bytes) -> Result<Bytes, LayerError> {
     shared.driver.codec.frame(event, None).map(Bytes::from).map_err(LayerError::Unwritable)
 }
 
 /// Publishes a message, waiting for room to do so; says to how many subscribers it went.
-async fn put(shared: &Shared, topic: String, message: Bytes) -> Result<u64, LayerError> {
+async fn put(shared: &PubSubShared, topic: String, message: Bytes) -> Result<u64, LayerError> {
     let room = shared.room_for(message.len()).await?;
-    shared.ask(|reply| Operation::Publish { topic, message, reply, room }).await
+    shared.ask(|reply| PubSubOperation::Publish { topic, message, reply, room }).await
 }

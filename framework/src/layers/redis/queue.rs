@@ -5,10 +5,10 @@ use redis::{Cmd, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    batch::{Batch, Then, refused},
+    batch::{CommandBatch, Then, refused},
     link::{flat, unix_time},
     names::{channel_key, shard_of},
-    writer::Io,
+    writer::CoreIo,
 };
 use crate::{ChannelName, event::wire::addressed::Recipients, layers::LayerError};
 
@@ -34,7 +34,7 @@ for i = 1, n do
 end
 return {full, failed, why}";
 
-pub(super) struct Queue {
+pub(super) struct QueueMessage {
     pub(super) key: String,
     pub(super) message: Vec<u8>,
     pub(super) capacity: usize,
@@ -44,14 +44,14 @@ pub(super) struct Added {
     pub(super) full: u64,
 }
 
-impl Io {
+impl CoreIo {
     pub(super) fn send(
         &self,
         channel: ChannelName,
         event: &Bytes,
         reply: oneshot::Sender<Result<(), LayerError>>,
         room: OwnedSemaphorePermit,
-        batches: &mut [Batch],
+        batches: &mut [CommandBatch],
     ) {
         let shared = &self.shared;
         let (to, shard) = match channel.local() {
@@ -73,13 +73,13 @@ impl Io {
             Ok(message) => {
                 let key = channel_key(&shared.config.prefix, channel.non_local());
                 let capacity = shared.config.layer.capacity_of(&channel);
-                let command = self.add(&[Queue { key, message, capacity }]);
+                let command = self.add(&[QueueMessage { key, message, capacity }]);
                 batches[shard].push(command, Then::Sent { channel, reply, _room: room });
             }
         }
     }
 
-    pub(super) fn add(&self, queues: &[Queue]) -> Cmd {
+    pub(super) fn add(&self, queues: &[QueueMessage]) -> Cmd {
         let expiry = self.shared.config.layer.expiry.as_secs();
         let now = unix_time();
         let score = next_score(self.last_score.get(), now);

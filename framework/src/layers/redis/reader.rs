@@ -8,7 +8,7 @@ use super::{
     link::{BLOCK, flat, score},
     names::channel_key,
     taking::Taking,
-    writer::{Io, WAKE},
+    writer::{CoreIo, WAKE},
 };
 use crate::ChannelName;
 
@@ -17,7 +17,7 @@ use crate::ChannelName;
 const DRAIN: usize = 100;
 
 /// Reads from one shard until its connection fails, and says why.
-pub(super) async fn read(io: &Io, shard: usize, mut connection: MultiplexedConnection) -> String {
+pub(super) async fn read(io: &CoreIo, shard: usize, mut connection: MultiplexedConnection) -> String {
     let mut turn = 0_usize;
     loop {
         turn += 1;
@@ -28,7 +28,7 @@ pub(super) async fn read(io: &Io, shard: usize, mut connection: MultiplexedConne
 }
 
 async fn read_one(
-    io: &Io,
+    io: &CoreIo,
     shard: usize,
     connection: &mut MultiplexedConnection,
     turn: usize,
@@ -67,7 +67,7 @@ async fn read_one(
 
 /// Takes all that is in the queue of this process.
 async fn drain(
-    io: &Io,
+    io: &CoreIo,
     shard: usize,
     connection: &mut MultiplexedConnection,
     key: &str,
@@ -89,7 +89,7 @@ async fn drain(
 
 /// Takes as many messages more of a channel as there are others who wait.
 async fn take_for_others(
-    io: &Io,
+    io: &CoreIo,
     shard: usize,
     connection: &mut MultiplexedConnection,
     channel: ChannelName,
@@ -122,7 +122,7 @@ impl Drop for Listening<'_> {
     }
 }
 
-async fn take(io: &Io, member: Vec<u8>, at: &[u8]) {
+async fn take(io: &CoreIo, member: Vec<u8>, at: &[u8]) {
     if member != WAKE {
         io.inbox.message(member.into(), score(at)).await;
     }
@@ -130,7 +130,7 @@ async fn take(io: &Io, member: Vec<u8>, at: &[u8]) {
 
 /// Runs a command. One that the server refuses is as one without an answer, said now and then, after a pause.
 async fn ask(
-    io: &Io,
+    io: &CoreIo,
     shard: usize,
     connection: &mut MultiplexedConnection,
     command: &Cmd,

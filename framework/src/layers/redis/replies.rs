@@ -5,18 +5,18 @@ use std::collections::HashSet;
 use redis::Value;
 
 use super::{
-    batch::{Batch, Progress, Replies, Then},
+    batch::{CommandBatch, Progress, Replies, Then},
     link::{flat, score},
     told::Piece,
-    writer::Io,
+    writer::CoreIo,
 };
 use crate::{ChannelName, layers::LayerError};
 
-impl Io {
+impl CoreIo {
     pub(super) fn take_replies(
         &self,
         shard: usize,
-        batch: Batch,
+        batch: CommandBatch,
         replies: Result<Vec<Value>, String>,
         publications: &mut [Progress],
         wanted: &mut HashSet<ChannelName>,

@@ -31,18 +31,18 @@ pub struct Core {
     pub(super) process: String,
     /// How often the memberships of this process are written anew.
     pub(super) renewal: Duration,
-    pub(super) operations: UnboundedSender<Operation>,
+    pub(super) operations: UnboundedSender<CoreOperation>,
 }
 
 /// The state of a core layer.
-pub(super) type Shared = server::shared::Shared<Core>;
+pub(super) type CoreShared = server::shared::Shared<Core>;
 
 /// What the writer is asked to do.
 ///
 /// Those with an event hold their place in the bound on bytes. Of the others there are no more than there are groups and
 /// callers that wait for a reply.
 #[derive(Debug)]
-pub(in crate::layers) enum Operation {
+pub(in crate::layers) enum CoreOperation {
     /// Write the event to the members of a group, but for those of this process.
     Publish(Publication),
     /// Write the event to one channel.
@@ -77,7 +77,7 @@ pub(in crate::layers) enum Operation {
     Written { reply: oneshot::Sender<()> },
 }
 
-impl Shared {
+impl CoreShared {
     /// The key of the queue of this process.
     pub(super) fn queue_key(&self) -> String {
         channel_key(&self.config.prefix, &self.driver.process)
@@ -105,7 +105,7 @@ impl Shared {
             Ok((envelope, _)) => {
                 let popped = Popped { envelope, channel, member, score, shard };
                 if let Err(popped) = self.driver.demand.offer(popped) {
-                    self.tell(Operation::Back(popped));
+                    self.tell(CoreOperation::Back(popped));
                 }
             }
         }

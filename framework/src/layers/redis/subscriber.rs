@@ -16,40 +16,40 @@ use tokio::{
 
 use super::{
     batch::Replies,
-    link::{Link, flat, score},
-    topics::{Operation, Over, PubSub, Shared},
+    link::{RedisLink, flat, score},
+    topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared},
 };
 use crate::{
     ChannelName, GroupName,
-    layers::server::{driver::InboxOf, outage::Outage, shared::Changes},
+    layers::server::{driver::InboundSenderOf, outage::Outage, shared::Changes},
 };
 
 /// How many publications make a batch, and how many topics a command.
 const BATCH: usize = 512;
 
 /// Topics that were left, with the numbers of their subscriptions.
-type Left = Vec<(String, u64)>;
+type LeftTopics = Vec<(String, u64)>;
 
 /// What the tasks of the thread share.
-struct Io {
-    shared: Arc<Shared>,
-    links: Vec<Link>,
+struct PubSubIo {
+    shared: Arc<PubSubShared>,
+    links: Vec<RedisLink>,
     sinks: Vec<RefCell<Option<PubSubSink>>>,
     /// The topics that were left, for who hears: they are over when all is heard that came before.
-    left: Vec<UnboundedSender<Left>>,
-    inbox: InboxOf<PubSub>,
+    left: Vec<UnboundedSender<LeftTopics>>,
+    inbox: InboundSenderOf<PubSub>,
 }
 
 /// Works until the layer ends.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
-    inbox: InboxOf<PubSub>,
-    operations: UnboundedReceiver<Operation>,
+    shared: Arc<PubSubShared>,
+    inbox: InboundSenderOf<PubSub>,
+    operations: UnboundedReceiver<PubSubOperation>,
 ) {
-    let links = Link::all(&shared.driver.settings, shared.config.timeout);
+    let links = RedisLink::all(&shared.driver.settings, shared.config.timeout);
     let sinks = links.iter().map(|_| RefCell::default()).collect();
     let (left, leaving): (Vec<_>, Vec<_>) = links.iter().map(|_| unbounded_channel()).unzip();
-    let io = Rc::new(Io { shared, links, sinks, left, inbox });
+    let io = Rc::new(PubSubIo { shared, links, sinks, left, inbox });
     for (shard, leaving) in leaving.into_iter().enumerate() {
         let io = Rc::clone(&io);
         tokio::task::spawn_local(async move { keep_up(&io, shard, leaving).await });
@@ -62,7 +62,7 @@ pub(super) async fn serve(
 }
 
 /// Publishes, batch after batch.
-async fn publish(io: &Io, mut operations: UnboundedReceiver<Operation>) {
+async fn publish(io: &PubSubIo, mut operations: UnboundedReceiver<PubSubOperation>) {
     let mut batch = Vec::with_capacity(BATCH);
     while operations.recv_many(&mut batch, BATCH).await > 0 {
         let mut commands: Vec<redis::Pipeline> = io.links.iter().map(|_| redis::pipe()).collect();
@@ -70,8 +70,8 @@ async fn publish(io: &Io, mut operations: UnboundedReceiver<Operation>) {
         let mut listens = false;
         for operation in batch.drain(..) {
             match operation {
-                Operation::Listen => listens = true,
-                Operation::Publish { topic, message, reply, room } => {
+                PubSubOperation::Listen => listens = true,
+                PubSubOperation::Publish { topic, message, reply, room } => {
                     let shard = io.shared.topic_shard(&topic);
                     commands[shard].cmd("PUBLISH").arg(topic).arg(&message[..]);
                     callers[shard].push((reply, room));
@@ -97,7 +97,7 @@ async fn publish(io: &Io, mut operations: UnboundedReceiver<Operation>) {
 }
 
 /// Keeps a shard connected and subscribed for ever.
-async fn keep_up(io: &Io, shard: usize, mut leaving: UnboundedReceiver<Left>) {
+async fn keep_up(io: &PubSubIo, shard: usize, mut leaving: UnboundedReceiver<LeftTopics>) {
     let shared = &io.shared;
     let on_shard = |group: &GroupName| shared.group_shard(group) == shard;
     let mut outage = Outage::new(&shared.status, shard);
@@ -127,16 +127,16 @@ async fn keep_up(io: &Io, shard: usize, mut leaving: UnboundedReceiver<Left>) {
         shared.members.unsettle(on_shard);
         shared.heard().retain(|channel| shared.topic_shard(channel) != shard);
         // Behind what has come.
-        io.inbox.over(Over::Shard(shard));
+        io.inbox.over(PubSubOver::Shard(shard));
         outage.pause().await;
     }
 }
 
 /// Takes what is published, until the connection ends.
 async fn hear(
-    io: &Io,
+    io: &PubSubIo,
     messages: &mut redis::aio::PubSubStream,
-    leaving: &mut UnboundedReceiver<Left>,
+    leaving: &mut UnboundedReceiver<LeftTopics>,
 ) -> String {
     loop {
         select! {
@@ -155,13 +155,13 @@ async fn hear(
                     }
                 }
             }
-            Some(topics) = leaving.recv() => io.inbox.over(Over::Topics(topics)),
+            Some(topics) = leaving.recv() => io.inbox.over(PubSubOver::Topics(topics)),
         }
     }
 }
 
 /// Connects to a shard, and subscribes to all that is wanted of it.
-async fn connect(io: &Io, shard: usize) -> Result<redis::aio::PubSubStream, String> {
+async fn connect(io: &PubSubIo, shard: usize) -> Result<redis::aio::PubSubStream, String> {
     let (shared, link) = (&io.shared, &io.links[shard]);
     let client = link.connect().await?;
     let (mut sink, messages) = link.subscriber(&client).await?.split();
@@ -175,7 +175,7 @@ async fn connect(io: &Io, shard: usize) -> Result<redis::aio::PubSubStream, Stri
 }
 
 /// Subscribes to the topics of groups, and lets those go on who wait for it.
-async fn subscribe(io: &Io, shard: usize, groups: &[(GroupName, u64)]) -> Result<(), String> {
+async fn subscribe(io: &PubSubIo, shard: usize, groups: &[(GroupName, u64)]) -> Result<(), String> {
     for some in groups.chunks(BATCH) {
         // Not those that have lost their last member while the others were subscribed to.
         let here = some.iter().filter(|(group, _)| io.shared.members.is_settled(group).is_some());
@@ -192,7 +192,7 @@ async fn subscribe(io: &Io, shard: usize, groups: &[(GroupName, u64)]) -> Result
 }
 
 /// Subscribes to the channels that are new.
-async fn listen(io: &Io, shard: usize) -> Result<(), String> {
+async fn listen(io: &PubSubIo, shard: usize) -> Result<(), String> {
     let shared = &io.shared;
     let new: Vec<ChannelName> = {
         let heard = shared.heard();
@@ -215,7 +215,7 @@ async fn listen(io: &Io, shard: usize) -> Result<(), String> {
 }
 
 /// Shows now and then that the connection that hears lives; says why where it does not.
-async fn beat(io: &Io, shard: usize) -> String {
+async fn beat(io: &PubSubIo, shard: usize) -> String {
     loop {
         sleep(io.shared.config.timeout).await;
         let sink = io.sinks[shard].borrow().clone();
@@ -227,11 +227,11 @@ async fn beat(io: &Io, shard: usize) -> String {
 }
 
 /// Subscribes to a group with its first member here, and no more after its last.
-async fn follow(io: &Io) {
+async fn follow(io: &PubSubIo) {
     let shared = &io.shared;
     loop {
         let mut joined: Vec<Vec<(GroupName, u64)>> = io.links.iter().map(|_| Vec::new()).collect();
-        let mut left: Vec<Left> = io.links.iter().map(|_| Vec::new()).collect();
+        let mut left: Vec<LeftTopics> = io.links.iter().map(|_| Vec::new()).collect();
         let Changes { joined: first, left: last } = shared.note_changes(shared.groups.changed().await);
         for (group, number) in last {
             left[shared.group_shard(&group)].push((shared.topic(&group), number));

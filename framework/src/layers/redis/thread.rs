@@ -11,8 +11,8 @@ use tokio::{
 use super::{
     link::BLOCK,
     reader::read,
-    state::{Core, Operation, Shared},
-    writer::{BATCH, Io, write},
+    state::{Core, CoreOperation, CoreShared},
+    writer::{BATCH, CoreIo, write},
 };
 use crate::{
     GroupName,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Works until the layer ends.
-pub(super) async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) {
+pub(super) async fn serve(io: Rc<CoreIo>, operations: UnboundedReceiver<CoreOperation>) {
     for shard in 0..io.links.len() {
         let io = Rc::clone(&io);
         tokio::task::spawn_local(async move { keep_up(&io, shard).await });
@@ -46,7 +46,7 @@ pub(super) async fn serve(io: Rc<Io>, operations: UnboundedReceiver<Operation>) 
 }
 
 /// Keeps a shard connected for ever.
-async fn keep_up(io: &Io, shard: usize) {
+async fn keep_up(io: &CoreIo, shard: usize) {
     let (shared, link) = (&io.shared, &io.links[shard]);
     let mut outage = Outage::new(&shared.status, shard);
     loop {
@@ -74,7 +74,7 @@ async fn keep_up(io: &Io, shard: usize) {
 }
 
 /// Connects to a shard, and is a member again of all groups there.
-async fn connect(io: &Io, shard: usize) -> Result<redis::aio::MultiplexedConnection, String> {
+async fn connect(io: &CoreIo, shard: usize) -> Result<redis::aio::MultiplexedConnection, String> {
     let link = &io.links[shard];
     let client = link.connect().await?;
     let reader = link.open(&client, BLOCK + io.shared.config.timeout).await?;
@@ -83,14 +83,14 @@ async fn connect(io: &Io, shard: usize) -> Result<redis::aio::MultiplexedConnect
 }
 
 /// Tells everyone whom it concerns that messages may be missing.
-async fn come_back(io: &Io, shard: usize, away: Duration) {
+async fn come_back(io: &CoreIo, shard: usize, away: Duration) {
     let shared = &io.shared;
     let groups = io.told.groups(|group: &GroupName| shared.rests_on(group, shard));
     shared.tell_gap(&io.inbox, groups, away).await;
 }
 
 /// Tells Redis which groups have members here, when that changes, and again and again.
-async fn follow(io: &Io) {
+async fn follow(io: &CoreIo) {
     let shared = &io.shared;
     let period = shared.driver.renewal;
     let mut renewal = interval_at(Instant::now() + period, period);
@@ -100,10 +100,10 @@ async fn follow(io: &Io) {
             groups = shared.groups.changed() => {
                 let Changes { joined, left } = shared.note_changes(groups);
                 for (group, number) in left {
-                    shared.tell(Operation::Leave { group, number });
+                    shared.tell(CoreOperation::Leave { group, number });
                 }
                 for (group, number) in joined {
-                    shared.tell(Operation::Join { group, number });
+                    shared.tell(CoreOperation::Join { group, number });
                 }
                 // Who waits for a group that has no member any more need not.
                 shared.members.changed.notify_waiters();
@@ -111,12 +111,12 @@ async fn follow(io: &Io) {
             () = members_noted(shared) => {
                 // One is enough for all that are noted before it is done.
                 if !io.asked.replace(true) {
-                    shared.tell(Operation::Members);
+                    shared.tell(CoreOperation::Members);
                 }
             }
             _ = renewal.tick() => {
                 for piece in io.told.members(BATCH, |_| true) {
-                    shared.tell(Operation::Renew(piece));
+                    shared.tell(CoreOperation::Renew(piece));
                 }
             }
         }
@@ -124,7 +124,7 @@ async fn follow(io: &Io) {
 }
 
 /// Waits until a member has come or gone, where Redis is told of each.
-async fn members_noted(shared: &Shared) {
+async fn members_noted(shared: &CoreShared) {
     match shared.groups.directory().members() {
         Some(changes) => changes.noted().await,
         None => std::future::pending().await,

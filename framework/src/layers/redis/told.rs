@@ -9,10 +9,10 @@ use crate::{ChannelName, GroupName};
 
 /// The names in each group: one for all members here, or that of each. It belongs to the layer's thread.
 #[derive(Debug, Default)]
-pub(super) struct Told(RefCell<HashMap<GroupName, HashMap<ChannelName, Membership>>>);
+pub(super) struct Told(RefCell<HashMap<GroupName, HashMap<ChannelName, ToldName>>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Membership {
+struct ToldName {
     is_in: bool,
     /// Whether Redis may have the name. One that left is kept until Redis has confirmed that it has not: a name of this
     /// process that is not here is a consumer that another program put into the group.
@@ -34,7 +34,7 @@ impl Told {
     pub(super) fn note(&self, group: &GroupName, name: &ChannelName, is_in: bool, is_there: bool) -> Tell {
         let mut groups = self.0.borrow_mut();
         if is_in {
-            let new = Membership { is_in, told: false, leaving: 0 };
+            let new = ToldName { is_in, told: false, leaving: 0 };
             let member = groups.entry(group.clone()).or_default().entry(name.clone()).or_insert(new);
             member.is_in = true;
             member.told |= is_there;
@@ -132,7 +132,7 @@ impl Told {
         &self,
         at_once: usize,
         wanted: impl Fn(&GroupName) -> bool,
-        which: impl Fn(&Membership) -> bool,
+        which: impl Fn(&ToldName) -> bool,
     ) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for (group, members) in self.0.borrow().iter().filter(|(group, _)| wanted(group)) {

@@ -32,15 +32,15 @@ pub struct PubSub {
     pub(super) heard: Mutex<HashSet<ChannelName>>,
     /// `specific.<process>!`.
     pub(super) process: String,
-    pub(super) operations: UnboundedSender<Operation>,
+    pub(super) operations: UnboundedSender<PubSubOperation>,
 }
 
 /// The state of a pub/sub layer.
-pub(super) type Shared = server::shared::Shared<PubSub>;
+pub(super) type PubSubShared = server::shared::Shared<PubSub>;
 
 /// What the thread is asked to do.
 #[derive(Debug)]
-pub(in crate::layers) enum Operation {
+pub(in crate::layers) enum PubSubOperation {
     Publish {
         topic: String,
         message: Bytes,
@@ -54,14 +54,14 @@ pub(in crate::layers) enum Operation {
 
 /// What nothing comes by any more.
 #[derive(Debug)]
-pub(in crate::layers) enum Over {
+pub(in crate::layers) enum PubSubOver {
     /// The connection to this shard.
     Shard(usize),
     /// Topics that were left, and which subscriptions to them that were.
     Topics(Vec<(String, u64)>),
 }
 
-impl Shared {
+impl PubSubShared {
     pub(super) fn topic(&self, group: &GroupName) -> String {
         group_topic(&self.config.prefix, group)
     }
@@ -91,7 +91,7 @@ impl Shared {
         }
         let heard = || self.heard().contains(channel);
         if !heard() {
-            self.tell(Operation::Listen);
+            self.tell(PubSubOperation::Listen);
         }
         let shard = self.topic_shard(channel);
         self.members.wait_until(&self.status, || heard() || !self.status.is_up(shard)).await;

@@ -14,10 +14,10 @@ use redis::{Pipeline, Value};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use super::{
-    batch::{Batch, Progress, Then},
-    link::{Link, unix_time},
+    batch::{CommandBatch, Progress, Then},
+    link::{RedisLink, unix_time},
     names::{channel_key, process_name},
-    state::{Core, Operation, Shared},
+    state::{Core, CoreOperation, CoreShared},
     taking::Taking,
     told::{Piece, Tell, Told},
 };
@@ -25,7 +25,7 @@ use crate::{
     ChannelName, Delivery,
     layers::{
         LayerError,
-        server::driver::{InboxOf, Publication},
+        server::driver::{InboundSenderOf, Publication},
     },
 };
 
@@ -36,10 +36,10 @@ pub(super) const BATCH: usize = 512;
 pub(super) const WAKE: &[u8] = b"greenroom:wake";
 
 /// What the tasks of the layer's thread share.
-pub(super) struct Io {
-    pub(super) shared: Arc<Shared>,
-    pub(super) links: Vec<Link>,
-    pub(super) inbox: InboxOf<Core>,
+pub(super) struct CoreIo {
+    pub(super) shared: Arc<CoreShared>,
+    pub(super) links: Vec<RedisLink>,
+    pub(super) inbox: InboundSenderOf<Core>,
     /// The names of this process in its groups.
     pub(super) told: Told,
     /// Whether the writer was asked to tell which members have come and gone, and has not yet.
@@ -52,16 +52,16 @@ pub(super) struct Io {
 }
 
 /// Writes until nobody can ask any more.
-pub(super) async fn write(io: &Io, mut operations: UnboundedReceiver<Operation>) {
+pub(super) async fn write(io: &CoreIo, mut operations: UnboundedReceiver<CoreOperation>) {
     let mut batch = Vec::with_capacity(BATCH);
     while operations.recv_many(&mut batch, BATCH).await > 0 {
         io.run(std::mem::take(&mut batch)).await;
     }
 }
 
-impl Io {
-    pub(super) fn new(shared: Arc<Shared>, inbox: InboxOf<Core>) -> Self {
-        let links = Link::all(&shared.driver.settings, shared.config.timeout);
+impl CoreIo {
+    pub(super) fn new(shared: Arc<CoreShared>, inbox: InboundSenderOf<Core>) -> Self {
+        let links = RedisLink::all(&shared.driver.settings, shared.config.timeout);
         let taking = links.iter().map(|_| Taking::default()).collect();
         Self {
             shared,
@@ -81,15 +81,15 @@ impl Io {
         replies.map_err(|reason| self.shared.status.unavailable(shard, &reason))
     }
 
-    async fn run(&self, operations: Vec<Operation>) {
+    async fn run(&self, operations: Vec<CoreOperation>) {
         let names = self.look_up(&operations).await;
-        let mut batches: Vec<Batch> = self.links.iter().map(|_| Batch::default()).collect();
+        let mut batches: Vec<CommandBatch> = self.links.iter().map(|_| CommandBatch::default()).collect();
         let mut publications = Vec::new();
         let (mut flushes, mut written) = (Vec::new(), Vec::new());
         let told = self.tell_members(&mut batches);
         for operation in operations {
             match operation {
-                Operation::Publish(Publication { group, envelope, event, reply, room }) => {
+                CoreOperation::Publish(Publication { group, envelope, event, reply, room }) => {
                     let mut progress =
                         Progress { delivery: Delivery::default(), error: None, reply, _room: room };
                     match names.get(&group) {
@@ -102,11 +102,11 @@ impl Io {
                     }
                     publications.push(progress);
                 }
-                Operation::Send { channel, event, reply, room } => {
+                CoreOperation::Send { channel, event, reply, room } => {
                     self.send(channel, &event, reply, room, &mut batches);
                 }
-                Operation::Flush { reply } => flushes.push(reply),
-                Operation::Written { reply } => written.push(reply),
+                CoreOperation::Flush { reply } => flushes.push(reply),
+                CoreOperation::Written { reply } => written.push(reply),
                 other => self.simple(other, &mut batches),
             }
         }
@@ -135,14 +135,14 @@ impl Io {
     }
 
     /// The operations of one command.
-    fn simple(&self, operation: Operation, batches: &mut [Batch]) {
+    fn simple(&self, operation: CoreOperation, batches: &mut [CommandBatch]) {
         let prefix = &self.shared.config.prefix;
         match operation {
-            Operation::Member { group, channel, is_in: true, reply } => {
+            CoreOperation::Member { group, channel, is_in: true, reply } => {
                 let batch = &mut batches[self.shared.group_shard(&group)];
                 self.push_join(batch, &group, &[channel], Then::Answer(reply));
             }
-            Operation::Member { group, channel, is_in: false, reply } => {
+            CoreOperation::Member { group, channel, is_in: false, reply } => {
                 if self.told.is_in(&group, &channel) {
                     // It has joined anew since this was asked for.
                     return drop(reply.send(Ok(())));
@@ -150,14 +150,14 @@ impl Io {
                 let command = self.take_out(&group, &[channel]);
                 batches[self.shared.group_shard(&group)].push(command, Then::Answer(reply));
             }
-            Operation::Join { group, number } => {
+            CoreOperation::Join { group, number } => {
                 let name = process_name(&self.shared.driver.process, number);
                 let shard = self.shared.group_shard(&group);
                 if self.told.note(&group, &name, true, self.links[shard].is_connected()) == Tell::Join {
                     self.push_join(&mut batches[shard], &group, &[name], Then::Settle(group.clone(), number));
                 }
             }
-            Operation::Leave { group, number } => {
+            CoreOperation::Leave { group, number } => {
                 let names = [process_name(&self.shared.driver.process, number)];
                 let shard = self.shared.group_shard(&group);
                 if self.told.note(&group, &names[0], false, self.links[shard].is_connected()) == Tell::Leave {
@@ -166,9 +166,9 @@ impl Io {
                 }
             }
             // What they ask for was done before, with what has changed.
-            Operation::Members => {}
-            Operation::Renew(piece) => self.renew(piece, batches),
-            Operation::Want(channel) => {
+            CoreOperation::Members => {}
+            CoreOperation::Renew(piece) => self.renew(piece, batches),
+            CoreOperation::Want(channel) => {
                 // Any shard may hold some: where this one does not, the readers wait at all.
                 let shard = self.next_shard.get() % batches.len();
                 let count = self.taking[shard].claim(&self.shared.driver.demand, &channel, usize::MAX);
@@ -176,7 +176,7 @@ impl Io {
                 command.arg(channel_key(prefix, &channel)).arg(count);
                 batches[shard].push(command, Then::Take { channel, count });
             }
-            Operation::Back(popped) => {
+            CoreOperation::Back(popped) => {
                 let Err(popped) = self.shared.driver.demand.offer(popped) else { return };
                 let key = channel_key(prefix, popped.channel.non_local());
                 let mut add = redis::cmd("ZADD");
@@ -186,10 +186,10 @@ impl Io {
                 batches[popped.shard].push(add, Then::PutBack);
                 batches[popped.shard].push(expire, Then::Nothing);
             }
-            Operation::Publish(_)
-            | Operation::Send { .. }
-            | Operation::Flush { .. }
-            | Operation::Written { .. } => {}
+            CoreOperation::Publish(_)
+            | CoreOperation::Send { .. }
+            | CoreOperation::Flush { .. }
+            | CoreOperation::Written { .. } => {}
         }
     }
 
@@ -224,7 +224,7 @@ impl Io {
         });
         join_all(settle).await;
         let (reply, written) = oneshot::channel();
-        self.shared.tell(Operation::Written { reply });
+        self.shared.tell(CoreOperation::Written { reply });
         // It answers, or everything ends.
         let _ = written.await;
     }

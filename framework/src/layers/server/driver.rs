@@ -9,11 +9,11 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Away, inbound::Inbox, shared::Shared, status::ended};
+use super::{Away, inbound::InboundSender, shared::Shared, status::ended};
 use crate::{ChannelName, Delivery, Envelope, EventError, GroupName, LayerError};
 
 /// The way in of a driver's layer.
-pub(in crate::layers) type InboxOf<D> = Inbox<<D as Driver>::Source, <D as Driver>::Over>;
+pub(in crate::layers) type InboundSenderOf<D> = InboundSender<<D as Driver>::Source, <D as Driver>::Over>;
 
 /// A kind of server: how it is written to, and what becomes of what comes from it.
 ///
@@ -40,7 +40,7 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
     /// Gives what the thread does that speaks with the server, until [`Shared::stop`].
     fn start(
         shared: Arc<Shared<Self>>,
-        inbox: InboxOf<Self>,
+        inbox: InboundSenderOf<Self>,
         operations: UnboundedReceiver<Self::Operation>,
     ) -> io::Result<impl FnOnce() + Send + 'static>;
 
@@ -48,7 +48,7 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
     fn operations(&self) -> &UnboundedSender<Self::Operation>;
 
     /// Hears that the thread has ended, and no shard is up.
-    fn ended(_shared: &Shared<Self>, _inbox: &InboxOf<Self>) {}
+    fn ended(_shared: &Shared<Self>, _inbox: &InboundSenderOf<Self>) {}
 
     /// Which of the servers a group is on.
     fn shard(_shared: &Shared<Self>, _group: &GroupName) -> usize {

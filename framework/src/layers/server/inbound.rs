@@ -27,13 +27,13 @@ pub(in crate::layers) enum Inbound<S, O> {
 
 /// The way in, bounded by bytes.
 #[derive(Debug)]
-pub(in crate::layers) struct Inbox<S, O> {
+pub(in crate::layers) struct InboundSender<S, O> {
     sender: UnboundedSender<Inbound<S, O>>,
     room: Arc<Semaphore>,
     bytes: usize,
 }
 
-impl<S, O> Inbox<S, O> {
+impl<S, O> InboundSender<S, O> {
     pub(in crate::layers) fn new(bytes: usize) -> (Self, UnboundedReceiver<Inbound<S, O>>) {
         let (sender, receiver) = unbounded_channel();
         (Self { sender, room: Arc::new(Semaphore::new(bytes)), bytes }, receiver)
@@ -83,7 +83,7 @@ impl<S, O> Inbox<S, O> {
     }
 }
 
-impl<S, O> Clone for Inbox<S, O> {
+impl<S, O> Clone for InboundSender<S, O> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone(), room: Arc::clone(&self.room), bytes: self.bytes }
     }

@@ -15,7 +15,7 @@ use super::{
     config::Common,
     delivery,
     driver::Driver,
-    inbound::Inbox,
+    inbound::InboundSender,
     shared::{Owner, Shared},
     status::{ENDED, Status},
 };
@@ -45,7 +45,7 @@ pub(in crate::layers) fn start<D: Driver>(
     driver: D,
     operations: UnboundedReceiver<D::Operation>,
 ) -> io::Result<ServerLayer<D>> {
-    let (inbox, inbound) = Inbox::new(config.queue_bytes);
+    let (inbox, inbound) = InboundSender::new(config.queue_bytes);
     let shared = Arc::new(Shared::new(config, groups, Status::new(D::SERVER, addresses), driver));
     let [speaks, delivers] = D::THREADS;
     delivery::start(delivers, Arc::clone(&shared), inbound)?;

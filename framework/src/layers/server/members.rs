@@ -15,26 +15,26 @@ use crate::GroupName;
 /// Which groups the server was told of, each under a number of its own. The lock is held for a look-up or an edit.
 #[derive(Debug, Default)]
 pub(in crate::layers) struct Members {
-    table: Mutex<Table>,
+    table: Mutex<GroupTable>,
     pub(in crate::layers) changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    groups: HashMap<GroupName, Member>,
+struct GroupTable {
+    groups: HashMap<GroupName, GroupEntry>,
     numbers: HashMap<u64, GroupName>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Member {
+struct GroupEntry {
     number: u64,
     /// Whether the server has it, or has refused it: nobody waits for it any more.
     settled: bool,
 }
 
 impl Members {
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, GroupTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -61,7 +61,7 @@ impl Members {
         }
         let number = table.next;
         table.next += 1;
-        table.groups.insert(group.clone(), Member { number, settled: false });
+        table.groups.insert(group.clone(), GroupEntry { number, settled: false });
         table.numbers.insert(number, group.clone());
         Some(number)
     }

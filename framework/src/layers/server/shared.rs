@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
     config::Common,
-    inbound::Inbox,
+    inbound::InboundSender,
     members::Members,
     status::{Status, ended},
 };
@@ -144,7 +144,7 @@ impl<D> Shared<D> {
     /// Tells the members of some groups that the server was away for so long.
     pub(in crate::layers) async fn tell_gap<S, O>(
         &self,
-        inbox: &Inbox<S, O>,
+        inbox: &InboundSender<S, O>,
         groups: Vec<GroupName>,
         away: Duration,
     ) {

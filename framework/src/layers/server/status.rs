@@ -27,14 +27,14 @@ pub(in crate::layers) fn ended() -> LayerError {
 pub(in crate::layers) struct Status {
     /// What the server is called in texts.
     server: &'static str,
-    shards: Vec<Shard>,
+    shards: Vec<ShardStatus>,
     pub(in crate::layers) changed: Notify,
     /// When each kind of trouble was logged last, and how often it was not since.
     logged: Mutex<Vec<(&'static str, Instant, u64)>>,
 }
 
 #[derive(Debug)]
-struct Shard {
+struct ShardStatus {
     address: String,
     up: AtomicBool,
     /// Why it is away; `None` until that is known. Held for a copy.
@@ -44,7 +44,7 @@ struct Shard {
 impl Status {
     /// Of servers with this name and at these addresses, which are for texts.
     pub(in crate::layers) fn new(server: &'static str, addresses: impl IntoIterator<Item = String>) -> Self {
-        let shard = |address| Shard { address, up: AtomicBool::new(false), reason: Mutex::default() };
+        let shard = |address| ShardStatus { address, up: AtomicBool::new(false), reason: Mutex::default() };
         let shards = addresses.into_iter().map(shard).collect();
         Self { server, shards, changed: Notify::new(), logged: Mutex::default() }
     }

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Away, ServerConfig, ServerLayer,
-    driver::{Driver, InboxOf, Publication, local_first},
+    driver::{Driver, InboundSenderOf, Publication, local_first},
     layer::start,
     outage::Outage,
     shared::{Changes, Shared},
@@ -74,7 +74,7 @@ impl Driver for Postman {
 
     fn start(
         shared: Arc<Shared<Self>>,
-        inbox: InboxOf<Self>,
+        inbox: InboundSenderOf<Self>,
         operations: UnboundedReceiver<Publication>,
     ) -> io::Result<impl FnOnce() + Send + 'static> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -117,7 +117,7 @@ impl Driver for Postman {
 /// Works until the layer ends.
 async fn carry(
     shared: &Shared<Postman>,
-    inbox: &InboxOf<Postman>,
+    inbox: &InboundSenderOf<Postman>,
     mut operations: UnboundedReceiver<Publication>,
 ) {
     let Postman { office, name, .. } = &shared.driver;
@@ -165,12 +165,12 @@ async fn carry(
 
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, Event)]
 #[event("note")]
-struct Note {
+struct Letter {
     text: String,
 }
 
 fn note(text: &str) -> Envelope {
-    Envelope::new(Note { text: text.to_owned() })
+    Envelope::new(Letter { text: text.to_owned() })
 }
 
 fn room() -> GroupName {
@@ -188,7 +188,7 @@ async fn member(layer: &ServerLayer<Postman>) -> ChannelName {
 /// The text of the next event, or the type of one that is no note.
 async fn next(layer: &ServerLayer<Postman>, queue: &ChannelName) -> String {
     let received = timeout(Duration::from_secs(20), layer.receive(queue)).await.expect("in time").unwrap();
-    match received.event::<Note>() {
+    match received.event::<Letter>() {
         Ok(note) => note.text.clone(),
         Err(_) => received.name().to_owned(),
     }
