@@ -1,6 +1,6 @@
 //! The thread that speaks with NATS: it connects, again and again, and does the work while it is connected.
 
-use std::{rc::Rc, sync::Arc, thread};
+use std::{rc::Rc, sync::Arc, thread, time::Duration};
 
 use async_nats::ServerAddr;
 use futures_util::FutureExt;
@@ -15,8 +15,11 @@ use super::{
 };
 use crate::layers::server::{
     driver::{Driver, InboundSenderOf},
-    outage::{FIRST_PAUSE, Outage},
+    outage::Outage,
 };
+
+/// How long to wait if the system gives no runtime, before the next attempt.
+const RUNTIME_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a pair of connections ended.
 enum ConnectionEnd {
@@ -51,7 +54,7 @@ pub(super) fn run(
                 end
             }
             Err(error) => {
-                thread::sleep(FIRST_PAUSE);
+                thread::sleep(RUNTIME_PAUSE);
                 if shared.stop.notified().now_or_never().is_some() {
                     ConnectionEnd::Stopped
                 } else {

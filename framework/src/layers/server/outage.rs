@@ -1,36 +1,52 @@
-//! When a server is lost and found: what is logged of it, and how long to wait before the next attempt.
+//! What a layer does when it loses its server and finds it again.
+//!
+//! It logs both, and says how long to wait before the next attempt.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::status::Status;
+use crate::time::Pauses;
 
 /// The pauses between attempts to connect.
-pub(in crate::layers) const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_secs(2));
+/// A connection that lasts at least so long is steady: if it is lost, the pauses begin anew.
+const STEADY: Duration = Duration::from_secs(2);
 
-/// The state of one shard's connections.
+/// Follows the connections to one shard.
 #[derive(Debug)]
 pub(in crate::layers) struct Outage<'a> {
     status: &'a Status,
     shard: usize,
-    /// Before the next attempt: none before the first.
+    pauses: Pauses,
+    /// How long to wait before the next attempt. There is no wait before the first.
     pause: Duration,
-    /// Since when it is connected.
+    /// When it connected; `None` while it is not connected.
     connected: Option<Instant>,
+    /// When a connection was lost last.
     lost: Option<Instant>,
-    /// Whether the log's last word is that it is away.
+    /// Whether the log last said that the server is away.
     said: bool,
 }
 
 impl<'a> Outage<'a> {
-    /// Nothing has been tried yet.
+    /// Begins before the first attempt.
     pub(in crate::layers) fn new(status: &'a Status, shard: usize) -> Self {
-        Self { status, shard, pause: Duration::ZERO, connected: None, lost: None, said: false }
+        Self {
+            status,
+            shard,
+            pauses: PAUSES,
+            pause: Duration::ZERO,
+            connected: None,
+            lost: None,
+            said: false,
+        }
     }
 
-    /// It is there. Says for how long it was not, if it had been there before.
+    /// Notes and logs that the server is connected.
+    ///
+    /// Returns how long it was away, if it had been connected before.
     pub(in crate::layers) fn found(&mut self) -> Option<Duration> {
         self.status.set_up(self.shard);
         self.connected = Some(Instant::now());
@@ -39,21 +55,23 @@ impl<'a> Outage<'a> {
             let (server, address) = (self.status.server(), self.status.address(self.shard));
             match away {
                 Some(away) => tracing::info!(address, ?away, "{server} is back"),
-                None => tracing::info!(address, "{server} is there"),
+                None => tracing::info!(address, "{server} is connected"),
             }
         }
         away
     }
 
-    /// It is away, or could not be reached. What goes on is said once, and not at each attempt.
+    /// Notes that the connection was lost, or could not be made. An outage is logged once, and not at each attempt.
     pub(in crate::layers) fn lost(&mut self, reason: String) {
         let lasted = self.connected.take().map(|since| since.elapsed());
         if lasted.is_some() {
             self.lost = Some(Instant::now());
         }
-        let steady = lasted.is_none_or(|lasted| lasted >= LONGEST_PAUSE);
-        let longer = if lasted.is_some() && steady { Duration::ZERO } else { self.pause * 2 };
-        self.pause = longer.clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        let steady = lasted.is_none_or(|lasted| lasted >= STEADY);
+        if lasted.is_some() && steady {
+            self.pauses.reset();
+        }
+        self.pause = self.pauses.next();
         let (server, address) = (self.status.server(), self.status.address(self.shard));
         let news = self.status.set_away(self.shard, reason.clone());
         if !news {
