@@ -1,12 +1,13 @@
-//! The event by which consumers learn that a layer was away from its server.
+//! The event that tells consumers that a layer had lost its server.
 
 use crate::{Event, GroupName};
 
-/// Members of this group may have missed events: the layer lost its server for a while, and has it again.
+/// Tells the members of a group that they may have missed events.
 ///
-/// A layer that shares groups with other processes sends it to the members in this process, once for each of their groups
-/// that was concerned, when everything that is sent from now on arrives again: fetch then what may be missing, or tell the
-/// client by a `#[relay]`. A consumer without a handler for it does not hear of it.
+/// The layer had lost its server for a while, and is connected again. A layer that shares groups with other
+/// processes sends this event to the members in this process, once for each group that was affected. It sends
+/// it when all later events arrive again. So a handler can fetch the events that may be missing, or a
+/// `#[relay]` can tell the client. A consumer without a handler for this event does not get it.
 ///
 /// ```
 /// use greenroom::{layers::LayerGap, prelude::*};
@@ -24,9 +25,9 @@ use crate::{Event, GroupName};
 #[event("layer.gap")]
 #[non_exhaustive]
 pub struct LayerGap {
-    /// The group.
+    /// The group whose members may have missed events.
     pub group: GroupName,
-    /// For how many seconds the server was away, so far as it was noticed.
+    /// How many seconds the server was away, from the moment when the layer noticed it.
     pub seconds: f64,
 }
 
@@ -39,7 +40,7 @@ impl LayerGap {
         Self { group, seconds }
     }
 
-    /// Whether this event is one: no consumer needs to have a handler for it.
+    /// Whether an event with this name is a gap. Consumers need no handler for it.
     pub(crate) fn is(name: &str) -> bool {
         Self::NAMES.contains(&name)
     }

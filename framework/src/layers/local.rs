@@ -1,4 +1,4 @@
-//! The in-process part of every layer, as backends see it.
+//! The part of every layer that serves this process, as backends see it.
 
 use std::sync::Arc;
 
@@ -18,31 +18,32 @@ use crate::{
 
 /// The consumers, groups and queues of this process, for one layer.
 ///
-/// A backend holds one. It hands to it the events that arrive for this process, and asks it nothing else.
+/// A backend holds one, and hands to it the events that arrive for this process.
 #[derive(Debug)]
 pub struct Groups(Arc<Directory>);
 
 impl Groups {
-    /// With the bounds of `config`.
+    /// Makes an empty one with the bounds of `config`.
     #[must_use]
     pub fn new(config: LayerConfig) -> Self {
         Self(Directory::new(config))
     }
 
-    /// As [`new`](Self::new), for a backend that tells its server which groups have members here: see
-    /// [`changed`](Self::changed).
+    /// As [`new`](Self::new), for a backend that tells its server which groups have members.
+    ///
+    /// See [`changed`](Self::changed).
     #[must_use]
     pub fn watched(config: LayerConfig) -> Self {
         Self(Directory::watched(config))
     }
 
-    /// As [`new`](Self::new), for a backend that tells its server of each member by its own name.
+    /// As [`new`](Self::new), for a backend that tells its server the name of each member.
     #[cfg(feature = "redis")]
     pub(crate) fn watched_members(config: LayerConfig) -> Self {
         Self(Directory::watched_members(config))
     }
 
-    /// The channel of a member that was noted.
+    /// The channel of a member that has joined or left.
     #[cfg(feature = "redis")]
     pub(crate) fn name_of(&self, member: crate::groups::changes::ChangedMember) -> ChannelName {
         use crate::groups::changes::ChangedMember;
@@ -54,11 +55,13 @@ impl Groups {
         }
     }
 
-    /// Waits until the first member of a group has come, or the last one has left, and says of which groups that is so.
+    /// Waits until groups get their first member or lose their last one.
     ///
-    /// For one task of a backend, which then looks with [`has_members`](Self::has_members) how each group is, and tells
-    /// its server where that differs from what it told before: however often members come and go meanwhile, a group is in
-    /// it once. Only groups made by [`watched`](Self::watched) note it.
+    /// It returns these groups.
+    ///
+    /// One task of a backend calls it. For each group the task then asks [`has_members`](Self::has_members),
+    /// and tells its server if that has changed. A group is in the list only once, however often members come
+    /// and go meanwhile. Changes are noted only if this was made by [`watched`](Self::watched).
     pub async fn changed(&self) -> Vec<GroupName> {
         self.0.changed().await
     }
@@ -78,7 +81,7 @@ impl Groups {
         self.0.publish(group, envelope, false).await;
     }
 
-    /// As [`publish`](Self::publish), and waits to say how far the event got.
+    /// As [`publish`](Self::publish), but also waits, and returns how many members the event reached.
     pub async fn publish_counted(&self, group: &GroupName, envelope: Envelope) -> Delivery {
         self.0.publish(group, envelope, true).await
     }
@@ -86,7 +89,7 @@ impl Groups {
     /// Hands an event to a consumer of this process, or to a queue.
     ///
     /// # Errors
-    /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`], [`LayerError::TooManyChannels`].
+    /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`] or [`LayerError::TooManyChannels`].
     pub async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
             Some((hub, key)) => {
@@ -100,7 +103,8 @@ impl Groups {
     /// Waits for the next message of a queue. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`LayerError::ConsumerChannel`], [`LayerError::WrongProcess`] (rule 30), [`LayerError::TooManyChannels`].
+    /// [`LayerError::ConsumerChannel`], [`LayerError::TooManyChannels`], or [`LayerError::WrongProcess`]
+    /// (rule 30: only the process that made a channel with a `!` receives from it).
     pub async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
         if self.consumer_of(channel).is_some() {
             return Err(LayerError::ConsumerChannel(channel.clone()));
@@ -114,7 +118,7 @@ impl Groups {
     /// Makes the name of a queue of this process.
     ///
     /// # Errors
-    /// [`LayerError::Name`] where `prefix` holds what a name may not.
+    /// [`LayerError::Name`] if `prefix` contains a character that a name may not have.
     pub fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
         let made: Result<_, NameError> =
             ChannelName::new(format!("{prefix}{}!{}", self.0.process, random_text()));
@@ -138,7 +142,7 @@ impl Groups {
     /// Takes a consumer of this process, or a queue, out of a group.
     ///
     /// # Errors
-    /// None: who has gone is in no group.
+    /// None. A consumer that has gone is in no group.
     pub async fn discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         match self.consumer_of(channel) {
             Some((hub, key)) => {
@@ -156,7 +160,7 @@ impl Groups {
         self.0.flush();
     }
 
-    /// What was lost, and why.
+    /// The counts of what was lost, and why.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.0.counters.read()
@@ -174,18 +178,20 @@ impl Groups {
         self.0.queues.len(&self.0.counters)
     }
 
-    /// Whether a channel with a `!` was made by this layer: only it receives from it (rule 30).
+    /// Whether this layer made a channel with a `!`.
+    ///
+    /// Only this layer receives from the channel (rule 30).
     #[must_use]
     pub fn owns(&self, channel: &ChannelName) -> bool {
         channel.non_local().strip_suffix('!').is_some_and(|name| name.ends_with(&self.0.process))
     }
 
-    /// Whether only another process, or another layer, receives from a channel.
+    /// Whether a channel belongs to another process, or to another layer.
     fn is_foreign(&self, channel: &ChannelName) -> bool {
         channel.local().is_some() && !self.owns(channel)
     }
 
-    /// The hub and key of a consumer's channel of this process; `None` for every other name.
+    /// The hub and key of a consumer of this process, from its channel. `None` for every other name.
     fn consumer_of(&self, channel: &ChannelName) -> Option<(u64, Key)> {
         let mut parts = channel.local()?.split('.');
         let hub = parts.next()?.parse().ok()?;
@@ -194,7 +200,7 @@ impl Groups {
         (parts.next().is_none() && self.owns(channel)).then_some((hub, Key { slot, serial }))
     }
 
-    /// Asks the hub of a consumer, in the order of all that is asked of it.
+    /// Sends a call to the hub of a consumer, and waits for the reply. The hub takes its calls in order.
     async fn ask<T>(
         &self,
         hub: u64,

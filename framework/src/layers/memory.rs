@@ -7,23 +7,24 @@ use async_trait::async_trait;
 use super::{ChannelLayer, Groups, LayerConfig, LayerError};
 use crate::{ChannelName, Delivery, Envelope, GroupName};
 
-/// The layer inside one process: for programs of one process, and for tests.
+/// The layer inside one process, for programs of one process and for tests.
 ///
-/// Unlike Channels' `InMemoryChannelLayer` it serves all threads of the process, its `channel_capacity`
-/// works, an expired message leaves the groups of its channel alone, and no operation walks what it is not about.
+/// It differs from Channels' `InMemoryChannelLayer`: it serves all threads of the process, its
+/// `channel_capacity` works, a channel stays in its groups when one of its messages expires, and no operation
+/// looks at channels or groups other than its own.
 #[derive(Debug)]
 pub struct MemoryLayer {
     groups: Groups,
 }
 
 impl MemoryLayer {
-    /// With the defaults of [`LayerConfig`].
+    /// Makes a layer with the defaults of [`LayerConfig`].
     #[must_use]
     pub fn new() -> Self {
         Self::with_config(LayerConfig::new())
     }
 
-    /// With other bounds.
+    /// Makes a layer with the bounds of `config`.
     #[must_use]
     pub fn with_config(config: LayerConfig) -> Self {
         Self { groups: Groups::new(config) }

@@ -1,4 +1,4 @@
-//! Channel layers: how events reach consumers, groups and queues.
+//! Channel layers, which bring events to consumers, groups and queues.
 //!
 //! Programs hold a [`Layer`]; backends implement [`ChannelLayer`] around the in-process [`Groups`].
 
@@ -38,32 +38,37 @@ pub use self::{
 pub use crate::groups::{config::LayerConfig, error::LayerError};
 use crate::{ChannelName, Delivery, Envelope, GroupName, IntoEnvelope, groups::hubs, metrics::Metrics};
 
-/// A backend: implement it to bring events over another server. Programs use it through [`Layer`].
+/// A backend of a layer. Implement it to share events by another kind of server.
 ///
-/// What the process itself needs, its members and queues, is [`Groups`]: a backend holds one and hands to
-/// it what arrives. Delivery is at most once (rule 24).
+/// Programs use it through [`Layer`]. A backend holds a [`Groups`], with the members and queues of this
+/// process, and hands to it the events that arrive. Delivery is at most once (rule 24: an event may be lost).
 #[async_trait]
 pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
-    /// The in-process part: who is connected here, and in which groups.
+    /// The consumers, groups and queues of this process.
     fn groups(&self) -> &Groups;
 
     /// Sends to one channel: a consumer's, or a queue's.
     ///
     /// # Errors
-    /// [`LayerError::ChannelFull`] at its capacity, [`LayerError::NoReceiver`] for a consumer that has gone,
-    /// [`LayerError::TooManyChannels`].
+    /// [`LayerError::ChannelFull`] if the channel is at its capacity, [`LayerError::NoReceiver`] for a
+    /// consumer that has gone, or [`LayerError::TooManyChannels`].
     async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError>;
 
-    /// Waits for the next message of a queue. Dropping the future must lose nothing (rule 8 is mended).
+    /// Waits for the next message of a queue.
+    ///
+    /// No message may be lost when the future is dropped (rule 8: in Channels a cancelled receive can lose
+    /// one).
     ///
     /// # Errors
-    /// [`LayerError::ConsumerChannel`], [`LayerError::WrongProcess`] (rule 30), [`LayerError::TooManyChannels`].
+    /// [`LayerError::ConsumerChannel`], [`LayerError::TooManyChannels`], or [`LayerError::WrongProcess`]
+    /// (rule 30: only the process that made a channel with a `!` receives from it).
     async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError>;
 
-    /// Hears that one who called `receive` in turns, as a worker does, calls it no more.
+    /// Says that a worker has stopped receiving from a channel.
     ///
-    /// A backend to which this process counts as a receiver between two calls gives that up where no other waits, and hands
-    /// on what has come for it. The default does nothing.
+    /// A worker calls `receive` again and again. A backend may count this process as a receiver of the
+    /// channel also between two calls. If no other caller waits, it must then stop doing so, and hand on the
+    /// messages that have come for it. The default does nothing.
     fn received_last(&self, channel: &ChannelName) {
         let _ = channel;
     }
@@ -73,38 +78,43 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// Only this process can receive from it.
     ///
     /// # Errors
-    /// [`LayerError::Name`] where `prefix` holds what a name may not, or is too long.
+    /// [`LayerError::Name`] if `prefix` is too long, or contains a character that a name may not have.
     async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError>;
 
-    /// What a consumer that has joined a group must still wait for, so that every send which starts after that reaches it.
+    /// Gives the future that a consumer must await after it has joined a group.
     ///
-    /// A consumer joins in its own process, without the backend; one that tells a server of the first member of a group
-    /// says here when the server knows. It is called at every join: where there is nothing to wait for it must cost
-    /// nothing. It must end, whatever the server does. The default is `None`.
+    /// Every send that starts after that reaches the consumer. A consumer joins in its own process, without
+    /// the backend. A backend that tells a server of the first member of a group gives a future that ends
+    /// when the server knows of the group. The future must end, whatever the server does. This method is
+    /// called at every join, so it must cost nothing if there is nothing to wait for. The default is `None`.
     fn joined<'a>(&'a self, group: &'a GroupName) -> Option<BoxFuture<'a, ()>> {
         let _ = group;
         None
     }
 
-    /// Adds a channel to a group, or renews its membership (rule 26).
+    /// Adds a channel to a group, or renews its membership.
+    ///
+    /// Adding it twice is not an error (rule 26).
     ///
     /// # Errors
-    /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`], [`LayerError::TooManyQueues`].
+    /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`] or [`LayerError::TooManyQueues`].
     async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
 
-    /// Takes a channel out of a group; nothing happens where it is not in it (rule 26).
+    /// Takes a channel out of a group. Nothing happens if the channel is not in the group (rule 26).
     ///
     /// # Errors
-    /// Where the backend could not be asked.
+    /// If the backend could not be asked.
     async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
 
-    /// Sends to every member of a group. A full member misses the event; that is no error (rule 23).
+    /// Sends to every member of a group.
+    ///
+    /// A member with a full inbox misses the event, without an error (rule 23).
     ///
     /// # Errors
-    /// Where the backend did not take the event.
+    /// If the backend did not take the event.
     async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError>;
 
-    /// As `group_send`, and waits to say how far the event got in this process.
+    /// As `group_send`, but also waits, and returns how many members got the event.
     ///
     /// # Errors
     /// As `group_send`.
@@ -114,17 +124,18 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// Drops every message and every membership of a queue. Consumers stay in their groups.
     ///
     /// # Errors
-    /// Where the backend could not be asked.
+    /// If the backend could not be asked.
     async fn flush(&self) -> Result<(), LayerError>;
 
-    /// Takes this process out of its server, at the program's end. Nothing arrives from there any more. The default does
-    /// nothing.
+    /// Removes this process from the server, at the program's end.
+    ///
+    /// After that nothing arrives from the server any more. The default does nothing.
     async fn close(&self) {}
 }
 
-/// A channel layer, for use from anywhere. Cheap to clone.
+/// A channel layer, which can be used from anywhere. It is cheap to clone.
 ///
-/// Hooks, HTTP handlers, jobs and other threads use it alike.
+/// Hooks, HTTP handlers, jobs and other threads use it in the same way.
 #[derive(Debug, Clone)]
 pub struct Layer(Arc<dyn ChannelLayer>);
 
@@ -138,7 +149,7 @@ impl Layer {
         Self(layer)
     }
 
-    /// The backend, for what this type does not offer.
+    /// The backend, for operations that this type does not offer.
     #[must_use]
     pub fn backend(&self) -> &dyn ChannelLayer {
         &*self.0
@@ -146,7 +157,8 @@ impl Layer {
 
     /// Sends an event to one channel: a consumer's, or a queue's.
     ///
-    /// The event is a value, a reference, or an [`Envelope`], as that of an event that is no Rust type here.
+    /// The event is a value, a reference, or an [`Envelope`], for example of an event for which this program
+    /// has no type.
     ///
     /// # Errors
     /// [`LayerError::ChannelFull`], [`LayerError::NoReceiver`] for a consumer that has gone.
@@ -157,7 +169,8 @@ impl Layer {
     /// Waits for the next event of a queue. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`LayerError::ConsumerChannel`] for a consumer's channel, [`LayerError::WrongProcess`] for another process's.
+    /// [`LayerError::ConsumerChannel`] for a consumer's channel, [`LayerError::WrongProcess`] for another
+    /// process's.
     pub async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
         self.0.receive(channel).await
     }
@@ -165,7 +178,7 @@ impl Layer {
     /// Makes the name of a queue of this process: `specific.<process>!<random>`.
     ///
     /// # Errors
-    /// Where the backend cannot make one.
+    /// If the backend cannot make one.
     pub async fn new_channel(&self) -> Result<ChannelName, LayerError> {
         self.0.new_channel("specific.").await
     }
@@ -173,31 +186,31 @@ impl Layer {
     /// Adds a channel to a group. Consumers join by [`Context::group_add`](crate::ConnectionContext::group_add).
     ///
     /// # Errors
-    /// [`LayerError::NoReceiver`] for a consumer that has gone, [`LayerError::TooManyQueues`].
+    /// [`LayerError::NoReceiver`] for a consumer that has gone, or [`LayerError::TooManyQueues`].
     pub async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         self.0.group_add(group, channel).await
     }
 
-    /// Takes a channel out of a group; nothing happens where it is not in it.
+    /// Takes a channel out of a group. Nothing happens if the channel is not in the group.
     ///
     /// # Errors
-    /// Where the backend could not be asked.
+    /// If the backend could not be asked.
     pub async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
         self.0.group_discard(group, channel).await
     }
 
     /// Sends an event to every member of a group.
     ///
-    /// It returns when every worker concerned has the event, or the deadline of 5 s passed for one
-    /// ([`Metrics::thread_behind`]). A full member misses it, without an error (rule 23).
+    /// It returns when every thread with members has the event, or has let the deadline of 5 s pass
+    /// ([`Metrics::thread_behind`]). A member with a full inbox misses the event, without an error (rule 23).
     ///
     /// # Errors
-    /// Where the layer did not take the event.
+    /// If the layer did not take the event.
     pub async fn group_send(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<(), LayerError> {
         self.0.group_send(group, event.into()).await
     }
 
-    /// As [`group_send`](Self::group_send), and waits for the workers to say how far the event got.
+    /// As [`group_send`](Self::group_send), but also waits, and returns how many members got the event.
     ///
     /// # Errors
     /// As [`group_send`](Self::group_send).
@@ -228,20 +241,20 @@ impl Layer {
     /// Drops every message and every membership of a queue. Consumers stay in their groups.
     ///
     /// # Errors
-    /// Where the backend could not be asked.
+    /// If the backend could not be asked.
     pub async fn flush(&self) -> Result<(), LayerError> {
         self.0.flush().await
     }
 
-    /// Takes this process out of the layer's server: what a program does last, behind [`run`](crate::run).
+    /// Removes this process from the layer's server. Call it last in a program, after [`run`](crate::run).
     ///
-    /// Without it other processes write to the groups of this one until their members expire. It waits for a second at
-    /// most. A memory layer has no server, and nothing is done.
+    /// Otherwise other processes write to the groups of this process until its memberships expire. It waits
+    /// for a second at most. On a layer in memory it does nothing.
     pub async fn close(&self) {
         self.0.close().await;
     }
 
-    /// What this layer lost in this process, and why.
+    /// The counts of what this layer lost in this process, and why.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.0.groups().metrics()
@@ -274,7 +287,7 @@ fn park_until<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The alias of the layer that a program uses unless it names another.
+/// The alias of the layer that a program uses if it names no other.
 pub(crate) const DEFAULT_LAYER: &str = "default";
 
 /// The layers of a program by alias.

@@ -1,4 +1,4 @@
-//! A layer from a word on the command line.
+//! Makes a layer from a URL, for example from an option of the command line.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::server::{Away, ServerConfig, ServerLayer};
 use super::{Layer, LayerConfig, LayerError, MemoryLayer};
 use crate::event::Format;
 
-/// Why there is no layer for a URL.
+/// Why no layer could be opened for a URL.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -21,9 +21,9 @@ pub enum OpenError {
     /// The URL of a Redis server cannot be used.
     #[cfg(feature = "redis")]
     Redis(RedisConfigError),
-    /// No layer has this scheme, or the feature is off that brings it.
+    /// No layer has this scheme, or the feature that adds the layer is off.
     Scheme(String),
-    /// The layer has not got a setting: [`OpenOptions`] says which layer has which.
+    /// The layer does not have this setting. [`OpenOptions`] says which layer has which.
     Setting {
         /// The layer.
         layer: &'static str,
@@ -38,11 +38,11 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             #[cfg(feature = "nats")]
-            Self::Nats(_) => f.write_str("no layer can be made"),
+            Self::Nats(_) => f.write_str("the layer cannot be made"),
             #[cfg(feature = "redis")]
-            Self::Redis(_) => f.write_str("no layer can be made"),
+            Self::Redis(_) => f.write_str("the layer cannot be made"),
             Self::Scheme(scheme) => {
-                write!(f, "there is no layer {scheme:?}: write memory")?;
+                write!(f, "no layer has the scheme {scheme:?}: write memory")?;
                 let nats = (cfg!(feature = "nats"), ", nats://…", "; NATS needs the feature `nats`");
                 let redis = (
                     cfg!(feature = "redis"),
@@ -50,11 +50,11 @@ impl fmt::Display for OpenError {
                     "; Redis needs the feature `redis`",
                 );
                 let mut servers = [nats, redis];
-                // What there is comes first.
-                servers.sort_by_key(|(there, ..)| !there);
-                servers
-                    .iter()
-                    .try_for_each(|(there, url, feature)| f.write_str(if *there { url } else { feature }))
+                // The available layers come first.
+                servers.sort_by_key(|(available, ..)| !available);
+                servers.iter().try_for_each(|(available, url, feature)| {
+                    f.write_str(if *available { url } else { feature })
+                })
             }
             Self::Setting { layer, setting } => write!(f, "{layer} has no {setting}: leave it out"),
             Self::Unavailable(_) => f.write_str("the layer does not work"),
@@ -75,10 +75,10 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Settings of whichever layer a URL names: [`Layer::open_with`].
+/// Settings for [`Layer::open_with`], whichever layer the URL names.
 ///
-/// In memory only [`layer`](Self::layer) counts. NATS has no serializer and no keys, and is not opened with one. A layer's own
-/// configuration has more settings.
+/// The layer in memory uses only [`layer`](Self::layer). NATS has no serializer and no keys: with one of
+/// these it is not opened. The configuration of each layer has more settings.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct OpenOptions {
@@ -101,25 +101,25 @@ impl OpenOptions {
         self
     }
 
-    /// What all keys, topics or subjects on the server start with.
+    /// The text with which all keys, topics or subjects on the server start.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// How messages are written, where the layer has a choice: Redis.
+    /// How messages are written. Only the layers on Redis have a choice.
     pub fn serializer(mut self, format: Format) -> Self {
         self.serializer = Some(format);
         self
     }
 
-    /// Encrypts messages with the first of these keys, and opens those of any: Redis.
+    /// Encrypts messages with the first of these keys, and opens those of any. Only for the layers on Redis.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.keys = keys.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Makes a `group_send` that the server does not take an error, as `Away::Error` does.
+    /// Makes a `group_send` fail if the server does not take it, as `Away::Error` does.
     pub fn must_publish(mut self) -> Self {
         self.must = true;
         self
@@ -129,7 +129,7 @@ impl OpenOptions {
     fn nats(self, urls: &str) -> Result<NatsConfig, OpenError> {
         let none = |setting| Err(OpenError::Setting { layer: "NATS", setting });
         if !self.keys.is_empty() {
-            // Who gave one would take messages for encrypted that are not.
+            // Without this error, a program that gave a key would believe that its messages are encrypted.
             return none("encryption key");
         }
         if self.serializer.is_some() {
@@ -161,14 +161,16 @@ impl OpenOptions {
 }
 
 impl fmt::Debug for OpenOptions {
-    /// Without the keys, which are secrets.
+    /// Leaves out the keys, which are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenOptions").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
 impl Layer {
-    /// The layer of a URL, with the default settings, when its server is there: for a `--layer` option.
+    /// Opens the layer of a URL with the default settings, as for a `--layer` option.
+    ///
+    /// It returns when the layer is connected to its server.
     ///
     /// | URL | Layer |
     /// |---|---|
@@ -177,10 +179,10 @@ impl Layer {
     /// | `redis://…`, `rediss://…`, `unix://…` | `RedisLayer` (feature `redis`) |
     /// | `redis-pubsub://…`, `rediss-pubsub://…` | `RedisPubSubLayer` (feature `redis`) |
     ///
-    /// Several servers are written with commas between their URLs, in the order that all processes have.
+    /// For several servers, write their URLs with commas between them, in the same order in all processes.
     ///
     /// # Errors
-    /// [`OpenError`], where there is no such layer, or the first attempt to reach its server fails.
+    /// [`OpenError`] if the URL names no layer, or if the first attempt to reach the server fails.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         Self::open_with(url, OpenOptions::new()).await
     }
@@ -206,13 +208,13 @@ impl Layer {
                 let url = url.replace("-pubsub://", "://");
                 opened(RedisPubSubLayer::new(options.redis(&url)).map_err(OpenError::Redis)?).await
             }
-            // Only the scheme: behind it there may be a password.
+            // Only the scheme is said, because a password may follow it.
             other => Err(OpenError::Scheme(other.to_owned())),
         }
     }
 }
 
-/// A layer whose server is there.
+/// Waits until a layer is connected to its server.
 #[cfg(any(feature = "nats", feature = "redis"))]
 async fn opened<D>(layer: ServerLayer<D>) -> Result<Layer, OpenError>
 where
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn what_is_no_layer_is_said_without_its_secrets() {
+    async fn the_error_for_an_unknown_layer_shows_no_secret() {
         Layer::open("memory").await.unwrap();
         for wrong in ["", "Memory", "amqp://user:secret@host"] {
             let error = Layer::open(wrong).await.unwrap_err();

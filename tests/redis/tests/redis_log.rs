@@ -92,7 +92,7 @@ async fn a_value_of_another_kind_under_our_key_is_logged_once() {
     // value is deleted, messages arrive again.
     let own = format!("kinds{}", member.channel().non_local());
     server.run::<()>(&["SET", &own, "x"]);
-    logged(&["does not let its messages be read", &own, "WRONGTYPE"]).await;
+    logged(&["refused to hand out messages", &own, "WRONGTYPE"]).await;
     server.run::<u64>(&["DEL", &own, "kinds:group:hall"]);
     let other = ready("core", config(&server).prefix("kinds")).await;
     let name = member.channel();

@@ -1,23 +1,23 @@
-//! What a process answers that was asked to do something with a channel.
+//! The answer of a process to a request about a channel.
 
 use crate::{ChannelName, LayerError};
 
-/// An answer, on the wire a word, some with what belongs to it behind a space.
+/// An answer. On the wire it is a word, and some words have a value after a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::layers) enum ProcessAnswer {
-    /// `channels <limit>`: as many channels hold messages as may.
+    /// `channels <limit>`: as many channels hold messages as the limit allows.
     Channels(usize),
     /// `full`: there is no room for the message.
     Full,
-    /// `groups <limit>`: the connection is in as many groups as it may be.
+    /// `groups <limit>`: the connection is in as many groups as the limit allows.
     Groups(usize),
-    /// `none`: nobody is there.
+    /// `none`: the channel has no receiver.
     None,
-    /// `ok`: it is done.
+    /// `ok`: the request was carried out.
     Ok,
-    /// `queues <limit>`: the group has as many queues as it may have.
+    /// `queues <limit>`: the group has as many queues as the limit allows.
     Queues(usize),
-    /// `refused <why>`: it cannot be done.
+    /// `refused <why>`: the request cannot be carried out.
     Refused(String),
 }
 
@@ -34,7 +34,7 @@ impl ProcessAnswer {
         }
     }
 
-    /// Reads an answer. What is none is a refusal.
+    /// Reads an answer. Bytes that are not an answer count as a refusal.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1_000)]);
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
@@ -46,11 +46,11 @@ impl ProcessAnswer {
             ("groups", Ok(limit)) => Self::Groups(limit),
             ("queues", Ok(limit)) => Self::Queues(limit),
             ("refused", _) => Self::Refused(rest.to_owned()),
-            _ => Self::Refused(format!("the answer is none: {text:?}")),
+            _ => Self::Refused(format!("the answer is invalid: {text:?}")),
         }
     }
 
-    /// What it is to who asked, of this channel.
+    /// The result for the caller that asked about this channel.
     pub(super) fn into_result(self, channel: &ChannelName) -> Result<(), LayerError> {
         match self {
             Self::Channels(limit) => Err(LayerError::TooManyChannels { limit }),
@@ -91,7 +91,7 @@ mod tests {
             ProcessAnswer::None,
             ProcessAnswer::Ok,
             ProcessAnswer::Queues(10_000),
-            ProcessAnswer::Refused("it is no event".into()),
+            ProcessAnswer::Refused("it is not an event".into()),
         ];
         for answer in all {
             assert_eq!(ProcessAnswer::read(answer.to_text().as_bytes()), answer);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_a_refusal() {
+    fn an_invalid_answer_is_a_refusal() {
         for strange in [&b""[..], b"what", b"groups", b"groups x", b"\xff\xfe", &[b'x'; 100_000]] {
             assert!(matches!(ProcessAnswer::read(strange), ProcessAnswer::Refused(_)));
         }

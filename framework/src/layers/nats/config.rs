@@ -1,4 +1,4 @@
-//! What a layer on NATS is configured by.
+//! The settings of the layer on NATS.
 
 use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,8 +8,9 @@ use percent_encoding::percent_decode_str;
 use super::subjects::is_prefix;
 use crate::layers::server::ServerConfig;
 
-/// How many messages of one subscription the client may hold until they are looked at, which is at once: more than it can
-/// read in one turn.
+/// How many messages of one subscription the client may hold until they are taken.
+///
+/// They are taken at once. So this is more than the client can read in one turn.
 const CLIENT_MESSAGES: usize = 1 << 18;
 
 /// The settings of [`NatsLayer`](super::NatsLayer).
@@ -18,16 +19,16 @@ const CLIENT_MESSAGES: usize = 1 << 18;
 /// |---|---|---|
 /// | the servers | | of one cluster |
 /// | [`prefix`](NatsConfig::prefix) | `greenroom` | yes |
-/// | [`layer`](NatsConfig::layer) | [`LayerConfig`](crate::LayerConfig)'s | no: of a channel with a message the receiver's counts |
+/// | [`layer`](NatsConfig::layer) | [`LayerConfig`](crate::LayerConfig)'s | no: for a message to a channel, the receiver's limits hold |
 /// | [`away`](NatsConfig::away) | [`Away::Local`](super::Away::Local) | no |
 /// | [`timeout`](NatsConfig::timeout) | 5 s | no |
 /// | [`queue_bytes`](NatsConfig::queue_bytes) | 16 MiB | no |
 ///
-/// Who connects says so by the URL, or by one of [`user_and_password`](NatsConfig::user_and_password), [`token`](NatsConfig::token) and
-/// [`credentials`](NatsConfig::credentials).
+/// The login is in the URL, or is set by one of [`user_and_password`](NatsConfig::user_and_password),
+/// [`token`](NatsConfig::token) and [`credentials`](NatsConfig::credentials).
 pub type NatsConfig = ServerConfig<NatsSettings>;
 
-/// What only NATS needs to be told.
+/// The settings that only NATS has.
 #[derive(Clone)]
 pub struct NatsSettings {
     servers: Vec<String>,
@@ -36,10 +37,10 @@ pub struct NatsSettings {
     certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// Secrets: not for logs.
+/// How to log in. It contains secrets, and has no `Debug`.
 #[derive(Clone)]
 enum Login {
-    /// What stands in the URL.
+    /// With the user and password, or the token, in the URL.
     Url,
     User(String, String),
     Token(String),
@@ -52,21 +53,22 @@ impl fmt::Debug for NatsSettings {
     }
 }
 
-/// A setting with which no layer can be made.
+/// Why a layer on NATS cannot be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NatsConfigError {
-    /// The credentials are none.
+    /// The credentials cannot be parsed.
     Credentials(io::Error),
-    /// The prefix is none with which a subject can start.
+    /// The prefix cannot start a subject.
     Prefix(String),
-    /// The threads of the layer could not be started.
+    /// A thread of the layer could not be started.
     Thread(io::Error),
-    /// A URL is none that can be used.
+    /// A URL is invalid.
     Url {
-        /// The URL's place in the list, from 0: the URL itself may hold a password.
+        /// The URL's place in the list, from 0. The URL itself is not shown, because it may contain a
+        /// password.
         server: usize,
-        /// What is wrong with it.
+        /// Why the URL is invalid.
         reason: String,
     },
 }
@@ -75,7 +77,7 @@ impl fmt::Display for NatsConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credentials(_) => f.write_str(
-                "the credentials cannot be used: give the text of a .creds file, with its JWT and its seed",
+                "the credentials cannot be parsed: give the text of a .creds file, with its JWT and its seed",
             ),
             Self::Prefix(prefix) => {
                 write!(
@@ -83,11 +85,11 @@ impl fmt::Display for NatsConfigError {
                     "the prefix {prefix:?} cannot start a subject: write words without spaces, `*` and `>`, with single dots between them"
                 )
             }
-            Self::Thread(_) => f.write_str("the threads of the NATS layer could not be started"),
+            Self::Thread(_) => f.write_str("a thread of the NATS layer could not be started"),
             Self::Url { server, reason } => {
                 write!(
                     f,
-                    "the URL of NATS server {server} cannot be used: {reason}; write nats://[user:password@]host[:port] or tls://…"
+                    "the URL of NATS server {server} is invalid: {reason}; write nats://[user:password@]host[:port] or tls://…"
                 )
             }
         }
@@ -104,54 +106,58 @@ impl std::error::Error for NatsConfigError {
 }
 
 impl NatsConfig {
-    /// A server: `nats://[user:password@]host[:port]`, `nats://token@host`, or `tls://…`, which insists on TLS.
+    /// Uses the server with this URL.
     ///
-    /// The port is 4222 where none is named. A server that asks for TLS gets it with `nats://` too.
+    /// The URL is `nats://[user:password@]host[:port]`, `nats://token@host`, or `tls://…`, which insists on
+    /// TLS. The default port is 4222. If the server asks for TLS, it is also used with `nats://`.
     pub fn new(url: impl Into<String>) -> Self {
         let servers = vec![url.into()];
         let backend = NatsSettings { servers, login: Login::Url, roots: None, certificate: None };
         Self::with_backend(backend, "greenroom")
     }
 
-    /// One more server of the same cluster, to connect to where another is away. User and password are the first one's.
+    /// Adds one more server of the same cluster, which is used if another is away.
     ///
-    /// Those that the servers name themselves are known too.
+    /// User and password are those of the first server. Servers of the cluster that a server names are used
+    /// too.
     pub fn and_server(mut self, url: impl Into<String>) -> Self {
         self.backend.servers.push(url.into());
         self
     }
 
-    /// Who connects.
+    /// Logs in with this user and password.
     pub fn user_and_password(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.backend.login = Login::User(user.into(), password.into());
         self
     }
 
-    /// The token by which who connects is known.
+    /// Logs in with this token.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.backend.login = Login::Token(token.into());
         self
     }
 
-    /// The text of a `.creds` file: the JWT of a user, and the seed of its key.
+    /// Logs in with the text of a `.creds` file.
+    ///
+    /// The file contains the JWT of a user, and the seed of its key.
     pub fn credentials(mut self, text: impl Into<String>) -> Self {
         self.backend.login = Login::Credentials(text.into());
         self
     }
 
-    /// Trusts only servers whose certificate goes back to one of those in this PEM file. Default: those that the system trusts.
+    /// Trusts only the root certificates in this PEM file. By default, those of the system are trusted.
     pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
         self.backend.roots = Some(file.into());
         self
     }
 
-    /// The certificate of this program and its key, each a PEM file, for servers that ask for one.
+    /// Shows this certificate to servers that ask for one. The certificate and its key are PEM files.
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.backend.certificate = Some((certificate.into(), key.into()));
         self
     }
 
-    /// Says what cannot be used.
+    /// It is an error if a setting is invalid.
     pub(super) fn check(&self) -> Result<(), NatsConfigError> {
         if !is_prefix(&self.common.prefix) {
             return Err(NatsConfigError::Prefix(self.common.prefix.clone()));
@@ -171,7 +177,7 @@ impl NatsSettings {
         self.servers.iter().filter_map(|url| address(url).ok()).collect()
     }
 
-    /// Where the servers are, for texts: without a password.
+    /// The addresses of the servers for texts, without a password.
     pub(super) fn addresses(&self) -> String {
         let one = |url: &String| match address(url) {
             Ok(address) => format!("{}:{}", address.host(), address.port()),
@@ -180,7 +186,7 @@ impl NatsSettings {
         self.servers.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// How to connect to a server that has so long to answer.
+    /// The options of a connection. `patience` is the time that the server may take to answer.
     pub(super) fn options(&self, patience: Duration) -> io::Result<ConnectOptions> {
         let mut options = match &self.login {
             Login::Url => self.url_options(),
@@ -197,10 +203,10 @@ impl NatsSettings {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         Ok(options
-            // Members here have the event already.
+            // Members in this process have the event already.
             .no_echo()
             .connection_timeout(patience)
-            // The third that is not answered ends the connection.
+            // The third ping without an answer ends the connection.
             .ping_interval(patience / 3)
             .subscription_capacity(CLIENT_MESSAGES)
             .skip_subject_validation(true))
@@ -213,7 +219,7 @@ impl NatsSettings {
         let user = decoded(server.username().unwrap_or_default());
         match server.password() {
             Some(password) => ConnectOptions::with_user_and_password(user, decoded(password)),
-            // What NATS' own clients take a name without a password for.
+            // NATS' own clients also take a name without a password for a token.
             None => ConnectOptions::with_token(user),
         }
     }
@@ -223,10 +229,10 @@ fn address(url: &str) -> Result<ServerAddr, String> {
     if !url.starts_with("nats://") && !url.starts_with("tls://") {
         return Err("it does not start with nats:// or tls://".to_owned());
     }
-    // The client's words do not hold the URL.
+    // The client's error text does not contain the URL.
     let address = ServerAddr::from_str(url).map_err(|error| error.to_string())?;
     if address.host().is_empty() {
-        return Err("there is no host".to_owned());
+        return Err("it has no host".to_owned());
     }
     Ok(address)
 }

@@ -1,4 +1,4 @@
-//! What becomes of the connections.
+//! Follows the events of the connections: errors, losses, dropped messages.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -11,21 +11,21 @@ use tracing::Dispatch;
 
 use super::shared::NatsShared;
 
-/// Why a connection ended, where the server has not said it.
+/// The reason why a connection ended, if the server has not said one.
 const ENDED: &str = "the connection has ended";
 
-/// What becomes of the connections: the client says it on its own tasks.
+/// Collects the events of the connections. The client reports them on its own tasks.
 #[derive(Debug)]
 pub(super) struct Fate {
     shared: Arc<NatsShared>,
-    /// For texts: the client's own have another.
+    /// Where this layer logs. The log lines of the client go nowhere.
     log: Dispatch,
     lost: Notify,
-    /// What the server has said last. Held for a copy.
+    /// The last error of the server. The lock is held only for a copy.
     said: Mutex<Option<String>>,
-    /// Told when a group misses something.
+    /// Is notified when a group misses an event.
     pub(super) misses: Notify,
-    /// Whether the client has dropped something itself, of whatever group.
+    /// Whether the client itself has dropped messages. It does not say of which group.
     pub(super) is_slow: AtomicBool,
 }
 
@@ -41,12 +41,12 @@ impl Fate {
         }
     }
 
-    /// Logs, as the client on this thread may not.
+    /// Logs to the program's log, which is switched off on this thread for the client.
     pub(super) fn log<T>(&self, text: impl FnOnce() -> T) -> T {
         tracing::dispatcher::with_default(&self.log, text)
     }
 
-    /// Notes what the client tells.
+    /// Notes an event of the client.
     pub(super) fn note(&self, event: Event) {
         match event {
             Event::Disconnected | Event::Closed => self.lost.notify_one(),
@@ -71,17 +71,17 @@ impl Fate {
         }
     }
 
-    /// Why something did not come about: what the server has said, or else this.
+    /// Why something failed: the last error of the server, or else `otherwise`.
     pub(super) fn reason(&self, otherwise: &str) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).clone();
         said.unwrap_or_else(|| otherwise.to_owned())
     }
 
-    /// Waits until one of the connections is lost, and says why.
+    /// Waits until one of the connections is lost, and returns why.
     pub(super) async fn lost(&self) -> String {
         self.lost.notified().await;
         let reason = self.reason(ENDED);
-        // That ends no connection.
+        // A permissions violation does not end a connection, so it is not the reason.
         if reason.starts_with("Permissions Violation") { ENDED.to_owned() } else { reason }
     }
 }

@@ -34,17 +34,17 @@ use crate::{
     },
 };
 
-/// The largest message that a server takes by default, until this one has said its own.
+/// The largest message that a server takes by default. It holds until the server has told its own limit.
 const MAX_PAYLOAD: usize = 1 << 20;
 
-/// Groups and channels shared with other processes by NATS, which keeps nothing.
+/// Shares groups and channels with other processes by NATS, which keeps nothing.
 ///
-/// Members in this process get an event at once, without NATS; a process hears a group by *one* subscription, however many
-/// members it has there. A [`send`](crate::Layer::send) to another process returns when that has the message. Where NATS goes and
-/// comes back, no connection ends: all is subscribed to anew, and consumers are told by a
-/// [`LayerGap`](crate::layers::LayerGap).
+/// Members in this process get an event at once, without NATS. A process has *one* subscription to a group,
+/// however many members it has in the group. A [`send`](crate::Layer::send) to another process returns when
+/// that process has the message. If NATS goes away and comes back, no connection ends: the layer subscribes
+/// again, and consumers learn of it by a [`LayerGap`](crate::layers::LayerGap).
 ///
-/// [NATS](crate::docs::nats) says when to take it, what is promised, and under which subjects others find what.
+/// [NATS](crate::docs::nats) says when to take this layer, what it promises, and which subjects it uses.
 ///
 /// ```no_run
 /// use greenroom::{Layer, layers::nats::{NatsConfig, NatsLayer}};
@@ -62,7 +62,7 @@ impl NatsLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`NatsConfigError`] for a setting that is invalid. A server that cannot be reached is no error: see
+    /// [`NatsConfigError`] if a setting is invalid. A server that cannot be reached is not an error: see
     /// [`ready`](Self::ready).
     pub fn new(config: NatsConfig) -> Result<Self, NatsConfigError> {
         config.check()?;
@@ -159,7 +159,7 @@ impl Driver for Nats {
     async fn deliver(shared: &NatsShared, bytes: Bytes, source: NatsSource, room: OwnedSemaphorePermit) {
         match source {
             NatsSource::Group(group) => {
-                // Counted and logged where it cannot be read.
+                // An event that cannot be read has been counted and logged.
                 if let Ok(envelope) = shared.read(&group, bytes) {
                     shared.groups.publish(&group, envelope).await;
                 }
@@ -188,7 +188,7 @@ async fn ask_owner(
     }
 }
 
-/// Asks whoever hears a subject, and waits for the answer.
+/// Asks the process that is subscribed to a subject, and waits for the answer.
 async fn ask(
     shared: &NatsShared,
     subject: String,

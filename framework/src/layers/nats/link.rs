@@ -1,4 +1,4 @@
-//! The two connections to NATS, from when both are there until one of them is lost.
+//! The two connections to NATS, while both are open.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,59 +28,62 @@ use super::{
 };
 use crate::{ChannelName, GroupName, LayerError, layers::server::driver::InboundSenderOf};
 
-/// In the header: how often a message was passed on.
+/// The header that says how often a message was passed on.
 const PASSED: &str = "Greenroom-Passed";
 
-/// How many may wait to be told that there is no room for what they ask.
+/// How many refusals for lack of room may wait to be sent.
 const REFUSALS: usize = 1_000;
-/// Longer than any connection that is lost is kept.
+/// A time that is longer than a lost connection is kept.
 const NEVER: Duration = Duration::from_secs(86_400);
 
-/// Of groups: what is published to them and heard of them, and what others are asked.
+/// The connection for events of groups, and for requests to other processes.
 pub(super) const GROUPS: usize = 0;
-/// Of channels: what others ask this process, and what it answers.
+/// The connection for requests to this process, and for its answers.
 pub(super) const CHANNELS: usize = 1;
 
-/// Two connections, so that each shows when the server has read what was written on the other: a publication on one comes
-/// back on the other, behind all that was written before it. (The client's `flush` ends at the socket.) On its own
-/// connection nothing comes back: members here have the event, and who passes a message on is not asked itself.
+/// The two connections to NATS.
+///
+/// With two, each shows when the server has read everything that was written on the other: a publication on
+/// one comes back on the other, after all that was written before it. (The client's `flush` waits only for
+/// the socket.) On the same connection nothing comes back. So members in this process do not get an event
+/// twice, and a process that passes a message on is not asked to take it.
 pub(super) struct NatsLink {
     pub(super) shared: Arc<NatsShared>,
     pub(super) inbox: Rc<InboundSenderOf<Nats>>,
     clients: [Client; 2],
     pub(super) fate: Arc<Fate>,
-    /// What this process is known by in what it publishes to groups.
+    /// The reply subject by which this process recognizes its own events.
     from: Subject,
-    /// Those who wait for an answer, by its number.
+    /// The senders to the tasks that wait for an answer, by the number of the answer.
     waiting: RefCell<HashMap<u64, oneshot::Sender<NatsMessage>>>,
     next: Cell<u64>,
     pub(super) groups: RefCell<HashMap<GroupName, Subscription>>,
     pub(super) channels: RefCell<HashMap<ChannelName, Subscription>>,
-    /// What hears tasks and answers.
+    /// The subscriptions to requests and answers.
     own: RefCell<Vec<Subscription>>,
-    /// How many wait to be told that there is no room.
+    /// How many refusals for lack of room wait to be sent.
     refusals: Cell<usize>,
-    /// The groups that missed something, for there was no room for it, since when.
+    /// The groups that missed events because there was no room, and since when.
     pub(super) missed: RefCell<HashMap<GroupName, Instant>>,
 }
 
-/// Something that is heard, until it is dropped.
+/// A subscription. It lasts until this is dropped.
 pub(super) struct Subscription {
     leave: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Subscription {
-    /// Ends it; behind this the server has been told so before all that it is told next.
+    /// Ends the subscription. When this returns, the server is told so before anything that is written later.
     pub(super) async fn leave(self) {
         drop(self.leave);
-        // It ends by itself.
+        // The task ends by itself.
         let _ = self.task.await;
     }
 }
 
 impl NatsLink {
-    /// Connects, and hears what others ask and answer.
+    /// Connects, and subscribes to requests and answers of other processes.
     pub(super) async fn connect(
         shared: &Arc<NatsShared>,
         inbox: &Rc<InboundSenderOf<Nats>>,
@@ -114,12 +117,13 @@ impl NatsLink {
         Ok(link)
     }
 
-    /// Where else the servers of the cluster are, as they say.
+    /// The other servers of the cluster, as the server names them.
     pub(super) fn discovered(&self) -> Vec<ServerAddr> {
         let urls = self.clients[GROUPS].server_info().connect_urls;
         urls.iter().filter_map(|url| url.parse().ok()).collect()
     }
 
+    /// Subscribes to requests and answers.
     async fn hear_own(self: &Rc<Self>) -> Result<(), String> {
         for connection in [GROUPS, CHANNELS] {
             let link = Rc::downgrade(self);
@@ -128,7 +132,7 @@ impl NatsLink {
                 let Some(link) = link.upgrade() else { return };
                 let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
                 let waiting = number.and_then(|number| link.waiting.borrow_mut().remove(&number));
-                // Who asked may have given up.
+                // The task that asked may have given up.
                 if let Some(waiting) = waiting {
                     let _ = waiting.send(message);
                 }
@@ -150,16 +154,17 @@ impl NatsLink {
         Ok(())
     }
 
-    /// Hears a group.
+    /// Subscribes to a group.
     pub(super) async fn hear_group(self: &Rc<Self>, group: &GroupName) -> Result<(), String> {
         let (link, name) = (Rc::downgrade(self), group.clone());
         let hear = move |message: NatsMessage| {
             let Some(link) = link.upgrade() else { return };
             if message.reply.as_ref() == Some(&link.from) {
-                // The server had it still of the connection before: members here have had it.
+                // This process sent the event by its previous connection. Its members have had the event
+                // already.
                 return;
             }
-            // A copy: what is kept for a while is not to keep the client's buffer.
+            // The payload is copied, because a message that waits would keep the whole buffer of the client.
             let bytes = Bytes::copy_from_slice(&message.payload);
             if !link.inbox.offer(bytes, NatsSource::Group(name.clone())) {
                 link.miss();
@@ -172,7 +177,7 @@ impl NatsLink {
         Ok(())
     }
 
-    /// Takes part in a channel of any process.
+    /// Subscribes to a channel of any process.
     pub(super) async fn hear_channel(self: &Rc<Self>, channel: &ChannelName) -> Result<(), String> {
         let (link, name) = (Rc::downgrade(self), channel.clone());
         let hear = move |message: NatsMessage| {
@@ -188,7 +193,7 @@ impl NatsLink {
         Ok(())
     }
 
-    /// Hands on what this process is asked; where there is no room, who asks is told so.
+    /// Hands over a request to this process. If there is no room, the process that asks is told so.
     fn arrived(self: &Rc<Self>, message: &NatsMessage, source: NatsSource) {
         if self.inbox.offer(Bytes::copy_from_slice(&message.payload), source) {
             return;
@@ -204,14 +209,17 @@ impl NatsLink {
         });
     }
 
+    /// Counts a message that is dropped. This is logged at most once a minute.
     fn miss(&self) {
         self.shared.counters().inbound_full.one();
         if let Some(more) = self.shared.status.logs("inbound") {
-            self.fate
-                .log(|| tracing::warn!(more, "messages of NATS are dropped: too many wait to be delivered"));
+            self.fate.log(|| {
+                tracing::warn!(more, "messages from NATS are dropped: too many wait to be delivered")
+            });
         }
     }
 
+    /// Subscribes to a subject, and calls `hear` for each message.
     async fn subscribe(
         &self,
         connection: usize,
@@ -226,8 +234,8 @@ impl NatsLink {
         };
         let mut heard = subscribed.map_err(|error| error.to_string())?;
         let (leave, mut left) = oneshot::channel();
-        // Without tokio's budget: whatever the client has read is to be taken before it reads on, for what it keeps is not
-        // counted in bytes.
+        // The task runs without tokio's budget. All messages that the client has read must be taken before it
+        // reads on, because the client does not count its messages in bytes.
         let task = spawn_local(unconstrained(async move {
             loop {
                 tokio::select! {
@@ -237,7 +245,7 @@ impl NatsLink {
                         None => return,
                     },
                     _ = &mut left => {
-                        // It fails where the connection is gone, and this with it.
+                        // This fails if the connection is lost, and then the subscription is gone too.
                         let _ = heard.unsubscribe().await;
                         return;
                     }
@@ -254,17 +262,20 @@ impl NatsLink {
         published.map_err(|error| error.to_string())
     }
 
+    /// Sends an answer to a request.
     pub(super) async fn answer(&self, to: String, answer: &ProcessAnswer) {
-        // It fails where the connection is gone; who asked learns of that by the time that it takes.
+        // This fails if the connection is lost. The process that asked then gets no answer in time.
         let _ = self.clients[CHANNELS].publish(to, answer.to_text().into()).await;
     }
 
-    /// Waits until what was written is out of this process.
+    /// Waits until everything that was written is in the socket.
     pub(super) async fn flush(&self, connection: usize) -> Result<(), String> {
         self.clients[connection].flush().await.map_err(|error| error.to_string())
     }
 
-    /// Asks whoever hears a subject. When this returns it is on its way; what that gives is the answer.
+    /// Asks the process that is subscribed to a subject.
+    ///
+    /// When this returns, the request is on its way. The returned future gives the answer.
     pub(super) async fn ask(
         self: &Rc<Self>,
         connection: usize,
@@ -297,7 +308,7 @@ impl NatsLink {
         }
     }
 
-    /// Waits until the server has read all that was written on one of the connections so far.
+    /// Waits until the server has read all that was written on a connection so far.
     pub(super) async fn synced(self: &Rc<Self>, connection: usize) -> Result<(), String> {
         let answer = self.expect();
         self.call(connection, answer.number).await?;
@@ -307,8 +318,10 @@ impl NatsLink {
         }
     }
 
-    /// Waits until what is published on one of the connections comes back on the other: the server hears of the two in any
-    /// order, so the first ones may go nowhere.
+    /// Waits until a message on one of the connections comes back on the other.
+    ///
+    /// The server takes from the two connections in any order. So it may not know the subscription yet, and
+    /// the first messages may be lost.
     async fn meet(self: &Rc<Self>, connection: usize) -> Result<(), String> {
         let mut answer = self.expect();
         let met = async {
@@ -328,7 +341,7 @@ impl NatsLink {
         }
     }
 
-    /// Publishes on one of the connections what the other hears.
+    /// Publishes on one of the connections a message that comes back on the other.
     async fn call(&self, connection: usize, number: u64) -> Result<(), String> {
         let other = if connection == GROUPS { CHANNELS } else { GROUPS };
         let subject = self.shared.driver.subjects.reply(other, number);
@@ -344,7 +357,7 @@ impl NatsLink {
     }
 }
 
-/// An answer that is waited for. It is not expected any more where this is dropped.
+/// An answer that is expected. Dropping this ends the wait for it.
 struct Expected {
     link: Rc<NatsLink>,
     number: u64,
@@ -388,7 +401,8 @@ async fn client(
     servers: &[ServerAddr],
     what: &str,
 ) -> Result<Client, String> {
-    // Where the program has several, rustls takes none by itself; one that was chosen stays. Any server may ask for TLS.
+    // If several crypto providers are compiled in, rustls chooses none by itself. A provider that the program
+    // has installed stays. This is done for every URL, because any server may ask for TLS.
     let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
     let options = shared.driver.settings.options(shared.config.timeout).map_err(|error| error.to_string())?;
     let fate = Arc::clone(fate);
@@ -400,10 +414,11 @@ async fn client(
             fate.note(event);
             std::future::ready(())
         })
-        // The client would connect again by itself, and then write what it had kept: late, and what was counted as lost.
-        // This layer makes new ones instead.
+        // The client would connect again by itself. Then it would write what it had kept, which is late and
+        // was counted as lost. So the client must never reconnect, and this layer makes new connections
+        // instead.
         .reconnect_delay_callback(move |_| if was_connected.load(Relaxed) { NEVER } else { Duration::ZERO });
-    // The name service has no limit of its own.
+    // The limit also holds for the look-up of names, which has none.
     let patience = shared.config.timeout * (servers.len() as u32 + 1);
     match timeout(patience, options.connect(servers)).await {
         Ok(Ok(client)) => {

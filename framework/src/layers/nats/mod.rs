@@ -1,6 +1,6 @@
-//! A layer on NATS, for more than one process (feature `nats`).
+//! A layer on NATS, for several processes (feature `nats`).
 //!
-//! [NATS](crate::docs::nats) says when to take it, what is promised, and under which subjects what is found.
+//! [NATS](crate::docs::nats) says when to take it, what it promises, and which subjects it uses.
 
 mod answer;
 mod config;

@@ -1,4 +1,4 @@
-//! The channels of any process that are read here.
+//! The channels of any process that this process reads.
 
 use std::{
     collections::HashMap,
@@ -10,37 +10,48 @@ use tokio::sync::Notify;
 
 use crate::{ChannelName, layers::LayerError};
 
-/// Who reads which channel. A process counts as a reader from its first `receive` on, until none has waited for half as long
-/// as a message lives: so a worker that is busy is one, and what was taken for readers that do not come back lives still
-/// when it is handed on. Behind the last worker that stops it passes on what comes, and stays subscribed until then: of
-/// what is under way to a subscription that ends, the client says nothing. The lock is held for an edit of one channel, or a walk over all of them.
+/// The channels that this process reads, and who waits for each.
+///
+/// A process reads a channel from its first `receive` on. It stops when no caller has waited for half of the
+/// lifetime of a message. So a process also counts as a reader while its worker is busy, and messages that
+/// were taken for callers which do not come back have not expired when they are handed on.
+///
+/// When its last worker stops, the process passes on the messages that still come, and stays subscribed until
+/// the time is over. The client does not tell which messages are under way to a subscription that ends.
+///
+/// The lock is held for an edit of one channel, or a walk over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     table: Mutex<ReadersTable>,
-    /// Told when a channel is new, or was given up.
+    /// Is notified when a channel is new, or was given up.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct ReadersTable {
     channels: HashMap<ChannelName, Reading>,
-    /// What is new or was given up since the last look.
+    /// The channels that are new, or were given up, since the last look.
     dirty: Vec<ChannelName>,
 }
 
 #[derive(Debug)]
 struct Reading {
+    /// How many callers wait.
     waiting: usize,
+    /// When a caller waited last.
     last: Instant,
-    /// Whether those who read it have said that they do no more.
+    /// Whether the last worker that read the channel has stopped.
     left: bool,
 }
 
-/// What a channel is to this process.
+/// Whether this process reads a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadState {
+    /// It does not read the channel.
     Never,
+    /// Its workers have stopped. Messages that still come are passed on.
     NoMore,
+    /// It reads the channel.
     Yes,
 }
 
@@ -49,7 +60,9 @@ impl Readers {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to read a channel, until what is returned is dropped. At most so many are read.
+    /// Begins to wait for a message of a channel, until the returned guard is dropped.
+    ///
+    /// At most `limit` channels are read.
     pub(super) fn read<'a>(
         &'a self,
         channel: &'a ChannelName,
@@ -84,12 +97,12 @@ impl Readers {
         self.table().channels.keys().cloned().collect()
     }
 
-    /// The channels that are new or were given up.
+    /// Takes the channels that are new, or were given up, since the last look.
     pub(super) fn take_dirty(&self) -> Vec<ChannelName> {
         std::mem::take(&mut self.table().dirty)
     }
 
-    /// Gives up the channels for which nobody has waited for so long.
+    /// Gives up the channels for which no caller has waited for so long.
     pub(super) fn give_up(&self, idle: Duration) {
         let mut table = self.table();
         let is_idle = |reading: &Reading| reading.waiting == 0 && reading.last.elapsed() >= idle;
@@ -98,7 +111,7 @@ impl Readers {
         table.dirty.extend(gone);
     }
 
-    /// Notes that a channel is read no more, where nobody waits for it.
+    /// Notes that the last worker of a channel has stopped, if no caller waits.
     pub(super) fn leave(&self, channel: &ChannelName) {
         let mut table = self.table();
         if let Some(reading) = table.channels.get_mut(channel)
@@ -110,7 +123,7 @@ impl Readers {
         }
     }
 
-    /// Gives up all of them.
+    /// Gives up all channels, and returns them.
     pub(super) fn close(&self) -> Vec<ChannelName> {
         let mut table = self.table();
         table.dirty.clear();
@@ -118,7 +131,7 @@ impl Readers {
     }
 }
 
-/// One `receive` that waits.
+/// A `receive` that waits. Dropping this ends the wait.
 #[derive(Debug)]
 pub(super) struct WaitingReader<'a> {
     readers: &'a Readers,
@@ -148,13 +161,13 @@ mod tests {
         assert_eq!(readers.read(&works, 1).unwrap_err(), LayerError::TooManyChannels { limit: 1 });
         drop(first);
         readers.give_up(Duration::ZERO);
-        assert_eq!(readers.reads(&jobs), ReadState::Yes, "one waits");
+        assert_eq!(readers.reads(&jobs), ReadState::Yes, "a caller waits");
         drop(second);
         readers.give_up(Duration::from_secs(60));
         assert_eq!(
             (readers.reads(&jobs), readers.take_dirty().len()),
             (ReadState::Yes, 0),
-            "it may come back"
+            "the reader may come back"
         );
         readers.give_up(Duration::ZERO);
         assert_eq!(readers.reads(&jobs), ReadState::Never);
@@ -163,7 +176,7 @@ mod tests {
         assert_eq!(readers.take_dirty(), std::slice::from_ref(&jobs));
         drop(first);
         readers.leave(&jobs);
-        assert_eq!(readers.reads(&jobs), ReadState::Yes, "one waits");
+        assert_eq!(readers.reads(&jobs), ReadState::Yes, "a caller waits");
         drop(second);
         readers.leave(&jobs);
         assert_eq!(readers.reads(&jobs), ReadState::NoMore);

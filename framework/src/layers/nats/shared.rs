@@ -1,4 +1,4 @@
-//! What the threads of a layer share, what is asked of the one that speaks with NATS, and what becomes of what comes.
+//! The state that the threads of a layer on NATS share, and its operations.
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -18,10 +18,12 @@ use crate::{
     layers::{LayerError, server},
 };
 
-/// How often a message is passed on at most: each process that has no room for it, or no reader any more, asks the others.
+/// How often a message is passed on at most.
+///
+/// A process that has no room for a message, or does not read the channel any more, asks the other processes.
 const PASSED: u8 = 3;
 
-/// Why there is no answer, where the connection is gone.
+/// The reason why there is no answer, if the connection is lost.
 pub(super) const LOST: &str = "the connection was lost before there was an answer";
 
 /// The state of one [`NatsLayer`](super::NatsLayer), and the driver of its kind.
@@ -30,17 +32,18 @@ pub struct Nats {
     pub(super) settings: NatsSettings,
     pub(super) subjects: Subjects,
     pub(super) readers: Readers,
-    /// The largest message that the server takes, as it said last.
+    /// The largest message that the server takes, as the server said last.
     pub(super) max_payload: AtomicUsize,
     pub(super) operations: UnboundedSender<NatsOperation>,
 }
 
-/// The state of a layer on NATS.
+/// The shared state of a layer on NATS.
 pub(super) type NatsShared = server::shared::Shared<Nats>;
 
-/// What the thread is asked to do.
+/// A request to the driver's thread.
 ///
-/// Those that come from a caller hold their place in the bound on bytes; the others that of the message that they are about.
+/// A request of a caller holds its own place in the bound on bytes. The others hold the place of the message
+/// for which they are made.
 #[derive(Debug)]
 pub(in crate::layers) enum NatsOperation {
     /// Publish an event to a group.
@@ -50,16 +53,20 @@ pub(in crate::layers) enum NatsOperation {
         reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
         place: Place,
     },
-    /// Ask whoever hears this subject.
+    /// Ask the process that is subscribed to this subject.
     Ask {
         subject: String,
         payload: Bytes,
         reply: oneshot::Sender<Result<ProcessAnswer, LayerError>>,
         room: OwnedSemaphorePermit,
     },
-    /// Answer who asked; where a group is named, when NATS knows that this process is in it.
+    /// Answer a request. If a channel joined a group, the answer waits until NATS sends the group's events to
+    /// this process.
     Answer { to: String, answer: ProcessAnswer, joined: Option<GroupName>, room: OwnedSemaphorePermit },
-    /// Ask the other readers of a channel to take a message, and answer who asked this process: this, where they do not.
+    /// Ask the other readers of a channel to take a message.
+    ///
+    /// The process that sent it is answered then. If no other reader takes the message, the answer is
+    /// `otherwise`.
     PassOn {
         channel: ChannelName,
         bytes: Bytes,
@@ -70,7 +77,9 @@ pub(in crate::layers) enum NatsOperation {
     },
 }
 
-/// The place of a publication in the bound on bytes. Where it is dropped before it was written, others have missed the event.
+/// The place of a publication in the bound on bytes.
+///
+/// If it is dropped before the event was written, the loss is counted.
 #[derive(Debug)]
 pub(in crate::layers) struct Place {
     directory: Arc<Directory>,
@@ -96,19 +105,19 @@ impl Drop for Place {
     }
 }
 
-/// By what a message came.
+/// Says where a message came from.
 #[derive(Debug)]
 pub(in crate::layers) enum NatsSource {
-    /// It was published to a group.
+    /// The message was published to a group.
     Group(GroupName),
-    /// It was sent to a channel of any process that is read here.
+    /// The message was sent to a channel of any process, which this process reads.
     Channel { channel: ChannelName, passed: u8, to: Option<String> },
-    /// This process is asked for something by this subject.
+    /// The message is a request to this process, with this subject.
     Task { subject: String, to: Option<String> },
 }
 
 impl NatsShared {
-    /// What becomes of what was under way when the connection broke.
+    /// The error for operations that were under way when the connection was lost.
     pub(super) fn lost(&self) -> LayerError {
         self.status.unavailable(0, LOST)
     }
@@ -143,7 +152,7 @@ impl NatsShared {
     ) {
         let answer = match self.read(&channel, bytes.clone()) {
             Err(answer) => answer,
-            // Who reads no more may have something under way still.
+            // A message may still be under way when the last worker has stopped.
             Ok(_) if self.driver.readers.reads(&channel) != ReadState::Yes => ProcessAnswer::None,
             Ok(envelope) => self.groups.send(&channel, envelope).await.into(),
         };
@@ -157,11 +166,13 @@ impl NatsShared {
         }
     }
 
-    /// Does what another process asks; with the group that a channel was put into.
+    /// Carries out the request of another process.
+    ///
+    /// Returns the answer, and the group if a channel was put into one.
     pub(super) async fn carry_out(&self, subject: &str, bytes: Bytes) -> (ProcessAnswer, Option<GroupName>) {
         let Some((task, channel)) = self.driver.subjects.read_task(subject) else {
             self.counters().stray.one();
-            return (ProcessAnswer::Refused("the subject names no task".into()), None);
+            return (ProcessAnswer::Refused("the subject is invalid".into()), None);
         };
         if !self.groups.owns(&channel) {
             self.counters().stray.one();
@@ -170,7 +181,7 @@ impl NatsShared {
         let (done, group) = match task {
             Task::Send => match self.read(subject, bytes) {
                 Err(answer) => return (answer, None),
-                // A full inbox or queue has counted itself.
+                // A full inbox or queue has counted the loss itself.
                 Ok(envelope) => (self.groups.send(&channel, envelope).await, None),
             },
             Task::Join(group) => (self.groups.add(&group, &channel).await, Some(group)),

@@ -1,12 +1,13 @@
-//! Subjects: where NATS takes what is for a group, a channel or a process.
+//! The subjects of groups, channels and processes.
 //!
-//! A `.` separates the tokens of a subject, and names may hold it: in a subject it is a `:`, which no name holds.
+//! A `.` separates the tokens of a subject. Names of groups and channels may contain a `.`: in a subject it
+//! is written as a `:`, which names cannot contain.
 
 use crate::{ChannelName, GroupName};
 
-/// The queue group in which the processes that read a channel share its messages.
+/// The NATS queue group of the processes that read a channel. They share its messages.
 pub(super) const READERS: &str = "readers";
-/// How many characters tell a process: the last ones before the `!` of its channels.
+/// How many characters identify a process. They are the last ones before the `!` of its channels.
 const PROCESS_LENGTH: usize = 12;
 
 /// The subjects of one process.
@@ -16,14 +17,14 @@ pub(super) struct Subjects {
     process: String,
 }
 
-/// What a process is asked to do with a channel of its own.
+/// A request to a process, about one of its own channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
-    /// Hand it a message.
+    /// Hand a message to the channel.
     Send,
-    /// Put it into a group.
+    /// Put the channel into a group.
     Join(GroupName),
-    /// Take it out of a group.
+    /// Take the channel out of a group.
     Leave(GroupName),
 }
 
@@ -36,18 +37,20 @@ impl Subjects {
         format!("{}.group.{}", self.prefix, token(group))
     }
 
-    /// What this process names as where answers to its events would go, which nobody hears: by it, it knows its own. The
-    /// server does not give a connection what came by it, but it may give it what came by the one before.
+    /// The reply subject of the events that this process publishes. Nobody subscribes to it.
+    ///
+    /// By this subject a process recognizes its own events. The server does not send a connection the events
+    /// that came by it, but it may send the events that came by the previous connection.
     pub(super) fn from(&self) -> String {
         format!("{}.from.{}", self.prefix, self.process)
     }
 
-    /// Of a channel of any process.
+    /// The subject of a channel of any process.
     pub(super) fn channel(&self, channel: &ChannelName) -> String {
         format!("{}.channel.{}", self.prefix, token(channel))
     }
 
-    /// Where the owner of a channel with a `!` is asked to do something with it; `None` where the name has no owner.
+    /// The subject of a request to the owner of a channel with a `!`. `None` if the name has no owner.
     pub(super) fn task(&self, task: &Task, channel: &ChannelName) -> Option<String> {
         let name = channel.non_local().strip_suffix('!')?;
         let process = name.get(name.len().checked_sub(PROCESS_LENGTH)?..)?;
@@ -62,7 +65,7 @@ impl Subjects {
         })
     }
 
-    /// What this process is to hear of what others ask it.
+    /// The subjects on which this process gets requests.
     pub(super) fn own_tasks(&self) -> [String; 3] {
         let (prefix, process) = (&self.prefix, &self.process);
         [
@@ -72,7 +75,7 @@ impl Subjects {
         ]
     }
 
-    /// What is asked by a subject of [`own_tasks`](Self::own_tasks); `None` where its tokens are no names.
+    /// Reads the request in a subject of [`own_tasks`](Self::own_tasks). `None` if the subject is invalid.
     pub(super) fn read_task(&self, subject: &str) -> Option<(Task, ChannelName)> {
         let mut tokens = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?.split('.');
         let (kind, process, channel) = (tokens.next()?, tokens.next()?, tokens.next()?);
@@ -91,13 +94,14 @@ impl Subjects {
         Some((task, channel))
     }
 
-    /// Where an answer is sent that comes by one of the connections; `*` for all of them.
+    /// The subject of an answer that comes by one of the connections. With `*` as `number`, that of all
+    /// answers.
     pub(super) fn reply(&self, connection: usize, number: impl std::fmt::Display) -> String {
         format!("{}.reply.{}.{connection}.{number}", self.prefix, self.process)
     }
 }
 
-/// Whether every token of a prefix is one.
+/// Whether a prefix consists of valid tokens.
 pub(super) fn is_prefix(prefix: &str) -> bool {
     let is_token = |token: &str| {
         !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte))
@@ -105,6 +109,7 @@ pub(super) fn is_prefix(prefix: &str) -> bool {
     prefix.len() <= 256 && prefix.split('.').all(is_token)
 }
 
+/// Writes a name as one token.
 fn token(name: &str) -> String {
     name.replace('.', ":")
 }
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_tokens_are_no_task() {
+    fn an_invalid_subject_is_not_a_task() {
         for strange in [
             "greenroom.send.0123456789Ab.é",
             "greenroom.send.0123456789Ab.a!b!c",

@@ -1,4 +1,4 @@
-//! The thread that speaks with NATS: it connects, again and again, and does the work while it is connected.
+//! The driver's thread on NATS. It connects again and again, and works while it is connected.
 
 use std::{rc::Rc, sync::Arc, thread, time::Duration};
 
@@ -35,21 +35,21 @@ pub(super) fn run(
 ) {
     let inbox = Rc::new(inbox);
     let mut outage = Outage::new(&shared.status, 0);
-    // Where else the servers of the cluster are, as one of them has said.
+    // Other servers of the cluster, as one of the servers has named them.
     let mut discovered = Vec::new();
     loop {
-        // A runtime for each pair of connections: it takes with it all that the client had still to do, which is
-        // counted as lost by then.
+        // Each pair of connections has its own runtime. When the runtime is dropped, all work that the client
+        // had still to do is dropped too. It has been counted as lost by then.
         let end = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
                 let log = dispatcher::get_default(Clone::clone);
-                // The client logs each failed attempt, for as long as they fail; this layer says it once.
+                // The client logs each failed attempt. This layer logs an outage only once.
                 let quiet = dispatcher::set_default(&Dispatch::none());
                 let fate = Arc::new(Fate::new(shared, log));
                 let serve = serve(&fate, shared, &inbox, &mut operations, &mut outage, &mut discovered);
                 let end = LocalSet::new().block_on(&runtime, serve);
                 drop(quiet);
-                // A name may still be looked up.
+                // A look-up of a name may still be running, and is not waited for.
                 runtime.shutdown_background();
                 end
             }
@@ -68,7 +68,7 @@ pub(super) fn run(
     }
 }
 
-/// Connects, and works until that ends.
+/// Connects, and works until a connection is lost or the layer ends.
 async fn serve(
     fate: &Arc<Fate>,
     shared: &Arc<NatsShared>,
@@ -78,7 +78,7 @@ async fn serve(
     discovered: &mut Vec<ServerAddr>,
 ) -> ConnectionEnd {
     let mut servers = shared.driver.settings.servers();
-    // They stay known if no server answers.
+    // These servers stay known if no server answers.
     discovered.retain(|server| !servers.contains(server));
     servers.extend(discovered.iter().cloned());
     let connect = async {
@@ -109,7 +109,7 @@ async fn serve(
         reason = listen(&link) => reason,
         () = tell_misses(&link) => "a task has ended".to_owned(),
         () = shared.stop.notified() => {
-            // What it cannot do in its time is lost.
+            // What cannot be written in this time is lost.
             let _ = timeout(Nats::FAREWELL, leave(&link, operations)).await;
             return ConnectionEnd::Stopped;
         }

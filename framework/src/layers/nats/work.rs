@@ -1,4 +1,4 @@
-//! What is done while both connections are there.
+//! The work while both connections are open.
 
 use std::{
     collections::VecDeque,
@@ -23,13 +23,15 @@ use super::{
 };
 use crate::{ChannelName, Delivery, Envelope, LayerError, event::Format, layers::server::shared::Changes};
 
-/// How many operations make a batch.
+/// How many operations a batch has at most.
 const BATCH: usize = 512;
 
-/// Hears all groups and channels of this process: when this returns, NATS sends what is published to them.
+/// Subscribes to all groups and channels of this process.
+///
+/// When this returns, NATS sends everything that is published to them.
 pub(super) async fn hear_all(link: &Rc<NatsLink>) -> Result<(), String> {
     let shared = &link.shared;
-    // Who came and went while there was no connection.
+    // These changes came while there was no connection.
     shared.note_changes(shared.groups.changed().now_or_never().unwrap_or_default());
     shared.driver.readers.take_dirty();
     let groups = shared.members.all(|_| true);
@@ -45,12 +47,14 @@ pub(super) async fn hear_all(link: &Rc<NatsLink>) -> Result<(), String> {
     Ok(())
 }
 
-/// Hears a group from its first member here to its last. Ends where a connection does not work any more, and says why.
+/// Subscribes to a group from its first member in this process to its last.
+///
+/// Returns when a connection does not work any more, and why.
 pub(super) async fn follow(link: &Rc<NatsLink>) -> String {
     let shared = &link.shared;
     loop {
         let Changes { joined, left } = shared.note_changes(shared.groups.changed().await);
-        // Who waits for a group that has no member any more need not.
+        // A caller that waits for a group which has lost its last member need not wait any more.
         shared.members.changed.notify_waiters();
         for (group, _) in left {
             let heard = link.groups.borrow_mut().remove(&group);
@@ -67,7 +71,7 @@ pub(super) async fn follow(link: &Rc<NatsLink>) -> String {
         if joined.is_empty() {
             continue;
         }
-        // Those who join meanwhile share the next round trip.
+        // The groups that get members meanwhile share the next round trip.
         match link.synced(GROUPS).await {
             Ok(()) => shared.members.settle(&joined),
             Err(reason) => return reason,
@@ -75,7 +79,9 @@ pub(super) async fn follow(link: &Rc<NatsLink>) -> String {
     }
 }
 
-/// Takes part in the channels that are read here. Ends where a connection does not work any more, and says why.
+/// Subscribes to the channels that are read in this process.
+///
+/// Returns when a connection does not work any more, and why.
 pub(super) async fn listen(link: &Rc<NatsLink>) -> String {
     let readers = &link.shared.driver.readers;
     let idle = link.shared.config.layer.expiry / 2;
@@ -111,9 +117,12 @@ pub(super) async fn listen(link: &Rc<NatsLink>) -> String {
     }
 }
 
-/// Offers the messages of a channel that nobody reads here any more to its other readers. What they do not take stays.
+/// Offers the messages of a channel to other processes.
+///
+/// It is called when this process does not read the channel any more. Messages that no other process takes
+/// stay in the queue.
 async fn hand_on(link: &Rc<NatsLink>, channel: &ChannelName) {
-    // Behind this no more come.
+    // After this, no more messages come.
     if link.synced(CHANNELS).await.is_err() {
         return;
     }
@@ -135,7 +144,7 @@ async fn hand_on(link: &Rc<NatsLink>, channel: &ChannelName) {
     }
 }
 
-/// Messages that were taken out of a queue, and go back into it where they go nowhere else.
+/// Messages that were taken out of a queue. Dropping this puts back those that are left.
 struct TakenMessages<'a> {
     shared: &'a NatsShared,
     channel: &'a ChannelName,
@@ -145,13 +154,13 @@ struct TakenMessages<'a> {
 impl Drop for TakenMessages<'_> {
     fn drop(&mut self) {
         for envelope in self.messages.drain(..) {
-            // A queue takes a message at once, or is full, which it counts.
+            // A queue takes a message at once, or it is full and counts the loss.
             let _ = self.shared.groups.send(self.channel, envelope).now_or_never();
         }
     }
 }
 
-/// Tells the members of groups that missed something, once there is room again for what comes.
+/// Tells the members of groups that they missed events, once there is room again.
 pub(super) async fn tell_misses(link: &Rc<NatsLink>) {
     loop {
         link.fate.misses.notified().await;
@@ -160,7 +169,7 @@ pub(super) async fn tell_misses(link: &Rc<NatsLink>) {
         }
         let mut missed = std::mem::take(&mut *link.missed.borrow_mut());
         if link.fate.is_slow.swap(false, Relaxed) {
-            // The client does not say of which group.
+            // The client does not say which group missed events.
             for (group, _) in link.shared.members.all(|_| true) {
                 missed.entry(group).or_insert_with(Instant::now);
             }
@@ -171,7 +180,7 @@ pub(super) async fn tell_misses(link: &Rc<NatsLink>) {
     }
 }
 
-/// Writes, batch after batch. Ends where a connection does not work any more, and says why.
+/// Writes, batch after batch. Returns when a connection does not work any more, and why.
 pub(super) async fn write(link: &Rc<NatsLink>, operations: &mut UnboundedReceiver<NatsOperation>) -> String {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -196,7 +205,7 @@ async fn write_batch(link: &Rc<NatsLink>, batch: impl Iterator<Item = NatsOperat
             NatsOperation::Ask { subject, payload, reply, room } => {
                 let answer = link.ask(GROUPS, subject, payload, 0).await;
                 spawn_local(async move {
-                    // Who asked may have gone.
+                    // This fails if the caller has gone.
                     let _ = reply.send(answer.await);
                     drop(room);
                 });
@@ -242,7 +251,7 @@ async fn write_batch(link: &Rc<NatsLink>, batch: impl Iterator<Item = NatsOperat
             let synced = link.synced(GROUPS).await;
             for reply in replies {
                 let done = synced.clone().map(|()| Delivery::default()).map_err(|_| link.shared.lost());
-                // Who asked may have gone.
+                // This fails if the caller has gone.
                 let _ = reply.send(done);
             }
         });
@@ -250,7 +259,7 @@ async fn write_batch(link: &Rc<NatsLink>, batch: impl Iterator<Item = NatsOperat
     Ok(())
 }
 
-/// Those who wait until NATS has their events.
+/// The callers that wait until NATS has their events. Dropping this tells them that the connection was lost.
 struct Confirmed<'a> {
     shared: &'a NatsShared,
     replies: Vec<oneshot::Sender<Result<Delivery, LayerError>>>,
@@ -264,25 +273,26 @@ impl Drop for Confirmed<'_> {
     }
 }
 
-/// Refuses what is asked for while there is no connection.
+/// Refuses all operations while there is no connection.
 pub(super) async fn refuse(shared: &Arc<NatsShared>, operations: &mut UnboundedReceiver<NatsOperation>) {
     while let Some(operation) = operations.recv().await {
         match operation {
             NatsOperation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.status.away(0)))),
             NatsOperation::Ask { reply, .. } => drop(reply.send(Err(shared.status.away(0)))),
-            // A publication counts itself; who asked learns that there is no answer.
+            // A publication counts its loss itself. A process that waits for an answer notices that none
+            // comes.
             NatsOperation::Publish { .. } | NatsOperation::Answer { .. } | NatsOperation::PassOn { .. } => {}
         }
     }
 }
 
-/// Writes what is asked for already, and hands on what nobody reads here now.
+/// Writes the operations that are waiting, and hands on the messages of all channels.
 pub(super) async fn leave(link: &Rc<NatsLink>, operations: &mut UnboundedReceiver<NatsOperation>) {
     let mut batch = Vec::new();
     while let Ok(operation) = operations.try_recv() {
         batch.push(operation);
     }
-    // Where the connection does not work any more, there is nothing to leave.
+    // If the connection does not work any more, there is nothing to leave.
     if write_batch(link, batch.into_iter()).await.is_err() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The commands of a batch, and what their replies are for.
+//! The commands of a batch, and what to do with their replies.
 
 use redis::{Arg, Cmd, Pipeline, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -9,18 +9,18 @@ use crate::{
     layers::{LayerError, server::status::Status},
 };
 
-/// What becomes of a reply.
+/// What to do with the reply to a command.
 pub(super) enum Then {
     Answer(oneshot::Sender<Result<(), LayerError>>),
-    /// Its share of a publication: so many queues.
+    /// Count the reply as a part of a publication: that of so many queues.
     Count {
         publication: usize,
         queues: u64,
     },
-    /// These have left, where Redis has done it.
+    /// Forget these names, if Redis has taken them out of the group.
     Left(Piece),
     Nothing,
-    /// One who waited for it has gone, and it was put back.
+    /// A message was put back, because the caller that waited for it has gone.
     PutBack,
     Sent {
         channel: ChannelName,
@@ -34,6 +34,7 @@ pub(super) enum Then {
     },
 }
 
+/// Commands for one shard, and what to do with the reply to each.
 #[derive(Default)]
 pub(super) struct CommandBatch {
     pub(super) commands: Pipeline,
@@ -65,7 +66,7 @@ pub(super) struct Replies<'a> {
 }
 
 impl<'a> Replies<'a> {
-    /// What a shard has answered; a reason if it has not, which holds for all commands.
+    /// Takes what a shard has answered. If it has not answered, the reason is the same for all commands.
     pub(super) fn new(
         status: &'a Status,
         shard: usize,
@@ -76,13 +77,14 @@ impl<'a> Replies<'a> {
         Self { status, shard, commands, replies, at: 0 }
     }
 
-    /// Passes a reply over.
+    /// Skips a reply.
     pub(super) fn skip(&mut self) {
         self.at += 1;
         let _ = self.replies.as_mut().map(Iterator::next);
     }
 
-    /// The next reply: an error if the server refused the command, which is logged now and then.
+    /// The next reply. It is an error if the server refused the command, which is logged at most once a
+    /// minute.
     pub(super) fn next(&mut self) -> Result<Value, LayerError> {
         let at = self.at;
         self.at += 1;
@@ -92,12 +94,12 @@ impl<'a> Replies<'a> {
                 Err(refused(self.status, self.shard, &why))
             }
             Some(reply) => Ok(reply),
-            None => Err(LayerError::Refused("an answer is missing".into())),
+            None => Err(LayerError::Refused("a reply is missing".into())),
         }
     }
 }
 
-/// What is said of a command that a shard refused. It is logged now and then.
+/// The error for a command that a shard refused. It is logged at most once a minute.
 pub(super) fn refused(status: &Status, shard: usize, why: &str) -> LayerError {
     let address = status.address(shard);
     if let Some(more) = status.logs("refused") {
@@ -106,7 +108,9 @@ pub(super) fn refused(status: &Status, shard: usize, why: &str) -> LayerError {
     LayerError::Refused(format!("{address}: {why}"))
 }
 
-/// What a command of a pipeline is about: its name and its key, which Redis does not say.
+/// The name and the key of a command, for texts.
+///
+/// Redis does not say them in its errors.
 fn subject(commands: &Pipeline, at: usize) -> String {
     commands.cmd_iter().nth(at).into_iter().flat_map(words).take(2).collect::<Vec<_>>().join(" ")
 }

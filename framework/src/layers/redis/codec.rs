@@ -1,4 +1,7 @@
-//! The bytes of a message: random prefix, encryption, serializer, and whom it is for.
+//! Writes and reads the bytes of a message.
+//!
+//! They are a random prefix, and the event with its recipients, written by a serializer and perhaps
+//! encrypted.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -19,17 +22,17 @@ use crate::{
     },
 };
 
-/// How much longer than its expiry channels_redis lets an encrypted message live.
+/// How much longer than the expiry channels_redis accepts an encrypted message.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Why a message of the server was not taken.
+/// Why a message from the server cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Undecodable {
-    /// No key of ours opens it, or it was written longer ago than it lives.
+    /// None of the keys opens the message, or the message is too old.
     Encryption,
-    /// It is no event.
+    /// The bytes are not an event.
     Event(EventError),
-    /// It is shorter than the random prefix.
+    /// The message is shorter than the random prefix.
     Short,
 }
 
@@ -37,19 +40,21 @@ impl std::fmt::Display for Undecodable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Encryption => f.write_str(
-                "no key opens it, or its time is over: are symmetric_encryption_keys the same on both sides, and the clocks?",
+                "no key opens the message, or it is too old: are symmetric_encryption_keys the same on both sides, and the clocks?",
             ),
             Self::Event(error) => {
                 write!(f, "{error}: are serializer_format and random_prefix_length the same on both sides?")
             }
             Self::Short => {
-                f.write_str("it is shorter than the random prefix: is random_prefix_length the same on both sides?")
+                f.write_str(
+                    "the message is shorter than the random prefix: is random_prefix_length the same on both sides?",
+                )
             }
         }
     }
 }
 
-/// Writes and reads messages as one configuration says. All who share a server must agree on it.
+/// Writes and reads messages as one configuration says. All processes that share a server need the same one.
 pub(super) struct Codec {
     format: Format,
     prefix: usize,
@@ -69,7 +74,7 @@ impl std::fmt::Debug for Codec {
 }
 
 impl Codec {
-    /// Of the core layer: with a random prefix, and an age at which what is encrypted is refused.
+    /// Makes a codec. `ttl` is the age above which an encrypted message is refused.
     pub(super) fn new(format: Format, prefix: usize, keys: &[Vec<u8>], ttl: Option<Duration>) -> Self {
         let key = |secret: &Vec<u8>| {
             let key = base64::engine::general_purpose::URL_SAFE.encode(Sha256::digest(secret));
@@ -85,7 +90,8 @@ impl Codec {
         }
     }
 
-    /// The event's bytes, without what makes it a message. They are written once, however many it goes to.
+    /// Writes an event, without prefix, recipients and encryption. This is done once for all messages with
+    /// this event.
     pub(super) fn write(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
         let bytes = envelope.to_wire(self.format)?;
         if self.format == Format::MsgPack {
@@ -94,7 +100,7 @@ impl Codec {
         Ok(bytes)
     }
 
-    /// A message of these bytes.
+    /// Makes a message of the event's bytes.
     pub(super) fn frame(&self, event: &[u8], to: Option<Recipients<'_>>) -> Result<Vec<u8>, EventError> {
         let addressed;
         let event = match to {
@@ -112,7 +118,7 @@ impl Codec {
         Ok(message)
     }
 
-    /// The event of a message, and whom it is for.
+    /// Reads the event of a message, and its recipients.
     pub(super) fn read(&self, message: Bytes) -> Result<(Envelope, Vec<String>), Undecodable> {
         if message.len() < self.prefix {
             return Err(Undecodable::Short);
@@ -132,7 +138,8 @@ impl Codec {
         })
     }
 
-    /// Bytes that no other message has. They need not be secret: they only make equal messages different members.
+    /// Random bytes, which make equal messages two different members of a sorted set. They need not be
+    /// secret.
     fn random_prefix(&self, room: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.prefix + room);
         while bytes.len() < self.prefix {
@@ -148,7 +155,7 @@ mod tests {
     use super::*;
     use crate::Event;
 
-    /// The message of all vectors, in MessagePack as Python writes it.
+    /// The message of all test vectors, in MessagePack as Python writes it.
     const MESSAGE: &str = "87a474797065ac636861742e6d657373616765a474657874a668c3a96c6c6fa16e01a162c40200ffa166cb3ff8000000000000a36e696cc0a46c697374920102";
     const JSON: &str = "7b2274797065223a2022636861742e6d657373616765222c202274657874223a2022685c75303065396c6c6f222c20226e223a20312c202266223a20312e352c20226e696c223a206e756c6c2c20226c697374223a205b312c20325d7d";
 
@@ -240,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_wrote_is_read() {
+    fn a_message_of_python_is_read() {
         let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(MESSAGE)].concat();
         let (envelope, to) = core(Format::MsgPack).read(member.into()).unwrap();
         assert_eq!((&*envelope.event::<ChatMessage>().unwrap(), to.len()), (&message(), 0));
@@ -259,12 +266,12 @@ mod tests {
         let error = core(Format::MsgPack).write(&scores).unwrap_err();
         assert!(matches!(error, EventError::Unwritable { .. }), "{error}");
         assert!(error.to_string().contains("integer `7`, expected a text as the key of a map"), "{error}");
-        // JSON has only texts there, and makes them of numbers.
+        // In JSON all keys are texts, and numbers become texts.
         assert!(core(Format::Json).write(&scores).is_ok());
     }
 
     #[test]
-    fn what_was_written_is_read_and_only_the_prefix_differs() {
+    fn a_message_is_read_as_it_was_written_and_only_the_prefix_differs() {
         for codec in
             [core(Format::MsgPack), core(Format::Json), encrypted(&["a"], Some(Duration::from_secs(60)))]
         {
@@ -292,12 +299,12 @@ mod tests {
     fn a_token_of_python_is_opened_by_any_of_the_keys() {
         const TOKEN: &str = "gAAAAABlU_EAAAECAwQFBgcICQoLDA0OD4ip2D3dGWpsh9K3N3f_EWoMms-eOkTMDGlG08j4l0QBIZvW-R3y3HfrKhWLlI2Fy-Cmtk_BoY7046XowXBhABgLcX7lGaV5cbtfMPTbcq0dLQJ98H_VH1S57CGadNc1JbhL4A_4aAmWePHpVbJpm8U=";
         let member: Bytes = [&[7; 12][..], TOKEN.as_bytes()].concat().into();
-        // The pub/sub layer looks at no age.
+        // The pub/sub layer does not check the age.
         for keys in [&["a-test-key"][..], &["newer", "a-test-key"]] {
             let (envelope, _) = encrypted(keys, None).read(member.clone()).unwrap();
             assert_eq!(*envelope.event::<ChatMessage>().unwrap(), message());
         }
-        // The core layer does: the token is of 2023.
+        // The core layer does, and the token is from 2023.
         for codec in
             [encrypted(&["a-test-key"], Some(Duration::from_secs(60))), encrypted(&["another"], None)]
         {
@@ -307,20 +314,20 @@ mod tests {
 
     /// `test_serialization_encrypted`.
     #[test]
-    fn what_is_encrypted_is_not_clear() {
+    fn an_encrypted_message_is_not_readable() {
         let codec = encrypted(&["a-test-key"], Some(Duration::from_secs(60)));
         let event = codec.write(&Envelope::new(message())).unwrap();
         let framed = codec.frame(&event, None).unwrap();
         assert_eq!(framed.len(), 12 + 184, "the length of Python's token");
         assert!(!framed.windows(4).any(|part| part == b"chat"));
-        // Written with the first key, so that who has not got the second yet reads it.
+        // The first key is used, so that a process that does not have the second yet can read the message.
         let (newer, both) = (encrypted(&["newer"], None), encrypted(&["newer", "a-test-key"], None));
         let framed = both.frame(&event, None).unwrap();
         assert!(newer.read(framed.into()).is_ok());
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn bytes_that_are_not_a_message_are_refused() {
         let codec = core(Format::MsgPack);
         for length in 0..12 {
             assert_eq!(codec.read(vec![0; length].into()).unwrap_err(), Undecodable::Short);

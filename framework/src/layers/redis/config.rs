@@ -1,4 +1,4 @@
-//! What a layer on Redis is configured by.
+//! The settings of the layers on Redis.
 
 use std::{fmt, time::Duration};
 
@@ -7,26 +7,30 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use super::codec::Codec;
 use crate::{event::Format, layers::server::ServerConfig};
 
-/// What a process calls its members in Redis' groups, with [`RedisLayer`](super::RedisLayer).
+/// How [`RedisLayer`](super::RedisLayer) names the members of this process in Redis' groups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Names {
-    /// Each member by the name of its own channel, as channels_redis does: Redis then knows who is in a group.
+    /// Each member has the name of its own channel, as in channels_redis. Redis then has all members of a
+    /// group.
     ///
-    /// Another program can count the members, send to each, and take one out: what other processes send then passes it by
-    /// until the names are [written anew](RedisConfig::renew_every), what this process sends does not.
+    /// Another program can count the members, send to each of them, and take one out. That member then misses
+    /// what other processes send until the names are [written again](RedisConfig::renew_every). It does not
+    /// miss what this process sends.
     ///
-    /// It costs a command for each member that joins or leaves, and each `group_send` of any process reads all names. An
-    /// event from elsewhere is handed to each member by itself, so a `#[relay]` runs once for each.
+    /// This costs a command for each member that joins or leaves, and each `group_send` of any process reads
+    /// all names. An event from another process is handed to each member separately, so a `#[relay]` runs
+    /// once for each member.
     Connection,
-    /// One name for all members that a group has in this process.
+    /// All members that a group has in this process have one name together.
     #[default]
     Process,
 }
 
 /// The settings of [`RedisLayer`](super::RedisLayer) and [`RedisPubSubLayer`](super::RedisPubSubLayer).
 ///
-/// Those marked below must be the same in every process that shares the server, Django's `CHANNEL_LAYERS` included.
+/// The settings that are marked as shared must be the same in every process that shares the server, and in
+/// Django's `CHANNEL_LAYERS`.
 ///
 /// | Setting | Default | Shared | `CONFIG` of channels_redis |
 /// |---|---|---|---|
@@ -43,20 +47,20 @@ pub enum Names {
 /// | [`queue_bytes`](RedisConfig::queue_bytes) | 16 MiB | no | |
 pub type RedisConfig = ServerConfig<RedisSettings>;
 
-/// What only Redis needs to be told.
+/// The settings that only Redis has.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
     pub(super) hosts: Vec<RedisHost>,
     random_prefix_length: usize,
     format: Format,
     keys: EncryptionKeys,
-    /// Certificates in PEM that a server's may go back to, besides those of the system.
+    /// Root certificates in PEM that are trusted, besides those of the system.
     pub(super) roots: Option<Vec<u8>>,
     pub(super) names: Names,
     renew_every: Duration,
 }
 
-/// Secrets: not for logs.
+/// The keys. They are secrets, and are not shown in logs.
 #[derive(Clone, Default)]
 struct EncryptionKeys(Vec<Vec<u8>>);
 
@@ -66,7 +70,7 @@ impl fmt::Debug for EncryptionKeys {
     }
 }
 
-/// Where one shard is.
+/// The place of one shard.
 #[derive(Clone)]
 pub(super) enum RedisHost {
     Server(String),
@@ -74,7 +78,7 @@ pub(super) enum RedisHost {
 }
 
 impl RedisHost {
-    /// The address, for texts: without a password.
+    /// The address for texts, without a password.
     pub(super) fn address(&self) -> String {
         let one = |url: &str| match url.into_connection_info() {
             Ok(info) => match info.addr() {
@@ -102,17 +106,18 @@ impl fmt::Debug for RedisHost {
     }
 }
 
-/// A setting with which no layer can be made.
+/// Why a layer on Redis cannot be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RedisConfigError {
-    /// The thread of the layer could not be started.
+    /// A thread of the layer could not be started.
     Thread(std::io::Error),
-    /// A URL is none that can be used.
+    /// A URL is invalid.
     Url {
-        /// The URL's place in the list, from 0: the URL itself may hold a password.
+        /// The URL's place in the list, from 0. The URL itself is not shown, because it may contain a
+        /// password.
         host: usize,
-        /// What is wrong with it.
+        /// Why the URL is invalid.
         reason: String,
     },
 }
@@ -120,11 +125,11 @@ pub enum RedisConfigError {
 impl fmt::Display for RedisConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Thread(_) => f.write_str("the thread of the Redis layer could not be started"),
+            Self::Thread(_) => f.write_str("a thread of the Redis layer could not be started"),
             Self::Url { host, reason } => {
                 write!(
                     f,
-                    "the URL of Redis host {host} cannot be used: {reason}; write redis://[user:password@]host[:port][/database], rediss://… (feature `rustls`) or unix:///path"
+                    "the URL of Redis host {host} is invalid: {reason}; write redis://[user:password@]host[:port][/database], rediss://… (feature `rustls`) or unix:///path"
                 )
             }
         }
@@ -141,22 +146,26 @@ impl std::error::Error for RedisConfigError {
 }
 
 impl RedisConfig {
-    /// One server: `redis://[user:password@]host[:port][/database]`, `rediss://…` with TLS (feature `rustls`), or `unix:///path`.
+    /// Uses the server with this URL.
+    ///
+    /// The URL is `redis://[user:password@]host[:port][/database]`, `rediss://…` with TLS (feature `rustls`),
+    /// or `unix:///path`.
     pub fn new(url: impl Into<String>) -> Self {
         Self::of(RedisHost::Server(url.into()))
     }
 
-    /// Servers whose URLs stand in one text, with commas between them, as in an option of a program.
+    /// Uses several servers. Their URLs are in one text, with commas between them, as in an option of a
+    /// program.
     pub fn servers(urls: &str) -> Self {
         let mut hosts = urls.split(',').map(|url| Self::new(url.trim()));
         let first = hosts.next().unwrap_or_else(|| Self::new(""));
         hosts.fold(first, Self::and_host)
     }
 
-    /// The master that sentinels name; `sentinels` are URLs.
+    /// Uses the master that sentinels name. `sentinels` are their URLs.
     ///
-    /// The master is asked for anew at every connection. Its user, password and database are those of `server`, where that is given:
-    /// a URL whose host and port do not count.
+    /// The sentinels are asked for the master at every connection. User, password and database of the master
+    /// are those in the URL `server`, if it is given. Host and port of that URL are ignored.
     pub fn sentinel(
         master: impl Into<String>,
         sentinels: impl IntoIterator<Item = impl Into<String>>,
@@ -182,7 +191,9 @@ impl RedisConfig {
         Self::with_backend(backend, "asgi")
     }
 
-    /// One more server: names are spread over all, as channels_redis does. All processes must name the same ones in the same order.
+    /// Adds one more server. Names are spread over all servers, as in channels_redis.
+    ///
+    /// All processes must have the same servers in the same order.
     pub fn and_host(mut self, other: Self) -> Self {
         self.backend.hosts.extend(other.backend.hosts);
         self
@@ -196,21 +207,22 @@ impl RedisConfig {
 
     /// How many random bytes stand before each message. Default 12. The pub/sub layer has none.
     ///
-    /// They make equal messages of one moment two: with fewer than 8, one of them may be lost.
+    /// They make a difference between two equal messages of the same moment. With fewer than 8, one of the
+    /// two may be lost.
     pub fn random_prefix_length(mut self, bytes: usize) -> Self {
         self.backend.random_prefix_length = bytes.min(1024);
         self
     }
 
-    /// Encrypts messages with the first of these keys, and opens those that were written with any of them.
+    /// Encrypts messages with the first of these keys, and opens those of any key.
     ///
-    /// The keys of `symmetric_encryption_keys`, as they stand there. Names are not encrypted.
+    /// Give the keys as they stand in `symmetric_encryption_keys`. Names are not encrypted.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.backend.keys = EncryptionKeys(keys.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Trusts a server whose certificate goes back to one of these, in PEM, besides those that the system trusts.
+    /// Trusts these root certificates, in PEM, besides those that the system trusts.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -218,22 +230,25 @@ impl RedisConfig {
         self
     }
 
-    /// What the members here are called in Redis' groups. Default [`Names::Process`]. The pub/sub layer has no names there.
+    /// How the members of this process are named in Redis' groups. Default [`Names::Process`].
+    ///
+    /// The pub/sub layer has no names in Redis.
     pub fn names(mut self, names: Names) -> Self {
         self.backend.names = names;
         self
     }
 
-    /// How often the memberships of this process are written anew. Default 10 minutes, and at most a third of `group_expiry`.
+    /// How often the memberships of this process are written again. Default: 10 minutes.
     ///
-    /// It repairs what another program deleted, as by Django's `flush`. It costs one command a group, and with
+    /// It is at least a second, and at most a third of `group_expiry`. It repairs memberships that another
+    /// program deleted, for example by Django's `flush`. It costs one command for each group, and with
     /// [`Names::Connection`] one for each 512 of its members.
     pub fn renew_every(mut self, time: Duration) -> Self {
         self.backend.renew_every = time.max(Duration::from_secs(1));
         self
     }
 
-    /// How often the memberships of this process are written anew.
+    /// How often the memberships of this process are written again, within the bounds.
     pub(super) fn renewal(&self) -> Duration {
         self.backend.renew_every.min(self.common.layer.group_expiry / 3).max(Duration::from_millis(100))
     }
@@ -248,12 +263,12 @@ impl RedisConfig {
         Codec::new(self.backend.format, 0, &self.backend.keys.0, None)
     }
 
-    /// Where the shards are, for texts.
+    /// The addresses of the shards, for texts.
     pub(super) fn addresses(&self) -> Vec<String> {
         self.backend.hosts.iter().map(RedisHost::address).collect()
     }
 
-    /// Says which URL cannot be used.
+    /// It is an error if a URL is invalid.
     pub(super) fn check(&self) -> Result<(), RedisConfigError> {
         for (at, host) in self.backend.hosts.iter().enumerate() {
             let urls: Vec<&String> = match host {
@@ -261,7 +276,10 @@ impl RedisConfig {
                 RedisHost::Sentinel { sentinels, server, .. } => sentinels.iter().chain(server).collect(),
             };
             if urls.is_empty() {
-                return Err(RedisConfigError::Url { host: at, reason: "there is no sentinel".into() });
+                return Err(RedisConfigError::Url {
+                    host: at,
+                    reason: "the list of sentinels is empty".into(),
+                });
             }
             for url in urls {
                 let info: Result<ConnectionInfo, _> = url.as_str().into_connection_info();

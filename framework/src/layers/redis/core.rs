@@ -35,18 +35,19 @@ use crate::{
     },
 };
 
-/// To how many members an event is handed at once.
+/// How many members get an event at the same time.
 const AT_ONCE: usize = 128;
 
-/// Groups and queues shared with other processes by Redis, and with Django: what `channels_redis.core.RedisChannelLayer`
-/// of channels_redis 4.3 writes and reads.
+/// Shares groups and queues with other processes, and with Django, by Redis.
 ///
-/// Members in this process get an event at once, without Redis; those elsewhere get it in two round trips. The process has
-/// *one* name in each of its groups in Redis, however many members it has, unless [`names`](RedisConfig::names) says
-/// otherwise. Where Redis goes and comes back, no connection
-/// ends: memberships are written anew, and consumers are told by a [`LayerGap`](crate::layers::LayerGap).
+/// It writes and reads what `channels_redis.core.RedisChannelLayer` of channels_redis 4.3 writes and reads.
+/// Members in this process get an event at once, without Redis. Those in other processes get it after two
+/// round trips. The process has *one* name in each of its groups in Redis, however many members it has,
+/// unless [`names`](RedisConfig::names) says otherwise. If Redis goes away and comes back, no connection
+/// ends: memberships are written again, and consumers learn of it by a [`LayerGap`](crate::layers::LayerGap).
 ///
-/// [Redis](crate::docs::redis) says what is promised, and what must be the same on both sides.
+/// [Redis](crate::docs::redis) says what the layer promises, and which settings must be the same on both
+/// sides.
 ///
 /// ```no_run
 /// use greenroom::{Layer, layers::redis::{RedisConfig, RedisLayer}};
@@ -64,7 +65,7 @@ impl RedisLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`RedisConfigError`] for a URL that is invalid. A server that cannot be reached is no error: see
+    /// [`RedisConfigError`] if a URL is invalid. A server that cannot be reached is not an error: see
     /// [`ready`](Self::ready).
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
         config.check()?;
@@ -88,7 +89,7 @@ impl RedisLayer {
 
 impl Driver for Core {
     type Operation = CoreOperation;
-    /// The time at which a message was sent: it says itself whom it is for.
+    /// The time at which a message was sent. The message itself names its recipients.
     type Source = f64;
     type Over = ();
 
@@ -132,7 +133,8 @@ impl Driver for Core {
     }
 
     async fn send(shared: &CoreShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
-        // A message to another process' own channel has one shard; any shard takes one for any process.
+        // A message to a channel of another process has one shard. Any shard takes a message to a channel of
+        // any process.
         let shard = channel.local().map(|_| shard_of(channel.non_local(), shared.status.len()));
         match shard {
             None if (0..shared.status.len()).any(|shard| shared.status.is_up(shard)) => {}
@@ -172,7 +174,8 @@ impl Driver for Core {
             Err(error) => shared.log_undecodable(&shared.driver.process, &error),
             Ok((_, to)) if to.is_empty() => shared.counters().stray.one(),
             Ok((envelope, to)) => {
-                // Each has its own place to wait for; the next message comes after all have this one.
+                // The members wait side by side if their inboxes are full. The next message comes after all
+                // have got this one.
                 for some in to.chunks(AT_ONCE) {
                     join_all(some.iter().map(|name| shared.deliver(name, envelope.clone()))).await;
                 }
@@ -181,7 +184,7 @@ impl Driver for Core {
     }
 }
 
-/// A caller that waits for a message: if it gives up, a message that it did not take goes back.
+/// A caller that waits for a message. If it gives up, a message that it did not take goes back to Redis.
 struct WaitingReceive<'a> {
     shared: &'a CoreShared,
     channel: &'a ChannelName,

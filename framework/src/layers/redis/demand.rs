@@ -1,4 +1,6 @@
-//! Who waits for a message of a channel that any process may read, and what becomes of a message nobody waits for any more.
+//! The callers that wait for a message of a channel that any process may read.
+//!
+//! A message for which no caller waits any more goes back to Redis.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,20 +20,20 @@ use crate::{
 pub(in crate::layers) struct Popped {
     pub(super) envelope: Envelope,
     pub(super) channel: ChannelName,
-    /// As it stood in Redis, to be put back.
+    /// The message as it stood in Redis, in case it must be put back.
     pub(super) member: Bytes,
     pub(super) score: f64,
     pub(super) shard: usize,
 }
 
-/// Those who wait, in their order. The lock is held for an edit of one channel.
+/// The callers that wait, in their order. The lock is held only for an edit of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Demand(Mutex<DemandTable>);
 
 #[derive(Debug, Default)]
 struct DemandTable {
     channels: HashMap<ChannelName, VecDeque<oneshot::Sender<Popped>>>,
-    /// Nothing comes any more.
+    /// Whether the layer has ended, so that no message comes any more.
     ended: bool,
 }
 
@@ -40,7 +42,7 @@ impl Demand {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a message of `channel`; at most so many channels are waited for.
+    /// Waits for a message of `channel`. At most `limit` channels can be waited for.
     pub(super) fn wait(
         &self,
         channel: &ChannelName,
@@ -59,17 +61,17 @@ impl Demand {
         Ok(receiver)
     }
 
-    /// Tells those who wait, and will, that nothing comes any more.
+    /// Tells all callers that wait, and all later ones, that no message comes any more.
     pub(super) fn end(&self) {
         let mut waiting = self.lock();
         waiting.ended = true;
         let gone = std::mem::take(&mut waiting.channels);
         drop(waiting);
-        // Which wakes them.
+        // This wakes the callers, and so happens outside the lock.
         drop(gone);
     }
 
-    /// Forgets those who have gone.
+    /// Forgets the callers of a channel that have gone.
     pub(super) fn tidy(&self, channel: &ChannelName) {
         let channels = &mut self.lock().channels;
         if let Some(those) = channels.get_mut(channel) {
@@ -80,11 +82,11 @@ impl Demand {
         }
     }
 
-    /// Gives a message to who has waited longest, or back where nobody waits.
+    /// Gives a message to the caller that has waited longest. Returns the message if no caller waits.
     pub(super) fn offer(&self, mut popped: Popped) -> Result<(), Popped> {
         loop {
             let Some(sender) = self.take(&popped.channel) else { return Err(popped) };
-            // Outside the lock: what comes back, and what is dropped, is a user's value.
+            // This is done outside the lock, because it may drop a user's value.
             match sender.send(popped) {
                 Ok(()) => return Ok(()),
                 Err(refused) => popped = refused,
@@ -102,12 +104,12 @@ impl Demand {
         first
     }
 
-    /// How many wait.
+    /// How many callers wait for a channel.
     pub(super) fn count(&self, channel: &ChannelName) -> usize {
         self.lock().channels.get(channel).map_or(0, VecDeque::len)
     }
 
-    /// The channels that are waited for.
+    /// The channels for which callers wait.
     pub(super) fn channels(&self) -> Vec<ChannelName> {
         self.lock().channels.keys().cloned().collect()
     }

@@ -1,4 +1,7 @@
-//! What was published and is waited for: Redis sends it back to who published it, and that is when members here get it.
+//! The senders that wait for the echo of their messages.
+//!
+//! Redis sends a message back to the process that published it. Only then do the members in that process get
+//! it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,17 +13,17 @@ use tokio::sync::oneshot;
 
 use crate::Delivery;
 
-/// Who waits for the echo of which message. The lock is held for an edit of one topic.
+/// The echoes that are waited for, by topic. The lock is held only for an edit of one topic.
 #[derive(Debug, Default)]
 pub(super) struct Echoes(Mutex<HashMap<String, VecDeque<ExpectedEcho>>>);
 
-/// One who waits.
+/// An echo for which a sender waits.
 #[derive(Debug)]
 pub(super) struct ExpectedEcho {
     message: Bytes,
-    /// By which subscription to its group it comes.
+    /// The number of the subscription by which the echo comes.
     subscription: u64,
-    /// Whether to count how far the event gets.
+    /// Whether to count how many members the event reaches.
     pub(super) count: bool,
     pub(super) heard: oneshot::Sender<Delivery>,
 }
@@ -42,14 +45,16 @@ impl Echoes {
         let echo = ExpectedEcho { message, subscription, count, heard };
         let mut echoes = self.lock();
         let waiting = echoes.entry(topic.to_owned()).or_default();
-        // Who gave up is not waited for.
+        // Senders that gave up are forgotten.
         waiting.retain(|echo| !echo.heard.is_closed());
         waiting.push_back(echo);
         drop(echoes);
         receiver
     }
 
-    /// Who waits for a message that has come. One of the same bytes from elsewhere is as good: both come.
+    /// Takes out the first sender that waits for a message with these bytes.
+    ///
+    /// An equal message of another process will do as well, because both come.
     pub(super) fn take(&self, topic: &str, message: &[u8]) -> Option<ExpectedEcho> {
         let mut echoes = self.lock();
         let waiting = echoes.get_mut(topic)?;
@@ -61,15 +66,16 @@ impl Echoes {
         echo
     }
 
-    /// The connection is gone that would have brought them: who waits learns it.
+    /// Ends the waiting for echoes whose connection is lost.
     pub(super) fn lose(&self, lost: impl Fn(&str) -> bool) {
         let gone: Vec<_> = self.lock().extract_if(|topic, _| lost(topic)).collect();
         drop(gone);
     }
 
-    /// The last member of a group has left: who waits for an event to it need not, and nobody got it.
+    /// Ends the waiting for echoes to groups whose last member has left. These events reached no member.
     ///
-    /// Members may have come since: what is sent to them comes by another subscription.
+    /// A group may have got members since. Their events come by another subscription, and are still waited
+    /// for.
     pub(super) fn leave(&self, topics: &[(String, u64)]) {
         for (topic, over) in topics {
             let mut echoes = self.lock();
@@ -92,7 +98,7 @@ impl Echoes {
 mod tests {
     use super::*;
 
-    /// That the last member has left is heard of late: somebody has joined and sent meanwhile.
+    /// The news that the last member has left comes late. Another member has joined and sent meanwhile.
     #[test]
     fn a_late_leave_ends_no_later_wait() {
         let echoes = Echoes::default();
@@ -101,7 +107,7 @@ mod tests {
         echoes.leave(&[("topic".to_owned(), 1)]);
         assert_eq!(before.try_recv(), Ok(Delivery::default()));
         assert!(after.try_recv().is_err());
-        let echo = echoes.take("topic", b"b").expect("it is waited for");
+        let echo = echoes.take("topic", b"b").expect("a sender waits for it");
         echo.heard.send(Delivery { delivered: 1, ..Delivery::default() }).unwrap();
         assert_eq!(after.try_recv().unwrap().delivered, 1);
         assert!(echoes.lock().is_empty());

@@ -1,4 +1,4 @@
-//! Deletes what is in Redis.
+//! Deletes what this layer and others with its prefix keep in Redis.
 
 use super::{link::flat, writer::CoreIo};
 use crate::layers::LayerError;
@@ -7,7 +7,7 @@ use crate::layers::LayerError;
 const FLUSH_AT_ONCE: usize = 1_000;
 
 impl CoreIo {
-    /// Deletes all keys of the prefix, and makes this process a member again where it is one.
+    /// Deletes all keys of the prefix, and writes the memberships of this process anew.
     pub(super) async fn flush(&self) -> Result<(), LayerError> {
         for shard in 0..self.links.len() {
             let mut cursor = b"0".to_vec();
@@ -33,7 +33,7 @@ impl CoreIo {
     }
 }
 
-/// A text that a pattern of Redis matches as it is.
+/// Escapes a text so that a pattern of Redis matches it literally.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

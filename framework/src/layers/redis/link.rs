@@ -1,4 +1,4 @@
-//! The connections to one server.
+//! The connections to one Redis server.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,26 +14,26 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::config::{RedisHost, RedisSettings};
 
-/// How long the blocking command of a reader lasts. It shows that the connection lives.
+/// How long the blocking command of a reader lasts. Its end shows that the connection works.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
 
-/// The connections to one server, on the layer's thread.
+/// The connections to one server. It belongs to the driver's thread.
 #[derive(Debug)]
 pub(super) struct RedisLink {
     host: RedisHost,
     roots: Option<Vec<u8>>,
     patience: Duration,
-    /// All commands but the one that blocks.
+    /// The connection for all commands except the blocking one.
     writer: RefCell<Option<MultiplexedConnection>>,
     /// Why the writer failed.
     failure: RefCell<Option<String>>,
     failed: Notify,
-    /// Told from the connection before, whose late errors are not this one's.
+    /// Incremented at each new connection, so that late errors of an old one are ignored.
     generation: Cell<u64>,
 }
 
 impl RedisLink {
-    /// To all hosts, each with the time that it may take to answer.
+    /// Makes the links to all hosts. `patience` is the time that a server may take to answer.
     pub(super) fn all(settings: &RedisSettings, patience: Duration) -> Vec<Self> {
         settings.hosts.iter().map(|host| Self::new(host.clone(), settings.roots.clone(), patience)).collect()
     }
@@ -50,11 +50,11 @@ impl RedisLink {
         }
     }
 
-    /// Connects the writer, and gives the client with which to connect what else there is.
+    /// Connects the writer, and gives a client for the other connections.
     pub(super) async fn connect(&self) -> Result<Client, String> {
         let client = within(self.patience, client(&self.host, self.roots.as_deref())).await?;
         let mut writer = self.open(&client, self.patience).await?;
-        // A server that asks for a password takes a connection without one, and refuses what it is asked.
+        // A server that needs a password accepts a connection without one, and refuses only the commands.
         self.within(redis::cmd("PING").query_async::<()>(&mut writer)).await?;
         self.generation.set(self.generation.get() + 1);
         self.failure.take();
@@ -62,7 +62,7 @@ impl RedisLink {
         Ok(client)
     }
 
-    /// One more connection, whose commands may take as long as this.
+    /// Makes one more connection, whose commands may take as long as `answer`.
     pub(super) async fn open(
         &self,
         client: &Client,
@@ -74,7 +74,7 @@ impl RedisLink {
         within(self.patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
     }
 
-    /// A connection that hears what is published.
+    /// Makes a connection for subscriptions.
     pub(super) async fn subscriber(&self, client: &Client) -> Result<PubSub, String> {
         within(self.patience, client.get_async_pubsub()).await
     }
@@ -87,7 +87,7 @@ impl RedisLink {
         within(self.patience, work).await
     }
 
-    /// Whether what is asked for now is sent.
+    /// Whether the writer is connected.
     pub(super) fn is_connected(&self) -> bool {
         self.writer.borrow().is_some()
     }
@@ -96,17 +96,17 @@ impl RedisLink {
         self.writer.take();
     }
 
-    /// Runs commands, and gives their replies, errors of single ones among them.
+    /// Runs commands, and gives their replies. The error of a single command is one of the replies.
     ///
     /// # Errors
-    /// Why the connection is gone; it is told to [`failed`](Self::failed) too.
+    /// If the connection is lost, and why. Then [`failed`](Self::failed) also returns the reason.
     pub(super) async fn run(&self, commands: &Pipeline) -> Result<Vec<Value>, String> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         let generation = self.generation.get();
         let writer = self.writer.borrow().clone();
-        let Some(mut writer) = writer else { return Err("there is no connection".into()) };
+        let Some(mut writer) = writer else { return Err("it is not connected".into()) };
         match writer.send_packed_commands(commands, 0, commands.len()).await {
             Ok(replies) => Ok(replies),
             Err(error) => {
@@ -120,7 +120,7 @@ impl RedisLink {
         }
     }
 
-    /// Waits until the writer has failed, and says why. Asks the server now and then whether it is there.
+    /// Waits until the writer has failed, and returns why. It pings the server again and again.
     pub(super) async fn failed(&self) -> String {
         let mut ping = redis::pipe();
         ping.cmd("PING");
@@ -130,7 +130,7 @@ impl RedisLink {
                 return failure;
             }
             if timeout(self.patience.min(Duration::from_secs(2)), self.failed.notified()).await.is_err() {
-                // Its failure is told as any other.
+                // If the ping fails, `run` notes the failure.
                 let _ = self.run(&ping).await;
             }
         }
@@ -158,7 +158,8 @@ async fn client(host: &RedisHost, roots: Option<&[u8]>) -> redis::RedisResult<Cl
 #[cfg(feature = "rustls")]
 fn open(url: &str, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
     if url.starts_with("rediss:") {
-        // Where the program has several, rustls takes none by itself; one that was chosen stays.
+        // If several crypto providers are compiled in, rustls chooses none by itself. A provider that the
+        // program has installed stays.
         let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     }
     match roots {
@@ -186,7 +187,7 @@ async fn within<T>(
     }
 }
 
-/// The texts and numbers of a reply as bytes, lists in it included, in their order.
+/// The texts and numbers of a reply as bytes, also those in nested lists.
 pub(super) fn flat(reply: Value) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     flatten(reply, &mut all);
@@ -204,12 +205,12 @@ fn flatten(reply: Value, to: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// Seconds since 1970, by the clock of this machine: what channels_redis sorts and expires by.
+/// Seconds since 1970, by the clock of this machine. channels_redis sorts and expires messages by it.
 pub(super) fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as f64 / 1e6
 }
 
-/// A score as Redis writes it.
+/// Reads a score, as Redis writes it.
 pub(super) fn score(bytes: &[u8]) -> f64 {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! This process in its groups in Redis.
+//! Keeps the memberships of this process in Redis' groups.
 
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline};
@@ -13,6 +13,7 @@ use super::{
 use crate::GroupName;
 
 impl CoreIo {
+    /// Adds the commands that make names members, or renew them.
     pub(super) fn push_join<T: AsRef<str>>(
         &self,
         batch: &mut CommandBatch,
@@ -39,7 +40,9 @@ impl CoreIo {
         [add, expire]
     }
 
-    /// Makes this process a member of all its groups on a shard again, and of no other.
+    /// Writes the memberships of this process on a shard again.
+    ///
+    /// Names that have left are taken out.
     pub(super) async fn rejoin(&self, shard: usize) -> Result<(), String> {
         let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
         for pieces in in_batches(self.told.leaving(BATCH, on_shard)) {
@@ -73,7 +76,7 @@ impl CoreIo {
         Ok(())
     }
 
-    /// Runs commands; one that is refused is said, and is as one that is done.
+    /// Runs commands. A command that Redis refuses is logged, and then counts as done.
     async fn run_all(&self, shard: usize, commands: &Pipeline) -> Result<(), String> {
         let done = self.links[shard].run(commands).await?;
         let count = done.len();
@@ -84,7 +87,9 @@ impl CoreIo {
         Ok(())
     }
 
-    /// Tells of the members that have come and gone, and says up to which of all changes; `None` where they have no names.
+    /// Adds the commands that tell which members have joined and left.
+    ///
+    /// Returns how many changes Redis knows after that, or `None` if it is not told of each member.
     pub(super) fn tell_members(&self, batches: &mut [CommandBatch]) -> Option<u64> {
         let changes = self.shared.groups.directory().members()?;
         self.asked.set(false);
@@ -113,7 +118,8 @@ impl CoreIo {
         Some(count)
     }
 
-    /// Puts names into their group anew, those that are still here. Where Redis is not there, the next connection does.
+    /// Writes the names that are still members into their group again. If Redis is away, the next connection
+    /// does so.
     pub(super) fn renew(&self, piece: Piece, batches: &mut [CommandBatch]) {
         let shard = self.shared.group_shard(&piece.group);
         if !self.links[shard].is_connected() {
@@ -125,6 +131,7 @@ impl CoreIo {
         }
     }
 
+    /// The command that takes names out of a group.
     pub(super) fn take_out<T: AsRef<str>>(&self, group: &GroupName, names: &[T]) -> Cmd {
         let mut command = redis::cmd("ZREM");
         command.arg(group_key(&self.shared.config.prefix, group));
@@ -134,7 +141,7 @@ impl CoreIo {
         command
     }
 
-    /// Takes this process out of Redis, at its end.
+    /// Removes this process from Redis, at the layer's end.
     pub(super) async fn leave_all(&self) {
         let leaves = self.links.iter().enumerate().map(|(shard, link)| async move {
             let on_shard = |group: &GroupName| self.shared.group_shard(group) == shard;
@@ -155,7 +162,7 @@ impl CoreIo {
     }
 }
 
-/// Pieces together, until they have as many names as a batch.
+/// Joins pieces into batches. A batch is full when it has [`BATCH`] names or more.
 fn in_batches(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
     let mut batches: Vec<Vec<Piece>> = Vec::new();
     let mut names = BATCH;
@@ -165,7 +172,7 @@ fn in_batches(pieces: Vec<Piece>) -> Vec<Vec<Piece>> {
             names = 0;
         }
         names += piece.names.len();
-        batches.last_mut().expect("one was pushed").push(piece);
+        batches.last_mut().expect("a batch was pushed before").push(piece);
     }
     batches
 }

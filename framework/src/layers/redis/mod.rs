@@ -1,6 +1,7 @@
-//! Layers on Redis, for more than one process, and for Django (feature `redis`).
+//! Layers on Redis, for several processes, and for Django (feature `redis`).
 //!
-//! [Redis](crate::docs::redis) says which to take, what must be the same on both sides, and what is promised.
+//! [Redis](crate::docs::redis) says which layer to take, which settings must be the same on both sides, and
+//! what the layers promise.
 
 mod batch;
 mod codec;

@@ -1,13 +1,16 @@
-//! Keys and shards: where channels_redis looks for what.
+//! The keys and shards that channels_redis uses.
 
 use crate::{ChannelName, GroupName};
 
-/// What the local part of a process' name in a group starts with: `specific.<process>!g.<number>`.
+/// The mark of a process' name in a group: `specific.<process>!g.<number>`.
 ///
-/// No consumer's channel is like it, whose first part is a number, and no queue's, which has no dot.
+/// No channel looks like this. The local part of a consumer's channel starts with a number, and that of a
+/// queue has no dot.
 const MARK: &str = "g.";
 
-/// The key of a channel's queue: prefix and the name up to its `!`, with nothing between them.
+/// The key of a channel's queue.
+///
+/// It is the prefix and the name up to its `!`, with nothing between them.
 pub(super) fn channel_key(prefix: &str, non_local: &str) -> String {
     format!("{prefix}{non_local}")
 }
@@ -17,26 +20,26 @@ pub(super) fn group_key(prefix: &str, group: &GroupName) -> String {
     format!("{prefix}:group:{group}")
 }
 
-/// What a group is published to by the pub/sub layer.
+/// The topic of a group in the pub/sub layer.
 pub(super) fn group_topic(prefix: &str, group: &str) -> String {
     format!("{prefix}__group__{group}")
 }
 
-/// Which of `count` shards a name is on.
+/// The shard of a name, if there are `count` shards.
 pub(super) fn shard_of(name: &str, count: usize) -> usize {
     let slot = crc32fast::hash(name.as_bytes()) as usize & 0xFFF;
-    // Python divides by the float 4096 / count; `slot * count / 4096` is the same number wherever that is exact, and
-    // differs by the rounding of the division where it is not.
+    // Python divides by the float 4096 / count. `slot * count / 4096` would be the same number if the
+    // division is exact, and could differ by its rounding if it is not.
     ((slot as f64 / (4096.0 / count.max(1) as f64)) as usize).min(count.saturating_sub(1))
 }
 
-/// The name of a process in a group.
+/// The name of a process in the group with this number.
 pub(super) fn process_name(process: &str, number: u64) -> ChannelName {
     ChannelName::new(format!("{process}{MARK}{number}"))
         .expect("letters, digits, dots and a `!`, at most 60 of them")
 }
 
-/// The number in the local part of such a name; `None` where it is no such name.
+/// The number in the local part of such a name. `None` if the name is of another kind.
 pub(super) fn process_number(local: &str) -> Option<u64> {
     local.strip_prefix(MARK)?.parse().ok()
 }
@@ -56,7 +59,7 @@ mod tests {
         assert_eq!(group_topic("asgi", "chat_lobby"), "asgi__group__chat_lobby");
     }
 
-    /// `test_consistent_hash_result`, and what Python says for more names.
+    /// `test_consistent_hash_result`, and the results of Python for more names.
     #[test]
     fn shards_are_those_of_channels_redis() {
         let process = "specific.0123456789abcdef0123456789abcdef!";

@@ -1,4 +1,6 @@
-//! Events to groups: who is in them is looked up, then one message is written for each process that is.
+//! Sends events to groups.
+//!
+//! The members of a group are looked up. Then one message is written for each process that has members.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,11 +18,11 @@ use super::{
 };
 use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError};
 
-/// Who is in a group, so far as Redis says.
+/// The names that Redis has in a group.
 pub(super) type FoundNames = Result<Vec<String>, LayerError>;
 
 impl CoreIo {
-    /// Who is in the groups that are published to.
+    /// Looks up the names in all groups to which the operations publish.
     pub(super) async fn look_up(&self, operations: &[CoreOperation]) -> HashMap<GroupName, FoundNames> {
         let mut groups: Vec<Vec<GroupName>> = self.links.iter().map(|_| Vec::new()).collect();
         let mut seen = HashSet::new();
@@ -47,7 +49,7 @@ impl CoreIo {
         for (shard, groups, commands, replies) in join_all(look_ups).await {
             let mut replies = Replies::new(&self.shared.status, shard, &commands, replies);
             for group in groups {
-                // What has expired was taken out.
+                // The first reply is about the expired names, which were taken out.
                 replies.skip();
                 let found = replies.next().map(flat);
                 let text = |name| String::from_utf8(name).ok();
@@ -57,6 +59,7 @@ impl CoreIo {
         names
     }
 
+    /// Adds the commands that send an event to the members of a group in other processes.
     pub(super) fn publish(
         &self,
         group: &GroupName,
@@ -67,7 +70,7 @@ impl CoreIo {
         batches: &mut [CommandBatch],
     ) {
         let shared = &self.shared;
-        // In the order of their first names, so that equal calls are equal on the wire.
+        // The map is sorted, so that equal calls make equal commands.
         let mut queues: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for name in names {
             let non_local = name.find('!').map_or(name.as_str(), |at| &name[..=at]);
@@ -100,7 +103,10 @@ impl CoreIo {
         }
     }
 
-    /// A name of this process: a member was served before; a consumer that another program put in is served now.
+    /// Delivers an event to a name of this process, if that has not been done yet.
+    ///
+    /// A member of this process was served before. A consumer that another program put into the group is
+    /// served now.
     fn deliver_own(&self, group: &GroupName, name: &str, envelope: &Envelope, bytes: usize) {
         let Ok(channel) = ChannelName::new(name) else { return };
         let local = channel.local().unwrap_or_default();
@@ -110,10 +116,11 @@ impl CoreIo {
         };
         if !is_served && !self.inbox.direct(channel, envelope.clone(), bytes) {
             self.shared.counters().unpublished.one();
-            tracing::debug!(%group, name, "no room for an event to a consumer of this process");
+            tracing::debug!(%group, name, "an event to a consumer of this process is dropped: too many wait to be delivered");
         }
     }
 
+    /// Counts a publication that failed, and replies to the caller that waits for it.
     pub(super) fn finish(&self, publication: Progress) {
         if publication.error.is_some() {
             self.shared.counters().unpublished.one();

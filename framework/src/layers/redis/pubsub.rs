@@ -35,22 +35,23 @@ use crate::{
     },
 };
 
-/// Groups shared with other processes by Redis' publish and subscribe, and with Django: what
-/// `channels_redis.pubsub.RedisPubSubChannelLayer` of channels_redis 4.3 writes and hears.
+/// Shares groups with other processes, and with Django, by Redis' pub/sub.
 ///
-/// Redis keeps nothing: a process that does not listen misses it, and a channel that several processes read gives each message
-/// to all of them. It and [`RedisLayer`](super::RedisLayer) do not hear each other. Members in this process get an event when
-/// Redis sends it back: [`group_send`](crate::Layer::group_send) waits for that.
+/// It writes and hears what `channels_redis.pubsub.RedisPubSubChannelLayer` of channels_redis 4.3 writes and
+/// hears. Redis keeps nothing: a process that is not connected misses the messages, and if several processes
+/// read a channel, each of them gets every message. This layer and [`RedisLayer`](super::RedisLayer) do not
+/// hear each other. Members in this process get an event when Redis sends it back, and
+/// [`group_send`](crate::Layer::group_send) waits for that.
 ///
-/// `expiry`, `capacity` and `channel_capacity` hold for the queues of this process, `group_expiry` and
-/// `random_prefix_length` for nothing.
+/// `expiry`, `capacity` and `channel_capacity` hold for the queues of this process. `group_expiry` and
+/// `random_prefix_length` are ignored.
 pub type RedisPubSubLayer = ServerLayer<PubSub>;
 
 impl RedisPubSubLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`RedisConfigError`] for a URL that is invalid. A server that cannot be reached is no error: see
+    /// [`RedisConfigError`] if a URL is invalid. A server that cannot be reached is not an error: see
     /// [`ready`](Self::ready).
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
         config.check()?;
@@ -78,7 +79,7 @@ impl Driver for PubSub {
 
     const SERVER: &'static str = "Redis";
     const THREADS: [&'static str; 2] = ["greenroom-pubsub", "greenroom-redis-in"];
-    // With the connections Redis forgets the subscriptions by itself.
+    // Redis drops the subscriptions by itself when the connections end.
     const FAREWELL: Duration = Duration::ZERO;
 
     fn start(
@@ -95,7 +96,7 @@ impl Driver for PubSub {
     }
 
     fn ended(shared: &PubSubShared, inbox: &InboundSenderOf<Self>) {
-        // In this order: a caller that waits for an echo from now on sees that none comes.
+        // The order matters: a caller that begins to wait for an echo after this sees that none will come.
         shared.members.unsettle(|_| true);
         for shard in 0..shared.status.len() {
             inbox.over(PubSubOver::Shard(shard));
@@ -134,7 +135,7 @@ impl Driver for PubSub {
         if let Some(subscription) = shared.members.settled_as(group) {
             echo = Some(shared.driver.echoes.expect(&topic, subscription, message.clone(), count));
             if shared.members.settled_as(group) != Some(subscription) {
-                // The last member left meanwhile, and a caller that waits may have been told already.
+                // The last member left meanwhile, and the waiting may have been ended already.
                 echo = None;
             }
         }
@@ -147,7 +148,8 @@ impl Driver for PubSub {
                     }
                     Ok(delivery)
                 }
-                // The connection that would have brought it is gone: it does not come twice.
+                // The connection that would have brought the echo is lost, so the members do not get the
+                // event twice.
                 Err(_) => Ok(shared.serve_here(group, envelope, count).await),
             },
             (Ok(subscribers), None) => {
@@ -157,7 +159,8 @@ impl Driver for PubSub {
             (Err(error), _) if must => Err(error),
             (Err(LayerError::Unavailable(_)), Some(echo)) => {
                 shared.counters().unpublished.one();
-                // It may have been published all the same, and then it comes back, unless that connection is gone too.
+                // The message may have been published all the same. Then it comes back, unless that
+                // connection is lost too.
                 match echo.await {
                     Ok(delivery) => Ok(delivery),
                     Err(_) => Ok(shared.serve_here(group, envelope, count).await),
@@ -202,7 +205,7 @@ impl Driver for PubSub {
                 shared.serve_here(&group, envelope, count).await
             }
             (None, Ok(channel)) => {
-                // A full inbox or queue has counted itself.
+                // A full inbox or queue has counted the loss itself.
                 if let Err(LayerError::NoReceiver) = shared.groups.send(&channel, envelope).await {
                     shared.counters().stray.one();
                 }
@@ -225,12 +228,12 @@ impl Driver for PubSub {
     }
 }
 
-/// A message of these bytes, as it is published.
+/// Makes the message that is published, from the event's bytes.
 fn framed(shared: &PubSubShared, event: &Bytes) -> Result<Bytes, LayerError> {
     shared.driver.codec.frame(event, None).map(Bytes::from).map_err(LayerError::Unwritable)
 }
 
-/// Publishes a message, waiting for room to do so; says to how many subscribers it went.
+/// Waits for room, publishes a message, and returns how many subscribers it reached.
 async fn put(shared: &PubSubShared, topic: String, message: Bytes) -> Result<u64, LayerError> {
     let room = shared.room_for(message.len()).await?;
     shared.ask(|reply| PubSubOperation::Publish { topic, message, reply, room }).await

@@ -1,4 +1,4 @@
-//! Messages into queues, up to their capacities.
+//! Puts messages into queues, up to their capacities.
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
@@ -12,11 +12,15 @@ use super::{
 };
 use crate::{ChannelName, event::wire::addressed::Recipients, layers::LayerError};
 
-/// Adds a message to each queue that has room. Keys: the queues. Arguments: now, up to when messages have expired, their
-/// lifetime; the messages; the capacities. It says how many were full, how many failed, and how the last of these did.
+/// The script that adds a message to each queue that has room.
 ///
-/// A queue that is no queue fails alone. Nothing is written before the message where nothing has expired: a script that has
-/// written is not refused for want of memory.
+/// Its keys are the queues. Its arguments are the score of the messages, the time before which messages have
+/// expired, their lifetime; then the messages; then the capacities. It returns how many queues were full, how
+/// many failed, and the error of the last one that failed.
+///
+/// A key with another type fails alone. If no message has expired, the script writes nothing before it adds
+/// the message. This matters, because Redis does not refuse a script for lack of memory once the script has
+/// written.
 const ADD: &str = r"
 local n, full, failed, why = #KEYS, 0, 0, ''
 for i = 1, n do
@@ -34,17 +38,21 @@ for i = 1, n do
 end
 return {full, failed, why}";
 
+/// A message for one queue.
 pub(super) struct QueueMessage {
     pub(super) key: String,
     pub(super) message: Vec<u8>,
     pub(super) capacity: usize,
 }
 
+/// The result of the script.
 pub(super) struct Added {
+    /// How many queues were full.
     pub(super) full: u64,
 }
 
 impl CoreIo {
+    /// Adds the command that sends an event to one channel.
     pub(super) fn send(
         &self,
         channel: ChannelName,
@@ -59,7 +67,7 @@ impl CoreIo {
                 (Some(Recipients::One(channel.as_str())), shard_of(channel.non_local(), batches.len()))
             }
             None => {
-                // In turns, past those that are away.
+                // The shards take turns, and those that are away are skipped.
                 let count = batches.len();
                 let first = self.next_shard.get();
                 let there = (0..count).map(|by| (first + by) % count).find(|&at| shared.status.is_up(at));
@@ -79,6 +87,7 @@ impl CoreIo {
         }
     }
 
+    /// The command that runs the script.
     pub(super) fn add(&self, queues: &[QueueMessage]) -> Cmd {
         let expiry = self.shared.config.layer.expiry.as_secs();
         let now = unix_time();
@@ -99,7 +108,7 @@ impl CoreIo {
         command
     }
 
-    /// What the script says.
+    /// Reads the reply of the script.
     pub(super) fn added(&self, shard: usize, reply: Value) -> Result<Added, LayerError> {
         let fields = flat(reply);
         let number = |at: usize| {
@@ -117,10 +126,11 @@ impl CoreIo {
 /// How far scores may be ahead of the clock, in seconds.
 const AHEAD: f64 = 1.0;
 
-/// A time after that of the message before: of equal ones the random prefix would decide.
+/// The score of the next message: the time, but later than the last score.
 ///
-/// Where the clock was set back by more, it is the clock's all the same: messages that seem to come would not expire, and
-/// stand behind those of other processes.
+/// With equal scores, the random prefix would decide the order. If the clock was set back by more than
+/// [`AHEAD`], the score follows the clock. Otherwise the messages would have a time in the future: they would
+/// not expire, and would stand behind those of other processes.
 fn next_score(last: f64, now: f64) -> f64 {
     if now > last || last > now + AHEAD { now } else { last + 1e-6 }
 }
@@ -139,14 +149,14 @@ mod tests {
         }
     }
 
-    /// A clock that was an hour ahead is set right: what is sent from then on is of that time.
+    /// A clock that was an hour ahead is set right. Messages that are sent after that have the right time.
     #[test]
     fn a_clock_that_is_set_back_is_followed() {
         let now = 1_700_000_000.0;
         let wrong = next_score(0.0, now + 3_600.0);
         let right = next_score(wrong, now);
         assert!((now..now + AHEAD).contains(&right), "{right}");
-        // A little is only the order of two messages: that is kept.
+        // If the clock is set back a little, the order of two messages is kept.
         assert!(next_score(right, now - 0.5) > right);
     }
 }

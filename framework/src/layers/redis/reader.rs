@@ -1,5 +1,6 @@
-//! Reads the queue of this process, and the channels that somebody waits for: one blocking command at a time, on a
-//! connection that nobody else uses and nobody cancels.
+//! Reads the queue of this process, and the channels for which callers wait.
+//!
+//! It runs one blocking command at a time, on its own connection. A command is never cancelled.
 
 use redis::{Cmd, Value, aio::MultiplexedConnection};
 
@@ -12,8 +13,10 @@ use super::{
 };
 use crate::ChannelName;
 
-/// How many messages are taken at once from a queue that had one: another process stops sending at its capacity, 100 by
-/// default, so it is to be empty soon.
+/// How many messages are taken at once from the queue of this process.
+///
+/// Other processes stop sending when the queue is at its capacity, by default 100. So it must be emptied
+/// soon.
 const DRAIN: usize = 100;
 
 /// Reads from one shard until its connection fails, and says why.
@@ -40,7 +43,8 @@ async fn read_one(
     let channels = &listening.channels;
     let mut keys: Vec<String> =
         channels.iter().map(|channel| channel_key(&shared.config.prefix, channel)).collect();
-    // The first key with a message is served: in turns, so that neither side waits for the other to be empty.
+    // Redis serves the first key that has a message. The order changes each time, so that neither the queue
+    // nor the channels must wait until the other is empty.
     keys.insert(if turn.is_multiple_of(2) { keys.len() } else { 0 }, own.clone());
     let mut block = redis::cmd("BZPOPMIN");
     block.arg(&keys).arg(BLOCK.as_secs());
@@ -65,7 +69,7 @@ async fn read_one(
     Ok(())
 }
 
-/// Takes all that is in the queue of this process.
+/// Takes all messages from the queue of this process.
 async fn drain(
     io: &CoreIo,
     shard: usize,
@@ -87,7 +91,7 @@ async fn drain(
     }
 }
 
-/// Takes as many messages more of a channel as there are others who wait.
+/// Takes one more message of a channel for each other caller that waits.
 async fn take_for_others(
     io: &CoreIo,
     shard: usize,
@@ -110,7 +114,7 @@ async fn take_for_others(
     Ok(())
 }
 
-/// What the reader waits for, given up also where its connection fails, or it is dropped.
+/// The channels for which the reader waits. Dropping it gives up their claims, also if the connection fails.
 struct Listening<'a> {
     taking: &'a Taking,
     channels: Vec<ChannelName>,
@@ -122,13 +126,17 @@ impl Drop for Listening<'_> {
     }
 }
 
+/// Hands over a message from the queue of this process.
 async fn take(io: &CoreIo, member: Vec<u8>, at: &[u8]) {
     if member != WAKE {
         io.inbox.message(member.into(), score(at)).await;
     }
 }
 
-/// Runs a command. One that the server refuses is as one without an answer, said now and then, after a pause.
+/// Runs a command.
+///
+/// If the server refuses it, the reply is empty, and comes after a pause. This is logged at most once a
+/// minute.
 async fn ask(
     io: &CoreIo,
     shard: usize,
@@ -139,9 +147,9 @@ async fn ask(
         Ok(Value::ServerError(error)) => {
             let address = io.shared.status.address(shard);
             if let Some(more) = io.shared.status.logs("unread") {
-                // Redis does not say which of the keys is wrong.
+                // Redis does not say which of the keys has the wrong type.
                 let command: Vec<_> = words(command).take(10).collect();
-                tracing::warn!(address, ?command, %error, more, "Redis does not let its messages be read");
+                tracing::warn!(address, ?command, %error, more, "Redis refused to hand out messages");
             }
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
             Ok(Value::Nil)

@@ -1,4 +1,4 @@
-//! What becomes of the replies to a batch.
+//! Handles the replies to a batch of commands.
 
 use std::collections::HashSet;
 
@@ -13,6 +13,9 @@ use super::{
 use crate::{ChannelName, layers::LayerError};
 
 impl CoreIo {
+    /// Does with each reply what its command asks for.
+    ///
+    /// Channels of which messages were taken are added to `wanted`.
     pub(super) fn take_replies(
         &self,
         shard: usize,
@@ -27,7 +30,8 @@ impl CoreIo {
             match then {
                 Then::Nothing => {}
                 Then::Answer(to) => drop(to.send(reply.map(drop))),
-                // If the shard is away, the next connection tells it anew; a refusal ends the wait.
+                // If the shard is away, the next connection announces the group again. A refusal ends the
+                // wait.
                 Then::Settle(group, number) => {
                     if !matches!(reply, Err(LayerError::Unavailable(_))) {
                         self.shared.members.settle([&(group, number)]);
@@ -35,11 +39,11 @@ impl CoreIo {
                 }
                 Then::PutBack => {
                     if reply.is_err() {
-                        // It is nowhere any more.
+                        // The message is lost.
                         self.shared.counters().unpublished.one();
                     }
                 }
-                // A shard that is away may have the names still: the next connection asks once more.
+                // A shard that is away may still have the names. The next connection asks once more.
                 Then::Left(Piece { group, names }) => {
                     self.told.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
                 }

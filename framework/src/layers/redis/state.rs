@@ -1,4 +1,4 @@
-//! What the threads of a core layer share, what is asked of the one that speaks with Redis, and what becomes of what comes.
+//! The state that the threads of a core layer share, and its operations.
 
 use std::time::Duration;
 
@@ -27,23 +27,23 @@ pub struct Core {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) demand: Demand,
-    /// `specific.<process>!`: what the queue of this process is called.
+    /// `specific.<process>!`, the name of the queue of this process.
     pub(super) process: String,
     /// How often the memberships of this process are written anew.
     pub(super) renewal: Duration,
     pub(super) operations: UnboundedSender<CoreOperation>,
 }
 
-/// The state of a core layer.
+/// The shared state of a core layer.
 pub(super) type CoreShared = server::shared::Shared<Core>;
 
-/// What the writer is asked to do.
+/// A request to the writer.
 ///
-/// Those with an event hold their place in the bound on bytes. Of the others there are no more than there are groups and
-/// callers that wait for a reply.
+/// A request with an event holds its place in the bound on bytes. The number of the others is bounded by the
+/// groups, and by the callers that wait for a reply.
 #[derive(Debug)]
 pub(in crate::layers) enum CoreOperation {
-    /// Write the event to the members of a group, but for those of this process.
+    /// Write the event to the members of a group in other processes.
     Publish(Publication),
     /// Write the event to one channel.
     Send {
@@ -52,7 +52,7 @@ pub(in crate::layers) enum CoreOperation {
         reply: oneshot::Sender<Result<(), LayerError>>,
         room: OwnedSemaphorePermit,
     },
-    /// Put a channel of another process, or of any, into a group, or take it out.
+    /// Put a channel of another process, or of any process, into a group, or take it out.
     Member {
         group: GroupName,
         channel: ChannelName,
@@ -61,19 +61,19 @@ pub(in crate::layers) enum CoreOperation {
     },
     /// Put this process into a group.
     Join { group: GroupName, number: u64 },
-    /// Take it out.
+    /// Take this process out of a group.
     Leave { group: GroupName, number: u64 },
-    /// Tell of the members that have come and gone.
+    /// Tell Redis which members have joined and left.
     Members,
-    /// Put these names into their group anew.
+    /// Write these names into their group again.
     Renew(Piece),
-    /// Get messages for those who wait.
+    /// Take messages of a channel for the callers that wait.
     Want(ChannelName),
-    /// Put a message back that nobody waits for any more.
+    /// Put a message back for which no caller waits any more.
     Back(Popped),
     /// Delete all keys of the prefix.
     Flush { reply: oneshot::Sender<Result<(), LayerError>> },
-    /// Say when everything that was asked for before is written, or has failed.
+    /// Reply when all earlier requests are written, or have failed.
     Written { reply: oneshot::Sender<()> },
 }
 
@@ -83,18 +83,19 @@ impl CoreShared {
         channel_key(&self.config.prefix, &self.driver.process)
     }
 
-    /// Whether what is sent to a group arrives only if this shard is there: that of the group, or the one to which others
-    /// write what is for members of this process.
+    /// Whether events to a group reach this process only if this shard is connected.
+    ///
+    /// It is so for the group's shard, and for the shard that has the queue of this process.
     pub(super) fn rests_on(&self, group: &GroupName, shard: usize) -> bool {
         shard == shard_of(&self.driver.process, self.status.len()) || shard == self.group_shard(group)
     }
 
-    /// Whether something sent at this time has expired.
+    /// Whether a message that was sent at this time has expired.
     pub(super) fn has_expired(&self, sent: f64) -> bool {
         unix_time() - sent > self.config.layer.expiry.as_secs_f64()
     }
 
-    /// Reads a message of a channel that any process may read, and gives it to who waits.
+    /// Gives a message of a channel of any process to a caller that waits.
     pub(super) fn popped(&self, channel: ChannelName, member: Bytes, score: f64, shard: usize) {
         if self.has_expired(score) {
             self.counters().expired.one();
@@ -111,7 +112,7 @@ impl CoreShared {
         }
     }
 
-    /// Hands a message of this process' queue to one of those that it names.
+    /// Hands a message from the queue of this process to one of its recipients.
     pub(super) async fn deliver(&self, name: &str, envelope: Envelope) {
         let Some(channel) = ChannelName::new(name).ok().filter(|name| self.groups.owns(name)) else {
             return self.counters().stray.one();
@@ -119,7 +120,7 @@ impl CoreShared {
         match channel.local().and_then(process_number).map(|number| self.members.numbered(number)) {
             Some(Some(group)) => self.groups.publish(&group, envelope).await,
             Some(None) => self.counters().stray.one(),
-            // A full inbox has counted itself.
+            // A full inbox has counted the loss itself.
             None => {
                 if let Err(LayerError::NoReceiver) = self.groups.send(&channel, envelope).await {
                     self.counters().stray.one();

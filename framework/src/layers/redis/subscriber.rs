@@ -1,4 +1,4 @@
-//! The thread of the pub/sub layer: who publishes, who is subscribed, and who keeps that so.
+//! The driver's thread of the pub/sub layer. It publishes, and keeps the subscriptions.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -24,23 +24,24 @@ use crate::{
     layers::server::{driver::InboundSenderOf, outage::Outage, shared::Changes},
 };
 
-/// How many publications make a batch, and how many topics a command.
+/// How many publications a batch has at most, and how many topics a command.
 const BATCH: usize = 512;
 
 /// Topics that were left, with the numbers of their subscriptions.
 type LeftTopics = Vec<(String, u64)>;
 
-/// What the tasks of the thread share.
+/// The state that the tasks of the thread share.
 struct PubSubIo {
     shared: Arc<PubSubShared>,
     links: Vec<RedisLink>,
     sinks: Vec<RefCell<Option<PubSubSink>>>,
-    /// The topics that were left, for who hears: they are over when all is heard that came before.
+    /// For each shard, the sender of topics that were left. The task that reads ends them after all earlier
+    /// messages.
     left: Vec<UnboundedSender<LeftTopics>>,
     inbox: InboundSenderOf<PubSub>,
 }
 
-/// Works until the layer ends.
+/// Runs the tasks of the thread until the layer ends.
 pub(super) async fn serve(
     shared: Arc<PubSubShared>,
     inbox: InboundSenderOf<PubSub>,
@@ -89,14 +90,14 @@ async fn publish(io: &PubSubIo, mut operations: UnboundedReceiver<PubSubOperatio
         }
         if listens {
             for shard in 0..io.links.len() {
-                // Where it fails, the connection is made anew, and all subscribed to.
+                // If this fails, a new connection is made, which subscribes to all channels.
                 let _ = listen(io, shard).await;
             }
         }
     }
 }
 
-/// Keeps a shard connected and subscribed for ever.
+/// Connects to a shard again and again, and hears its messages while it is connected.
 async fn keep_up(io: &PubSubIo, shard: usize, mut leaving: UnboundedReceiver<LeftTopics>) {
     let shared = &io.shared;
     let on_shard = |group: &GroupName| shared.group_shard(group) == shard;
@@ -106,7 +107,8 @@ async fn keep_up(io: &PubSubIo, shard: usize, mut leaving: UnboundedReceiver<Lef
             Err(reason) => reason,
             Ok(mut messages) => {
                 let away = outage.found();
-                // Before what comes; but where there is no room for it, Redis waits no more than for messages.
+                // The gap is told before new messages. But if there is no room for it, messages are read
+                // meanwhile, because Redis does not wait.
                 let come_back = async {
                     if let Some(away) = away {
                         shared.tell_gap(&io.inbox, shared.members.groups(on_shard), away).await;
@@ -126,13 +128,13 @@ async fn keep_up(io: &PubSubIo, shard: usize, mut leaving: UnboundedReceiver<Lef
         outage.lost(reason);
         shared.members.unsettle(on_shard);
         shared.heard().retain(|channel| shared.topic_shard(channel) != shard);
-        // Behind what has come.
+        // This is delivered after all messages that have come.
         io.inbox.over(PubSubOver::Shard(shard));
         outage.pause().await;
     }
 }
 
-/// Takes what is published, until the connection ends.
+/// Takes the messages that are published, until the connection ends. Returns why it ended.
 async fn hear(
     io: &PubSubIo,
     messages: &mut redis::aio::PubSubStream,
@@ -140,18 +142,20 @@ async fn hear(
 ) -> String {
     loop {
         select! {
-            // First what has come: a topic is over when Redis has confirmed that, and what came before is taken.
+            // Messages are taken first. A topic is over only when Redis has confirmed that it was left, and
+            // all earlier messages have been taken.
             biased;
             message = messages.next() => {
                 let Some(message) = message else { return "the connection has ended".to_owned() };
                 let topic = message.get_channel_name().to_owned();
                 let bytes = Bytes::copy_from_slice(message.get_payload_bytes());
                 if !io.inbox.offer(bytes.clone(), topic.clone()) {
-                    // Redis waits for nobody here: it would end the connection instead. Who sent it from here does.
+                    // The message is dropped, because Redis would not wait, but end the connection. If a
+                    // sender in this process waits for the echo, it learns that now.
                     drop(io.shared.driver.echoes.take(&topic, &bytes));
                     io.shared.counters().inbound_full.one();
                     if let Some(more) = io.shared.status.logs("inbound") {
-                        tracing::warn!(more, "messages of Redis are dropped: too many wait to be delivered");
+                        tracing::warn!(more, "messages from Redis are dropped: too many wait to be delivered");
                     }
                 }
             }
@@ -160,12 +164,13 @@ async fn hear(
     }
 }
 
-/// Connects to a shard, and subscribes to all that is wanted of it.
+/// Connects to a shard, and subscribes to all topics and channels on it.
 async fn connect(io: &PubSubIo, shard: usize) -> Result<redis::aio::PubSubStream, String> {
     let (shared, link) = (&io.shared, &io.links[shard]);
     let client = link.connect().await?;
     let (mut sink, messages) = link.subscriber(&client).await?.split();
-    // One pattern for all consumers of this process: whoever sends to one writes its name, on any shard.
+    // One pattern is enough for all consumers of this process. A sender publishes to the consumer's name, on
+    // any shard.
     link.within(sink.psubscribe(format!("{}*", shared.driver.process))).await?;
     io.sinks[shard].replace(Some(sink));
     let groups = shared.members.all(|group| shared.group_shard(group) == shard);
@@ -174,24 +179,24 @@ async fn connect(io: &PubSubIo, shard: usize) -> Result<redis::aio::PubSubStream
     Ok(messages)
 }
 
-/// Subscribes to the topics of groups, and lets those go on who wait for it.
+/// Subscribes to the topics of groups, and wakes the callers that wait for that.
 async fn subscribe(io: &PubSubIo, shard: usize, groups: &[(GroupName, u64)]) -> Result<(), String> {
     for some in groups.chunks(BATCH) {
-        // Not those that have lost their last member while the others were subscribed to.
+        // Groups that have lost their last member meanwhile are left out.
         let here = some.iter().filter(|(group, _)| io.shared.members.is_settled(group).is_some());
         let topics: Vec<String> = here.map(|(group, _)| io.shared.topic(group)).collect();
         if topics.is_empty() {
             continue;
         }
         let sink = io.sinks[shard].borrow().clone();
-        let Some(mut sink) = sink else { return Err("there is no connection".into()) };
+        let Some(mut sink) = sink else { return Err("it is not connected".into()) };
         io.links[shard].within(sink.subscribe(topics)).await?;
         io.shared.members.settle(some);
     }
     Ok(())
 }
 
-/// Subscribes to the channels that are new.
+/// Subscribes to the new channels.
 async fn listen(io: &PubSubIo, shard: usize) -> Result<(), String> {
     let shared = &io.shared;
     let new: Vec<ChannelName> = {
@@ -206,7 +211,7 @@ async fn listen(io: &PubSubIo, shard: usize) -> Result<(), String> {
     for some in new.chunks(BATCH) {
         let topics: Vec<&str> = some.iter().map(ChannelName::as_str).collect();
         let sink = io.sinks[shard].borrow().clone();
-        let Some(mut sink) = sink else { return Err("there is no connection".into()) };
+        let Some(mut sink) = sink else { return Err("it is not connected".into()) };
         io.links[shard].within(sink.subscribe(topics)).await?;
         shared.heard().extend(some.iter().cloned());
     }
@@ -214,19 +219,19 @@ async fn listen(io: &PubSubIo, shard: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Shows now and then that the connection that hears lives; says why where it does not.
+/// Checks again and again that the subscribed connection works. Returns why it does not.
 async fn beat(io: &PubSubIo, shard: usize) -> String {
     loop {
         sleep(io.shared.config.timeout).await;
         let sink = io.sinks[shard].borrow().clone();
-        let Some(mut sink) = sink else { return "there is no connection".into() };
+        let Some(mut sink) = sink else { return "it is not connected".into() };
         if let Err(reason) = io.links[shard].within(sink.ping::<Value>()).await {
             return reason;
         }
     }
 }
 
-/// Subscribes to a group with its first member here, and no more after its last.
+/// Subscribes to a group from its first member in this process to its last.
 async fn follow(io: &PubSubIo) {
     let shared = &io.shared;
     loop {
@@ -240,7 +245,7 @@ async fn follow(io: &PubSubIo) {
             joined[shared.group_shard(&group)].push((group, number));
         }
         for (shard, groups) in joined.iter().enumerate() {
-            // The next connection makes good what fails.
+            // If this fails, the next connection subscribes.
             let _ = subscribe(io, shard, groups).await;
         }
         for (shard, left) in left.into_iter().enumerate() {

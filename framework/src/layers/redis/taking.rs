@@ -1,4 +1,4 @@
-//! Which messages are under way to those who wait for them.
+//! The messages that are under way from Redis to callers that wait for them.
 
 use std::{
     cell::RefCell,
@@ -10,21 +10,21 @@ use tokio::sync::Notify;
 use super::demand::Demand;
 use crate::ChannelName;
 
-/// Which messages of a shard are under way to those who wait for them.
+/// Counts the messages of a shard that are under way to callers that wait for them.
 ///
-/// No more are taken than there are who wait: one that had to be put back would come after its successors.
+/// No more messages are taken than callers wait. A message that must be put back would come after later ones.
 #[derive(Default)]
 pub(super) struct Taking {
-    /// What the blocked reader waits for.
+    /// The channels for which the blocked reader waits.
     listening: RefCell<HashSet<ChannelName>>,
-    /// How many messages of each channel may be coming.
+    /// How many messages of each channel may be under way.
     claims: RefCell<HashMap<ChannelName, usize>>,
-    /// Told when there are fewer.
+    /// Is notified when fewer messages may be under way.
     released: Notify,
 }
 
 impl Taking {
-    /// Claims as many messages as there are who wait, and none claimed for; at most so many.
+    /// Claims a message for each caller that waits and has none claimed, at most `most`. Returns how many.
     pub(super) fn claim(&self, demand: &Demand, channel: &ChannelName, most: usize) -> usize {
         let mut claims = self.claims.borrow_mut();
         let claimed = claims.get(channel).copied().unwrap_or_default();
@@ -35,7 +35,7 @@ impl Taking {
         count
     }
 
-    /// They have come, or will not.
+    /// Gives up claims, because the messages have come, or will not come.
     pub(super) fn release(&self, channel: &ChannelName, count: usize) {
         let mut claims = self.claims.borrow_mut();
         if let Some(claimed) = claims.get_mut(channel) {
@@ -47,19 +47,19 @@ impl Taking {
         self.released.notify_waiters();
     }
 
-    /// Whether messages may be coming that nobody waits for any more.
+    /// Whether messages may be under way for which no caller waits any more.
     pub(super) fn is_stale(&self, demand: &Demand) -> bool {
         self.claims.borrow().keys().any(|channel| demand.count(channel) == 0)
     }
 
-    /// Waits until no such message can come.
+    /// Waits until no such message can come any more.
     pub(super) async fn settled(&self, demand: &Demand) {
         while self.is_stale(demand) {
             self.released.notified().await;
         }
     }
 
-    /// The channels for which a reader is to wait: it claims one message of each.
+    /// The channels for which a reader must wait. One message of each is claimed.
     pub(super) fn listen(&self, demand: &Demand) -> Vec<ChannelName> {
         let mut channels = demand.channels();
         channels.retain(|channel| self.claim(demand, channel, 1) == 1);
@@ -67,7 +67,7 @@ impl Taking {
         channels
     }
 
-    /// The reader waits no more.
+    /// Notes that the reader does not wait any more.
     pub(super) fn heard(&self, channels: &[ChannelName]) {
         self.listening.borrow_mut().clear();
         for channel in channels {

@@ -1,4 +1,6 @@
-//! The thread that speaks with Redis: a writer, a reader a shard, and who keeps up connections and memberships.
+//! The driver's thread of a core layer.
+//!
+//! Its tasks are a writer, a reader for each shard, and those that keep the connections and the memberships.
 
 use std::{pin::pin, rc::Rc, time::Duration};
 
@@ -19,13 +21,13 @@ use crate::{
     layers::server::{driver::Driver, outage::Outage, shared::Changes},
 };
 
-/// Works until the layer ends.
+/// Runs the tasks of the thread until the layer ends.
 pub(super) async fn serve(io: Rc<CoreIo>, operations: UnboundedReceiver<CoreOperation>) {
     for shard in 0..io.links.len() {
         let io = Rc::clone(&io);
         tokio::task::spawn_local(async move { keep_up(&io, shard).await });
     }
-    // It ends with the last who could ask, and that is `io`.
+    // The writer ends when no sender of operations is left, and `io` holds one.
     let mut writing = pin!(write(&io, operations));
     select! {
         () = &mut writing => return,
@@ -33,10 +35,11 @@ pub(super) async fn serve(io: Rc<CoreIo>, operations: UnboundedReceiver<CoreOper
         () = io.shared.stop.notified() => {}
     }
     let farewell = async {
-        // A job that was on its way to a worker that has stopped is another one's; so is one for who still waits.
+        // A job that is on its way to a worker which has stopped goes to another worker. So does a message
+        // for a caller that still waits.
         io.shared.driver.demand.end();
         io.hand_back().await;
-        // Whoever has joined meanwhile goes too.
+        // This also removes members that have joined meanwhile.
         io.leave_all().await;
     };
     select! {
@@ -45,7 +48,7 @@ pub(super) async fn serve(io: Rc<CoreIo>, operations: UnboundedReceiver<CoreOper
     }
 }
 
-/// Keeps a shard connected for ever.
+/// Connects to a shard again and again, and reads while it is connected.
 async fn keep_up(io: &CoreIo, shard: usize) {
     let (shared, link) = (&io.shared, &io.links[shard]);
     let mut outage = Outage::new(&shared.status, shard);
@@ -73,7 +76,7 @@ async fn keep_up(io: &CoreIo, shard: usize) {
     }
 }
 
-/// Connects to a shard, and is a member again of all groups there.
+/// Connects to a shard, and writes the memberships of this process again.
 async fn connect(io: &CoreIo, shard: usize) -> Result<redis::aio::MultiplexedConnection, String> {
     let link = &io.links[shard];
     let client = link.connect().await?;
@@ -82,14 +85,16 @@ async fn connect(io: &CoreIo, shard: usize) -> Result<redis::aio::MultiplexedCon
     Ok(reader)
 }
 
-/// Tells everyone whom it concerns that messages may be missing.
+/// Tells the members of all affected groups that they may have missed events.
 async fn come_back(io: &CoreIo, shard: usize, away: Duration) {
     let shared = &io.shared;
     let groups = io.told.groups(|group: &GroupName| shared.rests_on(group, shard));
     shared.tell_gap(&io.inbox, groups, away).await;
 }
 
-/// Tells Redis which groups have members here, when that changes, and again and again.
+/// Tells Redis which groups have members in this process.
+///
+/// It does so at each change, and at each renewal.
 async fn follow(io: &CoreIo) {
     let shared = &io.shared;
     let period = shared.driver.renewal;
@@ -105,11 +110,11 @@ async fn follow(io: &CoreIo) {
                 for (group, number) in joined {
                     shared.tell(CoreOperation::Join { group, number });
                 }
-                // Who waits for a group that has no member any more need not.
+                // A caller that waits for a group which has lost its last member need not wait any more.
                 shared.members.changed.notify_waiters();
             }
             () = members_noted(shared) => {
-                // One is enough for all that are noted before it is done.
+                // One operation is enough for all changes that are noted before it is carried out.
                 if !io.asked.replace(true) {
                     shared.tell(CoreOperation::Members);
                 }
@@ -123,7 +128,7 @@ async fn follow(io: &CoreIo) {
     }
 }
 
-/// Waits until a member has come or gone, where Redis is told of each.
+/// Waits until a member has joined or left, if Redis is told of each. Otherwise waits for ever.
 async fn members_noted(shared: &CoreShared) {
     match shared.groups.directory().members() {
         Some(changes) => changes.noted().await,

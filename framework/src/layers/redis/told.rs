@@ -1,4 +1,4 @@
-//! The names that this process has in its groups, and which of them Redis was told of.
+//! The names that this process has in its groups, and which of them Redis may know.
 
 use std::{
     cell::RefCell,
@@ -7,21 +7,24 @@ use std::{
 
 use crate::{ChannelName, GroupName};
 
-/// The names in each group: one for all members here, or that of each. It belongs to the layer's thread.
+/// The names of this process in each group: one for all members, or one for each. It belongs to the driver's
+/// thread.
 #[derive(Debug, Default)]
 pub(super) struct Told(RefCell<HashMap<GroupName, HashMap<ChannelName, ToldName>>>);
 
 #[derive(Debug, Clone, Copy)]
 struct ToldName {
     is_in: bool,
-    /// Whether Redis may have the name. One that left is kept until Redis has confirmed that it has not: a name of this
-    /// process that is not here is a consumer that another program put into the group.
+    /// Whether Redis may have the name.
+    ///
+    /// A name that left stays in this table until Redis has confirmed that it was taken out. If Redis has a
+    /// name of this process that is not in the table, another program has put the consumer into the group.
     told: bool,
-    /// How many times Redis was asked to take it out, and has not answered.
+    /// How many requests to take the name out Redis has not answered yet.
     leaving: u32,
 }
 
-/// What Redis is to be told.
+/// What Redis must be told of a change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tell {
     Join,
@@ -30,7 +33,7 @@ pub(super) enum Tell {
 }
 
 impl Told {
-    /// Notes that a member has joined or left. Where Redis is not there, the next connection tells it.
+    /// Notes that a member has joined or left. If Redis is away, the next connection tells it.
     pub(super) fn note(&self, group: &GroupName, name: &ChannelName, is_in: bool, is_there: bool) -> Tell {
         let mut groups = self.0.borrow_mut();
         if is_in {
@@ -54,7 +57,7 @@ impl Told {
         Tell::Nothing
     }
 
-    /// Notes what Redis said to having been asked to take names out; `done` where it has.
+    /// Notes the answer of Redis to a request to take names out. `done` says whether it has.
     pub(super) fn left(&self, group: &GroupName, names: &[ChannelName], done: bool) {
         let mut groups = self.0.borrow_mut();
         let Some(members) = groups.get_mut(group) else { return };
@@ -72,39 +75,39 @@ impl Told {
         }
     }
 
-    /// Whether a name is, or was just now, a member here, and not only in Redis.
+    /// Whether a name is a member in this process, or was one a moment ago.
     pub(super) fn has(&self, group: &GroupName, name: &str) -> bool {
         self.0.borrow().get(group).is_some_and(|members| members.contains_key(name))
     }
 
-    /// Whether a name is a member here now.
+    /// Whether a name is a member in this process now.
     pub(super) fn is_in(&self, group: &GroupName, name: &str) -> bool {
         self.0.borrow().get(group).and_then(|members| members.get(name)).is_some_and(|member| member.is_in)
     }
 
-    /// The groups that have members here.
+    /// The groups that have members in this process.
     pub(super) fn groups(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<GroupName> {
         let groups = self.0.borrow();
         let here = groups.iter().filter(|(_, members)| members.values().any(|member| member.is_in));
         here.map(|(group, _)| group).filter(|group| wanted(group)).cloned().collect()
     }
 
-    /// The members of all groups that are wanted, in pieces of at most so many.
+    /// The members of all wanted groups, in pieces of at most `at_once` names.
     pub(super) fn members(&self, at_once: usize, wanted: impl Fn(&GroupName) -> bool) -> Vec<Piece> {
         self.pieces(at_once, wanted, |member| member.is_in)
     }
 
-    /// Those of whom Redis may have the name, members or not.
+    /// All names that Redis may have, whether they are members or not.
     pub(super) fn all_told(&self, at_once: usize, wanted: impl Fn(&GroupName) -> bool) -> Vec<Piece> {
         self.pieces(at_once, wanted, |member| member.told)
     }
 
-    /// Those who have left, and whose name Redis may still have.
+    /// The names that have left, and that Redis may still have.
     pub(super) fn leaving(&self, at_once: usize, wanted: impl Fn(&GroupName) -> bool) -> Vec<Piece> {
         self.pieces(at_once, wanted, |member| !member.is_in)
     }
 
-    /// Notes that Redis is told of those of these that are members, and gives them.
+    /// Keeps the names of a piece that are members, and notes that Redis is told.
     pub(super) fn tell(&self, mut piece: Piece) -> Piece {
         let mut groups = self.0.borrow_mut();
         let mut members = groups.get_mut(&piece.group);
@@ -116,7 +119,9 @@ impl Told {
         piece
     }
 
-    /// Notes that Redis is asked to take out those of these that have left, and gives them.
+    /// Keeps the names of a piece that have left.
+    ///
+    /// Notes that Redis is asked to take them out.
     pub(super) fn take_out(&self, mut piece: Piece) -> Piece {
         let mut groups = self.0.borrow_mut();
         let mut members = groups.get_mut(&piece.group);
@@ -166,18 +171,18 @@ mod tests {
         assert_eq!(told.note(&room, &name, true, true), Tell::Join);
         assert_eq!(told.note(&room, &name, false, true), Tell::Leave);
         assert!(told.has(&room, &name) && !told.is_in(&room, &name));
-        // It comes and goes once more before the first answer.
+        // The member joins and leaves once more before the first answer.
         assert_eq!(told.note(&room, &name, true, true), Tell::Join);
         assert_eq!(told.note(&room, &name, false, true), Tell::Leave);
         let asked = std::slice::from_ref(&name);
         told.left(&room, asked, true);
-        assert!(told.has(&room, &name), "the second is not answered yet");
+        assert!(told.has(&room, &name), "the second request is not answered yet");
         told.left(&room, asked, true);
         assert!(told.0.borrow().is_empty());
     }
 
     #[test]
-    fn what_redis_was_never_told_is_not_kept() {
+    fn a_name_that_redis_never_had_is_not_kept() {
         let (told, (room, name)) = (Told::default(), names());
         assert_eq!(told.note(&room, &name, true, false), Tell::Nothing);
         assert_eq!(told.members(10, |_| true).len(), 1);
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_while_redis_is_away_is_taken_out_later() {
+    fn a_member_that_leaves_while_redis_is_away_is_taken_out_later() {
         let (told, (room, name)) = (Told::default(), names());
         told.note(&room, &name, true, true);
         assert_eq!(told.note(&room, &name, false, false), Tell::Nothing);
@@ -196,7 +201,7 @@ mod tests {
             let leaving = told.take_out(told.leaving(10, |_| true).remove(0));
             assert_eq!(leaving.names, std::slice::from_ref(&name));
             told.left(&room, &leaving.names, done);
-            assert_eq!(told.has(&room, &name), has, "as it was answered");
+            assert_eq!(told.has(&room, &name), has, "after the answer {done}");
         }
         assert!(told.0.borrow().is_empty());
     }

@@ -1,4 +1,4 @@
-//! What the threads of a pub/sub layer share, and what is asked of the one that speaks with Redis.
+//! The state that the threads of a pub/sub layer share, and its operations.
 
 use std::{
     collections::HashSet,
@@ -25,39 +25,41 @@ pub struct PubSub {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) echoes: Echoes,
-    /// The channels of any process that somebody here has read or put into a group. They stay: what comes between two
-    /// `receive` would be lost.
+    /// The channels of any process that this process has read or put into a group.
+    ///
+    /// They are never removed, because a message that comes between two calls of `receive` would be lost.
     pub(super) channels: Mutex<HashSet<ChannelName>>,
-    /// Those of them that are subscribed to.
+    /// Those of `channels` to which the layer is subscribed.
     pub(super) heard: Mutex<HashSet<ChannelName>>,
-    /// `specific.<process>!`.
+    /// `specific.<process>!`, with which the channels of this process start.
     pub(super) process: String,
     pub(super) operations: UnboundedSender<PubSubOperation>,
 }
 
-/// The state of a pub/sub layer.
+/// The shared state of a pub/sub layer.
 pub(super) type PubSubShared = server::shared::Shared<PubSub>;
 
-/// What the thread is asked to do.
+/// A request to the driver's thread.
 #[derive(Debug)]
 pub(in crate::layers) enum PubSubOperation {
+    /// Publish a message.
     Publish {
         topic: String,
         message: Bytes,
-        /// To how many subscribers it went.
+        /// Gets the number of subscribers that the message reached.
         reply: oneshot::Sender<Result<u64, LayerError>>,
         room: OwnedSemaphorePermit,
     },
-    /// Subscribe to what is new in `channels`.
+    /// Subscribe to the new ones in `channels`.
     Listen,
 }
 
-/// What nothing comes by any more.
+/// From where nothing comes any more.
 #[derive(Debug)]
 pub(in crate::layers) enum PubSubOver {
-    /// The connection to this shard.
+    /// From this shard: its connection is lost.
     Shard(usize),
-    /// Topics that were left, and which subscriptions to them that were.
+    /// From these topics, which were left, each with the number of its subscription.
     Topics(Vec<(String, u64)>),
 }
 
@@ -78,7 +80,9 @@ impl PubSubShared {
         self.driver.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Subscribes to a channel of any process from now on; waits until that is so, where it can be.
+    /// Subscribes to a channel of any process from now on.
+    ///
+    /// Waits until that is done, or the channel's shard is away.
     pub(super) async fn listen(&self, channel: &ChannelName) -> Result<(), LayerError> {
         {
             let (limit, mut channels) = (self.config.layer.channels, self.channels());

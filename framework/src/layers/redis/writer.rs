@@ -1,7 +1,7 @@
-//! Writes to Redis: batch after batch, each in two round trips however much is in it.
+//! Writes to Redis, batch after batch. Each batch takes two round trips, however many operations it has.
 //!
-//! What one caller asks for after another thing is written after it, also where the second goes to a channel and the first
-//! to a group.
+//! The operations of one caller are written in their order, also if one goes to a group and the next one to a
+//! channel.
 
 use std::{
     cell::Cell,
@@ -29,29 +29,31 @@ use crate::{
     },
 };
 
-/// How many operations make a batch at most.
+/// How many operations a batch has at most.
 pub(super) const BATCH: usize = 512;
 
-/// What makes a reader look anew at what it reads: a member of the process' own queue that is no message.
+/// A member of the process' own queue that is not a message. It makes the reader look again which channels to
+/// read.
 pub(super) const WAKE: &[u8] = b"greenroom:wake";
 
-/// What the tasks of the layer's thread share.
+/// The state that the tasks of the driver's thread share.
 pub(super) struct CoreIo {
     pub(super) shared: Arc<CoreShared>,
     pub(super) links: Vec<RedisLink>,
     pub(super) inbox: InboundSenderOf<Core>,
     /// The names of this process in its groups.
     pub(super) told: Told,
-    /// Whether the writer was asked to tell which members have come and gone, and has not yet.
+    /// Whether the writer still has to tell which members have joined and left.
     pub(super) asked: Cell<bool>,
-    /// Who takes messages of which channel from each shard just now.
+    /// For each shard, the messages that are under way to callers that wait.
     pub(super) taking: Vec<Taking>,
     pub(super) last_score: Cell<f64>,
-    /// The shard that the next message to a channel of any process goes to, as in channels_redis.
+    /// The shard for the next message to a channel of any process. The shards take turns, as in
+    /// channels_redis.
     pub(super) next_shard: Cell<usize>,
 }
 
-/// Writes until nobody can ask any more.
+/// Writes until no sender of operations is left.
 pub(super) async fn write(io: &CoreIo, mut operations: UnboundedReceiver<CoreOperation>) {
     let mut batch = Vec::with_capacity(BATCH);
     while operations.recv_many(&mut batch, BATCH).await > 0 {
@@ -75,12 +77,13 @@ impl CoreIo {
         }
     }
 
-    /// Asks a shard; an error is the same for all commands.
+    /// Asks a shard. An error holds for all commands.
     pub(super) async fn ask(&self, shard: usize, commands: &Pipeline) -> Result<Vec<Value>, LayerError> {
         let replies = self.links[shard].run(commands).await;
         replies.map_err(|reason| self.shared.status.unavailable(shard, &reason))
     }
 
+    /// Carries out a batch of operations.
     async fn run(&self, operations: Vec<CoreOperation>) {
         let names = self.look_up(&operations).await;
         let mut batches: Vec<CommandBatch> = self.links.iter().map(|_| CommandBatch::default()).collect();
@@ -134,7 +137,7 @@ impl CoreIo {
         }
     }
 
-    /// The operations of one command.
+    /// Adds the commands of an operation that needs no look-up.
     fn simple(&self, operation: CoreOperation, batches: &mut [CommandBatch]) {
         let prefix = &self.shared.config.prefix;
         match operation {
@@ -144,7 +147,7 @@ impl CoreIo {
             }
             CoreOperation::Member { group, channel, is_in: false, reply } => {
                 if self.told.is_in(&group, &channel) {
-                    // It has joined anew since this was asked for.
+                    // The channel has joined again since the request.
                     return drop(reply.send(Ok(())));
                 }
                 let command = self.take_out(&group, &[channel]);
@@ -165,11 +168,11 @@ impl CoreIo {
                     batches[shard].push(self.take_out(&group, &names), Then::Left(left));
                 }
             }
-            // What they ask for was done before, with what has changed.
+            // `tell_members` has done this already, before the operations of this batch.
             CoreOperation::Members => {}
             CoreOperation::Renew(piece) => self.renew(piece, batches),
             CoreOperation::Want(channel) => {
-                // Any shard may hold some: where this one does not, the readers wait at all.
+                // Any shard may have a message. If this one has none, the readers wait on all shards.
                 let shard = self.next_shard.get() % batches.len();
                 let count = self.taking[shard].claim(&self.shared.driver.demand, &channel, usize::MAX);
                 let mut command = redis::cmd("ZPOPMIN");
@@ -193,7 +196,7 @@ impl CoreIo {
         }
     }
 
-    /// Has the readers wait for these channels too, where somebody still does.
+    /// Makes the readers wait for these channels too, if callers still wait for them.
     async fn wake_readers(&self, wanted: &HashSet<ChannelName>) {
         let wakes = (0..self.links.len()).map(|shard| async move {
             let misses = |channel| self.taking[shard].misses(&self.shared.driver.demand, channel);
@@ -204,16 +207,19 @@ impl CoreIo {
         join_all(wakes).await;
     }
 
+    /// Makes the reader of a shard look again which channels to read.
     async fn wake_reader(&self, shard: usize) {
         let key = self.shared.queue_key();
         let mut commands = redis::pipe();
         commands.cmd("ZADD").arg(&key).arg(unix_time().to_string()).arg(WAKE);
         commands.cmd("EXPIRE").arg(&key).arg(60);
-        // A shard that is away has no reader; the one that comes back looks anew.
+        // A shard that is away has no reader. The next reader looks by itself.
         let _ = self.links[shard].run(&commands).await;
     }
 
-    /// Puts back what was taken, or is about to be, for who waits no more. The writer must run meanwhile.
+    /// Puts back messages that were taken for callers that do not wait any more.
+    ///
+    /// Messages that are just being taken are put back too. The writer must run meanwhile.
     pub(super) async fn hand_back(&self) {
         let demand = &self.shared.driver.demand;
         let settle = self.taking.iter().enumerate().map(|(shard, taking)| async move {
@@ -225,7 +231,7 @@ impl CoreIo {
         join_all(settle).await;
         let (reply, written) = oneshot::channel();
         self.shared.tell(CoreOperation::Written { reply });
-        // It answers, or everything ends.
+        // The writer answers, unless it ends before.
         let _ = written.await;
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::Away;
 use crate::layers::LayerConfig;
 
-/// The settings of a layer on a server: those that every server has, and those of one kind, `B`.
+/// The settings of a layer on a server.
 ///
-/// Programs know it as `RedisConfig` and `NatsConfig`.
+/// They are the settings that every kind of server has, and those of one kind, `B`. Programs know this type
+/// as `RedisConfig` and `NatsConfig`.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ServerConfig<B> {
@@ -15,7 +16,7 @@ pub struct ServerConfig<B> {
     pub(in crate::layers) backend: B,
 }
 
-/// What every layer on a server is set by.
+/// The settings that every layer on a server has.
 #[derive(Debug, Clone)]
 pub(in crate::layers) struct Common {
     pub(in crate::layers) prefix: String,
@@ -37,15 +38,18 @@ impl<B> ServerConfig<B> {
         Self { common, backend }
     }
 
-    /// What all keys, topics or subjects start with. Default `asgi` on Redis, `greenroom` on NATS.
+    /// The text with which all keys, topics or subjects start.
     ///
-    /// On NATS it is one word, or several with dots between them.
+    /// The default is `asgi` on Redis, and `greenroom` on NATS. On NATS it is one word, or several with dots
+    /// between them.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.common.prefix = prefix.into();
         self
     }
 
-    /// Capacities and lifetimes. `channels` and `group_queues` bound the queues of this process, not what the server holds.
+    /// Capacities and lifetimes.
+    ///
+    /// `channels` and `group_queues` bound the queues of this process, and not those on the server.
     pub fn layer(mut self, config: LayerConfig) -> Self {
         self.common.layer = config;
         self
@@ -59,7 +63,7 @@ impl<B> ServerConfig<B> {
 
     /// How long the server may take to answer or to connect. Default 5 s, at least 100 ms.
     ///
-    /// A server that takes longer counts as away. On NATS a process that is asked something has the same time.
+    /// A server that takes longer counts as away. On NATS, another process has the same time to answer.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.common.timeout = time.clamp(Duration::from_millis(100), Duration::from_secs(3600));
         self
@@ -67,11 +71,13 @@ impl<B> ServerConfig<B> {
 
     /// How many bytes of messages may wait in each direction. Default 16 MiB.
     ///
-    /// If so many wait to be written to the server, a sender waits, at most for as long as the server may take to answer. If so
-    /// many have come from the server and wait to be delivered, `RedisLayer` takes no more from Redis, where the senders'
-    /// capacity then counts; the other layers drop messages, which [`Metrics::inbound_full`](crate::Metrics::inbound_full)
-    /// counts. `NatsLayer` also tells the members concerned by a [`LayerGap`](crate::layers::LayerGap). A larger message is
-    /// refused with [`LayerError::MessageTooLarge`](crate::LayerError::MessageTooLarge).
+    /// If so many bytes wait to be written to the server, a sender waits, at most for as long as the server
+    /// may take to answer. If so many bytes have come from the server and wait to be delivered, `RedisLayer`
+    /// takes no more from Redis, and there the capacity that the senders have set holds. The other layers
+    /// then drop messages, and count them in [`Metrics::inbound_full`](crate::Metrics::inbound_full).
+    /// `NatsLayer` also tells the affected members by a [`LayerGap`](crate::layers::LayerGap). A message with
+    /// more bytes than this is refused with
+    /// [`LayerError::MessageTooLarge`](crate::LayerError::MessageTooLarge).
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.common.queue_bytes = bytes.clamp(64 << 10, 1 << 30);
         self

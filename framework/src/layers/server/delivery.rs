@@ -1,4 +1,6 @@
-//! What came from a server goes to the members: on a thread of its own, for relays are user code.
+//! The thread that hands what comes from a server to the members.
+//!
+//! It is a separate thread because relays are user code, which may be slow.
 
 use std::{io, sync::Arc, thread};
 
@@ -7,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{driver::Driver, inbound::Inbound, shared::Shared};
 use crate::{Envelope, layers::LayerGap};
 
-/// Starts the thread that delivers, one thing after the other. It ends with the last way in.
+/// Starts the thread that delivers, one message after the other. It ends when the last sender is dropped.
 pub(super) fn start<D: Driver>(
     name: &str,
     shared: Arc<Shared<D>>,

@@ -1,4 +1,4 @@
-//! What a backend adds to what all layers on a server share.
+//! The part of a layer that knows one kind of server.
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -12,58 +12,61 @@ use tokio::sync::{
 use super::{Away, inbound::InboundSender, shared::Shared, status::ended};
 use crate::{ChannelName, Delivery, Envelope, EventError, GroupName, LayerError};
 
-/// The way in of a driver's layer.
+/// The sender with which a driver's thread hands over what comes from the server.
 pub(in crate::layers) type InboundSenderOf<D> = InboundSender<<D as Driver>::Source, <D as Driver>::Over>;
 
-/// A kind of server: how it is written to, and what becomes of what comes from it.
+/// Speaks with one kind of server: writes to it, and delivers what comes from it.
 ///
-/// A driver holds the state that only this kind needs; the rest is [`Shared`]. Its thread keeps up the connections, tells the
-/// server of the groups that have members here ([`Shared::note_changes`]), and does what callers ask by `Operation`s.
+/// A driver holds the state that only this kind needs. The rest of the state is in [`Shared`]. The driver's
+/// thread keeps the connections, tells the server which groups have members in this process
+/// ([`Shared::note_changes`]), and carries out the `Operation`s of callers.
 pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
-    /// What the thread is asked to do.
+    /// A request of a caller to the driver's thread.
     type Operation: Send + 'static;
-    /// By what a message came.
+    /// Says where a message came from, for example from which topic.
     type Source: Send + 'static;
-    /// What nothing comes by any more.
+    /// Says from where nothing comes any more, for example from which topics.
     type Over: Send + 'static;
 
-    /// What the server is called in texts.
+    /// The name of the server in texts.
     const SERVER: &'static str;
     /// The names of the thread that speaks with the server, and of the one that delivers.
     const THREADS: [&'static str; 2];
-    /// Whether the server itself knows who is in a group: plain channels are members there, and other programs may have put
-    /// a consumer of this process in.
+    /// Whether the server itself keeps the members of groups.
+    ///
+    /// Plain channels are then members on the server, and other programs may put a consumer of this process
+    /// into a group.
     const KEEPS_MEMBERS: bool = false;
     /// How long the end of the layer may take.
     const FAREWELL: Duration = Duration::from_secs(1);
 
-    /// Gives what the thread does that speaks with the server, until [`Shared::stop`].
+    /// Gives the function that runs on the driver's thread. It speaks with the server until [`Shared::stop`].
     fn start(
         shared: Arc<Shared<Self>>,
         inbox: InboundSenderOf<Self>,
         operations: UnboundedReceiver<Self::Operation>,
     ) -> io::Result<impl FnOnce() + Send + 'static>;
 
-    /// The way to that thread.
+    /// The sender of operations to the driver's thread.
     fn operations(&self) -> &UnboundedSender<Self::Operation>;
 
-    /// Hears that the thread has ended, and no shard is up.
+    /// Is called when the driver's thread has ended, and all shards are away.
     fn ended(_shared: &Shared<Self>, _inbox: &InboundSenderOf<Self>) {}
 
-    /// Which of the servers a group is on.
+    /// The shard of a group: the number of the server that has it.
     fn shard(_shared: &Shared<Self>, _group: &GroupName) -> usize {
         0
     }
 
-    /// An event as it travels.
+    /// Writes an event as it travels.
     fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError>;
 
-    /// How many bytes of it the server takes.
+    /// How many bytes of an event the server takes.
     fn largest(&self) -> usize {
         usize::MAX
     }
 
-    /// Sends an event to the members of a group, here and in other processes: see [`local_first`].
+    /// Sends an event to the members of a group, in this process and in others. See [`local_first`].
     fn publish(
         shared: &Shared<Self>,
         group: &GroupName,
@@ -71,7 +74,7 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
         count: bool,
     ) -> impl Future<Output = Result<Delivery, LayerError>> + Send;
 
-    /// Sends a message to a channel that is not this process' own.
+    /// Sends a message to a channel that does not belong to this process.
     fn send(
         shared: &Shared<Self>,
         channel: &ChannelName,
@@ -84,12 +87,13 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
         channel: &ChannelName,
     ) -> impl Future<Output = Result<Envelope, LayerError>> + Send;
 
-    /// Hears that a worker, which received in turns, does so no more.
+    /// Is called when a worker that received from a channel stops doing so.
     fn received_last(_shared: &Shared<Self>, _channel: &ChannelName) {}
 
-    /// Puts a channel into a group, or takes it out. It is another process' own or, if the server keeps members, anyone's.
+    /// Puts a channel into a group, or takes it out.
     ///
-    /// By default groups are each process' own affair.
+    /// The channel belongs to another process or, if the server keeps the members, to any process. By default
+    /// the server keeps none, and each process has only its own channels in groups.
     fn set_member(
         _shared: &Shared<Self>,
         _group: &GroupName,
@@ -99,7 +103,7 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
         async move { if is_in { Err(LayerError::NoReceiver) } else { Ok(()) } }
     }
 
-    /// Hears that a channel was put into a group in this process.
+    /// Is called when a channel was put into a group in this process.
     fn added(
         _shared: &Shared<Self>,
         _channel: &ChannelName,
@@ -107,17 +111,17 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
         async { Ok(()) }
     }
 
-    /// Forgets what the server keeps.
+    /// Deletes what the server keeps.
     fn flush(_shared: &Shared<Self>) -> impl Future<Output = Result<(), LayerError>> + Send {
         async { Ok(()) }
     }
 
-    /// What is said of an operation that was dropped.
+    /// The error for an operation that was dropped without an answer.
     fn unanswered(_shared: &Shared<Self>) -> LayerError {
         ended()
     }
 
-    /// Delivers one message that came. It counts in the bound on bytes until `room` is dropped.
+    /// Delivers one message of the server. It counts in the bound on bytes until `room` is dropped.
     fn deliver(
         shared: &Shared<Self>,
         bytes: Bytes,
@@ -125,7 +129,9 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
         room: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send;
 
-    /// Hears that all has come that will.
+    /// Is called when nothing more comes from there.
+    ///
+    /// All earlier messages have been delivered before.
     fn over(_shared: &Shared<Self>, _over: Self::Over) {}
 }
 
@@ -133,23 +139,25 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub(in crate::layers) struct Publication {
     pub(in crate::layers) group: GroupName,
-    /// The event itself, if the server keeps members: some of them may be consumers of this process.
+    /// The event itself, if the server keeps the members.
+    ///
+    /// Some of them may be consumers of this process.
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "NATS keeps no members"))]
     pub(in crate::layers) envelope: Option<Envelope>,
     pub(in crate::layers) event: Bytes,
-    /// How far it got elsewhere, if somebody waits for that.
+    /// Gets the number of members elsewhere that got the event, if a caller waits.
     pub(in crate::layers) reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
     pub(in crate::layers) room: OwnedSemaphorePermit,
 }
 
 impl<D: Driver> Shared<D> {
-    /// Asks the thread for something.
+    /// Asks the driver's thread for something, without waiting.
     pub(in crate::layers) fn tell(&self, operation: D::Operation) {
-        // The thread ends with the layer; a caller that waits for a reply then learns that.
+        // The thread ends with the layer. A caller that waits for a reply then learns that.
         let _ = self.driver.operations().send(operation);
     }
 
-    /// Asks the thread for something, and waits for what becomes of it.
+    /// Asks the driver's thread for something, and waits for the result.
     pub(in crate::layers) async fn ask<T>(
         &self,
         operation: impl FnOnce(oneshot::Sender<Result<T, LayerError>>) -> D::Operation,
@@ -159,7 +167,7 @@ impl<D: Driver> Shared<D> {
         answer.await.unwrap_or_else(|_| Err(D::unanswered(self)))
     }
 
-    /// The event's bytes, if they are not too many.
+    /// Writes an event. It is an error if the event has too many bytes.
     pub(in crate::layers) fn write(&self, envelope: &Envelope) -> Result<Bytes, LayerError> {
         let event = self.driver.encode(envelope).map_err(LayerError::Unwritable)?;
         let (size, limit) = (event.len(), self.config.queue_bytes.min(self.driver.largest()));
@@ -171,7 +179,7 @@ impl<D: Driver> Shared<D> {
         if self.status.is_up(shard) { Ok(()) } else { Err(self.status.away(shard)) }
     }
 
-    /// Waits until the server knows the members of a group that are here, if it can.
+    /// Waits until the server knows of a group's members in this process, or is away.
     pub(in crate::layers) async fn settled(&self, group: &GroupName) {
         self.settled_on(group, self.group_shard(group)).await;
     }
@@ -181,7 +189,9 @@ impl<D: Driver> Shared<D> {
     }
 }
 
-/// Sends an event to a group: members here get it at once, those elsewhere by what `operation` makes of it.
+/// Sends an event to a group, first to the members in this process.
+///
+/// These get it at once. The members in other processes get it by the operation that `operation` makes.
 pub(in crate::layers) async fn local_first<D: Driver>(
     shared: &Shared<D>,
     group: &GroupName,
@@ -194,7 +204,7 @@ pub(in crate::layers) async fn local_first<D: Driver>(
     if must {
         shared.must_be_up(shard)?;
     }
-    // Made before anybody gets it: an event that cannot be written reaches nobody.
+    // The event is written before any member gets it. So an event that cannot be written reaches nobody.
     let event = shared.write(&envelope)?;
     let kept = D::KEEPS_MEMBERS.then(|| envelope.clone());
     let mut delivery = shared.serve_here(group, envelope, count).await;
@@ -209,7 +219,7 @@ pub(in crate::layers) async fn local_first<D: Driver>(
         match answer.await.unwrap_or_else(|_| Err(D::unanswered(shared))) {
             Ok(elsewhere) => delivery.add(elsewhere),
             Err(error) if must => return Err(error),
-            // Counted, and told as a gap.
+            // The loss has been counted, and the members elsewhere learn of it by a gap.
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The way from the thread that speaks with a server to the one that delivers, bounded by bytes.
+//! The channel from the driver's thread to the thread that delivers. It is bounded by bytes.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use tokio::sync::{
 
 use crate::{ChannelName, Envelope, GroupName};
 
-/// Something to be delivered, holding its place in the bound on bytes.
+/// Something to be delivered. It holds its place in the bound on bytes.
 ///
-/// `S` says by what a message came, `O` what nothing comes by any more.
+/// `S` says where a message came from. `O` says from where nothing comes any more.
 #[derive(Debug)]
 pub(in crate::layers) enum Inbound<S, O> {
-    /// A message as it came.
+    /// A message, as it came from the server.
     Message { bytes: Bytes, source: S, room: OwnedSemaphorePermit },
     /// An event for one channel of this process.
     Direct { channel: ChannelName, envelope: Envelope, room: OwnedSemaphorePermit },
     /// Members of these groups may have missed something.
     Gap { groups: Vec<GroupName>, seconds: f64, _room: OwnedSemaphorePermit },
-    /// What came before this is all that comes.
+    /// Nothing more comes from there.
     Over(O),
 }
 
-/// The way in, bounded by bytes.
+/// The sender of the channel.
 #[derive(Debug)]
 pub(in crate::layers) struct InboundSender<S, O> {
     sender: UnboundedSender<Inbound<S, O>>,
@@ -43,22 +43,22 @@ impl<S, O> InboundSender<S, O> {
         (bytes + 256).min(self.bytes) as u32
     }
 
-    /// Hands a message over, waiting for room.
+    /// Hands a message over. Waits until there is room.
     pub(in crate::layers) async fn message(&self, bytes: Bytes, source: S) {
         let weight = self.weight(bytes.len());
         if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(weight).await {
-            // The other end goes with the layer.
+            // This fails only when the layer ends.
             let _ = self.sender.send(Inbound::Message { bytes, source, room });
         }
     }
 
-    /// Hands a message over; false where there is no room.
+    /// Hands a message over. Returns false if there is no room.
     pub(in crate::layers) fn offer(&self, bytes: Bytes, source: S) -> bool {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes.len()));
         room.is_ok_and(|room| self.sender.send(Inbound::Message { bytes, source, room }).is_ok())
     }
 
-    /// Hands an event over; false where there is no room.
+    /// Hands over an event for one channel. Returns false if there is no room.
     pub(in crate::layers) fn direct(&self, channel: ChannelName, envelope: Envelope, bytes: usize) -> bool {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes));
         room.is_ok_and(|room| self.sender.send(Inbound::Direct { channel, envelope, room }).is_ok())
@@ -70,11 +70,12 @@ impl<S, O> InboundSender<S, O> {
         self.room.available_permits() >= self.bytes / 2
     }
 
+    /// Says that nothing more comes from there.
     pub(in crate::layers) fn over(&self, over: O) {
         let _ = self.sender.send(Inbound::Over(over));
     }
 
-    /// Tells members that something may be missing, waiting for room.
+    /// Tells members that they may have missed events. Waits until there is room.
     pub(in crate::layers) async fn gap(&self, groups: Vec<GroupName>, seconds: f64) {
         let weight = self.weight(64 * groups.len());
         if let Ok(room) = Arc::clone(&self.room).acquire_many_owned(weight).await {

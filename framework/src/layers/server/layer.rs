@@ -1,4 +1,4 @@
-//! A layer on a server, whichever server it is.
+//! The layer on a server, for any kind of server.
 
 use std::{
     io,
@@ -24,20 +24,21 @@ use crate::{
     layers::{ChannelLayer, Groups, Layer},
 };
 
-/// A layer that shares groups with other processes by a server; `D` speaks with that kind of server.
+/// A layer that shares groups with other processes by a server.
 ///
-/// Programs know it as `RedisLayer`, `RedisPubSubLayer` and `NatsLayer`.
+/// `D` speaks with the kind of server. Programs know this type as `RedisLayer`, `RedisPubSubLayer` and
+/// `NatsLayer`.
 ///
-/// Dropping it takes this process out of the server, and waits for that up to a second.
+/// When it is dropped, it removes this process from the server, and waits for that up to a second.
 #[derive(Debug)]
 pub struct ServerLayer<D> {
     shared: Arc<Shared<D>>,
-    /// Told when the thread has ended.
+    /// Gets a message when the driver's thread has ended.
     end: Mutex<mpsc::Receiver<()>>,
     farewell: Duration,
 }
 
-/// Starts a layer with its threads.
+/// Starts a layer and its two threads.
 pub(in crate::layers) fn start<D: Driver>(
     config: Common,
     groups: Groups,
@@ -59,29 +60,32 @@ pub(in crate::layers) fn start<D: Driver>(
         }
         D::ended(&last, &last_inbox);
         last.ended.send_replace(true);
-        // The caller that ended the layer may not wait for it.
+        // This fails if the layer no longer waits for the end.
         let _ = ended.try_send(());
     })?;
     Ok(ServerLayer { shared, end: Mutex::new(end), farewell: D::FAREWELL })
 }
 
 impl<D> ServerLayer<D> {
-    /// Waits until every server is there: what a program asks for at its start.
+    /// Waits until every server is connected. A program can call it at its start.
     ///
     /// # Errors
-    /// [`LayerError::Unavailable`] at the first attempt that fails: it says where, and why. The layer goes on trying.
+    /// [`LayerError::Unavailable`] after the first attempt that fails. It says which server, and why. The
+    /// layer goes on trying.
     pub async fn ready(&self) -> Result<(), LayerError> {
         self.shared.status.ready().await
     }
 
-    /// Whether every server is there now.
+    /// Whether every server is connected now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.status.all_up()
     }
 }
 
-/// Whether the members of this channel in a group are this process' affair.
+/// Whether this process keeps the memberships of a channel with this owner.
+///
+/// Otherwise the server does, or another process.
 fn is_kept_here<D: Driver>(owner: Owner) -> bool {
     match owner {
         Owner::This => true,
@@ -171,7 +175,7 @@ impl<D: Driver> ChannelLayer for ServerLayer<D> {
     async fn close(&self) {
         self.shared.stop.notify_one();
         let mut ended = self.shared.ended.subscribe();
-        // It ends in its time, whatever the server does.
+        // The thread ends within a bounded time, whatever the server does.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The groups that have members in this process, and which of them a server was told of.
+//! The groups that have members in this process, and which of them the server knows.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use super::status::Status;
 use crate::GroupName;
 
-/// Which groups the server was told of, each under a number of its own. The lock is held for a look-up or an edit.
+/// The groups of which the server was told, each under its own number. The lock is held only for a look-up or
+/// an edit.
 #[derive(Debug, Default)]
 pub(in crate::layers) struct Members {
     table: Mutex<GroupTable>,
@@ -29,7 +30,8 @@ struct GroupTable {
 #[derive(Debug)]
 struct GroupEntry {
     number: u64,
-    /// Whether the server has it, or has refused it: nobody waits for it any more.
+    /// Whether the server knows of the group, or has refused it. In both cases no caller waits for it any
+    /// more.
     settled: bool,
 }
 
@@ -38,22 +40,25 @@ impl Members {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something is so: it is looked at now, and whenever members or the state of a server have changed.
-    pub(in crate::layers) async fn wait_until(&self, status: &Status, so: impl Fn() -> bool) {
+    /// Waits until a condition holds.
+    ///
+    /// It is checked now, and whenever the members or the state of a server have changed.
+    pub(in crate::layers) async fn wait_until(&self, status: &Status, holds: impl Fn() -> bool) {
         loop {
-            // It is looked at after the wait for a change of either has begun.
+            // The condition is checked only after the wait for a change has begun, so that no change is
+            // missed.
             let mut members = pin!(self.changed.notified());
             let mut servers = pin!(status.changed.notified());
             members.as_mut().enable();
             servers.as_mut().enable();
-            if so() {
+            if holds() {
                 return;
             }
             select(members, servers).await;
         }
     }
 
-    /// Takes a group up, under a new number; `None` where it is there.
+    /// Adds a group under a new number. Returns `None` if the group is in the table already.
     pub(in crate::layers) fn insert(&self, group: &GroupName) -> Option<u64> {
         let mut table = self.table();
         if table.groups.contains_key(group) {
@@ -66,10 +71,11 @@ impl Members {
         Some(number)
     }
 
-    /// Forgets a group, and says which number it had, unless it has members again.
+    /// Removes a group, and returns the number that it had. Does nothing if the group has members again.
     ///
-    /// Who joins after that finds it forgotten, and waits until the server has it anew. So the lock is held over the look at the
-    /// group, whose own is taken in it.
+    /// A member that joins after that does not find the group, and waits until the server knows of it again.
+    /// For this, the lock of this table is held while `has_members` is asked, which takes the lock of the
+    /// directory.
     pub(in crate::layers) fn remove(
         &self,
         group: &GroupName,
@@ -84,7 +90,9 @@ impl Members {
         Some(member.number)
     }
 
-    /// Notes that the server has these, unless they were forgotten meanwhile, and taken up under another number.
+    /// Notes that the server knows these groups.
+    ///
+    /// Groups that have another number by now are left out.
     pub(in crate::layers) fn settle<'a>(&self, groups: impl IntoIterator<Item = &'a (GroupName, u64)>) {
         let mut table = self.table();
         for (group, number) in groups {
@@ -96,35 +104,36 @@ impl Members {
         self.changed.notify_waiters();
     }
 
+    /// Notes that the server may not know some groups any more.
     pub(in crate::layers) fn unsettle(&self, lost: impl Fn(&GroupName) -> bool) {
         for (group, member) in &mut self.table().groups {
             member.settled &= !lost(group);
         }
     }
 
-    /// Whether the server knows of the group; `None` where it was not taken up yet.
+    /// Whether the server knows of a group. `None` if the group is not in the table.
     pub(in crate::layers) fn is_settled(&self, group: &GroupName) -> Option<bool> {
         self.table().groups.get(group).map(|member| member.settled)
     }
 
-    /// The number under which the server has a group, where it does.
+    /// The number of a group, if the server knows of it.
     #[cfg(feature = "redis")]
     pub(in crate::layers) fn settled_as(&self, group: &GroupName) -> Option<u64> {
         self.table().groups.get(group).filter(|member| member.settled).map(|member| member.number)
     }
 
-    /// The group with this number; `None` where it has no member here any more.
+    /// The group with this number. `None` if it has no member in this process any more.
     #[cfg(feature = "redis")]
     pub(in crate::layers) fn numbered(&self, number: u64) -> Option<GroupName> {
         self.table().numbers.get(&number).cloned()
     }
 
-    /// All groups that are wanted.
+    /// All groups for which `wanted` returns true.
     pub(in crate::layers) fn groups(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<GroupName> {
         self.all(wanted).into_iter().map(|(group, _)| group).collect()
     }
 
-    /// All groups that are wanted, with their numbers.
+    /// All groups for which `wanted` returns true, with their numbers.
     pub(in crate::layers) fn all(&self, wanted: impl Fn(&GroupName) -> bool) -> Vec<(GroupName, u64)> {
         let table = self.table();
         let all = table.groups.iter().filter(|(group, _)| wanted(group));
@@ -137,13 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_settles_what_was_asked_for_and_nothing_later() {
+    fn an_answer_settles_only_what_it_was_asked_for() {
         let (members, room) = (Members::default(), GroupName::new("room").unwrap());
         let first = members.insert(&room).unwrap();
         assert_eq!(members.remove(&room, || false), Some(first));
         let second = members.insert(&room).unwrap();
         members.settle(&[(room.clone(), first)]);
-        assert_eq!(members.is_settled(&room), Some(false), "who joined later waits on");
+        assert_eq!(members.is_settled(&room), Some(false), "a member that joined later still waits");
         members.settle(&[(room.clone(), second)]);
         assert_eq!(members.is_settled(&room), Some(true));
     }
@@ -153,7 +162,7 @@ mod tests {
         let (members, room) = (Members::default(), GroupName::new("room").unwrap());
         let number = members.insert(&room).unwrap();
         members.settle(&[(room.clone(), number)]);
-        // Who joined just now saw that it is settled, and does not wait.
+        // A member that has just joined saw that the group is settled, and does not wait.
         assert_eq!(members.remove(&room, || true), None);
         assert_eq!(members.is_settled(&room), Some(true));
     }

@@ -1,7 +1,7 @@
-//! What the layers on a server have in common, whichever server it is.
+//! The part that is the same in all layers on a server.
 //!
-//! [`ServerLayer`] is the layer. A backend adds a [`Driver`](driver::Driver), which speaks with its server, and the settings
-//! that only its server needs.
+//! [`ServerLayer`] is the layer. A backend adds a [`Driver`](driver::Driver), which speaks with its kind of
+//! server, and the settings that only this kind needs.
 
 mod away;
 pub(super) mod config;

@@ -11,7 +11,9 @@ use crate::time::Pauses;
 
 /// The pauses between attempts to connect.
 const PAUSES: Pauses = Pauses::new(Duration::from_millis(50), Duration::from_secs(2));
-/// A connection that lasts at least so long is steady: if it is lost, the pauses begin anew.
+/// A connection that lasts at least so long is steady.
+///
+/// If it is lost, the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(2);
 
 /// Follows the connections to one shard.
@@ -61,7 +63,8 @@ impl<'a> Outage<'a> {
         away
     }
 
-    /// Notes that the connection was lost, or could not be made. An outage is logged once, and not at each attempt.
+    /// Notes that the connection was lost, or could not be made. An outage is logged once, and not at each
+    /// attempt.
     pub(in crate::layers) fn lost(&mut self, reason: String) {
         let lasted = self.connected.take().map(|since| since.elapsed());
         if lasted.is_some() {

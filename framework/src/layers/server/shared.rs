@@ -1,4 +1,6 @@
-//! What the threads of a layer share: its callers', the one that speaks with the server, and the one that delivers.
+//! The state that the threads of a layer share.
+//!
+//! These are the threads of its callers, the driver's thread, and the thread that delivers.
 
 use std::{
     fmt,
@@ -24,19 +26,21 @@ use crate::{
     metrics::Counters,
 };
 
-/// The state of one layer: the same for every server, and what its driver adds.
+/// The state of one layer.
+///
+/// One part is the same for every server, and the driver adds its own.
 #[derive(Debug)]
 pub(in crate::layers) struct Shared<D> {
     pub(in crate::layers) config: Common,
     pub(in crate::layers) groups: Groups,
     pub(in crate::layers) status: Status,
     pub(in crate::layers) members: Members,
-    /// How many joins and leaves of members the server was told of, if it is told of each.
+    /// How many joins and leaves of members the server knows, if it is told of each.
     pub(in crate::layers) told: AtomicU64,
-    /// The bytes that may wait to be written.
+    /// The bytes that may still be given to events which wait to be written.
     room: Arc<Semaphore>,
     pub(in crate::layers) stop: Notify,
-    /// Whether the thread has ended that speaks with the server.
+    /// Whether the driver's thread has ended.
     pub(super) ended: watch::Sender<bool>,
     pub(in crate::layers) driver: D,
 }
@@ -44,15 +48,17 @@ pub(in crate::layers) struct Shared<D> {
 /// Which process receives from a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::layers) enum Owner {
-    /// Another one: only that one.
+    /// Only one other process.
     Another,
     /// Any process.
     Any,
-    /// This one: a consumer of it, or one of its queues.
+    /// Only this process: the channel is a consumer's, or a queue's.
     This,
 }
 
-/// The groups that have got their first member here or lost their last one, with the numbers of their memberships.
+/// Groups that have got their first member in this process or lost their last one.
+///
+/// Each has its number.
 pub(in crate::layers) struct Changes {
     pub(in crate::layers) joined: Vec<(GroupName, u64)>,
     pub(in crate::layers) left: Vec<(GroupName, u64)>,
@@ -85,7 +91,9 @@ impl<D> Shared<D> {
         }
     }
 
-    /// A place in the bound on bytes. What is before it is written or fails in the time that the server may take to answer.
+    /// Waits for a place in the bound on bytes.
+    ///
+    /// The events that hold the places are written, or fail, in the time that the server may take to answer.
     pub(in crate::layers) async fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, LayerError> {
         let weight = (bytes + 256).min(self.config.queue_bytes) as u32;
         Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_closed| ended())
@@ -105,7 +113,7 @@ impl<D> Shared<D> {
         Delivery::default()
     }
 
-    /// Whether the server knows the members of a group that are here.
+    /// Whether the server knows of the members of a group in this process.
     pub(in crate::layers) fn is_settled(&self, group: &GroupName) -> bool {
         match self.groups.directory().members() {
             Some(changes) => self.told.load(Acquire) >= changes.count(),
@@ -113,9 +121,11 @@ impl<D> Shared<D> {
         }
     }
 
-    /// Waits until the server knows the members of a group that are here, if it can: this shard is the group's.
+    /// Waits until the server knows of a group's members in this process.
+    ///
+    /// The wait also ends if the group's shard is away.
     pub(super) async fn settled_on(&self, group: &GroupName, shard: usize) {
-        // Each member by itself: then those that have joined so far.
+        // If the server is told of each member, this waits for all changes so far.
         let wanted = self.groups.directory().members().map(MemberChanges::count);
         let settled = || match (wanted, self.members.is_settled(group)) {
             (Some(wanted), _) => self.told.load(Acquire) >= wanted,
@@ -125,7 +135,7 @@ impl<D> Shared<D> {
         self.members.wait_until(&self.status, || settled() || !self.status.is_up(shard)).await;
     }
 
-    /// Takes up the groups that have members now, and forgets those that have none any more.
+    /// Adds groups that now have members, and removes those that have none any more.
     pub(in crate::layers) fn note_changes(&self, changed: Vec<GroupName>) -> Changes {
         let (mut joined, mut left) = (Vec::new(), Vec::new());
         for group in changed {
@@ -141,7 +151,7 @@ impl<D> Shared<D> {
         Changes { joined, left }
     }
 
-    /// Tells the members of some groups that the server was away for so long.
+    /// Tells the members of some groups how long the server was away.
     pub(in crate::layers) async fn tell_gap<S, O>(
         &self,
         inbox: &InboundSender<S, O>,
@@ -152,11 +162,11 @@ impl<D> Shared<D> {
         inbox.gap(groups, away.as_secs_f64()).await;
     }
 
-    /// Counts a message that could not be read, and says so now and then.
+    /// Counts a message that could not be read. This is logged at most once a minute.
     pub(in crate::layers) fn log_undecodable(&self, from: &str, error: &impl fmt::Display) {
         self.counters().undecodable.one();
         if let Some(more) = self.status.logs("undecodable") {
-            tracing::warn!(from, %error, more, "a message of the layer's server cannot be read, and is dropped");
+            tracing::warn!(from, %error, more, "a message from the layer's server cannot be read, and is dropped");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which servers are there, for all threads.
+//! The state of the servers, for all threads of a layer.
 
 use std::{
     sync::{
@@ -12,20 +12,20 @@ use tokio::sync::Notify;
 
 use crate::layers::LayerError;
 
-/// How often the same kind of trouble is logged.
+/// The least time between two log lines about the same kind of trouble.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// Why a layer that was closed does nothing.
+/// The reason why a closed layer is unavailable.
 pub(super) const ENDED: &str = "the layer has ended";
 
-/// What is said of a layer that was closed.
+/// The error of a layer that was closed.
 pub(in crate::layers) fn ended() -> LayerError {
     LayerError::Unavailable(ENDED.to_owned())
 }
 
-/// The state of every shard: of one, where a layer does not spread its names over several servers.
+/// The state of every shard. A layer that does not spread its names over several servers has one shard.
 #[derive(Debug)]
 pub(in crate::layers) struct Status {
-    /// What the server is called in texts.
+    /// The name of the server in texts.
     server: &'static str,
     shards: Vec<ShardStatus>,
     pub(in crate::layers) changed: Notify,
@@ -37,12 +37,12 @@ pub(in crate::layers) struct Status {
 struct ShardStatus {
     address: String,
     up: AtomicBool,
-    /// Why it is away; `None` until that is known. Held for a copy.
+    /// Why the shard is away, or `None` until that is known. The lock is held only for a copy.
     reason: Mutex<Option<String>>,
 }
 
 impl Status {
-    /// Of servers with this name and at these addresses, which are for texts.
+    /// Makes the state of servers with this name and at these addresses. Both are only for texts.
     pub(in crate::layers) fn new(server: &'static str, addresses: impl IntoIterator<Item = String>) -> Self {
         let shard = |address| ShardStatus { address, up: AtomicBool::new(false), reason: Mutex::default() };
         let shards = addresses.into_iter().map(shard).collect();
@@ -75,7 +75,7 @@ impl Status {
         self.changed.notify_waiters();
     }
 
-    /// Notes why a shard is away; false where that was known.
+    /// Notes why a shard is away. Returns false if that was known already.
     pub(in crate::layers) fn set_away(&self, shard: usize, reason: String) -> bool {
         let was_up = self.shards[shard].up.swap(false, Relaxed);
         let known = self.reason(shard).replace(reason.clone());
@@ -87,18 +87,18 @@ impl Status {
         self.shards[shard].reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why nothing can be sent to a shard.
+    /// The error that says why nothing can be sent to a shard.
     pub(in crate::layers) fn away(&self, shard: usize) -> LayerError {
         let reason = self.reason(shard).clone();
         self.unavailable(shard, reason.as_deref().unwrap_or("it has not answered yet"))
     }
 
-    /// That a shard could not do something, for this reason.
+    /// The error that says that a shard could not do something, for this reason.
     pub(in crate::layers) fn unavailable(&self, shard: usize, reason: &str) -> LayerError {
         LayerError::Unavailable(format!("{}: {reason}", self.address(shard)))
     }
 
-    /// Waits until every shard is there.
+    /// Waits until every shard is connected. It is an error if an attempt has failed.
     pub(in crate::layers) async fn ready(&self) -> Result<(), LayerError> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -114,7 +114,9 @@ impl Status {
         }
     }
 
-    /// Whether trouble of this kind is to be logged now, and how often it was not since the last time.
+    /// Says whether trouble of this kind is to be logged now.
+    ///
+    /// If so, it returns how often it was not logged since the last time.
     pub(in crate::layers) fn logs(&self, kind: &'static str) -> Option<u64> {
         let now = Instant::now();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);

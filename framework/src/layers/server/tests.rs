@@ -1,4 +1,4 @@
-//! The layer over a server that is a part of the test: also the shortest driver.
+//! Tests of the layer with a server that is part of the test. Its driver is the shortest one.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -27,11 +27,11 @@ use crate::{
     layers::{ChannelLayer, Groups},
 };
 
-/// A server that passes on what is published, while it is open.
+/// A server that passes on what is published while it is open.
 #[derive(Debug, Clone)]
 struct Office {
     open: watch::Sender<bool>,
-    /// Who has published what, to which group.
+    /// The publications: the publishing process, the group, and the event.
     published: broadcast::Sender<(String, GroupName, Bytes)>,
 }
 
@@ -55,7 +55,7 @@ impl Office {
         start(config.common, groups, ["the office".to_owned()], driver, receiver).unwrap()
     }
 
-    /// Opens or closes, and waits until a layer knows it.
+    /// Opens or closes the office, and waits until a layer has noticed.
     async fn set_open(&self, open: bool, layer: &ServerLayer<Postman>) {
         self.open.send_if_modified(|is_open| std::mem::replace(is_open, open) != open);
         while layer.is_connected() != open {
@@ -114,7 +114,7 @@ impl Driver for Postman {
     }
 }
 
-/// Works until the layer ends.
+/// The work of the driver's thread, until the layer ends.
 async fn carry(
     shared: &Shared<Postman>,
     inbox: &InboundSenderOf<Postman>,
@@ -177,7 +177,7 @@ fn room() -> GroupName {
     GroupName::new("room").unwrap()
 }
 
-/// A queue of a layer's process, in the room.
+/// Adds a queue of the layer's process to the room.
 async fn member(layer: &ServerLayer<Postman>) -> ChannelName {
     layer.ready().await.unwrap();
     let queue = layer.new_channel("specific.").await.unwrap();
@@ -185,7 +185,7 @@ async fn member(layer: &ServerLayer<Postman>) -> ChannelName {
     queue
 }
 
-/// The text of the next event, or the type of one that is no note.
+/// The text of the next event, or its name if it is not a letter.
 async fn next(layer: &ServerLayer<Postman>, queue: &ChannelName) -> String {
     let received = timeout(Duration::from_secs(20), layer.receive(queue)).await.expect("in time").unwrap();
     match received.event::<Letter>() {
@@ -215,7 +215,7 @@ async fn each_process_gets_an_event_once() {
 }
 
 #[actix_web::test]
-async fn members_here_are_served_while_the_server_is_away_and_told_of_it() {
+async fn members_are_served_while_the_server_is_away_and_learn_of_the_gap() {
     let office = Office::new();
     let (here, there) = (office.layer(|config| config), office.layer(|config| config.away(Away::Error)));
     let (mine, theirs) = (member(&here).await, member(&there).await);
@@ -246,7 +246,7 @@ async fn a_large_message_is_refused_before_anybody_gets_it() {
 }
 
 #[actix_web::test]
-async fn a_layer_that_was_closed_serves_its_own() {
+async fn a_closed_layer_serves_its_own_members() {
     let office = Office::new();
     let layer = office.layer(|config| config);
     let mine = member(&layer).await;
