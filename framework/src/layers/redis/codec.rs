@@ -161,7 +161,7 @@ mod tests {
 
     #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, Event)]
     #[event("chat.message")]
-    struct ChatMessage {
+    struct PythonMessage {
         text: String,
         n: i64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,9 +196,9 @@ mod tests {
         }
     }
 
-    fn message() -> ChatMessage {
+    fn message() -> PythonMessage {
         let b = Some(Blob(vec![0, 0xff]));
-        ChatMessage { text: "héllo".into(), n: 1, b, f: 1.5, nil: None, list: vec![1, 2] }
+        PythonMessage { text: "héllo".into(), n: 1, b, f: 1.5, nil: None, list: vec![1, 2] }
     }
 
     fn unhex(text: &str) -> Vec<u8> {
@@ -250,10 +250,10 @@ mod tests {
     fn a_message_of_python_is_read() {
         let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(MESSAGE)].concat();
         let (envelope, to) = core(Format::MsgPack).read(member.into()).unwrap();
-        assert_eq!((&*envelope.event::<ChatMessage>().unwrap(), to.len()), (&message(), 0));
+        assert_eq!((&*envelope.event::<PythonMessage>().unwrap(), to.len()), (&message(), 0));
         let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(JSON)].concat();
         let (envelope, _) = core(Format::Json).read(member.into()).unwrap();
-        assert_eq!(*envelope.event::<ChatMessage>().unwrap(), ChatMessage { b: None, ..message() });
+        assert_eq!(*envelope.event::<PythonMessage>().unwrap(), PythonMessage { b: None, ..message() });
     }
 
     #[test]
@@ -275,12 +275,12 @@ mod tests {
         for codec in
             [core(Format::MsgPack), core(Format::Json), encrypted(&["a"], Some(Duration::from_secs(60)))]
         {
-            let sent = ChatMessage { b: None, ..message() };
+            let sent = PythonMessage { b: None, ..message() };
             let event = codec.write(&Envelope::new(sent.clone())).unwrap();
             let (one, two) = (codec.frame(&event, None).unwrap(), codec.frame(&event, None).unwrap());
             assert_ne!(one[..12], two[..12]);
             let (envelope, to) = codec.read(one.into()).unwrap();
-            assert_eq!((&*envelope.event::<ChatMessage>().unwrap(), to.len()), (&sent, 0));
+            assert_eq!((&*envelope.event::<PythonMessage>().unwrap(), to.len()), (&sent, 0));
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
         // The pub/sub layer does not check the age.
         for keys in [&["a-test-key"][..], &["newer", "a-test-key"]] {
             let (envelope, _) = encrypted(keys, None).read(member.clone()).unwrap();
-            assert_eq!(*envelope.event::<ChatMessage>().unwrap(), message());
+            assert_eq!(*envelope.event::<PythonMessage>().unwrap(), message());
         }
         // The core layer does, and the token is from 2023.
         for codec in

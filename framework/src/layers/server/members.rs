@@ -22,13 +22,13 @@ pub(in crate::layers) struct Members {
 
 #[derive(Debug, Default)]
 struct GroupTable {
-    groups: HashMap<GroupName, GroupEntry>,
+    groups: HashMap<GroupName, ToldGroup>,
     numbers: HashMap<u64, GroupName>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct GroupEntry {
+struct ToldGroup {
     number: u64,
     /// Whether the server knows of the group, or has refused it. In both cases no caller waits for it any
     /// more.
@@ -66,7 +66,7 @@ impl Members {
         }
         let number = table.next;
         table.next += 1;
-        table.groups.insert(group.clone(), GroupEntry { number, settled: false });
+        table.groups.insert(group.clone(), ToldGroup { number, settled: false });
         table.numbers.insert(number, group.clone());
         Some(number)
     }
