@@ -188,8 +188,8 @@ impl From<Bytes> for Outgoing {
 /// What a `#[relay]` method may return: an [`Outgoing`], or a [`Result`] of one.
 #[diagnostic::on_unimplemented(
     message = "a relay cannot return `{Self}`",
-    label = "neither an `Outgoing` nor a `Result<Outgoing>`",
-    note = "make a message of it: `Outgoing::text(…)`, `Outgoing::json(…)`, `Outgoing::event(…)`"
+    label = "this is neither an `Outgoing` nor a `Result<Outgoing>`",
+    note = "return `Outgoing::text(…)`, `Outgoing::json(…)` or `Outgoing::event(…)`"
 )]
 pub trait IntoOutgoing {
     /// The message, or the relay's error.

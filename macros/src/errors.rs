@@ -1,13 +1,15 @@
-//! Collects every mistake of one macro call, so that all are reported at once.
+//! Collects all mistakes of one macro call, so that they are reported at once.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
+use syn::{Attribute, Meta};
 
+/// The mistakes of one macro call.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<syn::Error>);
 
 impl Errors {
-    /// Adds a mistake at `place`; the text says what to write instead.
+    /// Adds a mistake at `place`. The text says what to write instead.
     pub(crate) fn at(&mut self, place: impl ToTokens, text: impl std::fmt::Display) {
         self.add(syn::Error::new_spanned(place, text));
     }
@@ -20,8 +22,16 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// One `compile_error!` for each.
+    /// One `compile_error!` for each mistake.
     pub(crate) fn to_compile_errors(&self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
+    }
+}
+
+/// The place of an attribute's wrong arguments: the arguments, or the whole attribute if it has none in parentheses.
+pub(crate) fn arguments_of(attribute: &Attribute) -> TokenStream {
+    match &attribute.meta {
+        Meta::List(list) if !list.tokens.is_empty() => list.tokens.clone(),
+        _ => attribute.to_token_stream(),
     }
 }

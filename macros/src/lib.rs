@@ -1,8 +1,8 @@
-//! The derives and the attribute of greenroom. Use them from there.
+//! The macros of greenroom. Use them from the crate `greenroom`, which re-exports them.
 //!
-//! Each macro goes the same way: parse the words into a model of its own, check that model, generate from
-//! it. Every mistake is collected, reported at the word that is wrong, and says what to write instead; the
-//! implementation is then generated empty, so that one mistake gives one error.
+//! Each macro parses the words into a model, checks the model, and generates code from it. The macro collects all
+//! mistakes. Each error points at the wrong word, and says what to write instead. After a mistake the macro generates
+//! an empty implementation, so that one mistake gives one error.
 
 mod errors;
 mod event;
@@ -14,8 +14,8 @@ use proc_macro::TokenStream;
 
 /// Makes a type an event, which travels as `{"type": "xx.oo", …}`.
 ///
-/// The type also derives serde's `Serialize` and `Deserialize`, and `Clone`; `serde` is a dependency of the
-/// crate that uses it.
+/// The type must also derive `Clone` and serde's `Serialize` and `Deserialize`. The crate that uses the derive needs
+/// `serde` as a dependency.
 ///
 /// ```
 /// use greenroom::Event;
@@ -27,7 +27,7 @@ use proc_macro::TokenStream;
 ///     text: String,
 /// }
 ///
-/// /// One name a variant.
+/// /// Each variant has a name.
 /// #[derive(Clone, Serialize, Deserialize, Event)]
 /// enum Room {
 ///     /// `{"type": "room.joined", "user": …}`
@@ -42,24 +42,23 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// # Names
-/// A name is `#[event("xx.oo")]` on the struct or the variant, or else the Rust name of the struct or the
-/// variant in dotted lower case: `ChatMessage` → `chat.message`. A word starts at a capital behind a small
-/// letter or a digit, and at the last of several capitals where a small letter follows: `HTTPError` →
-/// `http.error`, `Room2Left` → `room2.left`. Names consist of ASCII letters, digits, `_`, `-` and `.`, and
-/// do not start with `_` or `.`.
+/// `#[event("xx.oo")]` on a struct or a variant sets its name. Without it, the name is the Rust name of the struct or
+/// the variant in dotted lower case: `ChatMessage` → `chat.message`. A word starts at a capital after a small letter
+/// or a digit, and at the last of several capitals if a small letter follows: `HTTPError` → `http.error`,
+/// `Room2Left` → `room2.left`. Names consist of ASCII letters, digits, `_`, `-` and `.`, and do not start with `_` or
+/// `.`.
 ///
 /// # Shapes
-/// A struct has named fields or none; so has a variant, or it holds one value that is such a struct.
-/// serde's attributes keep their meaning, except for those that change what the map around the fields is,
-/// or which fields and variants there are (`tag`, `content`, `untagged`, `transparent`, `from`, `into`,
-/// `remote`, `skip`, `other`, …): they are refused. So are generic parameters, and a field that is called
-/// `type` or `__asgi…` on the wire.
+/// A struct has named fields or no fields. A variant has named fields, no fields, or one value: such a struct.
+/// serde's attributes keep their meaning. The derive refuses those that change the map around the fields, or leave out
+/// fields and variants (`tag`, `content`, `untagged`, `transparent`, `from`, `into`, `remote`, `skip`, `other`, …). It
+/// also refuses generic parameters, and a field that is called `type` or `__asgi…` on the wire.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     event::derive(input.into()).into()
 }
 
-/// Says that a consumer handles no events: implements `EventHandlers` with none.
+/// Says that a consumer handles no events: implements `EventHandlers` without any.
 ///
 /// ```
 /// use greenroom::{Consumer, NoEvents};
@@ -74,7 +73,7 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
     no_events::derive(input.into()).into()
 }
 
-/// Makes the methods of an `impl` block handlers of the events that they take.
+/// Makes each method of an `impl` block the handler of the event that it takes.
 ///
 /// ```
 /// use greenroom::{Consumer, Context, Event, Outgoing, Result, event_handlers};
@@ -118,7 +117,7 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 ///         Ok(())
 ///     }
 ///
-///     /// Runs once a process for each "news"; every client gets the same bytes.
+///     /// Runs once in a process for each "news": all clients get the same bytes.
 ///     #[relay]
 ///     #[on("news")]
 ///     fn headline(event: &Headline) -> Outgoing {
@@ -128,23 +127,25 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// # Handlers
-/// `async fn name(&mut self, event: &E, ctx: &mut Context) -> Result<()>`. The event may also be taken as
-/// `E`, which copies it where other receivers share it, or as `Arc<E>`. In an `HttpConsumer` the context is an
-/// `HttpContext`, for the jobs of a `Worker` a `WorkerContext`: the same in the whole block, and by that name.
+/// `async fn name(&mut self, event: &E, ctx: &mut Context) -> Result<()>`. A handler may also take the event as
+/// `Arc<E>`, or as `E`, which copies the event if other receivers share it. The context is an `HttpContext` in an
+/// `HttpConsumer`, and a `WorkerContext` for the jobs of a `Worker`. All handlers of a block take the same context,
+/// and write its type by that name.
 ///
 /// # Relays
-/// `#[relay] fn name(event: &E) -> Outgoing`, or `-> Result<Outgoing>`: for what only passes an event on. It has no
-/// `self`, because it runs once for all clients of the process, and no consumer is woken for it. A worker has none.
+/// `#[relay] fn name(event: &E) -> Outgoing`, or `-> Result<Outgoing>`: for an event that is only passed on. A relay
+/// has no `self`, because it runs once for all clients of the process, and wakes no consumer. A consumer of a `Worker`
+/// cannot have relays.
 ///
 /// # Which event
-/// A method is called as its event, with `_` for each `.` and `-`: `xx_oo` handles `xx.oo`. A method that
-/// takes an enum of several events and is called as the enum (`RoomEvent` → `room_event`) handles all of
-/// them. `#[on("xx.oo")]` says it in place of the method's name, and picks one event of an enum. A method
-/// whose name does not fit its event does not compile, nor do two for one event.
+/// A method has the name of its event, with `_` for each `.` and `-`: `xx_oo` handles `xx.oo`. If a method takes an
+/// enum of several events, and has the name of the enum (`RoomEvent` → `room_event`), it handles all of them.
+/// `#[on("xx.oo")]` above a method names its event instead of the method's name, and chooses one event of an enum. It
+/// is a compile error if a method's name does not fit its event, or if two methods handle one event.
 ///
 /// # Limits
-/// Every method in the block is a handler: other methods stand in a block of their own. A type has one such
-/// block. The block may be generic, but its events may not use its parameters.
+/// Every method in the block is a handler, so other methods belong in another block. A type has one such block. The
+/// block may be generic, but its events cannot use its parameters.
 #[proc_macro_attribute]
 pub fn event_handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     handlers::expand(arguments.into(), item.into()).into()

@@ -1,4 +1,4 @@
-//! Names: from Rust's to an event's, and what an event's may be.
+//! Makes an event's name from a Rust name, and checks an event's name.
 
 use syn::{Ident, ext::IdentExt};
 
@@ -12,14 +12,14 @@ pub(crate) fn snake(ident: &Ident) -> String {
     lower(ident, '_')
 }
 
-/// What is wrong with an event's name, as the end of a sentence.
+/// The mistake in an event's name, as the end of the sentence "an event's name …".
 pub(crate) fn mistake(name: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name.chars().next() {
-        None => Some("must not be empty"),
+        None => Some("must not be empty: write a name, for example \"chat.message\""),
         Some('_' | '.') => Some("must not start with `_` or `.`"),
         Some(_) if !name.chars().all(allowed) => {
-            Some("may have ASCII letters, digits, `_`, `-` and `.` only")
+            Some("may contain only ASCII letters, digits, `_`, `-` and `.`")
         }
         Some(_) => None,
     }

@@ -1,4 +1,4 @@
-//! `#[derive(NoEvents)]`.
+//! The derive `NoEvents`.
 
 use proc_macro2::TokenStream;
 use syn::DeriveInput;

@@ -1,4 +1,4 @@
-//! Takes the docs out of the sources of the macros, so that their examples are compiled here.
+//! Copies the docs of the macros out of their source, so that this package can compile the examples.
 
 use std::{env, error::Error, fs, path::Path};
 

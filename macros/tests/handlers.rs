@@ -1,4 +1,4 @@
-//! Handlers at run time: which method an event reaches, and how it gets there.
+//! Handlers at run time: which method an event reaches, and in which form.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl Consumer for Chat {}
 
 #[event_handlers]
 impl Chat {
-    /// What the consumer was called with.
+    /// A block may have constants.
     const LIMIT: usize = 10;
 
     async fn chat_message(&mut self, event: &ChatMessage, ctx: &mut Context) -> Result<()> {
@@ -74,7 +74,7 @@ impl Chat {
         Ok(())
     }
 
-    /// One of the enum's.
+    /// One event of the enum.
     #[on("lights.off")]
     async fn dark(&mut self, event: &Stage, _: &mut Context) -> Result<()> {
         assert_eq!(*event, Stage::LightsOff);
@@ -94,7 +94,7 @@ impl Chat {
 }
 
 #[test]
-fn events_reach_the_method_that_is_named_as_they() {
+fn an_event_reaches_the_method_with_its_name() {
     let mut chat_consumer = Chat::default();
     let mut send = |envelope: Envelope| handle(&mut chat_consumer, envelope).unwrap();
     assert_eq!(send(chat().into()), Handled::Yes);
@@ -119,7 +119,7 @@ fn events_reach_the_method_that_is_named_as_they() {
 }
 
 #[test]
-fn events_of_other_programs_do_too() {
+fn an_event_of_another_program_reaches_the_method_with_its_name() {
     let mut chat = Chat::default();
     let mut send = |text: &str| handle_json(&mut chat, text);
     assert_eq!(send(r#"{"user":"a","text":"hi","type":"chat.message"}"#).unwrap(), Handled::Yes);
@@ -127,7 +127,8 @@ fn events_of_other_programs_do_too() {
     assert_eq!(send(r#"{"type":"room.said","user":"a","text":"hi"}"#).unwrap(), Handled::Yes);
     assert_eq!(send(r#"{"type":"closed"}"#).unwrap(), Handled::Yes);
     assert_eq!(send(r#"{"type":"nobody.knows"}"#).unwrap(), Handled::Unknown);
-    // Methods that are no handlers, and Channels' own names, are out of reach (rule 6).
+    // An event cannot call a method that is not its handler, nor use the names of Channels itself (rule 6:
+    // an event calls only a handler).
     for name in ["connect", "handle_event", "room_event", "chat_message", "websocket.receive", "LIMIT"] {
         assert_eq!(send(&format!(r#"{{"type":"{name}"}}"#)).unwrap(), Handled::Unknown, "{name}");
     }
@@ -163,7 +164,7 @@ fn handlers_are_ordinary_methods() {
     assert_eq!(Plain::chat_message(&chat()), Outgoing::text("hi"));
 }
 
-/// The event of the teaching text that the library is for.
+/// The event of the example that the library started from.
 mod seed {
     use super::*;
 
@@ -192,7 +193,7 @@ mod seed {
     }
 
     #[test]
-    fn its_own_event_works_as_it_stands() {
+    fn the_first_example_works_unchanged() {
         let mut room = Room { sent: vec![] };
         let event = r#"{"type": "xx.oo", "message": {"text": "来了啊 !!!"}}"#;
         assert_eq!(handle_json(&mut room, event).unwrap(), Handled::Yes);
@@ -228,17 +229,17 @@ mod relays {
     }
 
     #[test]
-    fn a_relay_makes_the_frame_alone_and_as_a_handler() {
-        let frame = |event: Envelope| Board::relay(&event);
+    fn a_relay_makes_the_message_alone_and_as_a_handler() {
+        let relayed = |event: Envelope| Board::relay(&event);
         let text = r#"{"type":"chat.message","user":"a","text":"hi"}"#;
-        assert_eq!(frame(chat().into()).unwrap().unwrap(), Outgoing::text(text));
-        assert_eq!(frame(Envelope::from_json(text).unwrap()).unwrap().unwrap(), Outgoing::text(text));
-        assert_eq!(frame(Stage::LightsOff.into()).unwrap().unwrap(), Outgoing::text("lights.off"));
-        assert!(frame(Tick.into()).is_none());
-        assert!(frame(RoomEvent::Closed.into()).is_none());
+        assert_eq!(relayed(chat().into()).unwrap().unwrap(), Outgoing::text(text));
+        assert_eq!(relayed(Envelope::from_json(text).unwrap()).unwrap().unwrap(), Outgoing::text(text));
+        assert_eq!(relayed(Stage::LightsOff.into()).unwrap().unwrap(), Outgoing::text("lights.off"));
+        assert!(relayed(Tick.into()).is_none());
+        assert!(relayed(RoomEvent::Closed.into()).is_none());
         let silent = ChatMessage { text: String::new(), ..chat() };
-        assert_eq!(frame(silent.clone().into()).unwrap().unwrap_err().to_string(), "nothing said");
-        let wrong = frame(Envelope::from_json(r#"{"type":"chat.message"}"#).unwrap()).unwrap().unwrap_err();
+        assert_eq!(relayed(silent.clone().into()).unwrap().unwrap_err().to_string(), "nothing said");
+        let wrong = relayed(Envelope::from_json(r#"{"type":"chat.message"}"#).unwrap()).unwrap().unwrap_err();
         assert!(wrong.is::<EventError>());
 
         assert_eq!(handle(&mut Board, chat()).unwrap(), Handled::Yes);

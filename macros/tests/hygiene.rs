@@ -1,11 +1,11 @@
-//! The generated code uses no name of the module that it stands in.
+//! The generated code uses no names of the module around it.
 #![deny(warnings)]
 
 use crate::support;
 
-/// As below, but for the primitive types, which serde's derives write without a path.
+/// Like `shadowed`, without the primitive types: serde's derives write those without a path.
 mod events {
-    #![allow(dead_code, reason = "that is the point")]
+    #![allow(dead_code, reason = "these names only have to be in scope")]
 
     pub(super) struct Result;
     pub(super) struct Option;
@@ -30,14 +30,14 @@ mod events {
     }
 }
 
-/// Everything that generated code could mean by accident has another meaning here.
+/// Each name that generated code could use by accident has another meaning in this module.
 mod shadowed {
     #![allow(
         dead_code,
         unused_imports,
         non_camel_case_types,
         non_upper_case_globals,
-        reason = "that is the point"
+        reason = "these names only have to be in scope"
     )]
 
     pub(super) struct Result;
@@ -113,9 +113,9 @@ fn a_module_may_shadow_everything() {
     assert_eq!(support::handle(&mut Silent, said).unwrap(), Handled::Unknown);
 }
 
-/// Words that come out of a macro have a hygiene of their own.
+/// The words that another macro writes have their own hygiene.
 #[test]
-fn a_block_may_come_out_of_a_macro() {
+fn another_macro_may_write_the_block() {
     macro_rules! counter {
         ($consumer:ident, $method:ident, $event:ty) => {
             struct $consumer(usize);

@@ -1,10 +1,10 @@
-//! What the macros write: how it behaves at run time, and that it compiles, without a warning, wherever it should.
+//! The generated code: it compiles without warnings, and does the right thing at run time.
 
 mod handlers;
 mod hygiene;
 mod support;
 
-// What must compile. Not all of it is used.
+// These files must compile. Not all of their code is used.
 #[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/consumer/pass/every_hook.rs"]
 mod every_hook;

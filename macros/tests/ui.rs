@@ -1,21 +1,21 @@
-//! What must not compile, and what a user reads then. What must compile is part of the program `macros`.
+//! Code that must not compile, and the errors that a user reads then. Code that must compile is in the program `macros`.
 //!
-//! The texts of rustc change with its version, so the cases run under the pinned one only.
-//! `TRYBUILD=overwrite cargo test -p macro-tests --test ui` writes the expected texts anew.
+//! The errors of rustc change with its version, so the cases run only under the pinned version.
+//! `TRYBUILD=overwrite cargo test -p macro-tests --test ui` writes the expected errors again.
 
 use std::{env, process::Command};
 
-/// The version that the `.stderr` files are of.
+/// The version of rustc whose errors are in the `.stderr` files.
 const PINNED: &str = "rustc 1.95.";
 
 #[test]
 fn ui() {
     let version = rustc_version();
     if version.starts_with(PINNED) {
-        // Without a case that must pass, all are given to one call of cargo.
+        // If no case must pass, trybuild compiles all cases with one call of cargo.
         trybuild::TestCases::new().compile_fail("ui/*/fail/*.rs");
     } else {
-        println!("this is {version}, not {PINNED}x: the cases that must fail are left out");
+        println!("this is {version}, not {PINNED}x: the cases that must fail are skipped");
     }
 }
 

@@ -94,8 +94,8 @@ pub trait Consumer: EventHandlers {
 /// [`WorkerContext`](crate::WorkerContext) for the jobs of a [`Worker`](crate::Worker).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
-    note = "write `#[event_handlers]` above the `impl {Self}` block that holds its handlers, which take `&mut {X}`",
-    note = "or `#[derive(NoEvents)]` above the type, if it handles none"
+    note = "write `#[event_handlers]` above the `impl {Self}` block with its handlers; each handler takes `ctx: &mut {X}`",
+    note = "if it has clients and handles no events, write `#[derive(NoEvents)]` above the type"
 )]
 #[expect(async_fn_in_trait, reason = "handlers run on one thread and need not be Send")]
 pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
@@ -124,9 +124,9 @@ impl EventContext for HttpContext {}
 ///
 /// Relays and [`NoEvents`](derive@crate::NoEvents) are for these.
 #[diagnostic::on_unimplemented(
-    message = "a worker's jobs have no client, and come as events only",
-    label = "this handles no job",
-    note = "write handlers, `async fn name(&mut self, job: &Job, ctx: &mut WorkerContext) -> Result<()>`, in place of `#[relay]` and `#[derive(NoEvents)]`"
+    message = "`#[relay]` and `#[derive(NoEvents)]` are not enough for a worker, because its jobs have no clients",
+    label = "this consumer handles no jobs",
+    note = "write a handler for each job: `async fn name(&mut self, job: &Job, ctx: &mut WorkerContext) -> Result<()>`"
 )]
 pub trait ClientContext: EventContext {
     /// Sends what a relay made of an event that did not come from a group.

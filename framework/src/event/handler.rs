@@ -62,20 +62,25 @@ impl Handler {
         if self.names.is_empty() || !self.handled().is_empty() {
             return;
         }
-        let text = Text::new().add("the handler ").add(self.method).add(" takes ").add(self.event);
-        let text = text.add(if self.names.len() == 1 { ", whose event is " } else { ", whose events are " });
-        let text = text.add_list(self.names);
+        let single = self.names.len() == 1;
         let text = match self.on {
-            Some(on) => text.add(", not ").add(on).add(": write #[on(\"").add(self.names[0]).add("\")]"),
+            Some(on) => {
+                let text = Text::new().add("`").add(self.event).add("` has no event called `").add(on);
+                let text = text.add("`, only ").add_list(self.names);
+                let text = text.add(if single { ": write `#[on(\"" } else { ": write for example `#[on(\"" });
+                text.add(self.names[0]).add("\")]`")
+            }
             None => {
-                let text = text.add(": name it ");
-                let text = if self.names.len() == 1 {
-                    text.add_method(self.names[0])
+                let text = Text::new().add("the method `").add(self.method).add("` takes `").add(self.event);
+                let text = text.add(if single { "`, whose event is " } else { "`, whose events are " });
+                let text = text.add_list(self.names).add(": rename the method to `");
+                let text = if single {
+                    text.add_method(self.names[0]).add("`")
                 } else {
-                    text.add(self.snake).add(" to take all of them")
+                    text.add(self.snake).add("` to handle all of them")
                 };
-                let text = text.add(", or write #[on(\"").add(self.names[0]).add("\")] above it");
-                if self.names.len() == 1 { text } else { text.add(" to take one") }
+                let text = text.add(", or write `#[on(\"").add(self.names[0]).add("\")]` above it");
+                if single { text } else { text.add(" to handle one of them") }
             }
         };
         panic!("{}", text.as_str())
@@ -90,9 +95,9 @@ impl Handler {
             let mut other = 0;
             while other < earlier.len() {
                 if contains(earlier[other].handled(), mine[at]) {
-                    let text = Text::new().add("the event ").add(mine[at]).add(" has two handlers, ");
-                    let text = text.add(earlier[other].method).add(" and ").add(self.method);
-                    panic!("{}", text.add(": keep one of them").as_str())
+                    let text = Text::new().add("the event `").add(mine[at]).add("` has two handlers, `");
+                    let text = text.add(earlier[other].method).add("` and `").add(self.method);
+                    panic!("{}", text.add("`: remove one of them").as_str())
                 }
                 other += 1;
             }
@@ -215,7 +220,7 @@ impl Text {
             if at > 0 {
                 text = text.add(if at + 1 == names.len() { " and " } else { ", " });
             }
-            text = text.add(names[at]);
+            text = text.add("`").add(names[at]).add("`");
             at += 1;
         }
         text
@@ -234,7 +239,9 @@ impl Text {
     const fn as_str(&self) -> &str {
         match core::str::from_utf8(self.bytes.split_at(self.len).0) {
             Ok(text) => text,
-            Err(_) => "the handler's name does not fit its event: name it as the event, with `_` for `.`",
+            Err(_) => {
+                "the method's name does not fit its event: write the event's name, with `_` for each `.` and `-`"
+            }
         }
     }
 }
@@ -273,19 +280,18 @@ mod tests {
         let chat = Handler { method: "chat", names: &["chat.on-line"], event: "Chat", ..ROOM };
         assert_eq!(
             error(move || chat.check()),
-            "the handler chat takes Chat, whose event is chat.on-line: name it chat_on_line, or write \
-             #[on(\"chat.on-line\")] above it"
+            "the method `chat` takes `Chat`, whose event is `chat.on-line`: rename the method to `chat_on_line`, \
+             or write `#[on(\"chat.on-line\")]` above it"
         );
         assert_eq!(
             error(|| Handler { on: Some("x"), ..ROOM }.check()),
-            "the handler room_event takes RoomEvent, whose events are room.joined, room.left and room-left, \
-             not x: write #[on(\"room.joined\")]"
+            "`RoomEvent` has no event called `x`, only `room.joined`, `room.left` and `room-left`: \
+             write for example `#[on(\"room.joined\")]`"
         );
         // Cut within a letter, a text is replaced.
         let long: &'static str = format!("x{}", "é".repeat(400)).leak();
         assert!(
-            error(move || Handler { method: long, ..ROOM }.check())
-                .starts_with("the handler's name does not")
+            error(move || Handler { method: long, ..ROOM }.check()).starts_with("the method's name does not")
         );
     }
 

@@ -19,7 +19,7 @@ use self::decoded::Decoded;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "this type has no event name",
-    note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above it; `serde` must be a dependency of your own"
+    note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above the type; your `Cargo.toml` needs `serde` with its feature `derive`"
 )]
 pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + 'static {
     /// The names that values of this type have: one, or one for each variant, in order.
@@ -232,8 +232,8 @@ impl From<&Self> for Envelope {
 /// of it: its clones share the event.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
-    label = "neither an event nor an `Envelope`",
-    note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above its type; `serde` must be a dependency of your own"
+    label = "this is neither an event nor an `Envelope`",
+    note = "write `#[derive(Clone, Serialize, Deserialize, Event)]` above the type; your `Cargo.toml` needs `serde` with its feature `derive`"
 )]
 pub trait IntoEnvelope: Into<Envelope> {}
 

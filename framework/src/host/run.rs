@@ -22,8 +22,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A server that [`run`] can run: an [`HttpServer`] or a [`Server`](crate::Server).
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a server that can be run",
-    note = "give it a `greenroom::Server` or an `actix_web::HttpServer` after `bind`, without `.run()`"
+    message = "`{Self}` cannot be run as a server",
+    note = "pass a `greenroom::Server`, or an `actix_web::HttpServer` after `bind` and without `.run()`"
 )]
 pub trait Serve {
     /// Changes the settings that WebSockets need, and starts the server.

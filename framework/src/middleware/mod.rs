@@ -47,8 +47,8 @@ use crate::{Result, Scope};
 /// [`from_fn`], which needs no trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a middleware",
-    note = "for a function or a closure write `middleware::from_fn(async |scope: &mut Scope| …)`",
-    note = "for a type write `#[async_trait(?Send)] impl Middleware for {Self}`"
+    note = "for a function or a closure, write `middleware::from_fn(async |scope: &mut Scope| …)`",
+    note = "for a type, write `#[async_trait(?Send)] impl Middleware for {Self}`"
 )]
 #[async_trait(?Send)]
 pub trait Middleware: Send + Sync + 'static {

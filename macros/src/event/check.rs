@@ -1,4 +1,4 @@
-//! What an event may not be. Each rule keeps the wire form a map with the event's own fields beside `type`.
+//! The rules for an event's type. They keep the wire form a map of `type` and the event's own fields.
 
 use quote::ToTokens;
 use syn::{
@@ -6,40 +6,56 @@ use syn::{
     parse::ParseStream,
 };
 
-use super::model::{Event, Kind};
+use super::model::Event;
 use crate::{errors::Errors, names};
+
+const NO_FIELDS: &str = "an event without fields has no parentheses: remove them";
 
 pub(super) fn check(input: &DeriveInput, event: &Event<'_>, errors: &mut Errors) {
     check_names(event, errors);
     if let Some(parameter) = input.generics.params.first() {
-        errors.at(parameter, "an event has no generic parameters: derive `Event` for each type that is sent");
+        errors.at(parameter, "an event cannot have generic parameters: remove them, and write fixed types for the fields, for example `String`");
     }
     serde(&input.attrs, Place::Type, errors);
     match &input.data {
         Data::Struct(data) => {
             if let Fields::Unnamed(fields) = &data.fields {
-                errors
-                    .at(fields, "an event has named fields: write `{ text: String }` in place of `(String)`");
+                let text = if fields.unnamed.is_empty() {
+                    NO_FIELDS
+                } else {
+                    "the fields of an event must have names: write `{ text: String }` instead of `(String)`"
+                };
+                errors.at(fields, text);
             }
             check_fields(&data.fields, errors);
         }
         Data::Enum(data) => {
             if data.variants.is_empty() {
-                errors.at(&input.ident, "an enum without variants has no events: add a variant");
+                errors.at(
+                    &input.ident,
+                    "each variant of an enum is an event, and this enum has none: add a variant",
+                );
             }
             for variant in &data.variants {
                 serde(&variant.attrs, Place::Variant, errors);
                 if let Fields::Unnamed(fields) = &variant.fields
                     && fields.unnamed.len() != 1
                 {
-                    errors
-                        .at(fields, "an event has named fields: write `{ … }`, or one struct that has them");
+                    let text = if fields.unnamed.is_empty() {
+                        NO_FIELDS.to_owned()
+                    } else {
+                        let name = &variant.ident;
+                        format!(
+                            "the fields of an event must have names: write `{name} {{ text: String }}`, or `{name}(ChatMessage)` with one struct"
+                        )
+                    };
+                    errors.at(fields, text);
                 }
                 check_fields(&variant.fields, errors);
             }
         }
         Data::Union(data) => {
-            errors.at(data.union_token, "a union cannot be an event: use a struct or an enum")
+            errors.at(data.union_token, "a union cannot be an event: write a struct or an enum")
         }
     }
 }
@@ -51,28 +67,26 @@ fn check_names(event: &Event<'_>, errors: &mut Errors) {
                 Some(name) => errors.at(name, format_args!("an event's name {mistake}")),
                 None => errors.at(
                     kind.ident,
-                    format_args!("this would be the event {:?}, and a name {mistake}: write `#[event(\"xx.oo\")]` above it", kind.name),
+                    format_args!("the name of this event would be {:?}, but an event's name {mistake}: write another name above it, for example `#[event(\"chat.message\")]`", kind.name),
                 ),
             }
         } else if let Some(first) = event.kinds[..at].iter().find(|other| other.name == kind.name) {
-            let text =
-                format!("`{}` is the event {:?} already: give this one another name", first.ident, kind.name);
-            place(kind, errors, &text);
+            let taken = format!("the variant `{}` already has the name {:?}", first.ident, kind.name);
+            match &kind.written {
+                Some(name) => errors.at(name, format_args!("{taken}: write another name")),
+                None => errors.at(
+                    kind.ident,
+                    format_args!("{taken}: write another name above this variant, for example `#[event(\"chat.message\")]`"),
+                ),
+            }
         }
-    }
-}
-
-fn place(kind: &Kind<'_>, errors: &mut Errors, text: &str) {
-    match &kind.written {
-        Some(name) => errors.at(name, text),
-        None => errors.at(kind.ident, text),
     }
 }
 
 fn check_fields(fields: &Fields, errors: &mut Errors) {
     for field in fields {
         for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("event")) {
-            errors.at(attribute, "`#[event]` names the struct or the variant, not a field: move it there");
+            errors.at(attribute, "`#[event]` names a struct or a variant, and a field has no event name: move it above the struct or the variant");
         }
         let renamed = serde(&field.attrs, Place::Field, errors);
         if let Field { ident: Some(ident), .. } = field
@@ -83,12 +97,12 @@ fn check_fields(fields: &Fields, errors: &mut Errors) {
     }
 }
 
-/// Refuses a field's name that the envelope has itself.
+/// Refuses a field's name that the envelope uses itself.
 fn reserved(name: &str, at: impl ToTokens, errors: &mut Errors) {
     if name == "type" {
-        errors.at(at, "`type` is the event's name on the wire: call the field otherwise, as `kind`");
+        errors.at(at, "a field cannot be called `type` on the wire, because the event's name is there: write another name, for example `kind`");
     } else if name.starts_with("__asgi") {
-        errors.at(at, "what starts with `__asgi` belongs to the channel layer: call the field otherwise");
+        errors.at(at, "the name of a field cannot start with `__asgi`, because the channel layer uses such names: write another name");
     }
 }
 
@@ -99,11 +113,11 @@ enum Place {
     Field,
 }
 
-/// Refuses serde attributes; whether one renames a field.
+/// Refuses serde attributes that an event cannot have. Returns whether an attribute renames the field.
 fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> bool {
     let mut renamed = false;
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
-        // What does not parse here is serde's to report.
+        // serde reports an attribute that cannot be parsed.
         let _ = attribute.parse_nested_meta(|meta| {
             if let Some(text) = meta.path.get_ident().and_then(|option| refusal(option, place)) {
                 errors.at(&meta.path, text);
@@ -123,24 +137,28 @@ fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> bool {
 
 fn refusal(option: &Ident, place: Place) -> Option<String> {
     let option = option.to_string();
-    let fix = match (place, option.as_str()) {
-        (Place::Type, "tag" | "content" | "untagged") => "`type` is written by the event itself: remove it",
-        (Place::Type, "transparent" | "from" | "try_from" | "into" | "remote") => {
-            "an event is written as a map of its own fields: remove it, or derive `Event` for the other type"
+    let (reason, fix) = match (place, option.as_str()) {
+        (Place::Type, "tag" | "content" | "untagged") => ("the event writes `type` itself", "remove it"),
+        (Place::Type, "transparent" | "from" | "try_from" | "into" | "remote") => (
+            "an event is written as a map of its own fields",
+            "remove it, or derive `Event` for the other type",
+        ),
+        (Place::Variant, "untagged" | "other") => ("`type` alone says which variant it is", "remove it"),
+        (Place::Variant, "skip" | "skip_serializing" | "skip_deserializing") => {
+            ("every variant of an event can be sent", "remove it, or remove the variant")
         }
-        (Place::Variant, "untagged" | "other") => "the `type` alone says which variant it is: remove it",
-        (Place::Variant | Place::Field, "skip" | "skip_serializing" | "skip_deserializing") => {
-            "every receiver gets the whole event: remove it, or move what stays here out of the event"
+        (Place::Field, "skip" | "skip_serializing" | "skip_deserializing") => {
+            ("every receiver gets the whole event", "remove it, or remove the field")
         }
         (Place::Variant, "with" | "serialize_with" | "deserialize_with") => {
-            "a variant is written as a map of its own fields: put it on a field"
+            ("a variant is written as a map of its own fields", "write it above a field")
         }
         _ => return None,
     };
-    Some(format!("`{option}` does not work on an event: {fix}"))
+    Some(format!("an event cannot use serde's `{option}`, because {reason}: {fix}"))
 }
 
-/// Reads over what follows an option, and gives back the texts in it: `= "x"`, `(serialize = "x")`.
+/// Reads the value of an option, and returns the texts in the value: `= "x"`, `(serialize = "x")`.
 fn values(meta: &ParseNestedMeta<'_>) -> syn::Result<Vec<LitStr>> {
     fn value(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
         input.parse::<Token![=]>()?;

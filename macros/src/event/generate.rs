@@ -39,10 +39,10 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
     }
 }
 
-/// The errors, and an implementation without names: what uses the event has nothing more to complain of.
+/// The errors, and an implementation without names, so that the code that uses the event causes no more errors.
 pub(super) fn empty(input: &DeriveInput, errors: &Errors) -> TokenStream {
     let errors = errors.to_compile_errors();
-    // serde does not derive for unions, so an event cannot be implemented there.
+    // serde cannot derive for a union, so a union cannot implement `Event` either.
     if matches!(input.data, Data::Union(_)) {
         return errors;
     }

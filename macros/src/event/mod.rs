@@ -1,4 +1,4 @@
-//! `#[derive(Event)]`.
+//! The derive `Event`.
 
 mod check;
 mod generate;

@@ -1,14 +1,17 @@
-//! What the derive knows of an event: its type and its names.
+//! The model of an event: its type and its names.
 
 use syn::{Attribute, Data, DeriveInput, Ident, LitStr};
 
-use crate::{errors::Errors, names};
+use crate::{
+    errors::{Errors, arguments_of},
+    names,
+};
 
 pub(super) struct Event<'a> {
     pub(super) ident: &'a Ident,
-    /// Whether its names are those of variants.
+    /// If true, each variant has a name, and not the type.
     pub(super) is_enum: bool,
-    /// One, or one a variant.
+    /// One for a struct, or one for each variant of an enum.
     pub(super) kinds: Vec<Kind<'a>>,
 }
 
@@ -16,7 +19,7 @@ pub(super) struct Event<'a> {
 pub(super) struct Kind<'a> {
     pub(super) ident: &'a Ident,
     pub(super) name: String,
-    /// Where the name is written, if it is.
+    /// The name in `#[event("xx.oo")]`. Without it, the name comes from the Rust name.
     pub(super) written: Option<LitStr>,
 }
 
@@ -27,7 +30,7 @@ impl<'a> Event<'a> {
                 for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("event")) {
                     errors.at(
                         attribute,
-                        "each variant of an enum has a name: write `#[event(\"xx.oo\")]` above the variant",
+                        "each variant of an enum is an event with a name: write `#[event(\"chat.message\")]` above a variant, not above the enum",
                     );
                 }
                 data.variants
@@ -47,10 +50,11 @@ impl<'a> Kind<'a> {
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("event")) {
             match attribute.parse_args::<LitStr>() {
                 Ok(_) if written.is_some() => {
-                    errors.at(attribute, "the event has a name already: remove one of the two")
+                    errors.at(attribute, "an event can have only one name: remove one of the two")
                 }
                 Ok(name) => written = Some(name),
-                Err(_) => errors.at(attribute, "write the event's name in quotes: `#[event(\"xx.oo\")]`"),
+                Err(_) => errors
+                    .at(arguments_of(attribute), "write one name, in quotes: `#[event(\"chat.message\")]`"),
             }
         }
         let name = written.as_ref().map_or_else(|| names::dotted(ident), LitStr::value);

@@ -1,42 +1,50 @@
-//! What can be wrong with a block and its methods, as far as words show it.
+//! The mistakes in a block and its methods that the words alone show.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{FnArg, GenericParam, Generics, Ident, ImplItem, ItemImpl, ReturnType, Signature, Type};
 
-use super::model::{Handler, Taken, argument};
+use super::model::{Handler, Taken, argument, last_word};
 use crate::errors::Errors;
 
-/// How a way out ends where the method may be no handler at all.
-const HELPERS: &str = "methods that handle no event stand in an `impl` block of their own";
+/// The end of an error at a method that may be a helper.
+const HELPERS: &str = "or move the method to another `impl` block if it handles no event";
 
 pub(super) fn block(block: &ItemImpl, errors: &mut Errors) {
     if let Some((_, path, _)) = &block.trait_ {
         errors.at(
             path,
-            "handlers stand in a block without a trait: write `#[event_handlers] impl Chat { … }` beside it",
+            "handlers cannot be in the `impl` block of a trait: write a second block, `#[event_handlers] impl Chat { … }`",
         );
     }
     for item in &block.items {
         if !matches!(item, ImplItem::Fn(_) | ImplItem::Const(_)) {
-            errors.at(item, "an `#[event_handlers]` block holds handlers only: move this out of it");
+            errors.at(item, "an `#[event_handlers]` block can contain only handlers and constants: move this out of the block");
         }
     }
 }
 
-/// The types of a handler's event and context, where its signature is right.
+/// The types of a handler's event and context, if its signature is right.
 pub(super) fn handler<'a>(signature: &'a Signature, errors: &mut Errors) -> Option<(&'a Type, &'a Type)> {
     let mut right = common(signature, errors);
     let name = &signature.ident;
     if signature.asyncness.is_none() && (signature.receiver().is_none() || signature.inputs.len() != 3) {
-        // Most likely a helper, of which one error is enough.
-        let handler =
-            format!("async fn {name}(&mut self, event: &ChatMessage, ctx: &mut Context) -> Result<()>");
-        errors.at(name, format_args!("this is no handler, which is `{handler}`; {HELPERS}"));
+        // This is most likely a relay without its attribute or a helper, so one error is enough.
+        let text = if signature.receiver().is_none() && signature.inputs.len() == 1 {
+            format!("this method is neither a handler nor a relay: write `#[relay]` above it, {HELPERS}")
+        } else {
+            let handler =
+                format!("async fn {name}(&mut self, event: &ChatMessage, ctx: &mut Context) -> Result<()>");
+            format!("this method is not a handler: write `{handler}`, {HELPERS}")
+        };
+        errors.at(name, text);
         return None;
     }
     if signature.asyncness.is_none() {
-        errors.at(signature.fn_token, format_args!("a handler is async: write `async fn {name}`; {HELPERS}"));
+        errors.at(
+            signature.fn_token,
+            format_args!("a handler must be async: write `async fn {name}`, {HELPERS}"),
+        );
         right = false;
     }
     let mut inputs = signature.inputs.iter();
@@ -44,15 +52,14 @@ pub(super) fn handler<'a>(signature: &'a Signature, errors: &mut Errors) -> Opti
         Some(receiver) => {
             if receiver.reference.is_none() || receiver.mutability.is_none() || receiver.colon_token.is_some()
             {
-                errors.at(receiver, "a handler takes the consumer as `&mut self`");
+                errors.at(receiver, "a handler borrows its consumer: write `&mut self`");
                 right = false;
             }
             inputs.next();
         }
         None => {
-            let text = format!(
-                "a handler takes the consumer first: write `&mut self`, or `#[relay]` above it; {HELPERS}"
-            );
+            let text =
+                format!("a handler needs its consumer: write `&mut self` as the first argument, {HELPERS}");
             match signature.inputs.first() {
                 Some(first) => errors.at(first, text),
                 None => errors.at(&signature.ident, text),
@@ -62,55 +69,60 @@ pub(super) fn handler<'a>(signature: &'a Signature, errors: &mut Errors) -> Opti
     }
     let types: Vec<&Type> = inputs.filter_map(argument).collect();
     let &[event, context] = types.as_slice() else {
-        let text = "a handler takes an event and the context: write `(&mut self, event: &ChatMessage, ctx: &mut Context)`";
+        let text = "a handler takes one event and the context: write `(&mut self, event: &ChatMessage, ctx: &mut Context)`";
         arguments(signature, 3, text, errors);
         return None;
     };
     if !matches!(context, Type::Reference(_)) {
-        errors.at(context, "a handler takes the context as `&mut Context`");
+        let name = match last_word(context) {
+            Some(word) if word == "HttpContext" || word == "WorkerContext" => word.to_string(),
+            _ => "Context".to_owned(),
+        };
+        errors.at(context, format_args!("a handler borrows its context: write `&mut {name}`"));
         right = false;
     }
     if matches!(signature.output, ReturnType::Default) {
-        errors.at(&signature.ident, "a handler can fail: write `-> Result<()>` behind its arguments");
+        errors
+            .at(&signature.ident, "a handler returns a `Result`: write `-> Result<()>` after its arguments");
         right = false;
     }
     right.then_some((event, context))
 }
 
-/// The type of a relay's event, where its signature is right.
+/// The type of a relay's event, if its signature is right.
 pub(super) fn relay<'a>(signature: &'a Signature, errors: &mut Errors) -> Option<&'a Type> {
-    const NO_CONSUMER: &str = "a relay runs once for all clients and belongs to no consumer";
     let mut right = common(signature, errors);
     if let Some(asyncness) = &signature.asyncness {
         errors.at(
             asyncness,
-            "a relay is not async: remove the word, or remove `#[relay]` to make it a handler",
+            "a relay cannot be async: remove `async`, or remove `#[relay]` to make the method a handler",
         );
         right = false;
     }
     if let Some(receiver) = signature.receiver() {
         errors.at(
             receiver,
-            format_args!("{NO_CONSUMER}: remove `self`, or remove `#[relay]` to make it a handler"),
+            "a relay has no consumer, because it runs once for all clients: remove this argument, or remove `#[relay]` to make the method a handler",
         );
         right = false;
     }
     let types: Vec<&Type> = signature.inputs.iter().filter_map(argument).collect();
     let &[event] = types.as_slice() else {
-        arguments(signature, 1, &format!("{NO_CONSUMER}: write `(event: &ChatMessage)`"), errors);
+        let text = "a relay takes only the event, because it runs once for all clients: write `(event: &ChatMessage)`";
+        arguments(signature, 1, text, errors);
         return None;
     };
     if matches!(signature.output, ReturnType::Default) {
         errors.at(
             &signature.ident,
-            "a relay makes the bytes that clients get: write `-> Outgoing` behind its arguments",
+            "a relay returns the message for its clients: write `-> Outgoing` after its arguments",
         );
         right = false;
     }
     right.then_some(event)
 }
 
-/// Refuses the relays of a worker's block.
+/// Refuses relays in the block of a worker's consumer.
 pub(super) fn without_relays(handlers: &[Handler], errors: &mut Errors) {
     for relay in handlers.iter().filter(|handler| handler.is_relay()) {
         let (name, event) = (&relay.method, &relay.event_ident);
@@ -118,26 +130,30 @@ pub(super) fn without_relays(handlers: &[Handler], errors: &mut Errors) {
             format!("async fn {name}(&mut self, job: &{event}, ctx: &mut WorkerContext) -> Result<()>");
         errors.at(
             name,
-            format_args!("a worker has no clients to relay to: make it a handler, `{handler}`, or move it to a consumer"),
+            format_args!("a worker has no clients, so it cannot relay to them: write `{handler}`, or move the relay to a consumer that has clients"),
         );
     }
 }
 
-/// Refuses an event that would be changed: its other receivers have the same.
-pub(super) fn shared(argument: &Type, errors: &mut Errors) -> Option<()> {
+/// Refuses `&mut E`: all receivers share the event, so a handler must not change it.
+pub(super) fn shared(argument: &Type, relay: bool, errors: &mut Errors) -> Option<()> {
     if let Type::Reference(reference) = argument
         && let Some(mutability) = &reference.mutability
     {
+        let copy = match last_word(argument) {
+            Some(event) if !relay => format!(", or write `event: {event}` to get a copy"),
+            _ => String::new(),
+        };
         errors.at(
             mutability,
-            "an event is shared by all who receive it: remove `mut`, or take a copy, as `event: ChatMessage`",
+            format_args!("all receivers share the event, so it cannot be changed: remove `mut`{copy}"),
         );
         return None;
     }
     Some(())
 }
 
-/// The last word of an event's type, where it can be one.
+/// The last word of an event's type, if the type can be an event.
 pub(super) fn event(
     event: &Type,
     relay: bool,
@@ -146,22 +162,24 @@ pub(super) fn event(
     errors: &mut Errors,
 ) -> Option<Ident> {
     if relay && !matches!(taken, Taken::Reference) {
-        errors.at(event, "a relay borrows its event: write `event: &ChatMessage`");
+        let name = last_word(event).map_or_else(|| "ChatMessage".to_owned(), Ident::to_string);
+        errors.at(event, format_args!("a relay borrows its event: write `event: &{name}`"));
         return None;
     }
     let path = match event {
         Type::Path(path) if path.qself.is_none() => &path.path,
         _ => {
-            errors.at(event, "a handler takes one event: write its type by name, as `event: &ChatMessage`");
+            errors.at(event, "a handler takes one type of event: write the name of the type, for example `event: &ChatMessage`");
             return None;
         }
     };
     if let Some(parameter) = parameter_in(event.to_token_stream(), generics) {
         let text = if parameter == "Self" {
-            "the event's type is needed before the consumer's is known: write its name in place of `Self`"
-                .to_owned()
+            "an event's type cannot be written as `Self`: write the name of the type".to_owned()
         } else {
-            format!("an event cannot depend on the block's parameter `{parameter}`: write a type of its own")
+            format!(
+                "an event's type cannot use `{parameter}`, a parameter of the block: write a type without parameters"
+            )
         };
         errors.at(parameter, text);
         return None;
@@ -169,23 +187,23 @@ pub(super) fn event(
     path.segments.last().map(|last| last.ident.clone())
 }
 
-/// What a handler and a relay have in common.
+/// The checks that a handler and a relay share. Returns whether the signature passed.
 fn common(signature: &Signature, errors: &mut Errors) -> bool {
     if let Some(parameter) = signature.generics.params.first() {
         errors.at(
             parameter,
-            "a handler has no generic parameters: it takes one type of event, and `'_` for lifetimes",
+            "a handler cannot have generic parameters: remove them, and write the event's type by name and each lifetime as `'_`",
         );
         return false;
     }
     if let Some(unsafety) = &signature.unsafety {
-        errors.at(unsafety, "a handler is called by the library: remove `unsafe`");
+        errors.at(unsafety, "a handler cannot be unsafe, because the library calls it: remove `unsafe`");
         return false;
     }
     true
 }
 
-/// Reports the number of arguments at the first that is too much, or at the method's name.
+/// Reports a wrong number of arguments, at the first argument too many or at the method's name.
 fn arguments(signature: &Signature, wanted: usize, text: &str, errors: &mut Errors) {
     match signature.inputs.iter().nth(wanted) {
         Some(FnArg::Typed(extra)) => errors.at(extra, text),
@@ -193,7 +211,7 @@ fn arguments(signature: &Signature, wanted: usize, text: &str, errors: &mut Erro
     }
 }
 
-/// The first word of a type that is a parameter of the block, or `Self`.
+/// The first word of a type that is `Self` or a parameter of the block.
 fn parameter_in(tokens: TokenStream, generics: &Generics) -> Option<Ident> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Group(group) => parameter_in(group.stream(), generics),

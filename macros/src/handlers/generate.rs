@@ -1,21 +1,21 @@
 //! The implementation of `EventHandlers`.
 //!
-//! It stands in a `const _` block, so that its helpers have no names outside. Everything is written by its
-//! full path: the user's module may have a `Result` or an `Ok` of its own.
+//! The code is in a `const _` block, so that its helpers have no names outside. It uses full paths, because the
+//! user's module may have another `Result` or `Ok`.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Generics, Ident, ItemImpl, Type, spanned::Spanned};
 
-use super::model::{Handler, Taken};
+use super::model::{Handler, Taken, last_word};
 use crate::names;
 
-/// The implementation of a consumer that has no events.
+/// The implementation for a consumer without events.
 pub(crate) fn no_handlers(generics: &Generics, consumer: &Type) -> TokenStream {
     empty(generics, consumer, &Side::Clients)
 }
 
-/// An implementation for a block that has mistakes, of which nothing but these is reported.
+/// The implementation for a block with mistakes. It is empty, so that only the mistakes are reported.
 pub(super) fn mistaken(block: &ItemImpl) -> TokenStream {
     empty(&block.generics, &block.self_ty, &Side::Any)
 }
@@ -99,12 +99,12 @@ pub(super) fn handlers(block: &ItemImpl, handlers: &[Handler]) -> TokenStream {
     }
 }
 
-/// Whose events the handlers take: a WebSocket's, an HTTP exchange's or a worker's.
+/// The kind of consumer that the handlers belong to. Their context says which.
 #[derive(PartialEq)]
 pub(super) enum Side {
-    /// Anyone's.
+    /// Every kind.
     Any,
-    /// Those of a WebSocket or an HTTP exchange: nothing but relays, which see no context.
+    /// A WebSocket or an HTTP exchange: all handlers are relays, which take no context.
     Clients,
     Http,
     WebSocket,
@@ -112,7 +112,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    /// A macro reads words, so it goes by the last one of the first context.
+    /// Decides by the last word of the first context's type, because a macro sees only words.
     pub(super) fn of(handlers: &[Handler]) -> Self {
         let mut contexts = handlers.iter().filter_map(|handler| handler.context.as_ref());
         match contexts.next() {
@@ -132,17 +132,6 @@ impl Side {
             Self::WebSocket => quote!(::greenroom::Context),
             Self::Worker => quote!(::greenroom::WorkerContext),
         }
-    }
-}
-
-/// The last word of a handler's context, as `HttpContext` of `&mut greenroom::HttpContext`.
-fn last_word(context: &Type) -> Option<&Ident> {
-    match context {
-        Type::Group(group) => last_word(&group.elem),
-        Type::Paren(paren) => last_word(&paren.elem),
-        Type::Reference(reference) => last_word(&reference.elem),
-        Type::Path(path) => path.path.segments.last().map(|last| &last.ident),
-        _ => None,
     }
 }
 
@@ -171,22 +160,22 @@ fn implementation(generics: &Generics, consumer: &Type, side: &Side, body: &Toke
     }
 }
 
-/// The place of a word for errors; its names are those of the generated code, also where the word comes out
-/// of a macro.
+/// The place of a word, for errors. Names at this place are those of the generated code, even if another macro wrote
+/// the word.
 fn at(span: Span) -> Span {
     span.resolved_at(Span::call_site())
 }
 
-/// A handler and the names of what is generated for it.
+/// A handler, and the names of the constants that are generated for it.
 struct Part<'a> {
     handler: &'a Handler,
-    /// Its number among the handlers: what stands between an event's name and the call.
+    /// Its number among the handlers. An event's name is looked up to this number, and the number chooses the call.
     index: Literal,
-    /// The constant with what is known of its event's type.
+    /// The constant with the names and the reader of its event's type.
     event_type: Ident,
-    /// The constant that describes it.
+    /// The constant that describes the method.
     about: Ident,
-    /// The constant with its (first) name, a pattern.
+    /// The constant with the first name that it handles, for a pattern.
     name: Ident,
 }
 
@@ -201,8 +190,8 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Whether the method may take all events of an enum. The words alone do not say so: a struct with the
-    /// name that it has by default looks the same.
+    /// Whether the method may take all events of an enum. The words alone cannot tell: a struct's default name gives
+    /// the same method name.
     fn may_take_all(&self) -> bool {
         self.handler.on.is_none() && self.handler.method_text() == names::snake(&self.handler.event_ident)
     }
@@ -233,12 +222,12 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The assertions. They stand apart from the constants that are used: an error there would come back
-    /// as a note at each use.
+    /// The assertions. They are not part of the other constants, because an error in those would be repeated as a note
+    /// at each use.
     fn checks(&self, earlier: &[Self]) -> TokenStream {
         let Self { handler: Handler { cfgs, method, on, .. }, about, .. } = self;
         let span = at(on.as_ref().map_or_else(|| method.span(), Spanned::span));
-        // Error and call stand where the first word does, so the constant's name stands there as well.
+        // The compiler reports an error at the first word of the call, so the constant's name gets that place too.
         let about = Ident::new(&about.to_string(), span);
         let check = quote_spanned!(span=> #about.check());
         let earlier = earlier.iter().map(Self::element);
@@ -251,7 +240,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// It in a list of all handlers.
+    /// Its element in a list of handlers.
     fn element(&self) -> TokenStream {
         let Self { handler: Handler { cfgs, .. }, about, .. } = self;
         quote!(#(#cfgs)* #about)
@@ -283,10 +272,10 @@ impl<'a> Part<'a> {
             return quote! {
                 #(#cfgs)*
                 #index => {
-                    if let ::core::option::Option::Some(__frame) =
+                    if let ::core::option::Option::Some(__outgoing) =
                         <Self as ::greenroom::EventHandlers<#side>>::relay(__envelope)
                     {
-                        ::greenroom::consumer::ClientContext::pass_on(__context, __frame?)?;
+                        ::greenroom::consumer::ClientContext::pass_on(__context, __outgoing?)?;
                     }
                     ::greenroom::Handled::Yes
                 }
@@ -312,11 +301,11 @@ impl<'a> Part<'a> {
 
     fn relay(&self) -> TokenStream {
         let Self { handler: Handler { cfgs, method, output, .. }, index, event_type, .. } = self;
-        let frame = quote_spanned!(at(output.span())=> ::greenroom::IntoOutgoing::into_frame(Self::#method(&*__event)));
+        let outgoing = quote_spanned!(at(output.span())=> ::greenroom::IntoOutgoing::into_frame(Self::#method(&*__event)));
         quote! {
             #(#cfgs)*
             #index => ::core::option::Option::Some(match (#event_type.read)(__envelope) {
-                ::core::result::Result::Ok(__event) => #frame,
+                ::core::result::Result::Ok(__event) => #outgoing,
                 ::core::result::Result::Err(__error) => {
                     ::core::result::Result::Err(::greenroom::Error::from(__error))
                 }

@@ -1,4 +1,4 @@
-//! `#[event_handlers]`.
+//! The attribute `event_handlers`.
 
 mod check;
 pub(crate) mod generate;
@@ -15,15 +15,14 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     if !arguments.is_empty() {
         errors.at(
             &arguments,
-            "`#[event_handlers]` takes no arguments: a name stands in `#[on(\"xx.oo\")]` above a method",
+            "`#[event_handlers]` takes no arguments: remove them, and write `#[on(\"chat.message\")]` above the method",
         );
     }
     let mut block: ItemImpl = match syn::parse2(item.clone()) {
         Ok(block) => block,
         Err(error) => {
-            let text =
-                "`#[event_handlers]` stands above an `impl` block: `#[event_handlers] impl Chat { … }`";
-            // A block that does not parse says itself what is wrong with it.
+            let text = "`#[event_handlers]` belongs above an `impl` block: write `#[event_handlers] impl Chat { … }`";
+            // If the block cannot be parsed, the error of the parser says why.
             let is_block = item.clone().into_iter().any(|token| token.to_string() == "impl");
             errors.add(if is_block { error } else { syn::Error::new(error.span(), text) });
             let errors = errors.to_compile_errors();
@@ -31,7 +30,12 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
         }
     };
     check::block(&block, &mut errors);
-    let handlers = model::take_handlers(&mut block, &mut errors);
+    let handlers = if block.trait_.is_some() {
+        // One error is enough: the methods are those of the trait, and not handlers with mistakes.
+        model::take_handlers(&mut block, &mut Errors::default())
+    } else {
+        model::take_handlers(&mut block, &mut errors)
+    };
     if generate::Side::of(&handlers) == generate::Side::Worker {
         check::without_relays(&handlers, &mut errors);
     }

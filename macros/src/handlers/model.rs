@@ -1,4 +1,4 @@
-//! What the macro knows of a handler, read from its method.
+//! The model of a handler, read from its method.
 
 use syn::{
     Attribute, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, PathArguments,
@@ -6,7 +6,7 @@ use syn::{
 };
 
 use super::check;
-use crate::errors::Errors;
+use crate::errors::{Errors, arguments_of};
 
 /// A method that handles an event.
 pub(super) struct Handler {
@@ -15,13 +15,13 @@ pub(super) struct Handler {
     pub(super) on: Option<LitStr>,
     /// The event's type, without the `&` or `Arc<…>` around it.
     pub(super) event: Type,
-    /// The type's last word, for texts and for the name of a method that takes all of an enum.
+    /// The type's last word, for errors and for the name of a method that takes all events of an enum.
     pub(super) event_ident: Ident,
     pub(super) taken: Taken,
-    /// Where the type of the context is wrong, the error points at it. A relay has none.
+    /// The context's type. A relay has no context. If the type is wrong, the error points at it.
     pub(super) context: Option<Type>,
     pub(super) output: Type,
-    /// What is generated for the method is left out where the method is.
+    /// The method's `#[cfg]`s. If they remove the method, they also remove the code that is generated for it.
     pub(super) cfgs: Vec<Attribute>,
 }
 
@@ -44,7 +44,7 @@ impl Handler {
     }
 }
 
-/// Reads the handlers of a block and takes the macro's own attributes out of it.
+/// Reads the handlers of a block, and removes the macro's own attributes from it.
 pub(super) fn take_handlers(block: &mut ItemImpl, errors: &mut Errors) -> Vec<Handler> {
     let generics = block.generics.clone();
     let methods = block.items.iter_mut().filter_map(|item| match item {
@@ -59,19 +59,19 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
     method.attrs.retain(|attribute| {
         if attribute.path().is_ident("on") {
             match attribute.parse_args::<LitStr>() {
-                Ok(_) if on.is_some() => errors.at(attribute, "a method has one `#[on]`: remove the other"),
+                Ok(_) if on.is_some() => errors.at(attribute, "a method can have only one `#[on]`: remove one of the two"),
                 Ok(name) => on = Some(name),
-                Err(_) => errors.at(attribute, "write the event's name in quotes: `#[on(\"xx.oo\")]`"),
+                Err(_) => errors.at(arguments_of(attribute), "write one name, in quotes: `#[on(\"chat.message\")]`"),
             }
             false
         } else if attribute.path().is_ident("relay") {
             if attribute.meta.require_path_only().is_err() {
                 errors.at(
-                    attribute,
-                    "`#[relay]` takes no arguments: the event's name stands in `#[on(\"xx.oo\")]`",
+                    arguments_of(attribute),
+                    "`#[relay]` takes no arguments: write `#[relay]`, and the event's name as `#[on(\"chat.message\")]`",
                 );
             } else if relay.is_some() {
-                errors.at(attribute, "one `#[relay]` is enough: remove the other");
+                errors.at(attribute, "one `#[relay]` is enough: remove this one");
             }
             relay = Some(());
             false
@@ -79,7 +79,7 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
             true
         }
     });
-    // The signature is given, so it is nobody's fault where a handler does not need all of it.
+    // The library fixes the signature, so a handler that does not need all of it deserves no warning.
     method.attrs.push(parse_quote! {
         #[allow(
             clippy::needless_pass_by_ref_mut,
@@ -95,7 +95,7 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
         Some(()) => (check::relay(signature, errors)?, None),
         None => check::handler(signature, errors).map(|(event, context)| (event, Some(context)))?,
     };
-    check::shared(event, errors)?;
+    check::shared(event, relay.is_some(), errors)?;
     let (event, taken) = unwrap(event);
     let event_ident = check::event(event, relay.is_some(), taken, generics, errors)?;
     let ReturnType::Type(_, output) = &signature.output else { return None };
@@ -119,7 +119,18 @@ pub(super) fn argument(argument: &FnArg) -> Option<&Type> {
     }
 }
 
-/// Takes `&E` and `Arc<E>` apart. A macro reads words, so another name of `Arc` is not seen.
+/// The last word of a type: `HttpContext` for `&mut greenroom::HttpContext`.
+pub(super) fn last_word(of: &Type) -> Option<&Ident> {
+    match of {
+        Type::Group(group) => last_word(&group.elem),
+        Type::Paren(paren) => last_word(&paren.elem),
+        Type::Reference(reference) => last_word(&reference.elem),
+        Type::Path(path) => path.path.segments.last().map(|last| &last.ident),
+        _ => None,
+    }
+}
+
+/// Takes the event out of `&E` and `Arc<E>`. A macro sees only words, so it does not know an alias of `Arc`.
 fn unwrap(argument: &Type) -> (&Type, Taken) {
     match argument {
         Type::Group(group) => unwrap(&group.elem),

@@ -1,4 +1,4 @@
-//! What the runtime tests share.
+//! Helpers that the run-time tests share.
 
 use greenroom::{Envelope, EventHandlers, Handled, Result, testing::DetachedContext};
 
@@ -11,7 +11,7 @@ pub(crate) fn handle<C: EventHandlers>(consumer: &mut C, envelope: impl Into<Env
     })
 }
 
-/// Gives a consumer an event as a JSON text, as it comes from another program.
+/// Gives a consumer an event as JSON text, as if it came from another program.
 pub(crate) fn handle_json<C: EventHandlers>(consumer: &mut C, text: &str) -> Result<Handled> {
     handle(consumer, Envelope::from_json(text)?)
 }

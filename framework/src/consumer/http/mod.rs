@@ -80,7 +80,7 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 /// consumer that has nothing to send does not notice that its client has left.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an HTTP consumer",
-    note = "write `impl HttpConsumer for {Self} {{ async fn handle(…) }}`"
+    note = "write `impl HttpConsumer for {Self} {{ async fn handle(…) {{ … }} }}`"
 )]
 #[expect(async_fn_in_trait, reason = "hooks run on one thread and need not be Send")]
 pub trait HttpConsumer: EventHandlers<HttpContext> {

@@ -12,4 +12,11 @@ enum Room {
     Gone,
 }
 
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum Door {
+    #[event("opened")]
+    Unlocked,
+    Opened,
+}
+
 fn main() {}

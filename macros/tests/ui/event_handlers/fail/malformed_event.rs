@@ -9,7 +9,7 @@ struct Chat;
 
 impl Consumer for Chat {}
 
-// Only the name is reported: nothing here is wrong.
+// Only the name is reported, because this block has no mistake.
 #[event_handlers]
 impl Chat {
     async fn said(&mut self, _event: &Said, _ctx: &mut Context) -> Result<()> {
