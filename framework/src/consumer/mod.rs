@@ -95,7 +95,7 @@ pub trait Consumer: EventHandlers {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
     note = "write `#[event_handlers]` above the `impl {Self}` block with its handlers; each handler takes `ctx: &mut {X}`",
-    note = "if it has clients and handles no events, write `#[derive(NoEvents)]` above the type"
+    note = "if `{Self}` has clients and handles no events, write `#[derive(NoEvents)]` above the type"
 )]
 #[expect(async_fn_in_trait, reason = "handlers run on one thread and need not be Send")]
 pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {

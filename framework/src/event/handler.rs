@@ -72,7 +72,8 @@ impl Handler {
             }
             None => {
                 let text = Text::new().add("the method `").add(self.method).add("` takes `").add(self.event);
-                let text = text.add(if single { "`, whose event is " } else { "`, whose events are " });
+                let text =
+                    text.add(if single { "`, which has the event " } else { "`, which has the events " });
                 let text = text.add_list(self.names).add(": rename the method to `");
                 let text = if single {
                     text.add_method(self.names[0]).add("`")
@@ -280,8 +281,8 @@ mod tests {
         let chat = Handler { method: "chat", names: &["chat.on-line"], event: "Chat", ..ROOM };
         assert_eq!(
             error(move || chat.check()),
-            "the method `chat` takes `Chat`, whose event is `chat.on-line`: rename the method to `chat_on_line`, \
-             or write `#[on(\"chat.on-line\")]` above it"
+            "the method `chat` takes `Chat`, which has the event `chat.on-line`: rename the method to \
+             `chat_on_line`, or write `#[on(\"chat.on-line\")]` above it"
         );
         assert_eq!(
             error(|| Handler { on: Some("x"), ..ROOM }.check()),

@@ -67,7 +67,7 @@ fn check_names(event: &Event<'_>, errors: &mut Errors) {
                 Some(name) => errors.at(name, format_args!("an event's name {mistake}")),
                 None => errors.at(
                     kind.ident,
-                    format_args!("the name of this event would be {:?}, but an event's name {mistake}: write another name above it, for example `#[event(\"chat.message\")]`", kind.name),
+                    format_args!("the name of this event would be {:?}, but an event's name {mistake}: write another name above `{}`, for example `#[event(\"chat.message\")]`", kind.name, kind.ident),
                 ),
             }
         } else if let Some(first) = event.kinds[..at].iter().find(|other| other.name == kind.name) {
@@ -76,7 +76,10 @@ fn check_names(event: &Event<'_>, errors: &mut Errors) {
                 Some(name) => errors.at(name, format_args!("{taken}: write another name")),
                 None => errors.at(
                     kind.ident,
-                    format_args!("{taken}: write another name above this variant, for example `#[event(\"chat.message\")]`"),
+                    format_args!(
+                        "{taken}: write another name above `{}`, for example `#[event(\"chat.message\")]`",
+                        kind.ident
+                    ),
                 ),
             }
         }
@@ -138,11 +141,10 @@ fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> bool {
 fn refusal(option: &Ident, place: Place) -> Option<String> {
     let option = option.to_string();
     let (reason, fix) = match (place, option.as_str()) {
-        (Place::Type, "tag" | "content" | "untagged") => ("the event writes `type` itself", "remove it"),
-        (Place::Type, "transparent" | "from" | "try_from" | "into" | "remote") => (
-            "an event is written as a map of its own fields",
-            "remove it, or derive `Event` for the other type",
-        ),
+        (Place::Type, "tag" | "content" | "untagged") => ("it writes `type` itself", "remove it"),
+        (Place::Type, "transparent" | "from" | "try_from" | "into" | "remote") => {
+            ("it is written as a map of its own fields", "remove it, or derive `Event` for the other type")
+        }
         (Place::Variant, "untagged" | "other") => ("`type` alone says which variant it is", "remove it"),
         (Place::Variant, "skip" | "skip_serializing" | "skip_deserializing") => {
             ("every variant of an event can be sent", "remove it, or remove the variant")
@@ -151,11 +153,16 @@ fn refusal(option: &Ident, place: Place) -> Option<String> {
             ("every receiver gets the whole event", "remove it, or remove the field")
         }
         (Place::Variant, "with" | "serialize_with" | "deserialize_with") => {
-            ("a variant is written as a map of its own fields", "write it above a field")
+            ("it is written as a map of its own fields", "write it above a field")
         }
         _ => return None,
     };
-    Some(format!("an event cannot use serde's `{option}`, because {reason}: {fix}"))
+    let what = match place {
+        Place::Type => "an event",
+        Place::Variant => "a variant of an event",
+        Place::Field => "a field of an event",
+    };
+    Some(format!("{what} cannot use serde's `{option}`, because {reason}: {fix}"))
 }
 
 /// Reads the value of an option, and returns the texts in the value: `= "x"`, `(serialize = "x")`.

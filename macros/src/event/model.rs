@@ -53,8 +53,10 @@ impl<'a> Kind<'a> {
                     errors.at(attribute, "an event can have only one name: remove one of the two")
                 }
                 Ok(name) => written = Some(name),
-                Err(_) => errors
-                    .at(arguments_of(attribute), "write one name, in quotes: `#[event(\"chat.message\")]`"),
+                Err(_) => errors.at(
+                    arguments_of(attribute),
+                    "write one name, in parentheses and quotes: `#[event(\"chat.message\")]`",
+                ),
             }
         }
         let name = written.as_ref().map_or_else(|| names::dotted(ident), LitStr::value);

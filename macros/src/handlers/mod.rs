@@ -30,12 +30,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
         }
     };
     check::block(&block, &mut errors);
-    let handlers = if block.trait_.is_some() {
-        // One error is enough: the methods are those of the trait, and not handlers with mistakes.
-        model::take_handlers(&mut block, &mut Errors::default())
-    } else {
-        model::take_handlers(&mut block, &mut errors)
-    };
+    // In the block of a trait, the methods are not handlers with mistakes, so the error at the trait is enough.
+    let mut ignored = Errors::default();
+    let of_methods = if block.trait_.is_some() { &mut ignored } else { &mut errors };
+    let handlers = model::take_handlers(&mut block, of_methods);
     if generate::Side::of(&handlers) == generate::Side::Worker {
         check::without_relays(&handlers, &mut errors);
     }

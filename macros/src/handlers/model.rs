@@ -61,7 +61,7 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
             match attribute.parse_args::<LitStr>() {
                 Ok(_) if on.is_some() => errors.at(attribute, "a method can have only one `#[on]`: remove one of the two"),
                 Ok(name) => on = Some(name),
-                Err(_) => errors.at(arguments_of(attribute), "write one name, in quotes: `#[on(\"chat.message\")]`"),
+                Err(_) => errors.at(arguments_of(attribute), "write one name, in parentheses and quotes: `#[on(\"chat.message\")]`"),
             }
             false
         } else if attribute.path().is_ident("relay") {
