@@ -196,17 +196,17 @@ pub trait IntoOutgoing {
     ///
     /// # Errors
     /// The error of the relay. The members of its consumer type then miss the event, which is counted.
-    fn into_frame(self) -> Result<Outgoing>;
+    fn into_outgoing(self) -> Result<Outgoing>;
 }
 
 impl IntoOutgoing for Outgoing {
-    fn into_frame(self) -> Result<Outgoing> {
+    fn into_outgoing(self) -> Result<Outgoing> {
         Ok(self)
     }
 }
 
 impl IntoOutgoing for Result<Outgoing> {
-    fn into_frame(self) -> Result<Outgoing> {
+    fn into_outgoing(self) -> Result<Outgoing> {
         self
     }
 }

@@ -301,7 +301,7 @@ impl<'a> Part<'a> {
 
     fn relay(&self) -> TokenStream {
         let Self { handler: Handler { cfgs, method, output, .. }, index, event_type, .. } = self;
-        let outgoing = quote_spanned!(at(output.span())=> ::greenroom::IntoOutgoing::into_frame(Self::#method(&*__event)));
+        let outgoing = quote_spanned!(at(output.span())=> ::greenroom::IntoOutgoing::into_outgoing(Self::#method(&*__event)));
         quote! {
             #(#cfgs)*
             #index => ::core::option::Option::Some(match (#event_type.read)(__envelope) {
