@@ -217,10 +217,13 @@ impl Hub {
         let Some(local) = groups.get_mut(group) else { return };
         let class = member.class();
         let Some(at) = local.classes.iter().position(|members| members.class == *class) else { return };
-        let list = &mut local.classes[at].list;
-        if list.remove(group, place, member.key()) {
+        let ClassMembers { number, list, .. } = &mut local.classes[at];
+        let mut walks = self.slices.walks.borrow_mut();
+        let walk = walks.iter_mut().find(|walk| walk.class == *number && walk.group == *group);
+        if list.remove(group, place, member.key(), walk.map_or(&mut 0, |walk| &mut walk.next)) {
             self.directory.note_consumer(group, self.queue.id(), member.key(), false);
         }
+        drop(walks);
         if list.is_empty() {
             local.classes.remove(at);
             self.directory.leave(group, &self.queue, class);

@@ -210,16 +210,26 @@ impl MemberList {
         self.0.len() - 1
     }
 
-    /// Takes out the member at `place`. False if another member, or none, stands at that place.
+    /// Takes the member with this key out, which stands at `place`. False if another one stands there.
     ///
-    /// The last member moves to the free place. A walk goes from the end to the start, so it does not miss that member.
-    pub(super) fn remove(&mut self, group: &GroupName, place: usize, key: Key) -> bool {
+    /// A walk has served the members in front of `next`, and these stay in front: the last of them takes the free place,
+    /// and the last member of the list takes the place of that one.
+    pub(super) fn remove(&mut self, group: &GroupName, place: usize, key: Key, next: &mut usize) -> bool {
         if self.0.get(place).is_none_or(|known| known.key() != key) {
             return false;
         }
-        self.0.swap_remove(place);
-        if let Some(moved) = self.0.get(place) {
-            moved.memberships().moved(group, place);
+        let mut free = place;
+        if place < *next {
+            *next -= 1;
+            free = *next;
+            if free != place {
+                self.0.swap(place, free);
+                self.0[place].memberships().moved(group, place);
+            }
+        }
+        self.0.swap_remove(free);
+        if let Some(moved) = self.0.get(free) {
+            moved.memberships().moved(group, free);
         }
         if self.0.capacity() > Self::WORTH_SHRINKING && self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to(self.0.len() * 2);

@@ -58,13 +58,13 @@ pub(super) struct LargeSend {
 
 /// The way through the members of one group, pass after pass, until nothing is owed.
 ///
-/// A pass takes the classes in the order of their numbers, and the members of a class from the last to the first.
+/// A pass takes the classes in the order of their numbers, and the members of a class from the first to the last.
 pub(super) struct Walk {
     pub(super) group: GroupName,
     /// The number of the class that is next.
     pub(super) class: u32,
-    /// How many members of that class are left. If there are fewer members than this, none has been served yet.
-    pub(super) left: usize,
+    /// The place of the member of that class that is next. The members in front of it were served.
+    pub(super) next: usize,
     /// The number of the last send when the pass began. At the end of the pass, all sends up to it are done.
     pub(super) until: u64,
     /// Sends above this number are still owed to a member whose inbox is full.
@@ -209,11 +209,12 @@ impl Slices {
         drop(sends);
     }
 
-    /// How many members the oldest send has reached so far, and how many sends there are.
+    /// How many members the first send of all has reached, until it is done, and how many sends there are.
     #[cfg(all(test, not(shuttle)))]
     pub(super) fn progress(&self) -> (Option<u64>, usize) {
         let sends = self.sends.borrow();
-        (sends.front().map(|send| send.sum.get().delivered), sends.len())
+        let first = sends.front().filter(|send| send.number == 1);
+        (first.map(|send| send.sum.get().delivered), sends.len())
     }
 }
 
@@ -238,10 +239,10 @@ impl LargeSend {
 
 impl Walk {
     fn new(group: GroupName, until: u64, since: u64) -> Self {
-        Self { group, class: 0, left: usize::MAX, until, floor: u64::MAX, forced: 0, since, deadline: None }
+        Self { group, class: 0, next: 0, until, floor: u64::MAX, forced: 0, since, deadline: None }
     }
 
     fn is_at_start(&self) -> bool {
-        (self.class, self.left) == (0, usize::MAX)
+        (self.class, self.next) == (0, 0)
     }
 }

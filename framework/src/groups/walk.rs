@@ -65,9 +65,9 @@ fn slice(hub: &Hub) -> Vec<LargeSend> {
 impl Walk {
     /// Serves the next members. True at the end of the pass.
     ///
-    /// Members may join and leave between two slices. A member that joins stands behind those that were served, and is
-    /// owed nothing. If a member leaves, the last one of the list takes its place. That one was served already, unless
-    /// no member of the class was.
+    /// Members may join and leave between two slices. A member that joins stands at the end, and is owed nothing. If a
+    /// member leaves, [`MemberList::remove`](super::member::MemberList::remove) keeps the members that were served in
+    /// front, so that none is left out.
     fn go_on(&mut self, hub: &Hub) -> bool {
         let groups = hub.groups.borrow();
         let Some(local) = groups.get(&self.group) else { return true };
@@ -76,22 +76,20 @@ impl Walk {
         let class = self.class;
         for members in local.classes.iter().filter(|members| members.number >= class) {
             if members.number > self.class {
-                (self.class, self.left) = (members.number, usize::MAX);
+                (self.class, self.next) = (members.number, 0);
             }
-            self.left = self.left.min(members.list.len());
             let only = hub.slices.only_send(&self.group);
             let form = only.as_ref().and_then(|send| send.form(&members.class));
-            while self.left > 0 {
+            while let Some(member) = members.list.get(self.next) {
                 if budget == 0 {
                     return false;
                 }
-                let Some(member) = members.list.get(self.left - 1) else { break };
                 let deliveries = match &only {
                     Some(send) if !member.is_full() => send.serve(&**member, form),
                     _ => self.serve(hub, &**member),
                 };
                 budget = budget.saturating_sub(deliveries.max(1));
-                self.left -= 1;
+                self.next += 1;
             }
         }
         true
@@ -123,7 +121,7 @@ impl Walk {
                 self.forced = oldest;
             }
         }
-        (self.class, self.left) = (0, usize::MAX);
+        (self.class, self.next) = (0, 0);
         self.until = hub.slices.last();
         self.floor = u64::MAX;
         self.since = hub.next_pass();

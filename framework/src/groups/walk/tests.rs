@@ -114,7 +114,7 @@ impl World {
         sending
     }
 
-    /// How many deliveries the oldest send has so far.
+    /// How many deliveries the first send has so far, until it is done.
     fn walked(&self) -> Option<u64> {
         self.hub.slices.progress().0
     }
@@ -170,8 +170,7 @@ async fn joining_leaving_and_closing_during_a_walk_are_exact() {
     let members = world.members(5_000, &["large"]);
     let sending = world.begin("large", "1").await;
     world.walk_to(1).await;
-    // A walk goes from the last member to the first.
-    let [again, gone, closed, left, .., back, served] = &members[..] else { unreachable!() };
+    let [served, back, .., left, closed, gone, again] = &members[..] else { unreachable!() };
     // `back` and `served` have the event already. `back` leaves and joins again.
     assert_eq!(frames(served), ["1"]);
     world.hub.leave(&**back, &large);
