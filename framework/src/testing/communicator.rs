@@ -16,12 +16,13 @@ use crate::{
     host::application::Application,
     middleware::Rejection,
     scope::ScopeBuilder,
+    time::FOREVER,
     transport::reader::StreamReader,
     wire::websocket::{Chunk, Decoder, Item, Opcode, Role, deflate, encode, extensions},
 };
 
-/// How long a client waits for a message: as in Channels.
-const RECEIVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client waits for a message. Channels waits for 1 s, which is too short on a machine with much else to do.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client listens when it expects nothing: as in Channels.
 const NOTHING_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -37,6 +38,7 @@ pub struct WebsocketCommunicator {
     application: Application,
     scope: Option<ScopeBuilder>,
     drain: Drain,
+    timeout: Duration,
     open: Option<OpenConnection>,
 }
 
@@ -78,8 +80,8 @@ pub enum CommunicatorError {
         /// The error of serde.
         reason: String,
     },
-    /// No message came for a second.
-    Timeout,
+    /// No message came in this time.
+    Timeout(Duration),
     /// A text came instead of a binary message, or the other way round.
     WrongKind(Message),
 }
@@ -90,7 +92,7 @@ impl fmt::Display for CommunicatorError {
             Self::Closed { code, reason } => write!(f, "the server closed with {code}, {reason:?}"),
             Self::Gone => f.write_str("there is no connection: it has ended, or connect was not called"),
             Self::Json { text, reason } => write!(f, "{text:?} is not the expected JSON: {reason}"),
-            Self::Timeout => write!(f, "nothing came for {RECEIVE_TIMEOUT:?}"),
+            Self::Timeout(time) => write!(f, "nothing came for {time:?}"),
             Self::WrongKind(message) => write!(f, "a message of the other kind came: {message:?}"),
         }
     }
@@ -104,7 +106,7 @@ impl WebsocketCommunicator {
     pub fn new(mount: &Mount, target: &str) -> Self {
         let drain = mount.drain_of().sibling();
         let application = mount.clone().drain(drain.clone()).application();
-        Self { application, scope: Some(Scope::builder(target)), drain, open: None }
+        Self { application, scope: Some(Scope::builder(target)), drain, timeout: RECEIVE_TIMEOUT, open: None }
     }
 
     /// A client of one consumer, without routes. The path is `/`.
@@ -126,6 +128,13 @@ impl WebsocketCommunicator {
     #[must_use]
     pub fn subprotocols(self, names: &[&str]) -> Self {
         self.header("sec-websocket-protocol", &names.join(", "))
+    }
+
+    /// How long the client waits for a message. Default 10 s.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.timeout = time.min(FOREVER);
+        self
     }
 
     /// Changes the scope of the handshake, for example the client's address or the scheme.
@@ -200,12 +209,12 @@ impl WebsocketCommunicator {
     /// Waits for the next message, text or binary.
     ///
     /// # Errors
-    /// [`CommunicatorError::Timeout`] after a second, [`Closed`](CommunicatorError::Closed) for a close frame.
+    /// [`CommunicatorError::Timeout`] after the [`timeout`](Self::timeout), [`Closed`](CommunicatorError::Closed) for a close frame.
     pub async fn receive(&mut self) -> Result<Message, CommunicatorError> {
         loop {
-            let item = timeout(RECEIVE_TIMEOUT, self.next_item())
+            let item = timeout(self.timeout, self.next_item())
                 .await
-                .map_err(|_| CommunicatorError::Timeout)??;
+                .map_err(|_| CommunicatorError::Timeout(self.timeout))??;
             match item {
                 Item::Text(text) => return Ok(Message::Text(text)),
                 Item::Binary(bytes) => return Ok(Message::Binary(bytes)),

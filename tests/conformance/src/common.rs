@@ -180,7 +180,7 @@ impl Members {
     }
 
     async fn connect(&self, path: &str) -> Client {
-        let mut client = WebsocketCommunicator::new(&self.mount, path);
+        let mut client = WebsocketCommunicator::new(&self.mount, path).timeout(PATIENCE);
         client.connect().await.expect("the member accepts");
         Client(client)
     }
@@ -189,17 +189,6 @@ impl Members {
     pub(crate) fn release(&self) {
         self.gate.notify_one();
     }
-}
-
-/// Waits for the next text of a client. The communicator itself waits for a second only.
-pub(crate) async fn hears(client: &mut WebsocketCommunicator) -> Result<String, CommunicatorError> {
-    for _ in 1..PATIENCE.as_secs() {
-        match client.receive_text().await {
-            Err(CommunicatorError::Timeout) => {}
-            heard => return heard,
-        }
-    }
-    client.receive_text().await
 }
 
 /// The client of a member.
@@ -226,7 +215,7 @@ impl Client {
 
     /// Waits for what the member says next.
     pub(crate) async fn hears(&mut self) -> Result<String, CommunicatorError> {
-        hears(&mut self.0).await
+        self.0.receive_text().await
     }
 
     pub(crate) async fn leave(self) {

@@ -5,8 +5,8 @@ use greenroom::{LayerConfig, LayerError, Mount, prelude::*, testing::WebsocketCo
 use crate::{
     Server,
     common::{
-        Members, Note, assert_holds, assert_nothing_left, assert_out_of_reach, group, hears, note, on_thread,
-        one, queue,
+        Members, Note, assert_holds, assert_nothing_left, assert_out_of_reach, group, note, on_thread, one,
+        queue,
     },
 };
 
@@ -240,7 +240,7 @@ pub async fn members_of_all_types_share_a_group<S: Server>() {
     handler.assert_hears(&[1, 2, 3]).await;
     for mut relay in relays {
         for number in 1..=3 {
-            assert_eq!(hears(&mut relay).await.unwrap(), format!("relayed {number}"));
+            assert_eq!(relay.receive_text().await.unwrap(), format!("relayed {number}"));
         }
         relay.disconnect().await;
     }
@@ -280,8 +280,8 @@ pub async fn a_consumer_uses_only_the_layer_of_its_alias<S: Server>() {
     assert_eq!(first.group_send_counted(&group("room"), note(2)).await.unwrap().delivered, 0);
     second.send(&name, note(3)).await.unwrap();
     second.group_send(&group("room"), note(4)).await.unwrap();
-    assert_eq!(hears(&mut client).await.unwrap(), "3");
-    assert_eq!(hears(&mut client).await.unwrap(), "4");
+    assert_eq!(client.receive_text().await.unwrap(), "3");
+    assert_eq!(client.receive_text().await.unwrap(), "4");
     client.disconnect().await;
     assert_nothing_left(&second);
 }

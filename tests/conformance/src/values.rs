@@ -7,7 +7,7 @@ use greenroom::{Envelope, LayerConfig, Mount, event::Format, prelude::*, testing
 
 use crate::{
     Server,
-    common::{Note, group, hears, next, next_note, note, one, queue},
+    common::{Note, group, next, next_note, note, one, queue},
 };
 
 /// An event with every type of value (rule 35).
@@ -146,7 +146,7 @@ pub async fn rule_33_receivers_do_not_see_each_others_changes<S: Server>() {
     }
     layer.group_send(&room, note(1)).await.unwrap();
     for editor in &mut editors {
-        assert_eq!(hears(editor).await.unwrap(), "2", "each editor adds one to what was sent");
+        assert_eq!(editor.receive_text().await.unwrap(), "2", "each editor adds one to what was sent");
     }
     assert_eq!(next_note(&layer, &jobs).await, 1);
     for editor in editors {

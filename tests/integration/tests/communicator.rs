@@ -1,5 +1,7 @@
 //! Promises of the testing kit to its users.
 
+use std::time::Duration;
+
 use greenroom::{
     Mount,
     close::CloseCode,
@@ -64,7 +66,7 @@ async fn a_timeout_leaves_the_consumer_running() {
     let mut client = connected().await;
     pause();
     client.send_text("nothing");
-    assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Timeout);
+    assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Timeout(Duration::from_secs(10)));
     client.send_text("still there");
     assert_eq!(client.receive_text().await.unwrap(), "still there");
 }

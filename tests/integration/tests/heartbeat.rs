@@ -74,7 +74,7 @@ impl Stage {
 
     /// Connects one more client.
     async fn next_client(&self) -> WebsocketCommunicator {
-        let mut client = WebsocketCommunicator::new(&self.mount, "/");
+        let mut client = WebsocketCommunicator::new(&self.mount, "/").timeout(SECOND);
         client.connect().await.unwrap();
         client
     }
@@ -96,7 +96,7 @@ async fn closed(client: &mut WebsocketCommunicator) -> (u16, String, Duration) {
             Err(CommunicatorError::Closed { code, reason }) => {
                 return (code.into(), reason.to_string(), start.elapsed());
             }
-            Err(CommunicatorError::Timeout) | Ok(_) => {}
+            Err(CommunicatorError::Timeout(_)) | Ok(_) => {}
             Err(other) => panic!("a close frame was expected: {other}"),
         }
         assert!(start.elapsed() < 3600 * SECOND, "the connection is never closed");
@@ -107,7 +107,7 @@ async fn closed(client: &mut WebsocketCommunicator) -> (u16, String, Duration) {
 async fn listen(client: &mut WebsocketCommunicator, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
-        assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Timeout);
+        assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Timeout(SECOND));
     }
 }
 

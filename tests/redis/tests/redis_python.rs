@@ -265,6 +265,10 @@ async fn events_published_to_python_arrive_with_every_value() {
         layer.send(&channel(&name), &event).await.unwrap();
         assert_eq!(python.receive(&name).await, shown);
         python.must("group_discard", &[json!("room"), name.clone()]).await;
+        // Python does not wait until Redis has read that it listens no more.
+        let listens =
+            |server: &RedisServer| server.run::<Vec<String>>(&["PUBSUB", "CHANNELS", "*group*room"]).len();
+        eventually("Redis knows", || servers.iter().all(|server| listens(server) == 0)).await;
         assert_eq!(layer.group_send_counted(&group("room"), &event).await.unwrap().delivered, 0);
         // Nobody listens to this channel, and with pub/sub the sender learns so.
         let nobody = layer.send(&ChannelName::new("nobody").unwrap(), &event).await;

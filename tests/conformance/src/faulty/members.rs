@@ -1,11 +1,6 @@
 //! A consumer that tells its client which events it gets.
 
-use greenroom::{
-    ChannelName, Layer, Mount,
-    layers::LayerGap,
-    prelude::*,
-    testing::{CommunicatorError, WebsocketCommunicator},
-};
+use greenroom::{ChannelName, Layer, Mount, layers::LayerGap, prelude::*, testing::WebsocketCommunicator};
 use integration_tests::PATIENCE;
 
 /// A small event.
@@ -70,7 +65,7 @@ impl Member {
     /// # Panics
     /// If the consumer does not accept.
     pub async fn connect(mount: &Mount) -> Self {
-        let mut client = WebsocketCommunicator::new(mount, "/");
+        let mut client = WebsocketCommunicator::new(mount, "/").timeout(PATIENCE);
         client.connect().await.expect("the consumer accepts");
         Self(client)
     }
@@ -89,15 +84,7 @@ impl Member {
     /// # Panics
     /// If no text comes in time.
     pub async fn hears(&mut self) -> String {
-        // The communicator waits for a second each time.
-        for _ in 0..PATIENCE.as_secs() {
-            match self.0.receive_text().await {
-                Ok(text) => return text,
-                Err(CommunicatorError::Timeout) => {}
-                Err(error) => panic!("nothing heard: {error}"),
-            }
-        }
-        panic!("nothing heard in time")
+        self.0.receive_text().await.unwrap_or_else(|error| panic!("nothing heard: {error}"))
     }
 
     /// Disconnects the client.
