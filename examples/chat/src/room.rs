@@ -38,11 +38,29 @@ pub(crate) enum Presence {
 }
 
 /// The members as of a change. A member gets it when it joins, which is that change.
+///
+/// A room with more than [`LISTED`] members says how many there are, and leaves out who. Then this event also takes the
+/// place of [`Presence`].
 #[derive(Clone, Serialize, Deserialize, Event)]
 #[event("chat.members")]
-struct Members {
+pub(crate) struct Members {
     users: Vec<String>,
+    count: usize,
     change: u64,
+}
+
+/// How many members of a room are listed by name.
+///
+/// Without a bound, each of a thousand members would get a thousand names, and hear of each that comes: a million
+/// messages for one room that fills.
+pub(crate) const LISTED: usize = 100;
+
+/// What a room hears of a change of its members.
+enum News {
+    One(Presence),
+    All(Members),
+    /// Nothing, as for most changes in a crowded room.
+    Unsaid,
 }
 
 /// A message from a page. Any other text is a message too, so that every WebSocket client can take part.
@@ -73,30 +91,55 @@ struct Present {
 }
 
 impl Rooms {
-    /// Adds a member. Returns the members now.
-    fn join(&self, room: &GroupName, user: &str) -> Members {
+    /// Adds a member. Returns the members now, and what the room hears.
+    fn join(&self, room: &GroupName, user: &str) -> (Members, News) {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.changes += 1;
         let change = present.changes;
         let users = present.users.entry(room.clone()).or_default();
         users.push(user.to_owned());
-        Members { users: users.clone(), change }
+        let members = Members::of(users, change);
+        let news = match users.len() {
+            ..=LISTED => News::One(Presence::Joined { user: user.to_owned(), change }),
+            // The first change that is one too many makes the pages drop their lists.
+            count if count == LISTED + 1 || is_told(count, change) => News::All(members.clone()),
+            _ => News::Unsaid,
+        };
+        (members, news)
     }
 
-    /// Removes a member. Returns the number of this change.
-    fn leave(&self, room: &GroupName, user: &str) -> u64 {
+    /// Removes a member. Returns what the room hears.
+    fn leave(&self, room: &GroupName, user: &str) -> News {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.changes += 1;
-        if let Some(users) = present.users.get_mut(room) {
-            if let Some(at) = users.iter().position(|known| known == user) {
-                users.remove(at);
-            }
-            if users.is_empty() {
-                present.users.remove(room);
-            }
+        let change = present.changes;
+        let Some(users) = present.users.get_mut(room) else { return News::Unsaid };
+        if let Some(at) = users.iter().position(|known| known == user) {
+            users.remove(at);
         }
-        present.changes
+        let news = match users.len() {
+            ..LISTED => News::One(Presence::Left { user: user.to_owned(), change }),
+            // The pages get their lists back.
+            count if count == LISTED || is_told(count, change) => News::All(Members::of(users, change)),
+            _ => News::Unsaid,
+        };
+        if users.is_empty() {
+            present.users.remove(room);
+        }
+        news
     }
+}
+
+impl Members {
+    fn of(users: &[String], change: u64) -> Self {
+        let listed = if users.len() > LISTED { &[] } else { users };
+        Self { users: listed.to_vec(), count: users.len(), change }
+    }
+}
+
+/// Whether a crowded room hears of a change: the more members there are, the fewer changes are told.
+fn is_told(count: usize, change: u64) -> bool {
+    change.is_multiple_of((count / LISTED) as u64)
 }
 
 /// One member of a room.
@@ -126,16 +169,25 @@ impl Chat {
     }
 }
 
+impl Chat {
+    async fn tell(&self, news: News, ctx: &Context) -> Result<()> {
+        match news {
+            News::One(presence) => ctx.group_send(&self.presence, presence).await,
+            News::All(members) => ctx.group_send(&self.presence, members).await,
+            News::Unsaid => Ok(()),
+        }
+    }
+}
+
 impl Consumer for Chat {
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
         ctx.group_add(&self.room).await?;
         ctx.group_add(&self.presence).await?;
         ctx.accept()?;
         self.joined = true;
-        let members = self.rooms.join(&self.room, &self.user);
+        let (members, news) = self.rooms.join(&self.room, &self.user);
         ctx.send_event(&members)?;
-        let joined = Presence::Joined { user: self.user.clone(), change: members.change };
-        ctx.group_send(&self.presence, joined).await
+        self.tell(news, ctx).await
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
@@ -160,9 +212,8 @@ impl Consumer for Chat {
         if !self.joined {
             return;
         }
-        let change = self.rooms.leave(&self.room, &self.user);
-        let left = Presence::Left { user: self.user.clone(), change };
-        if let Err(error) = ctx.group_send(&self.presence, left).await {
+        let news = self.rooms.leave(&self.room, &self.user);
+        if let Err(error) = self.tell(news, ctx).await {
             tracing::warn!(%error, "the room does not learn that a member left");
         }
     }
@@ -178,6 +229,11 @@ impl Chat {
 
     #[relay]
     fn presence(event: &Presence) -> Result<Outgoing> {
+        Outgoing::event(event)
+    }
+
+    #[relay]
+    fn chat_members(event: &Members) -> Result<Outgoing> {
         Outgoing::event(event)
     }
 }

@@ -61,3 +61,52 @@ async fn the_text_close_closes_the_connection() {
     ann.disconnect().await;
     assert_eq!(mount.default_layer().backend().groups().group_count(), 0);
 }
+
+/// Joins as one of many, and reads the first message.
+async fn come(mount: &Mount) -> (WebsocketCommunicator, Value) {
+    let mut member = WebsocketCommunicator::new(mount, "/room/123/?name=many");
+    member.connect().await.unwrap();
+    let members = member.receive_json().await.unwrap();
+    (member, members)
+}
+
+/// Counts the messages that a member gets up to a text that it sends itself.
+async fn heard(member: &mut WebsocketCommunicator) -> Vec<Value> {
+    member.send_text("end");
+    let mut heard = Vec::new();
+    loop {
+        let event: Value = member.receive_json().await.unwrap();
+        if event["text"] == "end" {
+            return heard;
+        }
+        heard.push(event);
+    }
+}
+
+#[actix_web::test]
+async fn a_crowded_room_says_how_many_there_are_and_not_who() {
+    let mount = Mount::new(application()).unwrap();
+    let mut ann = join(&mount, "ann").await;
+    let mut members = Vec::new();
+    for count in 2..=400 {
+        let (member, first) = come(&mount).await;
+        let listed = first["users"].as_array().unwrap().len();
+        assert_eq!((&first["count"], listed), (&json!(count), if count > room::LISTED { 0 } else { count }));
+        members.push(member);
+    }
+    let events = heard(&mut ann).await;
+    let joined = events.iter().filter(|event| event["type"] == "chat.joined").count();
+    assert_eq!(joined, room::LISTED - 1);
+    // One of 100 came first, then each, each second and each third change.
+    let told: Vec<_> = events[joined..].iter().map(|event| event["count"].as_u64().unwrap()).collect();
+    assert!(told[0] == 101 && told.len() <= 100 + 50 + 34 && *told.last().unwrap() >= 397, "{told:?}");
+    assert!(events[joined..].iter().all(|event| event["users"] == json!([])));
+    // When it is small again, its pages get the list back, and hear of single members.
+    while members.len() > room::LISTED - 2 {
+        members.pop().unwrap().disconnect().await;
+    }
+    let events = heard(&mut ann).await;
+    let [.., list, left] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((&list["count"], list["users"].as_array().unwrap().len()), (&json!(100), 100));
+    assert_eq!((&left["type"], &left["user"]), (&json!("chat.left"), &json!("many")));
+}

@@ -274,17 +274,28 @@ class Log {
   }
 }
 
-/** The members of the room, in order of arrival. Names may repeat: each item is one connection. */
+/**
+ * The members of the room, in order of arrival. Names may repeat: each item is one connection. A room with many members
+ * says only how many there are.
+ */
 class Members {
+  /** How many changes are kept, to be shown again after a list that is older than they are. */
+  static LIMIT = 100;
+
   constructor(name) {
     this.name = name;
     this.list = byId("members");
     this.asOf = 0;
+    this.crowd = 0;
+    this.changes = [];
   }
 
   /** Shows the members as of a change. That change and earlier ones are then ignored. */
-  replace({ users, change = 0 }) {
+  replace({ users, count = users.length, change = 0 }) {
+    // A new connection begins anew. Otherwise two lists may come in the wrong order.
+    if (change && change < this.asOf) return;
     this.asOf = change;
+    this.crowd = count > users.length ? count : 0;
     this.list.replaceChildren(...users.map((user) => this.item(user)));
     // If several members have this page's name, the last one is this page.
     const own = [...this.list.children].findLast((item) => item.dataset.user === this.name);
@@ -292,23 +303,33 @@ class Members {
       own.dataset.self = "";
       own.append(element("span", "you", words.you));
     }
+    this.changes = this.changes.filter((later) => change && later.event.change > change);
+    for (const { event, apply } of this.changes) apply(event);
+    this.count();
+  }
+
+  /** Keeps a change, because a list that does not have it may still come. */
+  keep(event, apply) {
+    this.changes.push({ event, apply });
+    if (this.changes.length > Members.LIMIT) this.changes.shift();
+    apply(event);
     this.count();
   }
 
   /** Adds a member. Returns whether the change is new. */
-  add({ user, change = Infinity }) {
-    if (change <= this.asOf) return false;
-    this.list.append(this.item(user));
-    this.count();
+  add(event) {
+    if (event.change <= this.asOf) return false;
+    this.keep(event, ({ user }) => this.list.append(this.item(user)));
     return true;
   }
 
   /** Removes a member. Returns whether the change is new. */
-  remove({ user, change = Infinity }) {
-    if (change <= this.asOf) return false;
-    const gone = (item) => item.dataset.user === user && !("self" in item.dataset);
-    [...this.list.children].find(gone)?.remove();
-    this.count();
+  remove(event) {
+    if (event.change <= this.asOf) return false;
+    this.keep(event, ({ user }) => {
+      const gone = (item) => item.dataset.user === user && !("self" in item.dataset);
+      [...this.list.children].find(gone)?.remove();
+    });
     return true;
   }
 
@@ -320,7 +341,8 @@ class Members {
   }
 
   count() {
-    for (const el of document.querySelectorAll("[data-count]")) el.textContent = this.list.childElementCount;
+    const count = this.crowd || this.list.childElementCount;
+    for (const el of document.querySelectorAll("[data-count]")) el.textContent = count;
   }
 }
 

@@ -2,7 +2,7 @@
 
 use cookie::Cookie;
 
-use super::{HEADERS, Scope, header_block::HeaderBlock};
+use super::{HEADERS, Scope, cookies, header_block::HeaderBlock};
 
 impl Scope {
     /// The first header of this name, if its value is text. Case does not matter.
@@ -19,27 +19,31 @@ impl Scope {
         HeaderBlock(self.texts.get(HEADERS)).iter()
     }
 
-    /// All values of one header that are text, from the first to the last line.
-    pub(crate) fn header_lines(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.headers()
-            .filter(move |(known, _)| *known == name)
-            .filter_map(|(_, value)| std::str::from_utf8(value).ok())
+    /// All values of one header, from the first to the last line.
+    pub(crate) fn header_values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+        self.headers().filter(move |(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// The first cookie of this name, percent-decoded.
+    /// All values of one header that are text, from the first to the last line.
+    pub(crate) fn header_lines(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.header_values(name).filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The first cookie of this name, with its value percent-decoded.
     ///
+    /// The name is compared as the client sent it.
     /// If two cookies have one name, browsers send the one with the longer path first. Django takes the last one.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<Cookie<'_>> {
         self.cookies().find(|cookie| cookie.name() == name)
     }
 
-    /// All cookies of the request, percent-decoded.
+    /// All cookies of the request, with their values percent-decoded.
     ///
-    /// A part that cannot be read as a cookie is left out. Unlike in Channels, no middleware is needed: cookies are
-    /// read when they are asked for.
+    /// A cookie that cannot be read, or whose value decodes to a control character, is left out alone. Unlike in
+    /// Channels, no middleware is needed: cookies are read when they are asked for.
     pub fn cookies(&self) -> impl Iterator<Item = Cookie<'_>> {
-        self.header_lines("cookie").flat_map(|line| Cookie::split_parse_encoded(line).flatten())
+        cookies::raw_cookies(self.header_values("cookie")).filter_map(cookies::read)
     }
 
     /// The `Origin` header, which names the site of the page. Only browsers send it.
@@ -104,6 +108,9 @@ mod tests {
         assert_eq!(value("c").as_deref(), Some("€"));
         assert_eq!(value("novalue"), None);
         assert_eq!(scope.cookies().count(), 4);
+        let latin = Scope::builder("/").header("cookie", &b"promo=10\xe9; sessionid=s"[..]).build();
+        assert_eq!(latin.cookie("sessionid").map(|cookie| cookie.value().to_owned()).as_deref(), Some("s"));
+        assert_eq!(latin.cookies().count(), 1);
         assert_eq!(Scope::builder("/").build().cookies().count(), 0);
     }
 

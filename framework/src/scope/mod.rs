@@ -1,6 +1,7 @@
 //! The scope: what is known of a connection.
 
 mod builder;
+mod cookies;
 mod error;
 mod extensions;
 mod header_block;
@@ -16,6 +17,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::cookies::raw_cookies;
 pub use self::{builder::ScopeBuilder, error::ScopeError};
 use self::{header_block::HeaderBlock, text::Texts, values::TypeMap};
 

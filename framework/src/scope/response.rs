@@ -28,10 +28,11 @@ impl Scope {
     /// Sets a cookie with the accept or the rejection.
     ///
     /// Unless the cookie says otherwise, it gets `Path=/` and `SameSite=Lax`, and neither `Secure` nor `HttpOnly`, as
-    /// in Channels. Name and value are percent-encoded.
+    /// in Channels. The value is percent-encoded. The name is sent as it is, because names are compared as they are.
     ///
     /// # Errors
-    /// [`MisuseError::BadHeader`] if a header cannot have such a path or domain.
+    /// [`MisuseError::BadHeader`] if the name is not a token (RFC 9110, section 5.6.2), or if a header cannot have such
+    /// a path or domain.
     pub fn set_cookie(&self, mut cookie: Cookie<'static>) -> Result<(), MisuseError> {
         if cookie.path().is_none() {
             cookie.set_path("/");
@@ -39,8 +40,13 @@ impl Scope {
         if cookie.same_site().is_none() {
             cookie.set_same_site(SameSite::Lax);
         }
-        let value = HeaderValue::try_from(cookie.encoded().to_string())
-            .map_err(|_| MisuseError::BadHeader(SET_COOKIE.to_string()))?;
+        let bad = || MisuseError::BadHeader(SET_COOKIE.to_string());
+        // The name of a header is a token too.
+        HeaderName::try_from(cookie.name()).map_err(|_| bad())?;
+        let encoded = cookie.encoded().to_string();
+        let at = encoded.find('=').ok_or_else(bad)?;
+        let value =
+            HeaderValue::try_from(format!("{}{}", cookie.name(), &encoded[at..])).map_err(|_| bad())?;
         self.push(SET_COOKIE, value);
         Ok(())
     }
@@ -105,6 +111,21 @@ mod tests {
         );
         let injected = Cookie::build(("a", "b")).path("/\r\nx: y");
         assert!(scope.set_cookie(injected.build()).is_err());
+        for name in ["", "a b", "a=b", "a;b", "caf\u{e9}"] {
+            assert!(scope.set_cookie(Cookie::new(name, "x")).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_that_was_set_is_read_back() {
+        for name in ["__Host-s", "a%5Fb", "a#b^c|d`e"] {
+            let scope = Scope::builder("/").build();
+            scope.set_cookie(Cookie::new(name, "x; y%")).unwrap();
+            let line = lines(&scope).remove(0);
+            let (cookie, _) = line["set-cookie: ".len()..].split_once(';').unwrap();
+            let back = Scope::builder("/").header("cookie", cookie).build();
+            assert_eq!(back.cookie(name).map(|cookie| cookie.value().to_owned()).as_deref(), Some("x; y%"));
+        }
     }
 
     #[test]

@@ -268,8 +268,7 @@ impl DjangoAuth {
         let (name, age, clock) = (self.cookie_name.clone(), self.cookie_age, self.clock);
         let keys = self.signed_cookies.then(|| self.keys.clone());
         move |request| {
-            let lines = request.headers().get_all(header::COOKIE);
-            let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
+            let lines = request.headers().get_all(header::COOKIE).map(|line| line.as_bytes());
             let cookie = cookie::last(lines, &name).filter(|cookie| cookie.len() <= LONGEST_COOKIE)?;
             let Some(keys) = &keys else { return Some(cookie.to_owned()) };
             let values = keys.loads(cookie, Some(age), clock()).ok()?;
@@ -296,7 +295,7 @@ impl DjangoAuth {
 
     /// The session of the client's cookie.
     async fn session(&self, scope: &Scope) -> Result<Option<DjangoSession>, Rejection> {
-        let Some(cookie) = cookie::last(scope.header_lines("cookie"), &self.cookie_name) else {
+        let Some(cookie) = cookie::last(scope.header_values("cookie"), &self.cookie_name) else {
             return Ok(None);
         };
         if self.signed_cookies {

@@ -12,7 +12,10 @@ use actix_web::{
     http::{Method, header},
 };
 
+use smallvec::SmallVec;
+
 use super::settings::Fallback;
+use crate::scope::raw_cookies;
 
 /// The origin, the user and the path of an `open`.
 ///
@@ -64,15 +67,13 @@ fn user_of(request: &HttpRequest, settings: &Fallback) -> u64 {
     for value in request.headers().get_all(header::AUTHORIZATION) {
         value.as_bytes().hash(&mut hasher);
     }
-    for line in request.headers().get_all(header::COOKIE) {
-        for cookie in line.as_bytes().split(|byte| *byte == b';') {
-            let cookie = cookie.trim_ascii();
-            let name = cookie.split(|byte| *byte == b'=').next().unwrap_or_default();
-            if settings.user_cookies.iter().any(|known| known.as_bytes() == name) {
-                cookie.hash(&mut hasher);
-            }
-        }
-    }
+    let lines = request.headers().get_all(header::COOKIE).map(|line| line.as_bytes());
+    let mut cookies: SmallVec<[_; 4]> = raw_cookies(lines)
+        .filter(|(name, _)| settings.user_cookies.iter().any(|known| known.as_bytes() == *name))
+        .collect();
+    // Browsers put a cookie that was set again, or that has another path, into another place.
+    cookies.sort_unstable();
+    cookies.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -122,10 +123,22 @@ mod tests {
         let bound = Bound::of(&request(Method::GET, &[("cookie", "x=1; sessionid=s")]), &settings);
         let fits = |headers: &[_]| bound.admits(&request(Method::GET, headers), &settings);
         assert!(fits(&[("cookie", "sessionid=s; x=2")]));
+        assert!(fits(&[("cookie", "sessionid=\"s\"")]), "the same cookie, in quotes");
+        assert!(!fits(&[("cookie", "%73essionid=s")]));
+        assert!(!fits(&[("cookie", "sessionid=%73")]), "values are compared as they were sent");
         assert!(!fits(&[("cookie", "sessionid=t")]));
         assert!(!fits(&[]));
         assert!(!fits(&[("cookie", "sessionid=s"), ("authorization", "Bearer t")]));
         assert!(!fits(&[("cookie", "sessionid=s; id=2")]));
+        let both = Bound::of(&request(Method::GET, &[("cookie", "id=1; sessionid=s; id=2")]), &settings);
+        for cookies in ["id=2; id=1; sessionid=s", "sessionid=s; x=3; id=1; id=2"] {
+            assert!(both.admits(&request(Method::GET, &[("cookie", cookies)]), &settings), "{cookies}");
+        }
+        let lines = [("cookie", "sessionid=s"), ("cookie", "id=2; id=1")];
+        assert!(both.admits(&request(Method::GET, &lines), &settings));
+        for cookies in ["id=1; sessionid=s", "id=s; sessionid=1; id=2", "id=1; sessionid=s; id=2; id=2"] {
+            assert!(!both.admits(&request(Method::GET, &[("cookie", cookies)]), &settings), "{cookies}");
+        }
         let by_header = Fallback::new().bound_to(|request| {
             request.headers().get("x-user").and_then(|user| user.to_str().ok()).map(str::to_owned)
         });

@@ -35,16 +35,20 @@ pub(crate) struct EventsBody {
     begun: bool,
     heartbeat: Pin<Box<Sleep>>,
     until: Instant,
+    /// Whether the stream has reached its age.
+    old: bool,
 }
 
 impl EventsBody {
     pub(crate) fn new(batches: mpsc::Receiver<NumberedBatch>, life: oneshot::Receiver<Infallible>) -> Self {
         let heartbeat = Box::pin(sleep(HEARTBEAT));
-        Self { batches, _life: life, begun: false, heartbeat, until: Instant::now() + LIFE }
+        Self { batches, _life: life, begun: false, heartbeat, until: Instant::now() + LIFE, old: false }
     }
 
     fn beat(&mut self, chunk: Bytes) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.heartbeat.as_mut().reset(Instant::now() + HEARTBEAT);
+        let now = Instant::now();
+        self.heartbeat.as_mut().reset(now + HEARTBEAT);
+        self.old = now >= self.until;
         Poll::Ready(Some(Ok(chunk)))
     }
 }
@@ -63,6 +67,10 @@ impl MessageBody for EventsBody {
             this.begun = true;
             return this.beat(Bytes::from_static(b": open\n\n"));
         }
+        if this.old {
+            // Batches that wait here are sent again with the next request.
+            return Poll::Ready(None);
+        }
         match this.batches.poll_recv(cx) {
             Poll::Ready(Some((number, json))) => {
                 let mut event = format!("id: {number}\ndata: ").into_bytes();
@@ -77,10 +85,39 @@ impl MessageBody for EventsBody {
         if this.heartbeat.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if Instant::now() >= this.until {
-            return Poll::Ready(None);
-        }
         // The caller polls again, and the heartbeat is then armed for its new time.
         this.beat(Bytes::from_static(b":\n\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// How long a stream lasts that gets a batch in each period.
+    async fn age(period: Duration) -> Duration {
+        let (out, batches) = mpsc::channel(1);
+        let (_session, life) = oneshot::channel();
+        let mut body = EventsBody::new(batches, life);
+        let start = Instant::now();
+        let mut ticks = tokio::time::interval(period);
+        loop {
+            tokio::select! {
+                chunk = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)) => if chunk.is_none() {
+                    return start.elapsed();
+                },
+                _ = ticks.tick() => out.try_send((1, Bytes::from_static(b"{}"))).unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_at_its_age_however_many_batches_it_gets() {
+        for seconds in [1, 10, 14, 16, 1000] {
+            let age = age(Duration::from_secs(seconds)).await;
+            assert!((LIFE..=LIFE + HEARTBEAT).contains(&age), "a batch each {seconds} s: {age:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Bad input from a client, over a real socket. The client is told why it is refused, and its neighbours notice nothing.
 
 mod consumers;
+mod cookies;
 mod endings;
 mod frames;
 mod limits;

@@ -1,6 +1,6 @@
 use std::{sync::Mutex, time::UNIX_EPOCH};
 
-use actix_web::test::TestRequest;
+use actix_web::{http::header::HeaderValue, test::TestRequest};
 use serde_json::json;
 
 use super::*;
@@ -260,6 +260,9 @@ fn a_connection_is_bound_to_the_user() {
     assert_eq!(bound(&TestRequest::default().to_http_request()), None);
     let bound = database(Fake::new()).binding();
     assert_eq!(bound(&request("12345678")).as_deref(), Some("12345678"));
+    let latin = HeaderValue::from_bytes(b"promo=10\xe9; sessionid=12345678").unwrap();
+    let request = TestRequest::default().insert_header(("cookie", latin)).to_http_request();
+    assert_eq!(bound(&request).as_deref(), Some("12345678"), "another cookie is not text");
 }
 
 #[actix_web::test]
