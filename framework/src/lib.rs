@@ -71,6 +71,7 @@ mod names;
 pub mod prelude;
 pub mod routing;
 pub mod scope;
+mod shown;
 mod sync;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]

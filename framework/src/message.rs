@@ -61,7 +61,7 @@ impl Message {
     /// # Errors
     /// [`InputError::NotText`] for a binary message, [`InputError::Json`] if the JSON does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
-        serde_json::from_str(self.text()?).map_err(InputError::Json)
+        serde_json::from_str(self.text()?).map_err(InputError::json)
     }
 }
 

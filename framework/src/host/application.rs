@@ -20,6 +20,7 @@ use crate::{
     error::MisuseError,
     groups::{budget::Budget, drain::Drain},
     layers::{DEFAULT_LAYER, Layers},
+    metrics::{Counter, Counters},
     middleware::{self, Rejection},
     routing::{
         Routes,
@@ -181,15 +182,20 @@ impl Application {
         }
     }
 
+    /// Counts what happens before a connection has a layer, in the default layer.
+    pub(super) fn count(&self, counter: impl FnOnce(&Counters) -> &Counter) {
+        if let Some(layer) = self.layers.get(DEFAULT_LAYER) {
+            counter(&layer.backend().groups().directory().counters).one();
+        }
+    }
+
     fn too_many(&self, scope: &Scope, peers: &Peers) -> Rejection {
         tracing::info!(
             peer = ?scope.peer(),
             limit = peers.limit(),
             "a client has too many connections: refused with 429"
         );
-        if let Some(layer) = self.layers.get(DEFAULT_LAYER) {
-            layer.backend().groups().directory().counters.too_many_of_peer.one();
-        }
+        self.count(|counters| &counters.too_many_of_peer);
         Rejection::too_many_connections(FULL_RETRY)
     }
 }

@@ -31,7 +31,7 @@ impl Body {
     /// # Errors
     /// [`InputError::Json`] if it is not a `T`. If `handle` returns this error, the client is answered 400.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
-        serde_json::from_slice(&self.0).map_err(InputError::Json)
+        serde_json::from_slice(&self.0).map_err(InputError::json)
     }
 
     /// The bytes, without the body around them.

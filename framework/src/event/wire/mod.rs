@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use self::value::Value;
 use super::{Event, EventError, Format};
+use crate::shown::Shown;
 
 /// How many levels deep an event may nest.
 ///
@@ -65,11 +66,13 @@ pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> 
     match format {
         Format::Json => {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            E::deserialize(de::Fields::new(&mut json, variant)).map_err(|error| fields(error.to_string()))
+            E::deserialize(de::Fields::new(&mut json, variant))
+                .map_err(|error| fields(Shown(error).to_string()))
         }
         Format::MsgPack => {
             let mut pack = msgpack(bytes);
-            E::deserialize(de::Fields::new(&mut pack, variant)).map_err(|error| fields(error.to_string()))
+            E::deserialize(de::Fields::new(&mut pack, variant))
+                .map_err(|error| fields(Shown(error).to_string()))
         }
     }
 }
@@ -91,7 +94,7 @@ pub fn read_type(format: Format, bytes: &[u8]) -> Result<String, EventError> {
     match found.0 {
         None => Err(EventError::MissingType),
         Some(Value::Text(name)) if !name.is_empty() && !name.starts_with(['_', '.']) => Ok(name),
-        Some(Value::Text(name)) => Err(EventError::MalformedType(name)),
+        Some(Value::Text(name)) => Err(EventError::MalformedType(Shown(name).to_string())),
         Some(other) => Err(EventError::MalformedType(other.kind().to_owned())),
     }
 }
@@ -128,13 +131,13 @@ fn write_msgpack<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::e
 
 fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
     // serde_json does not check the texts that it skips, so it would accept bad UTF-8.
-    let text = std::str::from_utf8(bytes).map_err(|error| EventError::NotAMap(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| EventError::NotAMap(error.to_string()))
+    let text = std::str::from_utf8(bytes).map_err(|error| EventError::NotAMap(Shown(error).to_string()))?;
+    serde_json::from_str(text).map_err(|error| EventError::NotAMap(Shown(error).to_string()))
 }
 
 fn read_msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
     let mut pack = msgpack(bytes);
-    let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(error.to_string()))?;
+    let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(Shown(error).to_string()))?;
     match Value::deserialize(&mut pack) {
         // No further marker: the bytes end behind the map.
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
