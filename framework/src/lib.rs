@@ -63,6 +63,7 @@ pub mod event;
 pub mod fuzzing;
 mod groups;
 mod host;
+mod json;
 pub mod layers;
 mod message;
 mod metrics;

@@ -78,12 +78,13 @@ async fn a_peer_cannot_forge_a_line() {
         let mut member = Member::of(&layer, &[&room]).await;
         let mut python = Python::start(kind, &json!({"hosts": [server.url()]})).await;
         let name = format!("forged.{kind}");
-        let text =
-            format!(r"'{name}\n2030-01-01T00:00:00Z ERROR root: {name} \x1b[31m\u202e\x85' + 'x' * 100_000");
+        let evil = format!("{name}\n2030-01-01T00:00:00Z ERROR root: {name} \u{1b}[31m\u{202e}\u{85}");
+        // A text of JSON is one of Python too.
+        let text = |start: &str| json!(format!("{start}{evil}{}", "x".repeat(100_000))).to_string();
         for event in [
-            format!("{{'type': {text}}}"),
-            format!("{{'type': '_' + {text}}}"),
-            format!("{{'type': 'note', 'number': {text}}}"),
+            format!("{{'type': {}}}", text("")),
+            format!("{{'type': {}}}", text("_")),
+            format!("{{'type': 'note', 'number': {}}}", text("")),
         ] {
             python.must("group_send", &[json!(room), json!(event)]).await;
         }

@@ -15,11 +15,14 @@ mod ser;
 mod tests;
 mod value;
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde::Deserialize;
 
 use self::value::Value;
 use super::{Event, EventError, Format};
-use crate::shown::Shown;
+use crate::{json, shown::Shown};
 
 /// How many levels deep an event may nest.
 ///
@@ -127,6 +130,15 @@ fn write_msgpack<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::e
     let mut bytes = Vec::with_capacity(128);
     value.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable())?;
     Ok(bytes)
+}
+
+/// JSON that Python wrote with half of a surrogate pair, or with a number that is not finite, as JSON that can be read.
+pub(super) fn repaired(format: Format, bytes: &[u8]) -> Option<Bytes> {
+    let text = (format == Format::Json).then(|| std::str::from_utf8(bytes).ok()).flatten()?;
+    match json::repaired(text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text.into()),
+    }
 }
 
 fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {

@@ -254,6 +254,19 @@ fn damaged_msgpack_is_refused() {
     }
 }
 
+/// Python writes such JSON, and reads it.
+#[test]
+fn one_odd_value_does_not_lose_an_event_in_json() {
+    let python = r#"{"type":"chat.message","user":"a\ud83d","text":"b","score":NaN}"#;
+    let envelope = Envelope::from_json(python).unwrap();
+    let message = envelope.event::<ChatMessage>().unwrap();
+    assert_eq!((message.user.as_str(), message.text.as_str()), ("a\u{fffd}", "b"));
+    let json = r#"{"type":"chat.message","user":"a\ufffd","text":"b","score":null}"#;
+    assert_eq!(envelope.to_json().unwrap(), json);
+    assert!(envelope.to_wire(Format::MsgPack).is_ok());
+    assert!(Envelope::from_json(r#"{"type":"chat.message","user":"a\ud83d""#).is_err());
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Tree {
     Leaf,
