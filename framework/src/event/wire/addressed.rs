@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_may_stand_behind_the_channels() {
+        let addressed = address(Format::MsgPack, PLAIN, Recipients::One("c")).unwrap();
+        assert!(read(Format::MsgPack, addressed.clone().into()).is_ok());
+        for behind in [&b"\x81"[..], b"\x92\x01", b"\xc0", b"\xa1", b"\xc1", b"\xde", b"\xd4"] {
+            assert!(read(Format::MsgPack, [&addressed, behind].concat().into()).is_err(), "{behind:02x?}");
+        }
+    }
+
+    #[test]
     fn one_odd_value_does_not_lose_an_event_in_json() {
         let json = br#"{"type":"x","a":"\ud83d","b":-Infinity,"__asgi_channel__":"c"}"#;
         let (rest, to) = taken(Format::Json, &json[..]);

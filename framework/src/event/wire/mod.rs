@@ -150,7 +150,8 @@ fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError
 fn read_msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
     let mut pack = msgpack(bytes);
     let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(Shown(error).to_string()))?;
-    match Value::deserialize(&mut pack) {
+    // A unit is one marker. Any other type could read a marker, and then miss the one of its first part.
+    match <()>::deserialize(&mut pack) {
         // No further marker: the bytes end behind the map.
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         _ => Err(EventError::NotAMap("there are bytes behind the map".into())),
