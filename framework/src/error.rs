@@ -6,6 +6,8 @@
 
 use std::{error::Error as StdError, fmt};
 
+use crate::shown::Shown;
+
 /// The result of a hook.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -68,7 +70,7 @@ impl fmt::Debug for Error {
 impl actix_web::ResponseError for Error {
     /// Answers 500 with a fixed body. The error goes to the log, and not to the client.
     fn error_response(&self) -> actix_web::HttpResponse {
-        tracing::error!(error = %self, "a request failed");
+        tracing::error!(error = %Shown(self), "a request failed");
         actix_web::HttpResponse::InternalServerError().body("internal server error")
     }
 }
@@ -133,12 +135,23 @@ pub enum MisuseError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
-    /// The text is not JSON, or not JSON of the wanted shape.
+    /// The text is not JSON, or not JSON of the wanted shape. A long or strange text is quoted in part, and escaped.
     Json(serde_json::Error),
     /// A text message was expected, but the message is binary.
     NotText,
     /// The body of a request is not UTF-8.
     NotUtf8(std::str::Utf8Error),
+}
+
+impl InputError {
+    /// The error of serde_json for a text of the client.
+    ///
+    /// It may quote the text, and be as long as the text. What is kept is short and one line, because it goes into the
+    /// log, and mostly back to the client.
+    pub(crate) fn json(error: serde_json::Error) -> Self {
+        // Only errors about data quote the text. Line and column are read back from the end of the new error's text.
+        Self::Json(if error.is_data() { serde::de::Error::custom(Shown(error)) } else { error })
+    }
 }
 
 macro_rules! display {

@@ -63,6 +63,7 @@ pub mod event;
 pub mod fuzzing;
 mod groups;
 mod host;
+mod json;
 pub mod layers;
 mod message;
 mod metrics;
@@ -71,6 +72,7 @@ mod names;
 pub mod prelude;
 pub mod routing;
 pub mod scope;
+mod shown;
 mod sync;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]

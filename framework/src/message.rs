@@ -10,7 +10,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Event, Result, error::InputError, event};
+use crate::{Event, Result, error::InputError, event, json};
 
 /// One whole message from the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +58,13 @@ impl Message {
 
     /// Reads the text as JSON. An event can be read with or without its `type`.
     ///
+    /// Half of a surrogate pair, `"\ud83d"`, is read as U+FFFD. JavaScript writes it if a text was cut in the middle of an
+    /// emoji. Python's `NaN`, `Infinity` and `-Infinity` are read as `null`.
+    ///
     /// # Errors
     /// [`InputError::NotText`] for a binary message, [`InputError::Json`] if the JSON does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
-        serde_json::from_str(self.text()?).map_err(InputError::Json)
+        json::read(self.text()?).map_err(InputError::json)
     }
 }
 

@@ -27,6 +27,12 @@ macro_rules! counters {
 }
 
 counters! {
+    /// WebSocket handshakes that were malformed, and were refused.
+    bad_handshake,
+    /// Messages and bodies that a consumer could not read: a hook ended with an [`InputError`](crate::error::InputError).
+    bad_input,
+    /// Requests whose HTTP is malformed, on the sockets of a [`Server`](crate::Server). Its default layer counts them.
+    bad_request,
     /// Connections whose socket was closed because the client did not read or answer the close frame
     /// ([`close_timeout`](crate::Limits::close_timeout)).
     close_timeout,
@@ -76,6 +82,8 @@ counters! {
     /// Connections closed with 1011, because nothing came after a ping
     /// ([`pong_timeout`](crate::Limits::pong_timeout)).
     pong_timeout,
+    /// WebSockets that were closed with 1002, 1007 or 1009, because the client sent a bad frame or too large a message.
+    protocol_error,
     /// Messages that a full queue refused.
     queue_full,
     /// How often a layer lost a server and reached it again. If it has several servers, each counts.

@@ -19,16 +19,20 @@ pub struct Listen {
     pub threads: Option<usize>,
 }
 
+/// What the log has if `RUST_LOG` is not set.
+const DEFAULT_LOG: &str = "info,actix_http::h1::dispatcher=off";
+
 /// Writes the log to stderr, with colours on a terminal.
 ///
-/// `RUST_LOG` sets the level; the default is `info`.
+/// `RUST_LOG` sets the level. The default is `info`, without the lines of actix about broken requests: it writes an error
+/// for each, and anyone can send one.
 ///
 /// # Panics
 /// If the program has a log already.
 pub fn log() {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+        .parse_lossy(std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_LOG.to_owned()));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }

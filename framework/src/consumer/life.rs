@@ -26,6 +26,7 @@ use crate::{
     layers::LayerGap,
     middleware::Rejection,
     time::{GRACE, grace},
+    shown::Shown,
 };
 
 /// Leaves the hub when it is dropped, even with an unfinished future.
@@ -180,7 +181,7 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     let limit = connection.limits.disconnect_grace;
     match run(connection, HookLimit::Whole(limit), hook).await {
         HookOutcome::Done(Ok(())) => {}
-        HookOutcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
+        HookOutcome::Done(Err(error)) => tracing::error!(error = %Shown(&error), "disconnect failed"),
         HookOutcome::Cancelled => {
             tracing::warn!(
                 ?limit,
@@ -200,7 +201,7 @@ pub(crate) fn drop_consumer<C>(consumer: C) {
         Ok(())
     });
     if let Err(error) = dropped {
-        tracing::error!(%error, "the consumer failed when it was dropped");
+        tracing::error!(error = %Shown(&error), "the consumer failed when it was dropped");
     }
 }
 
@@ -245,7 +246,7 @@ fn fail_connect(ctx: &Context, error: &Error) {
     let rejection = if denies(error) {
         Rejection::forbidden()
     } else {
-        tracing::error!(%error, "connect failed: rejected with 500");
+        tracing::error!(error = %Shown(error), "connect failed: rejected with 500");
         Rejection::internal()
     };
     ctx.refuse(rejection);
@@ -258,10 +259,11 @@ fn fail(connection: &Connection, error: &Error) {
         return;
     }
     if let Some(input) = error.downcast_ref::<InputError>() {
-        tracing::info!(%channel, %error, "the client sent what the consumer cannot read");
+        connection.hub().directory().counters.bad_input.one();
+        tracing::debug!(%channel, error = %Shown(error), "the client sent what the consumer cannot read");
         connection.end(Cause::Error, CloseCode::INVALID_DATA, &input.to_string());
     } else {
-        tracing::error!(%channel, %error, "a hook failed, its connection ends");
+        tracing::error!(%channel, error = %Shown(error), "a hook failed, its connection ends");
         connection.end(Cause::Error, CloseCode::INTERNAL, "");
     }
 }
@@ -316,7 +318,7 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
         return Err(Error::msg(format!("no handler for message type {:?}", envelope.name())));
     }
     tracing::debug!(
-        event = envelope.name(),
+        event = ?Shown(envelope.name()),
         consumer = std::any::type_name::<C>(),
         "no handler for an event"
     );
@@ -346,7 +348,7 @@ pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
         Err(error) => match error.downcast_ref::<EventError>() {
             // Another program's event of a known name with other fields must not end the connection.
             Some(unfit @ EventError::Fields { name, .. }) if !strict && name == envelope.name() => {
-                tracing::warn!(event = envelope.name(), error = %unfit, "an event does not fit its handler");
+                tracing::warn!(event = ?Shown(envelope.name()), error = %Shown(unfit), "an event does not fit its handler");
                 Ok(Dispatched::Misfit)
             }
             _ => Err(error),

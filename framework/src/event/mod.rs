@@ -137,8 +137,11 @@ impl Envelope {
     /// # Errors
     /// [`EventError`] if the bytes are not a map, or if the `type` is missing or malformed (rule 5).
     pub fn from_wire(format: Format, bytes: impl Into<Bytes>) -> Result<Self, EventError> {
-        let bytes = bytes.into();
-        let name = wire::read_type(format, &bytes)?;
+        let mut bytes = bytes.into();
+        let name = wire::read_type(format, &bytes).or_else(|error| {
+            bytes = wire::repaired(format, &bytes).ok_or(error)?;
+            wire::read_type(format, &bytes)
+        })?;
         Ok(Self::of_type(name, format, bytes))
     }
 

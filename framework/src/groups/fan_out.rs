@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::{
     Envelope, Outgoing, Result,
     metrics::Counters,
+    shown::Shown,
     wire::{Packet, Wire, encoded},
 };
 
@@ -48,13 +49,13 @@ impl Class {
             Ok(Some(Ok(frame))) => Relayed::Message(frame),
             Ok(Some(Err(error))) => {
                 counters.relay_failed.one();
-                tracing::warn!(event = envelope.name(), %error, "a relay failed: the members of its consumer type miss the event");
+                tracing::warn!(event = ?Shown(envelope.name()), error = %Shown(error), "a relay failed: the members of its consumer type miss the event");
                 Relayed::Failed
             }
             Err(_) => {
                 counters.relay_failed.one();
                 tracing::error!(
-                    event = envelope.name(),
+                    event = ?Shown(envelope.name()),
                     "a relay panicked: the members of its consumer type miss the event"
                 );
                 Relayed::Failed

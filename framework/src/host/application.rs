@@ -27,7 +27,7 @@ use crate::{
         drain::{Drain, Place, SessionPlace},
     },
     layers::{DEFAULT_LAYER, Layers},
-    metrics::Counters,
+    metrics::{Counter, Counters},
     middleware::{self, Rejection},
     routing::{
         Routes,
@@ -219,23 +219,26 @@ impl Application {
         }
     }
 
+    /// Counts what happens before a connection has a layer, in the default layer.
+    pub(super) fn count(&self, counter: impl FnOnce(&Counters) -> &Counter) {
+        if let Some(layer) = self.layers.get(DEFAULT_LAYER) {
+            counter(&layer.backend().groups().directory().counters).one();
+        }
+    }
+
     fn too_many(&self, scope: &Scope, peers: &Peers) -> Rejection {
         tracing::info!(
             peer = ?scope.peer(),
             limit = peers.limit(),
             "a client has too many connections: refused with 429. If this is the address of a proxy, use TrustedProxies"
         );
-        if let Some(counters) = self.counters() {
-            counters.too_many_of_peer.one();
-        }
+        self.count(|counters| &counters.too_many_of_peer);
         Rejection::too_many_connections(FULL_RETRY)
     }
 
     /// Counts a refusal because the server is full. Logs it, but a storm must not fill the log.
     fn note_full(&self, limit: usize, kind: &'static str) {
-        if let Some(counters) = self.counters() {
-            counters.too_many.one();
-        }
+        self.count(|counters| &counters.too_many);
         {
             let mut told = self.told_full.lock().unwrap_or_else(PoisonError::into_inner);
             if told.is_some_and(|at| at.elapsed() < TELL_FULL) {
@@ -246,8 +249,4 @@ impl Application {
         tracing::warn!(limit, "there are too many {kind}: further ones are refused with 503");
     }
 
-    fn counters(&self) -> Option<&Counters> {
-        let layer = self.layers.get(DEFAULT_LAYER)?;
-        Some(&layer.backend().groups().directory().counters)
-    }
 }

@@ -23,6 +23,7 @@ use crate::{
     Fallback, Scope,
     close::CloseCode,
     time,
+    shown::Shown,
     transport::fallback::{
         body::{self, BodyError, SMALL_BODY},
         bound::Bound,
@@ -177,7 +178,7 @@ fn find(application: &Application, request: &HttpRequest, query: &str) -> Result
     };
     if !door.bound.admits(request, &table.settings) {
         tracing::info!(
-            path = request.path(),
+            path = ?Shown(request.path()),
             "a request was refused: its connection belongs to another origin, user or path"
         );
         return Err(Refusal::foreign());
@@ -241,7 +242,7 @@ async fn open(
     scope.set_query(&own.join("&"));
     let Some(endpoint) = application.routes.route(&mut scope) else {
         tracing::info!(
-            path = request.path(),
+            path = ?Shown(request.path()),
             "there is no route for this client without a WebSocket: answered 404"
         );
         return Err(Refusal::no_route());

@@ -25,6 +25,7 @@ use crate::{
     groups::{budget::Budget, drain::Drain},
     layers::{DEFAULT_LAYER, Layers},
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
+    shown::Shown,
     transport::{
         fallback::table::SessionTable,
         reader::{SocketReader, StreamReader},
@@ -189,13 +190,14 @@ fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
 async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let mut scope = Scope::from_request(&request);
     let Some(endpoint) = application.routes.route(&mut scope) else {
-        tracing::info!(path = request.path(), "there is no route for this WebSocket: answered 404");
+        tracing::info!(path = ?Shown(request.path()), "there is no route for this WebSocket: answered 404");
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
     };
     let offer = match handshake::check(&request) {
         Ok(offer) => offer,
         Err(error) => {
-            tracing::info!(path = request.path(), %error, "a handshake was refused");
+            application.count(|counters| &counters.bad_handshake);
+            tracing::debug!(path = ?Shown(request.path()), error = %Shown(&error), "a handshake was refused");
             return error.response();
         }
     };

@@ -9,7 +9,7 @@ use super::{
     Middleware, Rejection,
     site::{Authority, Site},
 };
-use crate::{Error, Result, Scope, scope::Scheme};
+use crate::{Error, Result, Scope, scope::Scheme, shown::Shown};
 
 /// Lets pages of the listed hosts connect, and no others.
 ///
@@ -177,7 +177,7 @@ fn deny(scope: &Scope, sent: &SentOrigin, fix: &str) -> Rejection {
             (text.as_str(), "the page is of another site, or a proxy changes the Host header")
         }
     };
-    tracing::warn!(origin = ?origin, host = ?scope.host(), path = ?scope.path(), "connection denied: {cause}; {fix}");
+    tracing::warn!(origin = ?Shown(origin), host = ?Shown(scope.host().unwrap_or_default()), path = ?Shown(scope.path()), "connection denied: {cause}; {fix}");
     Rejection::forbidden()
 }
 

@@ -11,6 +11,7 @@ use actix_web::{
 use crate::{
     Error, Result, Scope,
     error::{AcceptConnection, DenyConnection, InputError, MisuseError},
+    shown::Shown,
 };
 
 /// The answer to a client that is not let in.
@@ -163,7 +164,7 @@ impl From<Error> for Rejection {
                 "a middleware returned AcceptConnection: return Ok(()), and let the consumer accept"
             );
         } else {
-            tracing::error!(%error, "a middleware failed");
+            tracing::error!(error = %Shown(&error), "a middleware failed");
         }
         Self::internal()
     }

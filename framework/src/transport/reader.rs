@@ -14,6 +14,7 @@ use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::{ClientReader, Connection},
+    shown::Shown,
     wire::websocket::{Chunk, Decoder, DecoderSettings, Item},
 };
 
@@ -215,10 +216,11 @@ fn take(decoder: &mut Decoder, input: &mut Chunk<'_>, connection: &Rc<Connection
             return ChunkState::All;
         }
         Err(error) => {
-            tracing::info!(
+            connection.hub().directory().counters.protocol_error.one();
+            tracing::debug!(
                 channel = %connection.channel_name(),
                 code = %error.close_code(),
-                %error,
+                error = %Shown(&error),
                 "the client broke the protocol"
             );
             let reason = error.to_string().into();

@@ -26,6 +26,7 @@ use crate::{
     consumer::life::{Dispatched, dispatch, drop_consumer, guard, panicked},
     error::StopConsumer,
     layers::LayerGap,
+    shown::Shown,
     time::{Pauses, over},
 };
 
@@ -108,7 +109,7 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
                 Err(error) => {
                     if seat.notices.is_due() {
                         let channel = seat.context.channel_name();
-                        tracing::error!(%channel, %error, "no consumer can be made, no job is taken: trying again");
+                        tracing::error!(%channel, error = %Shown(&error), "no consumer can be made, no job is taken: trying again");
                     }
                     wait(&mut making, &mut stop).await;
                     continue;
@@ -125,7 +126,7 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
             Some(Err(error)) => {
                 if seat.notices.is_due() {
                     let channel = seat.context.channel_name();
-                    tracing::error!(%channel, %error, "no job can be received: trying again");
+                    tracing::error!(%channel, error = %Shown(&error), "no job can be received: trying again");
                 }
                 instance = Some(consumer);
                 wait(&mut receiving, &mut stop).await;
@@ -198,19 +199,19 @@ async fn work<C: EventHandlers<WorkerContext>>(
         (JobOutcome::Done(Ok(Dispatched::Unknown)), JobEnd::Unhandled) => {
             let consumer = std::any::type_name::<C>();
             if notices.unhandled.swap(true, Relaxed) {
-                tracing::debug!(%channel, %event, consumer, "no handler for a job, which is lost");
+                tracing::debug!(%channel, event = ?Shown(&event), consumer, "no handler for a job, which is lost");
             } else {
-                tracing::warn!(%channel, %event, consumer, "no handler for a job, which is lost; further ones are logged at debug");
+                tracing::warn!(%channel, event = ?Shown(&event), consumer, "no handler for a job, which is lost; further ones are logged at debug");
             }
         }
         (JobOutcome::Done(Err(error)), JobEnd::Failed) => {
-            tracing::error!(%channel, %event, %error, "a job failed")
+            tracing::error!(%channel, event = ?Shown(&event), error = %Shown(&error), "a job failed")
         }
         (JobOutcome::TimedOut, _) => {
-            tracing::warn!(%channel, %event, limit = ?timeout, "a job took too long and was cancelled");
+            tracing::warn!(%channel, event = ?Shown(&event), limit = ?timeout, "a job took too long and was cancelled");
         }
         (JobOutcome::Cancelled, _) => {
-            tracing::warn!(%channel, %event, "a job did not end within the grace of the stop and was cancelled");
+            tracing::warn!(%channel, event = ?Shown(&event), "a job did not end within the grace of the stop and was cancelled");
         }
         _ => {}
     }
@@ -253,7 +254,7 @@ async fn perform<C: EventHandlers<WorkerContext>>(
         Ok(())
     });
     if let Err(error) = dropped {
-        tracing::error!(%error, "a job panicked when it was cancelled");
+        tracing::error!(error = %Shown(&error), "a job panicked when it was cancelled");
     }
     outcome
 }

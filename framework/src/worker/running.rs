@@ -9,7 +9,7 @@ use super::{
     Summary,
     ledger::{JobLedger, time_is_up},
 };
-use crate::host::signals::Signals;
+use crate::{host::signals::Signals, shown::Shown};
 
 /// How long a thread may take to cancel its jobs when their time is up.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ impl RunningWorker {
     fn give_up(&mut self) {
         for job in self.ledger.give_up() {
             let (channel, event) = (job.channel, job.event);
-            tracing::warn!(%channel, %event, "a job blocks its thread and is given up");
+            tracing::warn!(%channel, event = ?Shown(event), "a job blocks its thread and is given up");
         }
         self.threads.clear();
     }

@@ -64,17 +64,28 @@ def view_put(request):
     return JsonResponse({})
 
 
+def view_put_python(request):
+    request.session.update(eval(json.loads(request.body)))
+    return JsonResponse({})
+
+
 def view_who(request):
     user = str(request.user.pk) if request.user.is_authenticated else None
     own = {name: value for name, value in request.session.items() if not name.startswith("_")}
     return JsonResponse({"user": user, "session": own})
 
 
+def view_who_is(request):
+    return JsonResponse({"user": str(request.user.pk) if request.user.is_authenticated else None})
+
+
 urlpatterns = [
     path("login/", view_login),
     path("logout/", view_logout),
     path("put/", view_put),
+    path("put-python/", view_put_python),
     path("who/", view_who),
+    path("who-is/", view_who_is),
 ]
 
 
@@ -129,9 +140,19 @@ def put(cookie, values):
     return request(cookie, "/put/", body=json.dumps(values))[1]
 
 
+def put_python(cookie, source):
+    """Puts values that JSON does not have into the session: a Python expression of a map."""
+    return request(cookie, "/put-python/", body=json.dumps(source))[1]
+
+
 def who(cookie):
     """Returns the user and the session that Django itself finds for the cookie."""
     return request(cookie, "/who/")[0].json()
+
+
+def who_is(cookie):
+    """Returns the user alone, for a session that is not JSON."""
+    return request(cookie, "/who-is/")[0].json()["user"]
 
 
 def expire(cookie):

@@ -4,6 +4,37 @@ mod postgres;
 mod project;
 mod server;
 
+/// Values that Django writes into a session and reads again, but which JSON does not have: each as Python, and as the
+/// server then finds it. Null stands for a value that has only its text.
+pub const ODD: &[(&str, &str, &str)] = &[
+    ("half", "'a' + chr(0xd83d)", "\"a\u{fffd}\""),
+    ("nested", "{'half': [chr(0xde00)], 'n': 1}", "{\"half\":[\"\u{fffd}\"],\"n\":1}"),
+    ("nan", "float('nan')", "null"),
+    ("infinite", "[float('inf'), -float('inf')]", "[null,null]"),
+    ("long", "10 ** 400", ""),
+    ("deep", "__import__('functools').reduce(lambda inner, _: [inner], range(300), [])", ""),
+];
+
+/// One session with all of [`ODD`], and a value that is as usual.
+#[must_use]
+pub fn odd_session() -> String {
+    let values = ODD.iter().map(|(name, python, _)| format!("'{name}': {python}"));
+    format!("{{{}, 'theme': 'dark'}}", values.collect::<Vec<_>>().join(", "))
+}
+
+/// Checks that the server finds the user and every value of [`odd_session`].
+///
+/// # Panics
+/// If it does not.
+pub fn check_odd(found: &Who, id: &str) {
+    assert_eq!(found.id(), Some(id));
+    assert_eq!(found.session["theme"], "dark");
+    for (name, _, expected) in ODD {
+        let value = found.session.as_object().expect("a session").get(*name).map(ToString::to_string);
+        assert_eq!(value.unwrap_or_default(), *expected, "{name}");
+    }
+}
+
 pub use self::{
     postgres::Postgres,
     project::{Project, Site},

@@ -1,6 +1,6 @@
 //! Sessions in Django's database, on SQLite and on PostgreSQL: Greenroom finds the same user as Django.
 
-use django_tests::{Project, Site, WHO, ask, serve};
+use django_tests::{Project, Site, WHO, ask, check_odd, odd_session, serve};
 use greenroom::middleware::django::DjangoAuth;
 use greenroom::middleware::django::DjangoTables;
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ on_each_database! {
     a_session_expires,
     a_key_can_be_rotated,
     a_custom_user_model_is_read,
+    one_odd_value_loses_neither_the_session_nor_the_user,
 }
 
 async fn a_login_of_django_is_known(site: Site) {
@@ -59,6 +60,16 @@ async fn a_login_of_django_is_known(site: Site) {
     assert_eq!(found.session["note"], "caf\u{e9} \u{1f3ad}");
     let found = ask(&server, WHO, Some(&bob)).await.unwrap();
     assert_eq!((found.id(), &found.session), (Some(other.as_str()), &json!({})));
+}
+
+async fn one_odd_value_loses_neither_the_session_nor_the_user(site: Site) {
+    let mut django = Project::start(&site, "db", json!({})).await;
+    let id = django.user("ada").await;
+    let cookie = django.log_in("ada").await;
+    django.must("put_python", json!([cookie, odd_session()])).await;
+    assert_eq!(django.must("who_is", json!([cookie])).await, json!(id), "Django reads it");
+    let server = serve(site.auth(&["a key"]).required());
+    check_odd(&ask(&server, WHO, Some(&cookie)).await.unwrap(), &id);
 }
 
 async fn a_client_that_has_not_logged_in_has_no_user(site: Site) {

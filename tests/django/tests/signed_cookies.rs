@@ -1,6 +1,6 @@
 //! Sessions in signed cookies, which Greenroom reads without Django's database.
 
-use django_tests::{Project, Site, WHO, ask, serve};
+use django_tests::{Project, Site, WHO, ask, check_odd, odd_session, serve};
 use greenroom::middleware::django::{DjangoAuth, DjangoTables};
 use serde_json::{Value, json};
 
@@ -63,6 +63,20 @@ async fn a_key_can_be_rotated() {
     assert_eq!(ask(&serve(auth()), WHO, Some(&cookie)).await.unwrap().session, Value::Null);
 }
 
+/// A browser keeps cookies of 4 KiB, so the values are the same as in a database, but compressed.
+#[actix_web::test]
+async fn one_odd_value_loses_neither_the_session_nor_the_user() {
+    let site = Site::sqlite();
+    let mut django = Project::start(&site, "signed_cookies", json!({})).await;
+    let id = django.user("ada").await;
+    let cookie = django.log_in("ada").await;
+    let filled = django.must("put_python", json!([cookie, odd_session()])).await;
+    let filled = filled.as_str().unwrap();
+    assert_eq!(django.must("who_is", json!([filled])).await, json!(id), "Django reads it");
+    let server = serve(auth().required());
+    check_odd(&ask(&server, WHO, Some(filled)).await.unwrap(), &id);
+}
+
 /// A pickle is not read, even if Django signed it.
 #[actix_web::test]
 async fn only_json_is_read() {
@@ -75,7 +89,7 @@ async fn only_json_is_read() {
     integration_tests::log::capture();
     let server = serve(auth());
     assert_eq!(ask(&server, WHO, Some(&cookie)).await.unwrap().session, Value::Null);
-    integration_tests::log::logged(&["WARN", "SESSION_SERIALIZER"]).await;
+    integration_tests::log::logged(&["WARN", "is a pickle", "SESSION_SERIALIZER"]).await;
 }
 
 /// If the users of the database are looked up too, a changed password ends the session.

@@ -12,6 +12,7 @@ mod direct;
 mod every_transport;
 mod fallback;
 mod flush;
+mod forged;
 mod handshake;
 mod heartbeat;
 mod http_consumer;

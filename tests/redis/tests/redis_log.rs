@@ -67,6 +67,44 @@ async fn many_unreadable_messages_are_one_log_line() {
     }
 }
 
+/// What another program puts into Redis cannot forge lines of the log, or fill it: names of events, and wrong fields.
+#[actix_web::test]
+async fn a_peer_cannot_forge_a_line() {
+    capture();
+    for kind in KINDS {
+        let server = RedisServer::start();
+        let layer = ready(kind, config(&server)).await;
+        let room = format!("{kind}-forged");
+        let mut member = Member::of(&layer, &[&room]).await;
+        let mut python = Python::start(kind, &json!({"hosts": [server.url()]})).await;
+        let name = format!("forged.{kind}");
+        let evil = format!("{name}\n2030-01-01T00:00:00Z ERROR root: {name} \u{1b}[31m\u{202e}\u{85}");
+        // A text of JSON is one of Python too.
+        let text = |start: &str| json!(format!("{start}{evil}{}", "x".repeat(100_000))).to_string();
+        for event in [
+            format!("{{'type': {}}}", text("")),
+            format!("{{'type': {}}}", text("_")),
+            format!("{{'type': 'note', 'number': {}}}", text("")),
+        ] {
+            python.must("group_send", &[json!(room), json!(event)]).await;
+        }
+        eventually("all are counted", || {
+            let metrics = layer.metrics();
+            (metrics.undecodable, metrics.unhandled) == (1, 2)
+        })
+        .await;
+        layer.group_send(&group(&room), &note(2)).await.unwrap();
+        assert_eq!(member.hears().await, "2");
+        logged(&[&format!("_{name}"), "cannot be read"]).await;
+        logged(&[&format!("\"{name}"), "no handler for an event"]).await;
+        for line in lines(&[&name]) {
+            let text = line.trim_end_matches('\n');
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+            assert!(text.len() < 4096, "a line of {} bytes", text.len());
+        }
+    }
+}
+
 /// If one of our keys has a value of another kind, each call gets an error that names the key. The log says so once.
 #[actix_web::test]
 async fn a_value_of_another_kind_under_our_key_is_logged_once() {

@@ -295,6 +295,31 @@ async fn a_consumer_that_hears_nothing_stays_connected() {
     assert_eq!(layer.metrics().reconnected, 0);
 }
 
+/// Python's `json` writes words for numbers that are not finite, and half of a surrogate pair. It reads them too.
+#[actix_web::test]
+async fn one_odd_value_does_not_lose_a_message_in_json() {
+    for kind in ["core", "pubsub"] {
+        let server = RedisServer::start();
+        let config = RedisConfig::new(server.url()).serializer(Format::Json);
+        let layer: Layer = if kind == "core" {
+            core(config).await.into()
+        } else {
+            let layer = RedisPubSubLayer::new(config).unwrap();
+            layer.ready().await.unwrap();
+            layer.into()
+        };
+        let mut member = Member::of(&layer, &["room"]).await;
+        let mut python =
+            Python::start(kind, &json!({"hosts": [server.url()], "serializer_format": "json"})).await;
+        let odd = r"{'type': 'note', 'number': 1, 'more': [1e999, -1e999, '\ud83d']}";
+        python.must("group_send", &[json!("room"), json!(odd)]).await;
+        assert_eq!(member.hears().await, "1");
+        python.must("send", &[json!(member.channel().as_str()), json!(odd)]).await;
+        assert_eq!(member.hears().await, "1");
+        assert_eq!(layer.metrics().undecodable, 0);
+    }
+}
+
 /// Messages under another encryption key or of another serializer are counted, and end no consumer.
 #[actix_web::test]
 async fn unreadable_messages_are_counted_and_end_no_consumer() {

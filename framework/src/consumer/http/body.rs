@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::error::InputError;
+use crate::{error::InputError, json};
 
 /// The whole body of a request. It is empty if the request has no body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Body {
     /// # Errors
     /// [`InputError::Json`] if it is not a `T`. If `handle` returns this error, the client is answered 400.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, InputError> {
-        serde_json::from_slice(&self.0).map_err(InputError::Json)
+        json::read(self.text()?).map_err(InputError::json)
     }
 
     /// The bytes, without the body around them.

@@ -28,6 +28,7 @@ use crate::{
     groups::inbox::Mail,
     middleware::Rejection,
     time::grace,
+    shown::Shown,
 };
 
 /// How many bytes of a body must arrive each second after [`Limits::frame_timeout`](crate::Limits::frame_timeout).
@@ -70,9 +71,9 @@ async fn read_all(ctx: &HttpContext, payload: Payload) -> Option<Body> {
     match read.await? {
         Ok(bytes) => Some(Body::new(bytes)),
         Err(rejection) => {
-            tracing::info!(
+            tracing::debug!(
                 status = rejection.status(),
-                path = ctx.scope().path(),
+                path = ?Shown(ctx.scope().path()),
                 "the body of a request is refused"
             );
             ctx.refuse(rejection);
@@ -113,7 +114,7 @@ async fn read(scope: &Scope, connection: &Connection, mut payload: Payload) -> R
             Some(Ok(bytes)) if body.len() + bytes.len() > limit => return Err(Rejection::too_large()),
             Some(Ok(bytes)) => body.extend_from_slice(&bytes),
             Some(Err(error)) => {
-                tracing::debug!(%error, "the body of a request cannot be read");
+                tracing::debug!(error = %Shown(&error), "the body of a request cannot be read");
                 return Err(Rejection::bad_request());
             }
         }
@@ -200,7 +201,7 @@ fn fail(ctx: &HttpContext, error: &Error) {
     let channel = connection.channel_name();
     if !connection.is_connecting() {
         if !ended_quietly(connection, error) {
-            tracing::error!(%channel, %error, "a hook failed, its response is cut");
+            tracing::error!(%channel, error = %Shown(error), "a hook failed, its response is cut");
             connection.end(Cause::Error, CloseCode::INTERNAL, "");
         }
         return;
@@ -208,10 +209,11 @@ fn fail(ctx: &HttpContext, error: &Error) {
     ctx.refuse(if denies(error) {
         Rejection::forbidden()
     } else if let Some(input) = error.downcast_ref::<InputError>() {
-        tracing::info!(%channel, %error, "the client sent what the consumer cannot read: answered 400");
+        connection.hub().directory().counters.bad_input.one();
+        tracing::debug!(%channel, error = %Shown(error), "the client sent what the consumer cannot read: answered 400");
         Rejection::bad_input(input)
     } else {
-        tracing::error!(%channel, %error, "a hook failed: answered 500");
+        tracing::error!(%channel, error = %Shown(error), "a hook failed: answered 500");
         Rejection::internal()
     });
 }

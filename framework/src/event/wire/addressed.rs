@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    msgpack, read_json, read_msgpack, read_type, unwritable,
+    msgpack, read_json, read_msgpack, read_type, repaired, unwritable,
     value::{Skipped, TextKey, Value},
     write_msgpack,
 };
@@ -69,7 +69,10 @@ pub(crate) fn read(format: Format, bytes: Bytes) -> Result<(Envelope, Vec<String
         return Ok(taken);
     }
     let value = match format {
-        Format::Json => read_json(&bytes)?,
+        Format::Json => read_json(&bytes).or_else(|error| match repaired(format, &bytes) {
+            Some(repaired) => read_json(&repaired),
+            None => Err(error),
+        })?,
         Format::MsgPack => read_msgpack(&bytes)?,
     };
     let Value::Map(mut entries) = value else { return Err(not_a_map()) };
@@ -190,6 +193,25 @@ mod tests {
         let json = Bytes::from_static(br#"{"__asgi_channel__": "c", "type": "x"}"#);
         let (rest, to) = taken(Format::Json, json);
         assert_eq!((&rest[..], to), (&br#"{"type":"x"}"#[..], vec!["c".to_owned()]));
+    }
+
+    #[test]
+    fn nothing_may_stand_behind_the_channels() {
+        let addressed = address(Format::MsgPack, PLAIN, Recipients::One("c")).unwrap();
+        assert!(read(Format::MsgPack, addressed.clone().into()).is_ok());
+        for behind in [&b"\x81"[..], b"\x92\x01", b"\xc0", b"\xa1", b"\xc1", b"\xde", b"\xd4"] {
+            assert!(read(Format::MsgPack, [&addressed, behind].concat().into()).is_err(), "{behind:02x?}");
+        }
+    }
+
+    #[test]
+    fn one_odd_value_does_not_lose_an_event_in_json() {
+        let json = br#"{"type":"x","a":"\ud83d","b":-Infinity,"__asgi_channel__":"c"}"#;
+        let (rest, to) = taken(Format::Json, &json[..]);
+        assert_eq!(
+            (&rest[..], to),
+            ("{\"type\":\"x\",\"a\":\"\u{fffd}\",\"b\":null}".as_bytes(), vec!["c".to_owned()])
+        );
     }
 
     #[test]

@@ -15,10 +15,14 @@ mod ser;
 mod tests;
 mod value;
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use serde::Deserialize;
 
 use self::value::Value;
 use super::{Event, EventError, Format};
+use crate::{json, shown::Shown};
 
 /// How many levels deep an event may nest.
 ///
@@ -65,11 +69,13 @@ pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> 
     match format {
         Format::Json => {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            E::deserialize(de::Fields::new(&mut json, variant)).map_err(|error| fields(error.to_string()))
+            E::deserialize(de::Fields::new(&mut json, variant))
+                .map_err(|error| fields(Shown(error).to_string()))
         }
         Format::MsgPack => {
             let mut pack = msgpack(bytes);
-            E::deserialize(de::Fields::new(&mut pack, variant)).map_err(|error| fields(error.to_string()))
+            E::deserialize(de::Fields::new(&mut pack, variant))
+                .map_err(|error| fields(Shown(error).to_string()))
         }
     }
 }
@@ -91,7 +97,7 @@ pub fn read_type(format: Format, bytes: &[u8]) -> Result<String, EventError> {
     match found.0 {
         None => Err(EventError::MissingType),
         Some(Value::Text(name)) if !name.is_empty() && !name.starts_with(['_', '.']) => Ok(name),
-        Some(Value::Text(name)) => Err(EventError::MalformedType(name)),
+        Some(Value::Text(name)) => Err(EventError::MalformedType(Shown(name).to_string())),
         Some(other) => Err(EventError::MalformedType(other.kind().to_owned())),
     }
 }
@@ -126,16 +132,26 @@ fn write_msgpack<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, rmp_serde::e
     Ok(bytes)
 }
 
+/// JSON that Python wrote with half of a surrogate pair, or with a number that is not finite, as JSON that can be read.
+pub(super) fn repaired(format: Format, bytes: &[u8]) -> Option<Bytes> {
+    let text = (format == Format::Json).then(|| std::str::from_utf8(bytes).ok()).flatten()?;
+    match json::repaired(text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(text) => Some(text.into()),
+    }
+}
+
 fn read_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
     // serde_json does not check the texts that it skips, so it would accept bad UTF-8.
-    let text = std::str::from_utf8(bytes).map_err(|error| EventError::NotAMap(error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| EventError::NotAMap(error.to_string()))
+    let text = std::str::from_utf8(bytes).map_err(|error| EventError::NotAMap(Shown(error).to_string()))?;
+    serde_json::from_str(text).map_err(|error| EventError::NotAMap(Shown(error).to_string()))
 }
 
 fn read_msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, EventError> {
     let mut pack = msgpack(bytes);
-    let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(error.to_string()))?;
-    match Value::deserialize(&mut pack) {
+    let value = T::deserialize(&mut pack).map_err(|error| EventError::NotAMap(Shown(error).to_string()))?;
+    // A unit is one marker. Any other type could read a marker, and then miss the one of its first part.
+    match <()>::deserialize(&mut pack) {
         // No further marker: the bytes end behind the map.
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         _ => Err(EventError::NotAMap("there are bytes behind the map".into())),

@@ -254,6 +254,31 @@ fn damaged_msgpack_is_refused() {
     }
 }
 
+/// Also bytes that begin a value and do not end it.
+#[test]
+fn nothing_may_stand_behind_a_map_in_msgpack() {
+    assert!(Envelope::from_wire(Format::MsgPack, PYTHON.to_vec()).is_ok());
+    let behind = (0..=255).flat_map(|first| (0..=255).map(move |second| vec![first, second]));
+    for behind in (0..=255).map(|byte| vec![byte]).chain(behind) {
+        let bytes = [PYTHON, &behind].concat();
+        let found = Envelope::from_wire(Format::MsgPack, bytes);
+        assert!(matches!(found, Err(EventError::NotAMap(_))), "{behind:02x?}");
+    }
+}
+
+/// Python writes such JSON, and reads it.
+#[test]
+fn one_odd_value_does_not_lose_an_event_in_json() {
+    let python = r#"{"type":"chat.message","user":"a\ud83d","text":"b","score":NaN}"#;
+    let envelope = Envelope::from_json(python).unwrap();
+    let message = envelope.event::<ChatMessage>().unwrap();
+    assert_eq!((message.user.as_str(), message.text.as_str()), ("a\u{fffd}", "b"));
+    let json = r#"{"type":"chat.message","user":"a\ufffd","text":"b","score":null}"#;
+    assert_eq!(envelope.to_json().unwrap(), json);
+    assert!(envelope.to_wire(Format::MsgPack).is_ok());
+    assert!(Envelope::from_json(r#"{"type":"chat.message","user":"a\ud83d""#).is_err());
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Tree {
     Leaf,

@@ -6,6 +6,7 @@ use actix_codec::{Decoder as _, Framed};
 use actix_http::{
     HttpService, KeepAlive, Request, Response, ServiceConfig, ServiceConfigBuilder, StatusCode,
     body::{BoxBody, MessageBody},
+    error::{DispatchError, ParseError},
     h1::{Codec, Message, MessageType},
 };
 use actix_service::{
@@ -16,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::threads::ServeSocket;
-use crate::{host::takeover, time, wire::socket::Socket};
+use crate::{Layer, host::takeover, shown::Shown, time, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once. A longer one is read by actix-http, as other requests are.
 const HEAD: usize = 4 << 10;
@@ -29,6 +30,8 @@ pub(super) struct Http {
     /// Whether the listener speaks TLS.
     pub(super) secure: bool,
     pub(super) local: SocketAddr,
+    /// The layer that counts what is malformed.
+    pub(super) layer: Layer,
 }
 
 /// Builds the function that serves the sockets of one listener on one thread.
@@ -44,7 +47,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let Http { request_timeout, keep_alive, secure, local } = http;
+    let Http { request_timeout, keep_alive, secure, local, layer } = http;
     let keep_alive = KeepAlive::Timeout(keep_alive);
     let config = app_config(secure, local);
     let app = factory().into_factory().map_err(|error| {
@@ -80,9 +83,9 @@ where
     let config = ServiceConfigBuilder::new().keep_alive(keep_alive).build();
 
     Ok(Rc::new(move |socket, peer| {
-        let (app, http, config) = (Rc::clone(&app), Rc::clone(&http), config.clone());
+        let (app, http, config, layer) = (Rc::clone(&app), Rc::clone(&http), config.clone(), layer.clone());
         Box::pin(async move {
-            match first(socket, peer, &config, request_timeout).await {
+            match first(socket, peer, &config, &layer, request_timeout).await {
                 First::Handshake(handshake) => takeover::upgrade(app, handshake).await,
                 First::Other(socket) => {
                     let served =
@@ -93,6 +96,9 @@ where
                             Err(error) => Err(error),
                         };
                     if let Err(error) = served {
+                        if matches!(error, DispatchError::Parse(_)) {
+                            count_malformed(&layer);
+                        }
                         tracing::debug!(%error, "an HTTP connection ended");
                     }
                 }
@@ -114,6 +120,10 @@ fn app_config(secure: bool, local: SocketAddr) -> AppConfig {
     AppConfig::__priv_test_new(secure, local.to_string(), local)
 }
 
+fn count_malformed(layer: &Layer) {
+    layer.backend().groups().directory().counters.bad_request.one();
+}
+
 /// What a client sent first.
 enum First {
     Handshake(takeover::Handshake),
@@ -130,6 +140,7 @@ async fn first(
     mut socket: Socket,
     peer: Option<SocketAddr>,
     config: &ServiceConfig,
+    layer: &Layer,
     limit: Duration,
 ) -> First {
     let mut head = BytesMut::with_capacity(HEAD);
@@ -148,6 +159,17 @@ async fn first(
             request.head_mut().peer_addr = peer;
             First::Handshake(takeover::Handshake { request, socket, codec, ahead: head })
         }
-        _ => First::Other(socket.with_ahead(read)),
+        // actix-http would log this as an error of the server.
+        Err(error) => {
+            count_malformed(layer);
+            tracing::debug!(error = %Shown(&error), "a request is malformed: refused");
+            let status = match error {
+                ParseError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            takeover::refuse(socket, codec, status).await;
+            First::Nothing
+        }
+        Ok(_) => First::Other(socket.with_ahead(read)),
     }
 }

@@ -302,6 +302,7 @@ where
             keep_alive: settings.keep_alive,
             secure: listener.is_secure(),
             local: listener.address().unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            layer: mount.default_layer().clone(),
         };
         Box::new(move || app::build(move || app(&mount), http).boxed_local())
     })

@@ -16,7 +16,9 @@ use super::{
     state::CoreOperation,
     writer::CoreIo,
 };
-use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError};
+use crate::{
+    ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError, shown::Shown,
+};
 
 /// The names that Redis has in a group.
 pub(super) type FoundNames = Result<Vec<String>, LayerError>;
@@ -92,7 +94,7 @@ impl CoreIo {
                     message,
                     capacity,
                 }),
-                Err(error) => tracing::error!(%group, %error, "an event cannot be addressed"),
+                Err(error) => tracing::error!(%group, error = %Shown(&error), "an event cannot be addressed"),
             }
         }
         for (batch, queues) in batches.iter_mut().zip(adds) {

@@ -24,6 +24,7 @@ use crate::{
     groups::changes::MemberChanges,
     layers::{Groups, LayerError},
     metrics::Counters,
+    shown::Shown,
 };
 
 /// The state of one layer.
@@ -166,7 +167,7 @@ impl<D> Shared<D> {
     pub(in crate::layers) fn log_undecodable(&self, from: &str, error: &impl fmt::Display) {
         self.counters().undecodable.one();
         if let Some(more) = self.status.logs("undecodable") {
-            tracing::warn!(from, %error, more, "a message from the layer's server cannot be read, and is dropped");
+            tracing::warn!(from = ?Shown(from), error = %Shown(error), more, "a message from the layer's server cannot be read, and is dropped");
         }
     }
 }

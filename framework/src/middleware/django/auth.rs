@@ -99,9 +99,9 @@ const RETRY: Duration = Duration::from_secs(2);
 /// away, too slow or too busy, otherwise 500. The log says so at the first failure and when lookups succeed again,
 /// not for every client.
 ///
-/// This library reads only sessions of Django's `JSONSerializer`. If a session is signed but is not JSON, which is
-/// mostly a pickle, the client has no session, and a warning is logged once. `NaN` and infinite numbers are not
-/// JSON either.
+/// This library reads only sessions of Django's `JSONSerializer`. If a session is signed but is something else, for
+/// example a pickle, the client has no session, and a warning that says so is logged once. A value that Python reads
+/// and JSON does not have, such as `NaN`, loses neither the session nor the user: see [`DjangoSession`].
 ///
 /// # Order
 /// The default origin check runs after all middleware, so pages of another site are denied only after their
@@ -272,7 +272,7 @@ impl DjangoAuth {
             let cookie = cookie::last(lines, &name).filter(|cookie| cookie.len() <= LONGEST_COOKIE)?;
             let Some(keys) = &keys else { return Some(cookie.to_owned()) };
             let values = keys.loads(cookie, Some(age), clock()).ok()?;
-            DjangoUser::of(&DjangoSession::new(values)).map(|user| user.id().to_owned())
+            DjangoUser::of(&DjangoSession::with_key(None, values)).map(|user| user.id().to_owned())
         }
     }
 
@@ -313,7 +313,9 @@ impl DjangoAuth {
         Ok(match self.lookup(&self.sessions_health, store.session(cookie)).await? {
             None => None,
             Some(StoredSession(SessionData::Signed(text))) => self.loads(key(), &text),
-            Some(StoredSession(SessionData::Values(values))) => Some(DjangoSession::with_key(key(), values)),
+            Some(StoredSession(SessionData::Values(values))) => {
+                Some(DjangoSession::with_key(key(), values.into()))
+            }
         })
     }
 

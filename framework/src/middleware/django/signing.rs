@@ -10,8 +10,9 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+
+use super::session::SessionValues;
 
 /// How many bytes a session may have, both as text and inflated.
 pub(super) const MOST_BYTES: usize = 1 << 20;
@@ -37,6 +38,7 @@ pub(super) enum Unreadable {
     Damaged,
     NotJson,
     NotMap,
+    Pickle,
     TooLarge,
 }
 
@@ -71,7 +73,7 @@ impl SigningKeys {
         text: &str,
         max_age: Option<Duration>,
         now: SystemTime,
-    ) -> Result<Map<String, Value>, SignedTextError> {
+    ) -> Result<SessionValues, SignedTextError> {
         if text.len() > MOST_BYTES {
             return Err(SignedTextError::Unreadable(Unreadable::TooLarge));
         }
@@ -114,7 +116,11 @@ impl fmt::Display for SignedTextError {
             Self::FromTheFuture => "it was signed in the future: compare the clocks",
             Self::Unreadable(Unreadable::Damaged) => "it is signed, but cannot be decoded",
             Self::Unreadable(Unreadable::NotJson) => {
-                "it is signed, but is not JSON, perhaps a pickle: set Django's SESSION_SERIALIZER to \
+                "it is signed, but is not JSON: set Django's SESSION_SERIALIZER to \
+                 django.contrib.sessions.serializers.JSONSerializer"
+            }
+            Self::Unreadable(Unreadable::Pickle) => {
+                "it is signed, but is a pickle: set Django's SESSION_SERIALIZER to \
                  django.contrib.sessions.serializers.JSONSerializer"
             }
             Self::Unreadable(Unreadable::NotMap) => "it is signed, but is not a JSON object",
@@ -123,7 +129,7 @@ impl fmt::Display for SignedTextError {
     }
 }
 
-fn decode(payload: &str) -> Result<Map<String, Value>, Unreadable> {
+fn decode(payload: &str) -> Result<SessionValues, Unreadable> {
     let (compressed, base64) = match payload.strip_prefix('.') {
         Some(rest) => (true, rest),
         None => (false, payload),
@@ -136,10 +142,7 @@ fn decode(payload: &str) -> Result<Map<String, Value>, Unreadable> {
     } else {
         json.into_iter().map(char::from).collect()
     };
-    match serde_json::from_str(&json).map_err(|_| Unreadable::NotJson)? {
-        Value::Object(map) => Ok(map),
-        _ => Err(Unreadable::NotMap),
-    }
+    SessionValues::read(&json)
 }
 
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {

@@ -120,6 +120,16 @@ async fn invalid_json_closes_with_1007_and_says_why() {
     room.lives(1).await;
 }
 
+/// JavaScript writes half of a surrogate pair so, for example if a text was cut in the middle of an emoji.
+#[actix_web::test]
+async fn half_an_emoji_does_not_end_a_connection() {
+    let mut room = open().await;
+    let (mut client, _) = room.enter_by("/reader/").await;
+    client.text(r#"{"item":"tea\ud83d","count":2,"price":NaN}"#).await;
+    assert_eq!(client.next_text().await, "2 x tea\u{fffd}");
+    room.lives(1).await;
+}
+
 #[actix_web::test]
 async fn invalid_typed_input_is_answered_and_the_connection_lives() {
     let mut room = open().await;

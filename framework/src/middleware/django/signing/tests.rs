@@ -57,7 +57,7 @@ fn a_session_that_django_signed_is_read() {
         "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
         "_auth_user_hash": "abc",
     });
-    assert_eq!(Value::Object(session), expected);
+    assert_eq!(json!(session.known), expected);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_text_with_a_changed_byte_is_refused() {
 
 #[test]
 fn the_key_and_the_salt_must_be_the_same() {
-    let loads = |keys: SigningKeys| keys.loads(VECTOR, Some(WEEK), now()).map(|session| session.len());
+    let loads = |keys: SigningKeys| keys.loads(VECTOR, Some(WEEK), now()).map(|session| session.known.len());
     assert_eq!(loads(keys(DATABASE, &["new", "test-secret-key"])), Ok(3), "a fallback");
     assert_eq!(loads(keys(DATABASE, &["another", "test-secret-ke", ""])), Err(SignedTextError::BadSignature));
     assert_eq!(loads(keys(DATABASE, &[])), Err(SignedTextError::BadSignature));
@@ -107,7 +107,8 @@ fn the_key_and_the_salt_must_be_the_same() {
 
 #[test]
 fn the_age_is_bounded() {
-    let loads = |seconds, max_age| own().loads(VECTOR, max_age, at(seconds)).map(|session| session.len());
+    let loads =
+        |seconds, max_age| own().loads(VECTOR, max_age, at(seconds)).map(|session| session.known.len());
     let week = WEEK.as_secs();
     assert_eq!(loads(1_700_000_000 + week, Some(WEEK)), Ok(3));
     assert_eq!(loads(1_700_000_001 + week, Some(WEEK)), Err(SignedTextError::Expired));
@@ -132,14 +133,15 @@ fn times_are_base_62() {
 
 #[test]
 fn a_signed_text_that_is_not_a_session_is_refused() {
-    assert_eq!(unreadable(b"\x80\x04}\x94."), Unreadable::NotJson, "a pickle");
+    assert_eq!(unreadable(b"\x80\x04}\x94."), Unreadable::Pickle);
     assert_eq!(unreadable(b""), Unreadable::NotJson);
     assert_eq!(unreadable(b"{"), Unreadable::NotJson);
     assert_eq!(unreadable(b"{} {}"), Unreadable::NotJson);
     assert_eq!(unreadable(b"[1]"), Unreadable::NotMap);
     assert_eq!(unreadable(b"\"text\""), Unreadable::NotMap);
-    let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
-    assert_eq!(unreadable(deep.as_bytes()), Unreadable::NotJson, "nested without end");
+    assert_eq!(unreadable(b"{\"a\":NaN"), Unreadable::NotJson);
+    assert_eq!(unreadable(b"[NaN,1]"), Unreadable::NotMap);
+    assert_eq!(unreadable(b"[1e999]"), Unreadable::NotMap);
     assert_eq!(unreadable(&vec![b' '; MOST_BYTES]), Unreadable::TooLarge);
 
     let loads = |payload: &str| own().loads(&signed(payload, "1r31eq"), Some(WEEK), now());
@@ -166,7 +168,9 @@ fn the_inflated_size_is_bounded() {
     assert_eq!(refused, SignedTextError::Unreadable(Unreadable::TooLarge));
     let most = format!("{{\"a\":\"{}\"}}", "b".repeat(MOST_BYTES - 8));
     assert_eq!(
-        own().loads(&signed(&zlib(most.as_bytes()), "1r31eq"), None, now()).map(|map| map.len()),
+        own()
+            .loads(&signed(&zlib(most.as_bytes()), "1r31eq"), None, now())
+            .map(|session| session.known.len()),
         Ok(1)
     );
 }
@@ -174,7 +178,7 @@ fn the_inflated_size_is_bounded() {
 #[test]
 fn bytes_are_latin_1_as_in_django() {
     let session = own().loads(&signed(&URL_SAFE_NO_PAD.encode(b"{\"a\":\"\xe9\"}"), "1r31eq"), None, now());
-    assert_eq!(session.unwrap()["a"], "é");
+    assert_eq!(session.unwrap().known["a"], "é");
 }
 
 #[test]
