@@ -19,7 +19,7 @@ impl Trial {
     fn start() -> Self {
         let layer = Layer::from(MemoryLayer::new());
         let deployments = Deployments::new(layer.clone(), TRIED);
-        let mount = Mount::new(application(&deployments)).unwrap().layer(layer);
+        let mount = Mount::new(application(&deployments, &[])).unwrap().layer(layer);
         actix_web::rt::spawn(deployments.clone().run_queue());
         Self { mount, deployments }
     }

@@ -7,7 +7,7 @@ use super::*;
 fn mount() -> (Chart, Mount) {
     let layer = Layer::from(MemoryLayer::new());
     let chart = Chart::new(layer.clone());
-    let mount = Mount::new(application(&chart)).unwrap().layer(layer);
+    let mount = Mount::new(application(&chart, &[])).unwrap().layer(layer);
     (chart, mount)
 }
 
