@@ -25,12 +25,14 @@ struct Options {
     listen: Listen,
 }
 
+/// The routes. A page of another site can let its name stand for this server, so the names of this server are listed.
 fn application(chart: &Chart, hosts: &[String]) -> ProtocolTypeRouter {
-    let (viewed, changed) = (chart.clone(), chart.clone());
-    let websocket = UrlRouter::new()
-        .route("/chart/", move |_: &Scope| Ok(Viewer::new(&viewed)))
-        .wrap(AllowedHosts::new(hosts));
-    ProtocolTypeRouter::new().websocket(websocket).http(move |config| pages::configure(config, &changed))
+    let (viewed, changed, hosts) = (chart.clone(), chart.clone(), AllowedHosts::new(hosts));
+    let websocket =
+        UrlRouter::new().route("/chart/", move |_: &Scope| Ok(Viewer::new(&viewed))).wrap(hosts.clone());
+    ProtocolTypeRouter::new()
+        .websocket(websocket)
+        .http(move |config| pages::configure(config, &changed, hosts.clone()))
 }
 
 #[actix_web::main]

@@ -1,5 +1,9 @@
 //! Checks whether a request is for a host of this server.
 
+use actix_web::{
+    guard::{Guard, GuardContext},
+    http::header,
+};
 use async_trait::async_trait;
 
 use super::{Middleware, Rejection, pattern::HostPattern, site::Authority};
@@ -18,7 +22,8 @@ use crate::{Error, Result, Scope};
 /// are allowed. On another listener, and on a Unix socket, all names are. So wrap it around your routes
 ///
 /// - if a **proxy** in front of a loopback listener passes on the name that the client asked for. nginx does so after
-///   `proxy_set_header Host $host`; without it, nginx sends the address, which is allowed;
+///   `proxy_set_header Host $host`; without it, nginx sends what `proxy_pass` says, and an address is allowed. A tunnel and
+///   a name in `/etc/hosts` are similar cases;
 /// - if the server listens on other addresses, and only your own names should reach it.
 ///
 /// | Name | Allows |
@@ -31,7 +36,10 @@ use crate::{Error, Result, Scope};
 /// built. A denied client is answered 403, and a warning in the log says what to change.
 ///
 /// Behind [`TrustedProxies`](super::TrustedProxies) it checks two hosts: the request's own `Host`, and the one that the
-/// proxy says. It checks the consumers' requests. The other routes of your App are your own.
+/// proxy says.
+///
+/// As a middleware, and by default, it checks what consumers are asked. For actix-web's own routes it is a [`Guard`]:
+/// put them into `web::scope("").guard(AllowedHosts::new(…))`. To other hosts they do not exist.
 ///
 /// ```
 /// use greenroom::{UrlRouter, middleware::AllowedHosts};
@@ -62,7 +70,11 @@ impl AllowedHosts {
         sent(scope).all(|host| self.allows_host(host))
     }
 
+    /// Whether one of the hosts that a request names is allowed. An empty one counts as none.
     fn allows_host(&self, host: &[u8]) -> bool {
+        if host.is_empty() {
+            return true;
+        }
         if self.patterns.iter().any(|pattern| matches!(pattern, HostPattern::Any)) {
             return true;
         }
@@ -88,6 +100,20 @@ impl Middleware for AllowedHosts {
     }
 }
 
+impl Guard for AllowedHosts {
+    fn check(&self, ctx: &GuardContext<'_>) -> bool {
+        let head = ctx.head();
+        let target = head.uri.host().unwrap_or_default().as_bytes();
+        let mut headers = head.headers().get_all(header::HOST).map(|host| host.as_bytes());
+        let allowed = self.allows_host(target) && headers.all(|host| self.allows_host(host));
+        if !allowed {
+            let host = head.headers().get(header::HOST);
+            tracing::warn!(?host, path = ?head.uri.path(), "a route is not there for a host that is not in the list of AllowedHosts");
+        }
+        allowed
+    }
+}
+
 /// Whether the listener of this request allows its `Host`, if no middleware decides.
 ///
 /// Ask this before a middleware has put the host that a proxy says into the scope: a page may add the header of a proxy to
@@ -101,10 +127,10 @@ pub(super) fn denied_by_listener(scope: &Scope) -> Rejection {
     deny(scope, "on a loopback address only localhost and addresses are a valid Host")
 }
 
-/// All hosts that the request names, but for empty ones: those of its head, and the one in the scope.
+/// All hosts that the request names: those of its head, and the one in the scope.
 fn sent(scope: &Scope) -> impl Iterator<Item = &[u8]> {
     let headers = scope.headers().filter(|(name, _)| *name == "host").map(|(_, value)| value);
-    headers.chain(scope.host().map(str::as_bytes)).filter(|host| !host.is_empty())
+    headers.chain(scope.host().map(str::as_bytes))
 }
 
 /// Answers 403, and tells the operator in the log why.
@@ -251,6 +277,6 @@ mod tests {
             let text = UrlRouter::new().wrap(AllowedHosts::new([name])).build().unwrap_err().to_string();
             assert!(text.contains(&format!("the allowed host {name:?} is invalid")), "{text}");
         }
-        assert!(AllowedHosts::new(["*", ".a.example", "[::1]"]).check().is_ok());
+        assert!(Middleware::check(&AllowedHosts::new(["*", ".a.example", "[::1]"])).is_ok());
     }
 }

@@ -1,9 +1,10 @@
 //! The listeners of a server, and the sockets that they accept.
 
+#[cfg(unix)]
+use std::sync::Arc;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
-    sync::Arc,
     time::Duration,
 };
 

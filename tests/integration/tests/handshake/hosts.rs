@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpServer, web};
 use greenroom::{
-    Body, HttpConsumer, HttpContext, Mount, Serve, Server,
+    Body, HttpConsumer, HttpContext, Mount, ProtocolTypeRouter, Serve, Server,
     middleware::{AllowedHosts, TrustedProxies},
     prelude::*,
     testing::{Host, LiveServer},
@@ -37,6 +37,30 @@ fn routes() -> UrlRouter {
 }
 
 const HOSTS: [Host; 2] = [Host::Direct, Host::Mounted];
+
+/// Routes of actix-web beside those of consumers, in the same program.
+#[actix_web::test]
+async fn routes_of_the_app_can_be_guarded_too() {
+    let application = || {
+        let routes = routes().wrap(AllowedHosts::new(["chat.example.org"]));
+        ProtocolTypeRouter::new().websocket(routes).http(|config| {
+            let own = web::scope("").guard(AllowedHosts::new(["chat.example.org"]));
+            config.service(own.route("/own", web::get().to(|| async { "own" })));
+        })
+    };
+    for host in HOSTS {
+        let server = LiveServer::start_on(host, &Mount::new(application()).unwrap(), 1).unwrap();
+        for (name, status) in [("chat.example.org:80", 200), ("localhost", 200), ("evil.example", 404)] {
+            let request = plain("GET", "/own").and("Host", name);
+            assert_eq!(
+                Raw::open(server.address()).await.ask(&request).await.status,
+                status,
+                "{host:?} {name}"
+            );
+        }
+        assert_eq!(answers(server.address(), "chat.example.org", &[]).await, IN, "{host:?}");
+    }
+}
 
 fn start(host: Host, routes: UrlRouter) -> LiveServer {
     LiveServer::start_on(host, &Mount::new(routes).unwrap(), 1).unwrap()
