@@ -130,7 +130,8 @@ pub(super) fn denied_by_listener(scope: &Scope) -> Rejection {
 /// All hosts that the request names: those of its head, and the one in the scope.
 fn sent(scope: &Scope) -> impl Iterator<Item = &[u8]> {
     let headers = scope.headers().filter(|(name, _)| *name == "host").map(|(_, value)| value);
-    headers.chain(scope.host().map(str::as_bytes))
+    let said = scope.host().filter(|host| Some(*host) != scope.header("host"));
+    headers.chain(said.map(str::as_bytes))
 }
 
 /// Answers 403, and tells the operator in the log why.

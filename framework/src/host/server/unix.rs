@@ -1,7 +1,8 @@
 //! Unix sockets, and the files that stand for them.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     os::unix::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
         net::UnixListener,
@@ -9,15 +10,17 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::listener::Listener;
 
-/// How long to wait before a file counts as left behind: its server may have bound it, and listen in a moment.
-const SECOND_LOOK: Duration = Duration::from_millis(50);
+/// How long another server may take to bind a socket in the same folder.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait before the next attempt to lock the folder.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How many clients may wait until the server starts and sets its own number.
 const BACKLOG: i32 = 128;
 
@@ -70,19 +73,24 @@ impl Identity {
 
 /// Binds a Unix socket. A file that an ended server has left is replaced.
 pub(super) fn bind(path: &Path, mode: Option<u32>) -> io::Result<Listener> {
-    let failed = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
-    };
-    if mode.is_some_and(|mode| mode > 0o777) {
-        return Err(failed(invalid("the mode must be from 0 to 0o777")));
-    }
-    let bound = match listen(path, mode) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_left_behind(path).and_then(|()| listen(path, mode))
+    let bound = || {
+        if mode.is_some_and(|mode| mode > 0o777) {
+            return Err(invalid("the mode must be from 0 to 0o777"));
         }
-        bound => bound,
+        let address = address(path)?;
+        // Otherwise two servers that start at once might each remove the file of the other.
+        let _lock = lock_folder(path)?;
+        match listen(path, &address, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                remove_left_behind(path, &address)?;
+                listen(path, &address, mode)
+            }
+            bound => bound,
+        }
     };
-    bound.map_err(failed)
+    bound().map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
+    })
 }
 
 fn invalid(text: &str) -> io::Error {
@@ -93,20 +101,43 @@ fn in_use(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, text)
 }
 
-fn listen(path: &Path, mode: Option<u32>) -> io::Result<Listener> {
-    let address = address(path)?;
+/// Waits until no other server binds a socket in this folder. `None` if the folder cannot be locked.
+fn lock_folder(path: &Path) -> io::Result<Option<File>> {
+    let path = std::path::absolute(path)?;
+    let folder = path.parent().unwrap_or(&path);
+    let Ok(folder) = File::open(folder).inspect_err(|error| unlocked(error)) else { return Ok(None) };
+    let begun = Instant::now();
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Ok(Some(folder)),
+            Err(TryLockError::Error(error)) => {
+                unlocked(&error);
+                return Ok(None);
+            }
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIMEOUT => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another program keeps its folder locked",
+                ));
+            }
+        }
+    }
+}
+
+fn unlocked(error: &io::Error) {
+    tracing::debug!(%error, "cannot lock the folder of a Unix socket: no other server may bind the same path now");
+}
+
+fn listen(path: &Path, address: &SockAddr, mode: Option<u32>) -> io::Result<Listener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&address)?;
+    socket.bind(address)?;
     let file = SocketFile::of(path)?;
     if let Some(mode) = mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     // Nobody can connect before this, so nobody comes in under the mode that the file had first.
     socket.listen(BACKLOG)?;
-    // Another server may have taken the file for one that was left behind, because nothing listened.
-    if !file.is_in_place() {
-        return Err(in_use("another server has just replaced the file"));
-    }
     Ok(Listener::Unix(Some(Arc::new(file)), UnixListener::from(socket)))
 }
 
@@ -121,28 +152,15 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 }
 
 /// Removes a file on which nobody listens any more.
-fn remove_left_behind(path: &Path) -> io::Result<()> {
+fn remove_left_behind(path: &Path, address: &SockAddr) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use("there is a file that is not a socket"));
     }
-    let found = Identity::at(path)?;
-    if is_listened_on(path)? {
-        return Err(in_use("another server listens on it"));
-    }
-    thread::sleep(SECOND_LOOK);
-    if Identity::at(path)? != found || is_listened_on(path)? {
-        return Err(in_use("another server has just begun to listen on it"));
-    }
-    fs::remove_file(path)
-}
-
-/// Whether a server listens on a socket.
-///
-/// The probe does not block: if many clients wait for a living server, a blocking one would wait behind them.
-fn is_listened_on(path: &Path) -> io::Result<bool> {
+    // The probe does not block: if many clients wait for a living server, a blocking one would wait behind them.
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     probe.set_nonblocking(true)?;
-    let refused =
-        probe.connect(&address(path)?).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    Ok(!refused)
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(in_use("another server listens on it")),
+    }
 }

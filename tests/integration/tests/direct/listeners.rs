@@ -80,7 +80,7 @@ async fn an_address_that_the_machine_does_not_have_is_left_out_with_a_warning() 
 async fn a_name_with_an_address_in_use_is_an_error() {
     let other = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
     let taken = other.local_addr().unwrap();
-    let free = SocketAddr::from(([127, 0, 0, 1], taken.port()));
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let error = echo().bind(&[free, taken][..]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&taken.to_string()), "{error}");
@@ -167,6 +167,32 @@ async fn a_file_of_another_server_stays() {
     drop(second);
 }
 
+#[actix_web::test]
+async fn of_servers_that_start_at_once_one_gets_the_socket() {
+    let folder = Folder::new("race");
+    let path = folder.socket();
+    for round in 0..20 {
+        drop(UnixListener::bind(&path).unwrap());
+        let start = std::sync::Barrier::new(4);
+        let bound: Vec<_> = std::thread::scope(|scope| {
+            let bind = || {
+                start.wait();
+                echo().bind_unix(&path)
+            };
+            let servers: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
+            servers.into_iter().map(|server| server.join().unwrap()).collect()
+        });
+        let (served, refused): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+        assert_eq!(served.len(), 1, "round {round}");
+        for error in refused.into_iter().filter_map(Result::err) {
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "round {round}: {error}");
+        }
+        std::os::unix::net::UnixStream::connect(&path).expect("the file of the server that has it");
+        drop(served);
+        assert!(!path.exists(), "round {round}");
+    }
+}
+
 /// A blocking probe would wait until the other server accepts.
 #[actix_web::test]
 async fn a_living_server_with_a_full_backlog_is_an_error_at_once() {
@@ -199,8 +225,11 @@ async fn the_mode_of_a_unix_socket_can_be_chosen() {
         serve(echo().bind_unix_with(&path, mode).unwrap(), async |_, _| {
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
             echo_over_unix(&path).await;
+            // An operator may change it later. The file still belongs to this server.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         })
         .await;
+        assert!(!path.exists());
     }
     let error = echo().bind_unix_with(&path, 0o1777).unwrap_err();
     assert!(error.to_string().contains("the mode must be"), "{error}");
