@@ -105,7 +105,7 @@ fn in_use(text: &str) -> io::Error {
 fn lock_folder(path: &Path) -> io::Result<Option<File>> {
     let path = std::path::absolute(path)?;
     let folder = path.parent().unwrap_or(&path);
-    let Ok(folder) = File::open(folder).inspect_err(|error| unlocked(error)) else { return Ok(None) };
+    let Ok(folder) = File::open(folder).inspect_err(unlocked) else { return Ok(None) };
     let begun = Instant::now();
     loop {
         match folder.try_lock() {
