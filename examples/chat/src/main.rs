@@ -7,7 +7,7 @@ mod room;
 
 use clap::Parser;
 use examples_shared::{Failure, Listen};
-use greenroom::{Layer, Server, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{Layer, Server, middleware::AllowedHosts, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::room::{Chat, Rooms};
 
@@ -23,10 +23,12 @@ struct Options {
     layer: String,
 }
 
-fn application() -> ProtocolTypeRouter {
+/// The routes. A page of another site can let its name stand for this server, so the names of this server are listed.
+fn application(hosts: &[String]) -> ProtocolTypeRouter {
     let rooms = Rooms::default();
     let websocket = UrlRouter::new()
-        .route("/room/{room:[A-Za-z0-9_-]{1,80}}/", move |scope: &Scope| Chat::new(scope, &rooms));
+        .route("/room/{room:[A-Za-z0-9_-]{1,80}}/", move |scope: &Scope| Chat::new(scope, &rooms))
+        .wrap(AllowedHosts::new(hosts));
     ProtocolTypeRouter::new().websocket(websocket).http(pages::configure)
 }
 
@@ -36,7 +38,9 @@ async fn main() -> Result<(), Failure> {
     examples_shared::log();
 
     let layer = Layer::open(&options.layer).await.map_err(|error| Failure::of("--layer", error))?;
-    let server = Server::new(application())?.layer(layer.clone()).threads(options.listen.threads);
+    let server = Server::new(application(&options.listen.allow_host))?
+        .layer(layer.clone())
+        .threads(options.listen.threads);
     let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     let ended = server.run().await;

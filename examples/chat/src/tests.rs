@@ -15,7 +15,7 @@ async fn join(mount: &Mount, name: &str) -> WebsocketCommunicator {
 
 #[actix_web::test]
 async fn everyone_in_the_room_hears_what_one_says() {
-    let mount = Mount::new(application()).unwrap();
+    let mount = Mount::new(application(&[])).unwrap();
     let mut ann = join(&mount, "ann").await;
     let mut bob = join(&mount, "bob").await;
     assert_eq!(
@@ -42,7 +42,7 @@ async fn everyone_in_the_room_hears_what_one_says() {
 
 #[actix_web::test]
 async fn another_program_sends_to_the_room() {
-    let mount = Mount::new(application()).unwrap();
+    let mount = Mount::new(application(&[])).unwrap();
     let mut ann = join(&mount, "ann").await;
     let layer: &Layer = mount.default_layer();
     let event = r#"{"type":"chat.message","user":"django","text":"hi"}"#;
@@ -53,7 +53,7 @@ async fn another_program_sends_to_the_room() {
 
 #[actix_web::test]
 async fn the_text_close_closes_the_connection() {
-    let mount = Mount::new(application()).unwrap();
+    let mount = Mount::new(application(&[])).unwrap();
     let mut ann = join(&mount, "ann").await;
     ann.send_text("close");
     assert!(ann.receive().await.is_err());

@@ -1,7 +1,8 @@
 //! A console for deployments: everyone who watches a deployment reads its output, line by line.
 //!
 //! Run with `cargo run -p deploy-log`, and open http://127.0.0.1:8000/ in several windows. Everyone who
-//! reaches the page may start and cancel. If not everyone may, put an `AuthMiddleware` around the route.
+//! reaches the page may start and cancel. If not everyone may, put an `AuthMiddleware` around the route. A page of another
+//! site may not: `AllowedHosts` keeps it out even if its name stands for the address of this server.
 
 mod deployments;
 mod desk;
@@ -10,7 +11,9 @@ mod process;
 
 use clap::{Parser, builder::RangedU64ValueParser};
 use examples_shared::{Failure, Listen};
-use greenroom::{Layer, Limits, MemoryLayer, Server, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{
+    Layer, Limits, MemoryLayer, Server, middleware::AllowedHosts, prelude::*, routing::ProtocolTypeRouter,
+};
 
 use crate::{
     deployments::{Deployments, Plan},
@@ -35,12 +38,13 @@ const PLANS: &[Plan] = &[
     Plan { name: "search", script: include_str!("../scripts/search.sh") },
 ];
 
-fn application(deployments: &Deployments) -> ProtocolTypeRouter {
+fn application(deployments: &Deployments, hosts: &[String]) -> ProtocolTypeRouter {
     let deployments = deployments.clone();
     // A page may open every log at once.
     let limits = Limits::new().outbox_size(16 << 20);
-    let websocket =
-        UrlRouter::new().route_with("/deployments/", limits, move |_: &Scope| Ok(Desk::new(&deployments)));
+    let websocket = UrlRouter::new()
+        .route_with("/deployments/", limits, move |_: &Scope| Ok(Desk::new(&deployments)))
+        .wrap(AllowedHosts::new(hosts));
     ProtocolTypeRouter::new().websocket(websocket).http(pages::configure)
 }
 
@@ -51,7 +55,8 @@ async fn main() -> Result<(), Failure> {
 
     let layer = Layer::from(MemoryLayer::new());
     let deployments = Deployments::new(layer.clone(), PLANS);
-    let server = Server::new(application(&deployments))?.layer(layer).threads(options.listen.threads);
+    let application = application(&deployments, &options.listen.allow_host);
+    let server = Server::new(application)?.layer(layer).threads(options.listen.threads);
     let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     let runners: Vec<_> =

@@ -1,4 +1,13 @@
-use greenroom::{Mount, testing::WebsocketCommunicator};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use greenroom::{
+    Mount,
+    testing::{LiveServer, WebsocketCommunicator},
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -19,7 +28,7 @@ impl Trial {
     fn start() -> Self {
         let layer = Layer::from(MemoryLayer::new());
         let deployments = Deployments::new(layer.clone(), TRIED);
-        let mount = Mount::new(application(&deployments)).unwrap().layer(layer);
+        let mount = Mount::new(application(&deployments, &[])).unwrap().layer(layer);
         actix_web::rt::spawn(deployments.clone().run_queue());
         Self { mount, deployments }
     }
@@ -90,6 +99,27 @@ async fn a_watcher_reads_each_line_and_a_late_one_the_lines_before() {
     assert_eq!(until_state(&mut bob, 2, "failed").await["code"], 3);
 
     assert_eq!(texts(&log(&mut ann, 2).await).len(), 2, "a page that watches only now gets both lines");
+}
+
+/// A page whose name stands for 127.0.0.1 (DNS rebinding): its `Origin` and `Host` agree.
+#[actix_web::test]
+async fn a_page_of_another_name_cannot_start_a_deployment() {
+    let trial = Trial::start();
+    let server = LiveServer::start(&trial.mount, 1).unwrap();
+    let port = server.address().port();
+    for (name, status) in [("evil.example", "403"), ("localhost", "101")] {
+        let mut page = TcpStream::connect(server.address()).unwrap();
+        page.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let request = format!(
+            "GET /deployments/ HTTP/1.1\r\nHost: {name}:{port}\r\nOrigin: http://{name}:{port}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        page.write_all(request.as_bytes()).unwrap();
+        let mut head = [0; 12];
+        page.read_exact(&mut head).unwrap();
+        assert_eq!(String::from_utf8_lossy(&head), format!("HTTP/1.1 {status}"), "{name}");
+    }
 }
 
 #[actix_web::test]

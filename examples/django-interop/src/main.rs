@@ -7,7 +7,7 @@ mod pages;
 
 use clap::Parser;
 use examples_shared::{Failure, Listen};
-use greenroom::{Layer, Server, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{Layer, Server, middleware::AllowedHosts, prelude::*, routing::ProtocolTypeRouter};
 
 use crate::chat::Chat;
 
@@ -23,9 +23,12 @@ struct Options {
     layer: String,
 }
 
-/// The routes, which Django has in routing.py and asgi.py. By default, pages of other sites may not connect.
-fn application(layer: Layer) -> ProtocolTypeRouter {
-    let sockets = UrlRouter::new().route("/ws/chat/{room:[A-Za-z0-9_-]{1,80}}/", Chat::new);
+/// The routes, which Django has in routing.py and asgi.py, and its ALLOWED_HOSTS. By default, pages of other sites may not
+/// connect.
+fn application(layer: Layer, hosts: &[String]) -> ProtocolTypeRouter {
+    let sockets = UrlRouter::new()
+        .route("/ws/chat/{room:[A-Za-z0-9_-]{1,80}}/", Chat::new)
+        .wrap(AllowedHosts::new(hosts));
     ProtocolTypeRouter::new().websocket(sockets).http(move |config| pages::configure(config, layer.clone()))
 }
 
@@ -35,8 +38,8 @@ async fn main() -> Result<(), Failure> {
     examples_shared::log();
 
     let layer = Layer::open(&options.layer).await.map_err(|error| Failure::of("--layer", error))?;
-    let server =
-        Server::new(application(layer.clone()))?.layer(layer.clone()).threads(options.listen.threads);
+    let application = application(layer.clone(), &options.listen.allow_host);
+    let server = Server::new(application)?.layer(layer.clone()).threads(options.listen.threads);
     let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     let ended = server.run().await;

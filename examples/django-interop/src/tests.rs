@@ -5,7 +5,7 @@ use super::*;
 
 fn mount() -> Mount {
     let layer = Layer::from(MemoryLayer::new());
-    Mount::new(application(layer.clone())).unwrap().layer(layer)
+    Mount::new(application(layer.clone(), &[])).unwrap().layer(layer)
 }
 
 async fn join(mount: &Mount, room: &str) -> WebsocketCommunicator {

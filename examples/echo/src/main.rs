@@ -4,7 +4,7 @@
 
 use clap::Parser;
 use examples_shared::{Failure, Listen};
-use greenroom::{Server, prelude::*};
+use greenroom::{Server, middleware::AllowedHosts, prelude::*};
 
 /// The consumer of one connection.
 #[derive(NoEvents)]
@@ -29,8 +29,8 @@ impl Consumer for Echo {
     }
 }
 
-fn routes() -> UrlRouter {
-    UrlRouter::new().route(r"/room/{group:\w+}/", |_: &Scope| Ok(Echo))
+fn routes(hosts: &[String]) -> UrlRouter {
+    UrlRouter::new().route(r"/room/{group:\w+}/", |_: &Scope| Ok(Echo)).wrap(AllowedHosts::new(hosts))
 }
 
 /// Sends each text back to its client.
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Failure> {
     let options = Options::parse();
     examples_shared::log();
 
-    let server = Server::new(routes())?.threads(options.listen.threads);
+    let server = Server::new(routes(&options.listen.allow_host))?.threads(options.listen.threads);
     let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on ws://{}/room/123/", server.addresses()[0]);
     Ok(server.run().await?)
@@ -63,7 +63,7 @@ mod tests {
 
     #[actix_web::test]
     async fn one_person_is_greeted_answered_and_disconnected() {
-        let mut client = WebsocketCommunicator::new(&Mount::new(routes()).unwrap(), "/room/123/");
+        let mut client = WebsocketCommunicator::new(&Mount::new(routes(&[])).unwrap(), "/room/123/");
         client.connect().await.unwrap();
         assert_eq!(client.receive_text().await.unwrap(), "来了啊 !!!");
         client.send_text("你好");

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use examples_shared::{Failure, Listen};
-use greenroom::{Layer, MemoryLayer, Server, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{
+    Layer, MemoryLayer, Server, middleware::AllowedHosts, prelude::*, routing::ProtocolTypeRouter,
+};
 
 use crate::chart::{Chart, Viewer};
 
@@ -23,10 +25,14 @@ struct Options {
     listen: Listen,
 }
 
-fn application(chart: &Chart) -> ProtocolTypeRouter {
-    let (viewed, changed) = (chart.clone(), chart.clone());
-    let websocket = UrlRouter::new().route("/chart/", move |_: &Scope| Ok(Viewer::new(&viewed)));
-    ProtocolTypeRouter::new().websocket(websocket).http(move |config| pages::configure(config, &changed))
+/// The routes. A page of another site can let its name stand for this server, so the names of this server are listed.
+fn application(chart: &Chart, hosts: &[String]) -> ProtocolTypeRouter {
+    let (viewed, changed, hosts) = (chart.clone(), chart.clone(), AllowedHosts::new(hosts));
+    let websocket =
+        UrlRouter::new().route("/chart/", move |_: &Scope| Ok(Viewer::new(&viewed))).wrap(hosts.clone());
+    ProtocolTypeRouter::new()
+        .websocket(websocket)
+        .http(move |config| pages::configure(config, &changed, hosts.clone()))
 }
 
 #[actix_web::main]
@@ -37,7 +43,8 @@ async fn main() -> Result<(), Failure> {
     // The job and the HTTP handler send through this layer, and the server uses the same one for the viewers.
     let layer = Layer::from(MemoryLayer::new());
     let chart = Chart::new(layer.clone());
-    let server = Server::new(application(&chart))?.layer(layer).threads(options.listen.threads);
+    let application = application(&chart, &options.listen.allow_host);
+    let server = Server::new(application)?.layer(layer).threads(options.listen.threads);
     let server = server.bind(&options.listen.bind).map_err(|error| Failure::of("--bind", error))?;
     println!("listening on http://{}", server.addresses()[0]);
     actix_web::rt::spawn(chart::job(chart, Duration::from_millis(500)));

@@ -5,22 +5,23 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use examples_shared::pages::{self, css, html, javascript, svg};
-use greenroom::prelude::*;
+use greenroom::{middleware::AllowedHosts, prelude::*};
 
 use crate::chart::{BadData, Chart};
 
-pub(crate) fn configure(config: &mut ServiceConfig, chart: &Chart) {
+pub(crate) fn configure(config: &mut ServiceConfig, chart: &Chart, hosts: AllowedHosts) {
+    let posts =
+        web::scope("").guard(hosts).route("/data", web::post().to(add)).route("/job", web::post().to(run));
     config
         .app_data(web::Data::new(chart.clone()))
         // Only `application/json` is accepted: a browser does not let a page of another site send it here.
         .app_data(web::JsonConfig::default().limit(4096))
-        .route("/data", web::post().to(add))
-        .route("/job", web::post().to(run))
         .configure(pages::configure)
         .route("/", html(include_str!("../static/index.html")))
         .route("/static/chart.css", css(include_str!("../static/chart.css")))
         .route("/static/chart.js", javascript(include_str!("../static/chart.js")))
-        .route("/static/icon.svg", svg(include_str!("../static/icon.svg")));
+        .route("/static/icon.svg", svg(include_str!("../static/icon.svg")))
+        .service(posts);
 }
 
 #[derive(Deserialize)]

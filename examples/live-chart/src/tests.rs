@@ -7,7 +7,7 @@ use super::*;
 fn mount() -> (Chart, Mount) {
     let layer = Layer::from(MemoryLayer::new());
     let chart = Chart::new(layer.clone());
-    let mount = Mount::new(application(&chart)).unwrap().layer(layer);
+    let mount = Mount::new(application(&chart, &[])).unwrap().layer(layer);
     (chart, mount)
 }
 
@@ -57,6 +57,9 @@ async fn bad_data_is_refused_with_a_reason_and_changes_nothing() {
     }
     let form = test::TestRequest::post().uri("/data").set_payload(r#"{"name":"Shop","add":1}"#);
     assert_eq!(test::call_service(&app, form.to_request()).await.status(), StatusCode::BAD_REQUEST);
+    let rebound = test::TestRequest::post().uri("/data").insert_header(("host", "evil.example:8000"));
+    let rebound = rebound.set_json(json!({"name": "Shop", "add": 1})).to_request();
+    assert_eq!(test::call_service(&app, rebound).await.status(), StatusCode::NOT_FOUND);
     assert!(page.receive_nothing().await);
 }
 

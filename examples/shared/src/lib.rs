@@ -17,6 +17,10 @@ pub struct Listen {
     /// How many threads to run; by default one for each core.
     #[arg(long, value_parser = RangedU64ValueParser::<usize>::new().range(1..=512))]
     pub threads: Option<usize>,
+    /// A name under which the server is reached, besides localhost and addresses; `.example.org` stands for all names
+    /// below it too. May be repeated. A proxy in front of the server passes on such a name.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
 }
 
 /// What the log has if `RUST_LOG` is not set.

@@ -13,6 +13,7 @@
 //! | `AuthMiddleware` | [`AuthMiddleware`] with a function, [`Scope::user`] |
 //! | `AuthMiddlewareStack` | [`Stack`]; for the users of a Django project `django::DjangoAuth` (feature `django`) |
 //! | `BaseMiddleware` | [`Middleware`], or [`from_fn`] |
+//! | Django's `ALLOWED_HOSTS` | [`AllowedHosts`]; by default on loopback addresses |
 //! | Daphne's `--proxy-headers` | [`TrustedProxies`], with a list of the proxies |
 //!
 //! Unlike in Channels, routing comes first. If a path has no route, it is answered 404, and no middleware runs.
@@ -21,7 +22,9 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "django")))]
 pub mod django;
 mod forwarded;
+mod host;
 mod origin;
+mod pattern;
 mod proxy;
 mod rejection;
 mod site;
@@ -33,6 +36,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 
 pub use self::{
+    host::AllowedHosts,
     origin::{AllowedHostsOriginValidator, SameOrigin},
     proxy::TrustedProxies,
     rejection::Rejection,
@@ -82,12 +86,16 @@ pub(crate) async fn run(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Res
     Ok(())
 }
 
-/// Runs a route's chain, then the default origin check if the chain had none.
+/// Runs a route's chain, then the default checks of host and origin if the chain had none.
 ///
 /// An HTTP request that changes nothing needs no origin check: browsers do not let a page of another site read the
-/// answer.
+/// answer. It needs the check of its host, after which the page is not of another site that only looks like this one.
 pub(crate) async fn admit(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> Result<(), Rejection> {
+    let host_is_allowed = host::listener_allows(scope);
     run(chain, scope).await?;
+    if !host_is_allowed && !scope.is_host_checked() {
+        return Err(host::denied_by_listener(scope));
+    }
     if scope.is_origin_checked() || scope.is_safe_exchange() {
         Ok(())
     } else {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     Middleware, Rejection,
+    pattern::{HostPattern, is_opaque},
     site::{Authority, Site},
 };
 use crate::{Error, Result, Scope, scope::Scheme, shown::Shown};
@@ -20,9 +21,13 @@ use crate::{Error, Result, Scope, scope::Scheme, shown::Shown};
 /// | `example.com` | this host, with every scheme and port |
 /// | `example.com:8443` | this host and port, with every scheme; Channels ignores the port here |
 /// | `.example.com` | this host and all hosts below it |
-/// | `https://example.com` | this scheme, host and port; if no port is written, 80 for http and ws, 443 for https and wss |
+/// | `https://example.com` | this scheme, host and port; if no port is written, 80 for http, 443 for https |
 /// | `https://.example.com:8443` | this scheme and port, this host and all hosts below it |
+/// | `null` | pages without a site: files, and frames in a sandbox. Any site can put a page of its own into a sandbox |
+/// | `file://`, `content://` | pages that send this scheme alone, as those of some apps do |
 /// | `*` | every client, even if it sends no `Origin` |
+///
+/// In patterns and origins `ws` is the same as `http`, and `wss` the same as `https`.
 ///
 /// Without `*`, a missing or malformed `Origin` is denied, and an empty list denies everyone, as in Channels. Case
 /// does not matter. An IPv6 address stands in brackets. On the routes of [HTTP consumers](crate::UrlRouter::http) a
@@ -30,6 +35,9 @@ use crate::{Error, Result, Scope, scope::Scheme, shown::Shown};
 ///
 /// An invalid pattern, such as `*.example.com`, matches nothing and is an error when the router is built. A denied
 /// client is answered 403, and a warning in the log says what to change.
+///
+/// If it has let in a page of a listed host, the `Host` of the request is not checked any more. Without an `Origin`, and
+/// with `*`, it is checked as [`AllowedHosts`](super::AllowedHosts) says.
 #[derive(Debug, Clone)]
 pub struct AllowedHostsOriginValidator {
     patterns: Vec<HostPattern>,
@@ -46,6 +54,11 @@ pub struct AllowedHostsOriginValidator {
 /// proxy](super::TrustedProxies) says so. A `Host` without a port stands for the default port of the origin's
 /// scheme.
 ///
+/// The `Host` is what the page's address says, so it is no proof alone: with **DNS rebinding** the owner of a site lets its
+/// name stand for the address of your server, and both headers then have that name. So the `Host` is checked as well.
+/// Which hosts are allowed is said at [`AllowedHosts`](super::AllowedHosts). On a server that others reach by a name,
+/// list that name there.
+///
 /// On the routes of [HTTP consumers](crate::UrlRouter::http) the default checks only requests that change
 /// something, such as a POST. A `SameOrigin` that you wrap around them checks every request.
 ///
@@ -60,16 +73,12 @@ pub struct SameOrigin {
     require: bool,
 }
 
-#[derive(Debug, Clone)]
-enum HostPattern {
-    Any,
-    Host { scheme: Option<String>, authority: Authority, below: bool },
-}
-
 /// The request's `Origin` header.
 enum SentOrigin {
     Malformed(String),
     Missing,
+    /// It names no site.
+    Opaque(String),
     Site(Site, String),
     /// It is missing on an HTTP request that changes nothing: browsers send no `Origin` with such a request to the
     /// page's own site.
@@ -94,12 +103,17 @@ impl AllowedHostsOriginValidator {
         matches!(sent, SentOrigin::Unneeded)
             || self.patterns.iter().any(|pattern| match (pattern, sent) {
                 (HostPattern::Any, _) => true,
-                (HostPattern::Host { .. }, SentOrigin::Site(site, _)) => pattern.matches(site),
-                (
-                    HostPattern::Host { .. },
-                    SentOrigin::Malformed(_) | SentOrigin::Missing | SentOrigin::Unneeded,
-                ) => false,
+                (HostPattern::Opaque(own), SentOrigin::Opaque(text)) => own.eq_ignore_ascii_case(text),
+                (_, SentOrigin::Site(site, _)) => pattern.matches(site),
+                _ => false,
             })
+    }
+
+    /// Whether the page is of a site that is listed. Then it is not a page of another site, whatever the `Host` is.
+    fn lists(&self, sent: &SentOrigin) -> bool {
+        let SentOrigin::Site(site, _) = sent else { return false };
+        let is_listed = |pattern: &HostPattern| !matches!(pattern, HostPattern::Any) && pattern.matches(site);
+        self.patterns.iter().any(is_listed)
     }
 }
 
@@ -109,6 +123,9 @@ impl Middleware for AllowedHostsOriginValidator {
         let sent = SentOrigin::of(scope);
         if !self.allows(&sent) {
             return Err(deny(scope, &sent, "add the origin's host to the allowed hosts"));
+        }
+        if self.lists(&sent) {
+            scope.set_host_checked();
         }
         scope.set_origin_checked();
         Ok(())
@@ -133,7 +150,7 @@ impl SameOrigin {
 
     fn allows(&self, scope: &Scope, sent: &SentOrigin) -> bool {
         match sent {
-            SentOrigin::Malformed(_) => false,
+            SentOrigin::Malformed(_) | SentOrigin::Opaque(_) => false,
             SentOrigin::Missing => !self.require,
             SentOrigin::Unneeded => true,
             SentOrigin::Site(site, _) => is_own(scope, site),
@@ -173,6 +190,7 @@ fn deny(scope: &Scope, sent: &SentOrigin, fix: &str) -> Rejection {
         SentOrigin::Missing | SentOrigin::Unneeded => {
             ("", "the client sent no Origin header: it is not a browser")
         }
+        SentOrigin::Opaque(text) => (text.as_str(), "the page has no site: it is a file, or in a sandbox"),
         SentOrigin::Site(_, text) => {
             (text.as_str(), "the page is of another site, or a proxy changes the Host header")
         }
@@ -189,54 +207,11 @@ impl SentOrigin {
         };
         let text = String::from_utf8_lossy(value).into_owned();
         match Site::parse(&text) {
-            Some(site) if lines.next().is_none() => Self::Site(site, text),
-            _ => Self::Malformed(text),
+            _ if lines.next().is_some() => Self::Malformed(text),
+            Some(site) => Self::Site(site, text),
+            None if is_opaque(&text) => Self::Opaque(text),
+            None => Self::Malformed(text),
         }
-    }
-}
-
-impl HostPattern {
-    fn parse(text: &str) -> Result<Self, String> {
-        let error = |fix: &str| Err(format!("the allowed host {text:?} is invalid: {fix}"));
-        if text == "*" {
-            return Ok(Self::Any);
-        }
-        let (scheme, authority) = match text.split_once("://") {
-            Some((scheme, authority)) => (Some(scheme.to_ascii_lowercase()), authority),
-            None => (None, text),
-        };
-        if let Some(host) = authority.strip_prefix("*.") {
-            return error(&format!("write \".{host}\" for the host and all hosts below it"));
-        }
-        let (host, below) = match authority.strip_prefix('.') {
-            Some(host) => (host, true),
-            None => (authority, false),
-        };
-        match Authority::parse(host) {
-            Some(authority) => Ok(Self::Host { scheme, authority, below }),
-            None if text.contains('*') => {
-                error("write `*` alone, or \".host\" for a host and all hosts below it")
-            }
-            None if host.contains('/') => error("leave the path out: browsers do not send it"),
-            None => error(
-                "write host, .host, host:port or scheme://host:port, with IPv6 in brackets and other scripts in punycode",
-            ),
-        }
-    }
-
-    fn matches(&self, site: &Site) -> bool {
-        let Self::Host { scheme, authority, below } = self else { return true };
-        let host = site.authority.host.as_str();
-        let is_below = || host.strip_suffix(&authority.host).is_some_and(|front| front.ends_with('.'));
-        let port_fits = match (scheme, authority.port) {
-            (Some(scheme), _) => {
-                let own = Site { scheme: scheme.clone(), authority: authority.clone() };
-                *scheme == site.scheme && own.port() == site.port()
-            }
-            (None, Some(_)) => authority.port == site.port(),
-            (None, None) => true,
-        };
-        port_fits && (host == authority.host || *below && is_below())
     }
 }
 
@@ -311,6 +286,18 @@ mod tests {
             ("[::1]", "http://[::2]", false),
             ("chrome-extension://abc", "chrome-extension://abc", true),
             (".example", "http://example.evil", false),
+            ("https://a.example", "wss://a.example", true),
+            ("wss://a.example", "https://a.example", true),
+            ("http://a.example", "wss://a.example", false),
+            ("a.example", "https://a.example.", true),
+            ("null", "null", true),
+            ("file://", "file://", true),
+            ("File://", "file://", true),
+            ("content://", "file://", false),
+            ("null", "http://null", false),
+            ("null", "file://", false),
+            ("null", "", false),
+            ("file://", "http://", false),
         ] {
             assert_eq!(allows(&[pattern], origin), expected, "{pattern} {origin}");
         }
@@ -326,6 +313,9 @@ mod tests {
             ("::1", "IPv6 in brackets"),
             ("", "write host"),
             ("caf\u{e9}.example", "punycode"),
+            ("http://", "write host"),
+            ("wss://", "write host"),
+            ("file:///", "leave the path out"),
         ] {
             let router = UrlRouter::new().wrap(AllowedHostsOriginValidator::new([pattern]));
             let text = router.build().unwrap_err().to_string();
@@ -341,6 +331,11 @@ mod tests {
             ("chat.example", "http://chat.example", true),
             ("Chat.Example:8000", "http://chat.example:8000", true),
             ("chat.example:443", "https://chat.example", true),
+            ("chat.example", "wss://chat.example", true),
+            ("chat.example:8000", "ws://chat.example:8000", true),
+            ("chat.example", "wss://chat.example:8443", false),
+            ("chat.example:443", "ws://chat.example", false),
+            ("chat.example.", "https://chat.example", true),
             ("[::1]:8000", "http://[::1]:8000", true),
             ("chat.example", "https://evil.example", false),
             ("chat.example", "https://chat.example.evil.example", false),
@@ -350,6 +345,7 @@ mod tests {
             ("chat.example:443", "http://chat.example", false),
             ("chat.example", "chrome-extension://chat.example", false),
             ("chat.example", "null", false),
+            ("chat.example", "file://", false),
             ("chat.example", "", false),
             ("bad host", "http://bad host", false),
         ] {
@@ -359,6 +355,8 @@ mod tests {
         assert!(!is_let_in(&SameOrigin::new(), Scope::builder("/").header("origin", "http://a")), "no host");
         let twice = from("http://server").header("origin", "http://evil.example");
         assert!(!is_let_in(&SameOrigin::new(), twice));
+        let twice = from("null").header("origin", "http://evil.example");
+        assert!(!is_let_in(&AllowedHostsOriginValidator::new(["null"]), twice));
         let bytes = Scope::builder("/").header("host", "a").header("origin", &b"http://a\xff"[..]);
         assert!(!is_let_in(&SameOrigin::new(), bytes), "a value that is not text is not a missing one");
     }
@@ -388,7 +386,9 @@ mod tests {
     fn the_scheme_is_compared_if_it_is_known() {
         let secure = |origin| from(origin).secure();
         assert!(is_let_in(&SameOrigin::new(), secure("https://server")));
+        assert!(is_let_in(&SameOrigin::new(), secure("wss://server")));
         assert!(!is_let_in(&SameOrigin::new(), secure("http://server")));
+        assert!(!is_let_in(&SameOrigin::new(), secure("ws://server")));
     }
 
     #[test]

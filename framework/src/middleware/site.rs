@@ -1,8 +1,8 @@
 //! Parses `scheme://host:port`, whole or in parts.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A scheme and an authority, in lower case.
+/// A scheme and an authority, in lower case. The scheme of a WebSocket is `http` or `https` here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Site {
     pub(super) scheme: String,
@@ -24,7 +24,7 @@ impl Site {
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
         is_scheme.then_some(())?;
-        Some(Self { scheme: scheme.to_ascii_lowercase(), authority: Authority::parse(authority)? })
+        Some(Self { scheme: known_scheme(scheme), authority: Authority::parse(authority)? })
     }
 
     /// The port, or the scheme's default port.
@@ -34,6 +34,7 @@ impl Site {
 }
 
 impl Authority {
+    /// Parses `host` or `host:port`. A dot at the end of the host is left out: it changes nothing in what the name means.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -47,6 +48,7 @@ impl Authority {
                 None => (text.to_ascii_lowercase(), None),
             },
         };
+        let host = host.strip_suffix('.').unwrap_or(&host).to_owned();
         let is_name = |byte: u8| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
         };
@@ -59,12 +61,33 @@ impl Authority {
         };
         Some(Self { host, port })
     }
+
+    /// Whether nobody can make this host stand for another machine by DNS.
+    ///
+    /// That is so for addresses, and for `localhost` and the names below it (RFC 6761, section 6.3).
+    pub(super) fn is_beyond_dns(&self) -> bool {
+        let host = self.host.as_str();
+        host.starts_with('[')
+            || host.parse::<Ipv4Addr>().is_ok()
+            || host.strip_suffix("localhost").is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    }
+}
+
+/// A scheme in lower case. `ws` and `wss` become `http` and `https`.
+///
+/// Some clients, such as those of iOS, take their `Origin` from the URL of the WebSocket. Both schemes name the same site.
+pub(super) fn known_scheme(scheme: &str) -> String {
+    match scheme.to_ascii_lowercase().as_str() {
+        "ws" => "http".to_owned(),
+        "wss" => "https".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
+        "http" => Some(80),
+        "https" => Some(443),
         _ => None,
     }
 }
@@ -82,9 +105,31 @@ mod tests {
             ("http://[2001:DB8:0::1]:80", "[2001:db8::1]", Some(80)),
             ("http://[::1]", "[::1]", Some(80)),
             ("chrome-extension://abc", "abc", None),
+            ("http://Example.com.:8000", "example.com", Some(8000)),
         ] {
             let site = Site::parse(text).unwrap();
             assert_eq!((site.authority.host.as_str(), site.port()), (host, port), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_localhost_are_beyond_dns() {
+        for (text, expected) in [
+            ("localhost", true),
+            ("LocalHost.:8000", true),
+            ("app.localhost:8000", true),
+            ("127.0.0.1:8000", true),
+            ("192.0.2.1", true),
+            ("[::1]:8000", true),
+            ("evil.example", false),
+            ("notlocalhost", false),
+            ("localhost.example", false),
+            ("127.0.0.1.example", false),
+            ("127.1", false),
+            ("0x7f000001", false),
+            ("localhost.localdomain", false),
+        ] {
+            assert_eq!(Authority::parse(text).unwrap().is_beyond_dns(), expected, "{text}");
         }
     }
 
@@ -100,6 +145,7 @@ mod tests {
             "http://a/",
             "http://a b",
             "http://u@a",
+            "http://.",
             "1a://x",
             "http://a:",
             "http://a:x",

@@ -29,6 +29,7 @@ pub struct ScopeBuilder {
     params: Vec<(String, String)>,
     peer: Option<SocketAddr>,
     secure: bool,
+    of_loopback: bool,
 }
 
 impl Scope {
@@ -49,6 +50,7 @@ impl ScopeBuilder {
             params: Vec::new(),
             peer: None,
             secure: false,
+            of_loopback: false,
         }
     }
 
@@ -90,6 +92,13 @@ impl ScopeBuilder {
         self
     }
 
+    /// Makes the request one that came to a listener on a loopback address.
+    #[cfg(test)]
+    pub(crate) fn of_loopback(mut self) -> Self {
+        self.of_loopback = true;
+        self
+    }
+
     /// The scope.
     #[must_use]
     pub fn build(self) -> Scope {
@@ -101,6 +110,7 @@ impl ScopeBuilder {
             headers: &self.headers,
             peer: self.peer,
             secure: self.secure,
+            of_loopback: self.of_loopback,
         };
         let mut scope = parts.into_scope();
         if !self.params.is_empty() {
@@ -143,9 +153,18 @@ impl Scope {
             headers: &headers,
             peer: request.peer_addr(),
             secure: request.app_config().secure(),
+            of_loopback: is_of_loopback(request),
         };
         parts.into_scope()
     }
+}
+
+/// Whether a request came to a listener on a loopback address.
+///
+/// For a Unix socket both hosts say the address 127.0.0.1, but there the peer has no address.
+fn is_of_loopback(request: &HttpRequest) -> bool {
+    let local = request.app_config().local_addr().ip().to_canonical();
+    local.is_loopback() && request.peer_addr().is_some()
 }
 
 /// Splits the raw path of the request at the point up to which actix-web has consumed it.
@@ -180,6 +199,7 @@ struct RequestParts<'a> {
     headers: &'a [u8],
     peer: Option<SocketAddr>,
     secure: bool,
+    of_loopback: bool,
 }
 
 impl RequestParts<'_> {
@@ -195,6 +215,8 @@ impl RequestParts<'_> {
             scheme: if self.secure { Scheme::Https } else { Scheme::Unknown },
             remaining: Remaining::All,
             origin_checked: false,
+            host_checked: false,
+            of_loopback: self.of_loopback,
             extensions: TypeMap::default(),
             response: Cell::default(),
         }

@@ -41,6 +41,10 @@ pub struct Scope {
     remaining: Remaining,
     /// Whether a middleware has allowed the request's origin. If not, the default policy decides.
     origin_checked: bool,
+    /// Whether a middleware has allowed the request's host. If not, the listener decides.
+    host_checked: bool,
+    /// Whether the request came to a listener on a loopback address.
+    of_loopback: bool,
     extensions: TypeMap,
     response: Cell<ResponseHeaders>,
 }
@@ -191,6 +195,18 @@ impl Scope {
 
     pub(crate) fn set_origin_checked(&mut self) {
         self.origin_checked = true;
+    }
+
+    pub(crate) fn is_host_checked(&self) -> bool {
+        self.host_checked
+    }
+
+    pub(crate) fn set_host_checked(&mut self) {
+        self.host_checked = true;
+    }
+
+    pub(crate) fn is_of_loopback(&self) -> bool {
+        self.of_loopback
     }
 
     pub(crate) fn set_peer(&mut self, peer: Option<SocketAddr>) {

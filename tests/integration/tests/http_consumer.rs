@@ -141,7 +141,7 @@ async fn the_whole_body_comes_in_and_one_response_goes_out() {
     assert_eq!((head.status, text.as_str(), head.header("content-length")), (201, "whole", Some("5")));
     let (head, _) = http.ask("GET", "/s/b?do=respond", &[], b"").await;
     assert_eq!(head.status, 201, "the next request on the same socket is answered");
-    let chunks = b"PUT /s/c?do=respond HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let chunks = b"PUT /s/c?do=respond HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     http.send(chunks).await;
     assert_eq!(http.head().await.status, 201);
     assert_eq!(it.ended().await, "1000 Consumer");
@@ -162,10 +162,10 @@ async fn a_body_over_the_limit_is_413_and_reaches_no_consumer() {
     assert_eq!(head.status, 201);
     assert_eq!(it.ended().await, "1000 Consumer");
     let mut announced = it.open().await;
-    announced.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n").await;
+    announced.send(b"POST /s/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1001\r\n\r\n").await;
     assert_eq!(announced.head().await.status, 413, "the server refuses the body before it comes");
     let mut chunked = it.open().await;
-    chunked.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    chunked.send(b"POST /s/x HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n").await;
     for _ in 0..2 {
         chunked.send(format!("1f4\r\n{}\r\n", "x".repeat(500)).as_bytes()).await;
     }
@@ -180,10 +180,10 @@ async fn a_body_over_the_limit_is_413_and_reaches_no_consumer() {
 async fn a_body_that_never_ends_is_408_and_one_that_breaks_off_is_dropped() {
     let it = Fixture::new(Limits::new().frame_timeout(Duration::from_millis(250)));
     let mut slow = it.open().await;
-    slow.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    slow.send(b"POST /s/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc").await;
     assert_eq!(slow.head().await.status, 408);
     let mut gone = it.open().await;
-    gone.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    gone.send(b"POST /s/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc").await;
     drop(gone);
     it.ended().await;
     assert_eq!(it.log.lines(), [""; 0], "no consumer was made");
@@ -404,7 +404,7 @@ async fn a_shutdown_ends_every_exchange() {
     let mut waiting = it.open().await;
     waiting.request("GET", "/s/x?do=keep", &[], b"").await;
     let mut uploading = it.open().await;
-    uploading.send(b"POST /s/x HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc").await;
+    uploading.send(b"POST /s/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc").await;
     eventually("all requests have arrived", || it.server.connections() == 3).await;
     assert_eq!(it.server.drain(PATIENCE).await, 0);
     assert_eq!(streaming.body(&head).await, (String::new(), End::Cut));

@@ -1,5 +1,7 @@
 //! The listeners of a server, and the sockets that they accept.
 
+#[cfg(unix)]
+use std::sync::Arc;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener, ToSocketAddrs},
@@ -9,6 +11,8 @@ use std::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+#[cfg(unix)]
+use super::unix::SocketFile;
 use crate::wire::socket::Socket;
 
 /// A listener, with its TLS if it has any.
@@ -16,8 +20,9 @@ pub(super) enum Listener {
     Tcp(TcpListener),
     #[cfg(feature = "rustls")]
     Tls(TcpListener, tokio_rustls::TlsAcceptor),
+    /// The first one is dropped first, so the file goes away while the socket still listens.
     #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener),
+    Unix(Option<Arc<SocketFile>>, std::os::unix::net::UnixListener),
 }
 
 impl Listener {
@@ -27,7 +32,7 @@ impl Listener {
             #[cfg(feature = "rustls")]
             Self::Tls(listener, _) => listener.local_addr().ok(),
             #[cfg(unix)]
-            Self::Unix(_) => None,
+            Self::Unix(..) => None,
         }
     }
 
@@ -46,7 +51,7 @@ impl Listener {
             #[cfg(feature = "rustls")]
             Self::Tls(listener, _) => SockRef::from(listener),
             #[cfg(unix)]
-            Self::Unix(listener) => SockRef::from(listener),
+            Self::Unix(_, listener) => SockRef::from(listener),
         };
         socket.listen(backlog)?;
         socket.set_nonblocking(true)
@@ -59,7 +64,7 @@ impl Listener {
             #[cfg(feature = "rustls")]
             Self::Tls(listener, acceptor) => Self::Tls(listener.try_clone()?, acceptor.clone()),
             #[cfg(unix)]
-            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+            Self::Unix(file, listener) => Self::Unix(file.clone(), listener.try_clone()?),
         })
     }
 
@@ -72,7 +77,9 @@ impl Listener {
                 OpenListener::Tls(tokio::net::TcpListener::from_std(listener)?, acceptor)
             }
             #[cfg(unix)]
-            Self::Unix(listener) => OpenListener::Unix(tokio::net::UnixListener::from_std(listener)?),
+            Self::Unix(file, listener) => {
+                OpenListener::Unix(file, tokio::net::UnixListener::from_std(listener)?)
+            }
         })
     }
 }
@@ -83,7 +90,10 @@ pub(super) enum OpenListener {
     #[cfg(feature = "rustls")]
     Tls(tokio::net::TcpListener, tokio_rustls::TlsAcceptor),
     #[cfg(unix)]
-    Unix(tokio::net::UnixListener),
+    Unix(
+        #[expect(dead_code, reason = "dropped at the end")] Option<Arc<SocketFile>>,
+        tokio::net::UnixListener,
+    ),
 }
 
 impl OpenListener {
@@ -99,7 +109,7 @@ impl OpenListener {
                 AcceptedSocket::Tls(socket, peer, acceptor.clone())
             }
             #[cfg(unix)]
-            Self::Unix(listener) => AcceptedSocket::Unix(listener.accept().await?.0),
+            Self::Unix(_, listener) => AcceptedSocket::Unix(listener.accept().await?.0),
         })
     }
 }
@@ -177,49 +187,83 @@ impl fmt::Debug for Listener {
             #[cfg(feature = "rustls")]
             Self::Tls(listener, _) => f.debug_tuple("Tls").field(listener).finish(),
             #[cfg(unix)]
-            Self::Unix(listener) => f.debug_tuple("Unix").field(listener).finish(),
+            Self::Unix(_, listener) => f.debug_tuple("Unix").field(listener).finish(),
         }
     }
 }
 
-/// Binds every address of a name.
+/// How often another free port is tried for all addresses of a name together.
+const PORT_ATTEMPTS: usize = 16;
+
+/// Binds the addresses of a name, but for those that this machine does not have.
+///
+/// A name such as `localhost` may have an IPv6 address where IPv6 is switched off. An address that is in use is another
+/// matter: whoever asks for the name might then reach another program.
 pub(super) fn bind(addresses: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
+    let mut wanted: Vec<SocketAddr> = Vec::new();
     for address in addresses.to_socket_addrs()? {
-        let listener = TcpListener::bind(address)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
-        listeners.push(listener);
+        if !wanted.contains(&address) {
+            wanted.push(address);
+        }
     }
-    if listeners.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name has no address to listen on"));
+    let mut attempts = 1;
+    loop {
+        match bind_all(&wanted) {
+            Err(BindError::PortTaken(_)) if attempts < PORT_ATTEMPTS => attempts += 1,
+            Err(BindError::PortTaken(error) | BindError::Other(error)) => return Err(error),
+            Ok(listeners) => return Ok(listeners),
+        }
     }
-    Ok(listeners)
 }
 
-/// Binds a Unix socket. A file that an ended server has left is replaced.
-#[cfg(unix)]
-pub(super) fn bind_unix(path: &std::path::Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::{
-        fs::FileTypeExt as _,
-        net::{UnixListener, UnixStream},
-    };
-    let failed = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
-    };
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            // A file that is not a socket refuses connections too, and must not be removed.
-            let dead = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-                && UnixStream::connect(path)
-                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-            if !dead {
-                return Err(failed(error));
+enum BindError {
+    /// The port that the system gave for one address is in use at another one.
+    PortTaken(io::Error),
+    Other(io::Error),
+}
+
+fn bind_all(wanted: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut left_out = Vec::new();
+    // The port that stands for 0, so that a name has one port.
+    let mut port = None;
+    for &address in wanted {
+        // `[::]` listens for IPv4 too, so `0.0.0.0` cannot have the same port.
+        let is_shared = address.port() == 0 && !address.ip().is_unspecified();
+        let chosen = port.filter(|_| is_shared);
+        let address = SocketAddr::new(address.ip(), chosen.unwrap_or(address.port()));
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                if is_shared && port.is_none() {
+                    port = listener.local_addr().ok().map(|local| local.port());
+                }
+                listeners.push(listener);
             }
-            std::fs::remove_file(path).map_err(failed)?;
-            UnixListener::bind(path).map_err(failed)
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let error = cannot_listen(address, error);
+                return Err(if chosen.is_some() {
+                    BindError::PortTaken(error)
+                } else {
+                    BindError::Other(error)
+                });
+            }
+            Err(error) => left_out.push((address, error)),
         }
-        bound => bound.map_err(failed),
     }
+    if !listeners.is_empty() {
+        for (address, error) in left_out {
+            tracing::warn!(%address, %error, "the server does not listen on this address of the name");
+        }
+        return Ok(listeners);
+    }
+    Err(BindError::Other(match left_out.into_iter().next() {
+        Some((address, error)) => cannot_listen(address, error),
+        None => io::Error::new(io::ErrorKind::InvalidInput, "the name has no address to listen on"),
+    }))
+}
+
+fn cannot_listen(on: impl fmt::Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {on}: {error}"))
 }
 
 /// Turns off Nagle's algorithm, which would hold small frames back for up to 40 ms.

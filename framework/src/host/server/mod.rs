@@ -3,6 +3,8 @@
 mod app;
 mod listener;
 pub(super) mod threads;
+#[cfg(unix)]
+mod unix;
 
 use std::{
     fmt, io,
@@ -135,8 +137,14 @@ impl Server {
 
     /// Listens on every TCP address of a name. May be called several times, for further names.
     ///
+    /// An address that this machine does not have is left out, with a warning in the log. So `localhost:8000` works where
+    /// IPv6 is switched off. With port 0, all addresses of the name get the same free port.
+    ///
+    /// On a loopback address, only requests for `localhost` and for addresses are allowed: see
+    /// [`AllowedHosts`](crate::middleware::AllowedHosts).
+    ///
     /// # Errors
-    /// If an address cannot be bound, for example because it is in use.
+    /// If an address is in use, or if none can be bound.
     pub fn bind(mut self, addresses: impl ToSocketAddrs) -> io::Result<Self> {
         self.listeners.extend(listener::bind(addresses)?.into_iter().map(Listener::Tcp));
         Ok(self)
@@ -170,11 +178,26 @@ impl Server {
 
     /// Listens on a Unix socket. If an ended server has left its file at this path, the file is replaced.
     ///
+    /// The file gets the permissions that the process gives to new files (umask). At the end of the server it is removed,
+    /// unless another file has taken its place. A process that is killed leaves it.
+    ///
     /// # Errors
-    /// If the path cannot be bound, for example because another server listens on it.
+    /// If the path cannot be bound, for example because another server listens on it. An abstract name of Linux is refused.
     #[cfg(unix)]
     pub fn bind_unix(mut self, path: impl AsRef<std::path::Path>) -> io::Result<Self> {
-        self.listeners.push(Listener::Unix(listener::bind_unix(path.as_ref())?));
+        self.listeners.push(unix::bind(path.as_ref(), None)?);
+        Ok(self)
+    }
+
+    /// As [`bind_unix`](Self::bind_unix), with the permissions of the file, for example `0o660`.
+    ///
+    /// Nobody can connect before the file has them.
+    ///
+    /// # Errors
+    /// As [`bind_unix`](Self::bind_unix). Also if the mode is over `0o777`.
+    #[cfg(unix)]
+    pub fn bind_unix_with(mut self, path: impl AsRef<std::path::Path>, mode: u32) -> io::Result<Self> {
+        self.listeners.push(unix::bind(path.as_ref(), Some(mode))?);
         Ok(self)
     }
 
@@ -192,7 +215,7 @@ impl Server {
             // If it is not a TCP socket, this call leaves it in place.
             let listener = match inherited.take_tcp_listener(index) {
                 Ok(listener) => listener.map(Listener::Tcp),
-                Err(_) => inherited.take_unix_listener(index)?.map(Listener::Unix),
+                Err(_) => inherited.take_unix_listener(index)?.map(|listener| Listener::Unix(None, listener)),
             };
             self.listeners.extend(listener);
         }

@@ -1,14 +1,19 @@
 //! Listening on TCP, on several addresses, on Unix sockets, on inherited sockets, and with TLS.
 
 use std::{
-    os::{fd::OwnedFd, unix::net::UnixListener},
+    net::SocketAddr,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt as _, net::UnixListener},
+    },
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use greenroom::{Limits, Server, prelude::*};
-use integration_tests::{PATIENCE, raw::Raw, tungstenite::Message as Tungstenite};
+use integration_tests::{PATIENCE, log, raw::Raw, tungstenite::Message as Tungstenite};
 use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
@@ -48,6 +53,47 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
 
+/// An address for documentation (RFC 5737), which no machine has.
+const MISSING: &str = "192.0.2.1:0";
+
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// `localhost` has such an address where IPv6 is switched off.
+#[actix_web::test]
+async fn an_address_that_the_machine_does_not_have_is_left_out_with_a_warning() {
+    log::capture();
+    for name in [[MISSING, "127.0.0.1:0"], ["127.0.0.1:0", MISSING]] {
+        let server = echo().bind(&*addresses(&name)).unwrap();
+        assert_eq!(server.addresses().len(), 1, "{name:?}");
+        serve(server, async |address, _| drop(Raw::connect(address, "/echo/").await)).await;
+    }
+    log::logged(&["WARN", "does not listen on this address", "192.0.2.1"]).await;
+    let error = echo().bind(&*addresses(&[MISSING])).unwrap_err();
+    assert!(error.to_string().contains("cannot listen on 192.0.2.1"), "{error}");
+    echo().bind(&[][..]).unwrap_err();
+}
+
+/// Otherwise some clients of the name would reach the other program.
+#[actix_web::test]
+async fn a_name_with_an_address_in_use_is_an_error() {
+    let other = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let error = echo().bind(&[free, taken][..]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&taken.to_string()), "{error}");
+}
+
+#[actix_web::test]
+async fn all_addresses_of_a_name_have_the_same_free_port() {
+    let server = echo().bind(&*addresses(&["127.0.0.1:0", MISSING, "127.0.0.2:0", "127.0.0.1:0"])).unwrap();
+    let [first, second] = server.addresses()[..] else { panic!("{:?}", server.addresses()) };
+    assert_eq!((first.ip().to_string(), second.ip().to_string()), ("127.0.0.1".into(), "127.0.0.2".into()));
+    assert_eq!(first.port(), second.port());
+}
+
 #[actix_web::test]
 async fn a_server_that_listens_nowhere_says_what_to_call() {
     let error = echo().run().await.unwrap_err();
@@ -62,20 +108,135 @@ async fn echo_over_unix(path: &std::path::Path) {
     assert_eq!(answer, Tungstenite::text("hello"));
 }
 
+/// A folder for the sockets of one test. It is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("greenroom-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A panic of the test is what matters.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 #[actix_web::test]
 async fn a_unix_socket_serves_and_its_old_file_is_replaced() {
-    let folder = std::env::temp_dir().join(format!("greenroom-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join("socket");
+    let folder = Folder::new("old");
+    let path = folder.socket();
     // A server that was killed leaves its file like this.
     drop(UnixListener::bind(&path).unwrap());
-    serve(echo().bind_unix(&path).unwrap(), async |_, _| {
+    serve(echo().threads(2).bind_unix(&path).unwrap(), async |_, _| {
         echo_over_unix(&path).await;
         let error = echo().bind_unix(&path).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "another server listens on this socket");
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("another server listens on it"), "{error}");
+        echo_over_unix(&path).await;
     })
     .await;
-    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(!path.exists(), "the file goes away with the server");
+}
+
+#[actix_web::test]
+async fn a_socket_that_is_not_served_takes_its_file_with_it() {
+    let folder = Folder::new("unserved");
+    let server = echo().bind_unix(folder.socket()).unwrap();
+    assert!(folder.socket().exists());
+    drop(server);
+    assert!(!folder.socket().exists());
+}
+
+/// A new process takes over: it puts a socket of its own in the place of the old one, which still serves.
+#[actix_web::test]
+async fn a_file_of_another_server_stays() {
+    let folder = Folder::new("replaced");
+    let (path, new) = (folder.socket(), folder.0.join("new"));
+    let second = UnixListener::bind(&new).unwrap();
+    serve(echo().bind_unix(&path).unwrap(), async |_, _| std::fs::rename(&new, &path).unwrap()).await;
+    std::os::unix::net::UnixStream::connect(&path).expect("the file of the second server");
+    drop(second);
+}
+
+#[actix_web::test]
+async fn of_servers_that_start_at_once_one_gets_the_socket() {
+    let folder = Folder::new("race");
+    let path = folder.socket();
+    for round in 0..20 {
+        drop(UnixListener::bind(&path).unwrap());
+        let start = std::sync::Barrier::new(4);
+        let bound: Vec<_> = std::thread::scope(|scope| {
+            let bind = || {
+                start.wait();
+                echo().bind_unix(&path)
+            };
+            let servers: Vec<_> = (0..4).map(|_| scope.spawn(bind)).collect();
+            servers.into_iter().map(|server| server.join().unwrap()).collect()
+        });
+        let (served, refused): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+        assert_eq!(served.len(), 1, "round {round}");
+        for error in refused.into_iter().filter_map(Result::err) {
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "round {round}: {error}");
+        }
+        std::os::unix::net::UnixStream::connect(&path).expect("the file of the server that has it");
+        drop(served);
+        assert!(!path.exists(), "round {round}");
+    }
+}
+
+/// A blocking probe would wait until the other server accepts.
+#[actix_web::test]
+async fn a_living_server_with_a_full_backlog_is_an_error_at_once() {
+    let folder = Folder::new("full");
+    let path = folder.socket();
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.listen(1).unwrap();
+    let waiting: Vec<_> = std::iter::from_fn(|| {
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.connect(&socket2::SockAddr::unix(&path).unwrap()).is_ok().then_some(client)
+    })
+    .take(100)
+    .collect();
+    assert!(waiting.len() < 100, "the backlog is not full");
+    let (done, result) = std::sync::mpsc::channel();
+    let bound = path.clone();
+    std::thread::spawn(move || done.send(echo().bind_unix(bound).map(drop)));
+    let error = result.recv_timeout(PATIENCE).expect("an answer in time").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(path.exists());
+}
+
+#[actix_web::test]
+async fn the_mode_of_a_unix_socket_can_be_chosen() {
+    let folder = Folder::new("mode");
+    let path = folder.socket();
+    for mode in [0o600, 0o666] {
+        serve(echo().bind_unix_with(&path, mode).unwrap(), async |_, _| {
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            echo_over_unix(&path).await;
+            // An operator may change it later. The file still belongs to this server.
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        })
+        .await;
+        assert!(!path.exists());
+    }
+    let error = echo().bind_unix_with(&path, 0o1777).unwrap_err();
+    assert!(error.to_string().contains("the mode must be"), "{error}");
+    for refused in ["", "\0greenroom-tests", "so\0cket"] {
+        let error = echo().bind_unix(refused).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{refused:?}");
+    }
 }
 
 #[actix_web::test]

@@ -1,5 +1,6 @@
 //! How a handshake is answered, byte by byte over a real socket.
 
+mod hosts;
 mod mounting;
 mod outcomes;
 mod protocol;
