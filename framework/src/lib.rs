@@ -109,7 +109,7 @@ pub use cookie;
 #[doc(hidden)]
 pub use event::handler as __private;
 #[doc(inline)]
-pub use greenroom_macros::{Event, NoEvents, event_handlers};
+pub use greenroom_macros::{Event, NoEvents, event_handlers, on, relay};
 
 /// Compiles the code in the README, so that it stays correct.
 #[cfg(doctest)]

@@ -7,8 +7,11 @@
 mod errors;
 mod event;
 mod handlers;
+mod misplaced;
 mod names;
 mod no_events;
+mod root;
+mod types;
 
 use proc_macro::TokenStream;
 
@@ -68,7 +71,7 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 ///
 /// impl Consumer for Echo {}
 /// ```
-#[proc_macro_derive(NoEvents)]
+#[proc_macro_derive(NoEvents, attributes(event))]
 pub fn derive_no_events(input: TokenStream) -> TokenStream {
     no_events::derive(input.into()).into()
 }
@@ -149,4 +152,20 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn event_handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     handlers::expand(arguments.into(), item.into()).into()
+}
+
+/// Names the event of a method in an [`event_handlers`] block: `#[on("xx.oo")]`.
+///
+/// Anywhere else it is an error. See [`event_handlers`].
+#[proc_macro_attribute]
+pub fn on(_: TokenStream, item: TokenStream) -> TokenStream {
+    misplaced::misplaced("on(\"chat.message\")", item.into()).into()
+}
+
+/// Makes a method in an [`event_handlers`] block a relay, which passes an event on to the clients: `#[relay]`.
+///
+/// Anywhere else it is an error. See [`event_handlers`].
+#[proc_macro_attribute]
+pub fn relay(_: TokenStream, item: TokenStream) -> TokenStream {
+    misplaced::misplaced("relay", item.into()).into()
 }

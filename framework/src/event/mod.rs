@@ -25,6 +25,10 @@ pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + '
     /// The names that values of this type have: one, or one for each variant, in order.
     const NAMES: &'static [&'static str];
 
+    /// Whether the type is an enum: the derive says so.
+    #[doc(hidden)]
+    const IS_ENUM: bool = false;
+
     /// The name of this value.
     fn name(&self) -> &'static str;
 }
