@@ -341,11 +341,11 @@ impl<'a> Part<'a> {
             return quote! {
                 #(#cfgs)*
                 #index => {
-                    if let ::core::option::Option::Some(__outgoing) =
-                        <Self as #root::EventHandlers<#side>>::relay(__envelope)
-                    {
-                        #root::consumer::ClientContext::pass_on(__context, __outgoing?)?;
-                    }
+                    #root::consumer::ClientContext::pass_on(
+                        __context,
+                        #root::Envelope::name(__envelope),
+                        || <Self as #root::EventHandlers<#side>>::relay(__envelope),
+                    )?;
                     #root::Handled::Yes
                 }
             };

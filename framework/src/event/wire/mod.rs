@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 128;
 /// [`EventError::Unwritable`] if the event is not written as a map with text keys, or has a field that is called
 /// `type` or `__asgi…`.
 pub fn to_json<E: Event>(event: &E) -> Result<String, EventError> {
-    serde_json::to_string(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
+    serde_json::to_string(&ser::Typed(event)).map_err(|error| unwritable_event(event, &error))
 }
 
 /// Writes `event` as MessagePack, with `type` first and the names of the fields.
@@ -40,7 +40,14 @@ pub fn to_json<E: Event>(event: &E) -> Result<String, EventError> {
 /// # Errors
 /// As [`to_json`].
 pub fn to_msgpack<E: Event>(event: &E) -> Result<Vec<u8>, EventError> {
-    write_msgpack(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
+    write_msgpack(&ser::Typed(event)).map_err(|error| unwritable_event(event, &error))
+}
+
+pub(super) fn write<E: Event>(event: &E, format: Format) -> Result<Vec<u8>, EventError> {
+    match format {
+        Format::Json => to_json(event).map(String::into_bytes),
+        Format::MsgPack => to_msgpack(event),
+    }
 }
 
 /// Reads an event of the type `E`.
@@ -114,6 +121,12 @@ pub fn transcode(from: Format, to: Format, bytes: &[u8]) -> Result<Vec<u8>, Even
         Format::Json => serde_json::to_vec(&value).map_err(|error| unwritable(&name(), &error)),
         Format::MsgPack => write_msgpack(&value).map_err(|error| unwritable(&name(), &error)),
     }
+}
+
+/// Names the Rust type, because a program may have several with events of one name.
+fn unwritable_event<E: Event>(event: &E, reason: &dyn std::error::Error) -> EventError {
+    let reason = format!("{reason} (the Rust type is {})", std::any::type_name::<E>());
+    EventError::Unwritable { name: event.name().to_owned(), reason }
 }
 
 fn unwritable(name: &str, reason: &dyn std::error::Error) -> EventError {

@@ -63,7 +63,9 @@ impl<C: SerializeStruct> SerializeStruct for FieldWriter<C> {
         value: &T,
     ) -> Result<(), C::Error> {
         check(key)?;
-        self.0.serialize_field(key, value)
+        self.0
+            .serialize_field(key, value)
+            .map_err(|error| Error::custom(format_args!("{error}, in the field {key:?}")))
     }
 
     fn skip_field(&mut self, key: &'static str) -> Result<(), C::Error> {
