@@ -28,6 +28,8 @@ mod seed;
 #[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/event/pass/serde_attributes.rs"]
 mod serde_attributes;
+#[path = "ui/event_handlers/pass/shared.rs"]
+mod shared;
 #[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/event_handlers/pass/ways_to_take_an_event.rs"]
 mod ways_to_take_an_event;

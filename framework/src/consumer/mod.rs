@@ -102,8 +102,8 @@ pub trait Consumer: EventHandlers {
 )]
 #[expect(async_fn_in_trait, reason = "handlers run on one thread and need not be Send")]
 pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
-    /// The names of the events that are handled or relayed.
-    const EVENTS: &'static [&'static str];
+    /// The names of the events that are handled or relayed, for docs and tests.
+    fn events() -> Vec<&'static str>;
 
     /// Calls the handler of the event. Returns [`Handled::Unknown`] if there is no handler.
     ///

@@ -171,32 +171,10 @@ pub const fn first(names: &'static [&'static str]) -> &'static str {
     if names.is_empty() { "" } else { names[0] }
 }
 
-/// How many names the handlers have together.
+/// The names of all handlers.
 #[must_use]
-pub const fn count(handlers: &[Handler]) -> usize {
-    let (mut at, mut sum) = (0, 0);
-    while at < handlers.len() {
-        sum += handlers[at].handled.len();
-        at += 1;
-    }
-    sum
-}
-
-/// The names of all handlers. `N` is their [`count`].
-#[must_use]
-pub const fn concat<const N: usize>(handlers: &[Handler]) -> [&'static str; N] {
-    let mut all = [""; N];
-    let (mut at, mut end) = (0, 0);
-    while at < handlers.len() {
-        let names = handlers[at].handled;
-        let mut name = 0;
-        while name < names.len() {
-            all[end] = names[name];
-            (name, end) = (name + 1, end + 1);
-        }
-        at += 1;
-    }
-    all
+pub fn events(handlers: &[Handler]) -> Vec<&'static str> {
+    handlers.iter().flat_map(|handler| handler.handled).copied().collect()
 }
 
 /// The one of `names` that is `wanted`, or nothing. `as_method`: `wanted` is the name of a method.
@@ -391,6 +369,6 @@ mod tests {
             }
         }
 
-        assert_eq!(Clock::EVENTS, [Tick {}.name()]);
+        assert_eq!(Clock::events(), [Tick {}.name()]);
     }
 }

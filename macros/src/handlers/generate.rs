@@ -28,9 +28,26 @@ const ONLY: &str = "A_TYPE_HAS_NO_EVENTS_OR_ONE_BLOCK_OF_EVENT_HANDLERS";
 const ONLY_HTTP: &str = "A_TYPE_HAS_NO_EVENTS_OR_ONE_BLOCK_OF_EVENT_HANDLERS_WITH_HTTP_CONTEXT";
 const ONLY_WORKER: &str = "A_TYPE_HAS_NO_EVENTS_OR_ONE_BLOCK_OF_EVENT_HANDLERS_WITH_WORKER_CONTEXT";
 
+/// An empty implementation for every context, for a derive with mistakes.
+pub(crate) fn unknown(root: &Root, generics: &Generics, consumer: &Type) -> TokenStream {
+    empty(root, generics, consumer, Side::Any)
+}
+
+/// The implementation of `body`, which calls its context `__Context`.
+pub(crate) fn for_every_context(
+    root: &Root,
+    generics: &Generics,
+    consumer: &Type,
+    body: &TokenStream,
+) -> TokenStream {
+    implementation(root, generics, consumer, Side::Any, body)
+}
+
 fn empty(root: &Root, generics: &Generics, consumer: &Type, side: Side) -> TokenStream {
     let body = quote! {
-        const EVENTS: &'static [&'static ::core::primitive::str] = &[];
+        fn events() -> ::std::vec::Vec<&'static ::core::primitive::str> {
+            ::std::vec::Vec::new()
+        }
 
         async fn handle_event(
             &mut self,
@@ -66,8 +83,9 @@ pub(super) fn handlers(options: &Options, block: &Block, handlers: &[Handler]) -
     let calls = parts.iter().map(|part| part.call(&context));
     let relays = parts.iter().filter(|part| part.handler.is_relay()).map(Part::relay);
     let body = quote! {
-        const EVENTS: &'static [&'static ::core::primitive::str] =
-            &#root::__private::concat::<{ #root::__private::count(__HANDLERS) }>(__HANDLERS);
+        fn events() -> ::std::vec::Vec<&'static ::core::primitive::str> {
+            #root::__private::events(__HANDLERS)
+        }
 
         async fn handle_event(
             &mut self,

@@ -11,6 +11,7 @@
 pub(crate) mod addressed;
 mod de;
 mod ser;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -76,7 +77,12 @@ pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> 
         }
         Format::MsgPack => {
             let mut pack = msgpack(bytes);
-            E::deserialize(de::Fields::new(&mut pack, variant)).map_err(|error| fields(error.to_string()))
+            E::deserialize(de::Fields::new(&mut pack, variant)).or_else(|error| {
+                // A reader of JSON makes numbers of the keys of a map, which are texts. This one does not.
+                let json = transcode(Format::MsgPack, Format::Json, bytes);
+                let read = json.and_then(|json| read_named(Format::Json, name, &json));
+                read.map_err(|_| fields(error.to_string()))
+            })
         }
     }
 }

@@ -4,14 +4,14 @@ use serde::ser::{
     Error, Impossible, Serialize, SerializeMap, SerializeStruct, SerializeStructVariant, Serializer,
 };
 
-use super::{super::Event, de::is_hidden};
+use super::{super::Event, de::is_hidden, strict::Strict};
 
 /// An event that is written with its `type`.
 pub(super) struct Typed<'a, E>(pub(super) &'a E);
 
 impl<E: Event> Serialize for Typed<'_, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(TypeFirst { to: serializer, name: self.0.name(), in_variant: false })
+        self.0.serialize(TypeFirst { to: Strict(serializer), name: self.0.name(), in_variant: false })
     }
 }
 

@@ -127,6 +127,6 @@ impl Borrowing<'_> {
 
 #[test]
 fn compiles() {
-    assert_eq!(<First as greenroom::EventHandlers>::EVENTS, ["tick", "tock", "news"]);
-    assert_eq!(<Borrowing<'static> as greenroom::EventHandlers>::EVENTS, ["door.opened", "old", "tock"]);
+    assert_eq!(<First as greenroom::EventHandlers>::events(), ["tick", "tock", "news"]);
+    assert_eq!(<Borrowing<'static> as greenroom::EventHandlers>::events(), ["door.opened", "old", "tock"]);
 }
