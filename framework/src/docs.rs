@@ -1,4 +1,4 @@
-//! Long pages: browsers, order, limits, protocol, several machines, NATS, Redis, moving, rules, design.
+//! Long pages: browsers, events and handlers, order, limits, protocol, several machines, NATS, Redis, moving, rules, design.
 //!
 //! The protocol is that of the fallback transports. The page on moving is for programs that used Django Channels.
 
@@ -7,6 +7,9 @@ pub mod browser {}
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}
+
+#[doc = include_str!("../docs/events.md")]
+pub mod events {}
 
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}

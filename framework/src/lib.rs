@@ -6,6 +6,7 @@
 //!
 //! This page leads through the library in the order in which you need it. Longer pages say more:
 //!
+//! - [events and handlers](docs::events): every form, what is refused, how values are written;
 //! - [order](docs::order) and [limits](docs::limits): what is promised about delivery;
 //! - [rules](docs::rules): the rules of Channels, and whether Greenroom keeps or mends each;
 //! - [protocol](docs::protocol): how clients without a WebSocket talk to consumers;
@@ -111,7 +112,7 @@ pub use cookie;
 #[doc(hidden)]
 pub use event::handler as __private;
 #[doc(inline)]
-pub use greenroom_macros::{Event, NoEvents, event_handlers};
+pub use greenroom_macros::{Event, EventHandlers, NoEvents, event_handlers, on, relay};
 
 /// Compiles the code in the README, so that it stays correct.
 #[cfg(doctest)]

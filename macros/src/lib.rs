@@ -4,11 +4,15 @@
 //! mistakes. Each error points at the wrong word, and says what to write instead. After a mistake the macro generates
 //! an empty implementation, so that one mistake gives one error.
 
+mod delegate;
 mod errors;
 mod event;
 mod handlers;
+mod misplaced;
 mod names;
 mod no_events;
+mod root;
+mod types;
 
 use proc_macro::TokenStream;
 
@@ -68,9 +72,53 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 ///
 /// impl Consumer for Echo {}
 /// ```
-#[proc_macro_derive(NoEvents)]
+#[proc_macro_derive(NoEvents, attributes(event))]
 pub fn derive_no_events(input: TokenStream) -> TokenStream {
     no_events::derive(input.into()).into()
+}
+
+/// Passes events on to the handlers of fields, so that consumers can share handlers.
+///
+/// Each field with `#[handlers]` is asked in order, until one handles the event. So a struct can have several sets of
+/// handlers, each with its own state, and a wrapper can have the handlers of any consumer in it. It works with every
+/// context.
+///
+/// ```
+/// use greenroom::prelude::*;
+/// use greenroom::EventHandlers;
+///
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// struct Kicked {}
+///
+/// /// Handlers that several consumers share.
+/// struct Moderated;
+///
+/// #[event_handlers]
+/// impl Moderated {
+///     async fn kicked(&mut self, _event: &Kicked, ctx: &mut Context) -> Result<()> {
+///         ctx.close();
+///         Ok(())
+///     }
+/// }
+///
+/// /// A wrapper of any consumer.
+/// #[derive(EventHandlers)]
+/// struct WithModeration<C> {
+///     #[handlers]
+///     moderated: Moderated,
+///     #[handlers]
+///     inner: C,
+/// }
+///
+/// impl<C: Consumer> Consumer for WithModeration<C> {
+///     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+///         self.inner.connect(ctx).await
+///     }
+/// }
+/// ```
+#[proc_macro_derive(EventHandlers, attributes(event, handlers))]
+pub fn derive_event_handlers(input: TokenStream) -> TokenStream {
+    delegate::derive(input.into()).into()
 }
 
 /// Makes each method of an `impl` block the handler of the event that it takes.
@@ -144,9 +192,31 @@ pub fn derive_no_events(input: TokenStream) -> TokenStream {
 /// is a compile error if a method's name does not fit its event, or if two methods handle one event.
 ///
 /// # Limits
-/// Every method in the block is a handler, so other methods belong in another block. A type has one such block. The
-/// block may be generic, but its events cannot use its parameters.
+/// Every method in the block is a handler, so other methods belong in another block. A type has one such block, because it
+/// implements a trait; [`EventHandlers`](derive@EventHandlers) joins several. The block may be generic, but its events
+/// cannot use its parameters.
+///
+/// # Arguments
+/// `#[event_handlers(all(RoomEvent))]`: it is a compile error if an event of `RoomEvent` has no handler.
+/// `#[event_handlers(crate = "my_server::greenroom")]`: the path of the library, if it is not the dependency `greenroom`.
+/// The derives take it as `#[event(crate = "…")]` above the type.
 #[proc_macro_attribute]
 pub fn event_handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     handlers::expand(arguments.into(), item.into()).into()
+}
+
+/// Names the event of a method in an [`event_handlers`] block: `#[on("xx.oo")]`.
+///
+/// Anywhere else it is an error. See [`event_handlers`].
+#[proc_macro_attribute]
+pub fn on(_: TokenStream, item: TokenStream) -> TokenStream {
+    misplaced::misplaced("on(\"chat.message\")", item.into()).into()
+}
+
+/// Makes a method in an [`event_handlers`] block a relay, which passes an event on to the clients: `#[relay]`.
+///
+/// Anywhere else it is an error. See [`event_handlers`].
+#[proc_macro_attribute]
+pub fn relay(_: TokenStream, item: TokenStream) -> TokenStream {
+    misplaced::misplaced("relay", item.into()).into()
 }

@@ -9,6 +9,9 @@ mod support;
 #[path = "ui/consumer/pass/every_hook.rs"]
 mod every_hook;
 #[allow(dead_code, reason = "it only has to compile")]
+#[path = "ui/event_handlers/pass/forms.rs"]
+mod forms;
+#[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/consumer/pass/http.rs"]
 mod http;
 #[allow(dead_code, reason = "it only has to compile")]
@@ -25,6 +28,8 @@ mod seed;
 #[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/event/pass/serde_attributes.rs"]
 mod serde_attributes;
+#[path = "ui/event_handlers/pass/shared.rs"]
+mod shared;
 #[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/event_handlers/pass/ways_to_take_an_event.rs"]
 mod ways_to_take_an_event;

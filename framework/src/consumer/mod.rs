@@ -21,7 +21,10 @@ pub use self::{
     json::JsonConsumer,
     layer_context::LayerContext,
 };
-use crate::{Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, layers::DEFAULT_LAYER};
+use crate::{
+    Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, groups::fan_out::Relayed,
+    layers::DEFAULT_LAYER,
+};
 
 /// What a program does with one connection: three hooks, which run one at a time.
 ///
@@ -99,8 +102,8 @@ pub trait Consumer: EventHandlers {
 )]
 #[expect(async_fn_in_trait, reason = "handlers run on one thread and need not be Send")]
 pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
-    /// The names of the events that are handled or relayed.
-    const EVENTS: &'static [&'static str];
+    /// The names of the events that are handled or relayed, for docs and tests.
+    fn events() -> Vec<&'static str>;
 
     /// Calls the handler of the event. Returns [`Handled::Unknown`] if there is no handler.
     ///
@@ -129,17 +132,21 @@ impl EventContext for HttpContext {}
     note = "write a handler for each job: `async fn name(&mut self, job: &Job, ctx: &mut WorkerContext) -> Result<()>`"
 )]
 pub trait ClientContext: EventContext {
-    /// Sends what a relay made of an event that did not come from a group.
+    /// Sends what a relay makes of an event that did not come from a group. If the relay fails, the client misses the
+    /// event, as the members of a group do.
     ///
     /// # Errors
     /// As [`Context::send`].
     #[doc(hidden)]
-    fn pass_on(&self, message: Outgoing) -> Result<()>;
+    fn pass_on(&self, event: &str, relay: impl FnOnce() -> Option<Result<Outgoing>>) -> Result<()>;
 }
 
 impl ClientContext for Context {
-    fn pass_on(&self, message: Outgoing) -> Result<()> {
-        self.send(message)
+    fn pass_on(&self, event: &str, relay: impl FnOnce() -> Option<Result<Outgoing>>) -> Result<()> {
+        match Relayed::new(relay, event, self.connection().counters()) {
+            Relayed::Message(message) => self.send(message),
+            Relayed::Failed | Relayed::Handler => Ok(()),
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use super::{Envelope, Event, EventError};
 pub struct EventType<E> {
     /// The event's names. Empty if the derive failed, which then reports its own error.
     pub names: &'static [&'static str],
+    /// Whether it is an enum, so that a method can take all of its events.
+    pub is_enum: bool,
     /// Reads the event.
     pub read: fn(&Envelope) -> Result<Arc<E>, EventError>,
 }
@@ -21,7 +23,7 @@ pub struct EventType<E> {
 /// The names and the reader of an event's type.
 #[must_use]
 pub const fn event_type<E: Event>() -> EventType<E> {
-    EventType { names: E::NAMES, read: Envelope::event::<E> }
+    EventType { names: E::NAMES, is_enum: E::IS_ENUM, read: Envelope::event::<E> }
 }
 
 /// The envelope of an event's clone: what the derive writes for a reference.
@@ -43,23 +45,47 @@ pub struct Handler {
     pub snake: &'static str,
     /// The event's names.
     pub names: &'static [&'static str],
+    /// The names that the method handles. Empty if its name or its `#[on]` is wrong.
+    pub handled: &'static [&'static str],
+    /// The hash of the only name in `handled`. Two hashes are compared in one step of the compiler, and two names in many.
+    hash: Option<u64>,
 }
 
 impl Handler {
-    /// The names that the method handles. Empty if its name or its `#[on]` is wrong.
+    /// Describes a method, and finds out which events it handles.
     #[must_use]
-    pub const fn handled(&self) -> &'static [&'static str] {
-        match self.on {
-            None if self.takes_all() => self.names,
-            None => only(self.names, self.method, true),
-            Some(on) => only(self.names, on, false),
-        }
+    pub const fn new<E>(
+        method: &'static str,
+        on: Option<&'static str>,
+        event: &'static str,
+        snake: &'static str,
+        of: &EventType<E>,
+    ) -> Self {
+        Self::with_names(method, on, event, snake, of.names, of.is_enum)
+    }
+
+    const fn with_names(
+        method: &'static str,
+        on: Option<&'static str>,
+        event: &'static str,
+        snake: &'static str,
+        names: &'static [&'static str],
+        is_enum: bool,
+    ) -> Self {
+        let handled = match on {
+            // The method has the name of the enum that it takes.
+            None if is_enum && equal(method, snake) => names,
+            None => only(names, method, true),
+            Some(on) => only(names, on, false),
+        };
+        let hash = if handled.len() == 1 { Some(hash(handled[0])) } else { None };
+        Self { method, on, event, snake, names, handled, hash }
     }
 
     /// Fails to compile if the method's name, or its `#[on]`, is not one of its event's names.
     #[track_caller]
     pub const fn check(&self) {
-        if self.names.is_empty() || !self.handled().is_empty() {
+        if self.names.is_empty() || !self.handled.is_empty() {
             return;
         }
         let single = self.names.len() == 1;
@@ -87,28 +113,55 @@ impl Handler {
         panic!("{}", text.as_str())
     }
 
-    /// Fails to compile if one of `earlier` handles one of the method's events.
+    /// Fails to compile if a handler before this one handles one of its events.
     #[track_caller]
-    pub const fn check_first(&self, earlier: &[Self]) {
-        let mine = self.handled();
-        let mut at = 0;
-        while at < mine.len() {
-            let mut other = 0;
-            while other < earlier.len() {
-                if contains(earlier[other].handled(), mine[at]) {
-                    let text = Text::new().add("the event `").add(mine[at]).add("` has two handlers, `");
-                    let text = text.add(earlier[other].method).add("` and `").add(self.method);
-                    panic!("{}", text.add("`: remove one of them").as_str())
+    pub const fn check_first(&self, all: &[Self]) {
+        let mut other = 0;
+        while other < all.len() {
+            let differ = match (all[other].hash, self.hash) {
+                (Some(other), Some(mine)) => other != mine,
+                _ => false,
+            };
+            if !differ {
+                // A block has no two methods of one name.
+                if equal(all[other].method, self.method) {
+                    return;
                 }
-                other += 1;
+                self.check_with(&all[other]);
+            }
+            other += 1;
+        }
+    }
+
+    #[track_caller]
+    const fn check_with(&self, other: &Self) {
+        let mut at = 0;
+        while at < self.handled.len() {
+            if contains(other.handled, self.handled[at]) {
+                let text = Text::new().add("the event `").add(self.handled[at]).add("` has two handlers, `");
+                let text = text.add(other.method).add("` and `").add(self.method);
+                panic!("{}", text.add("`: remove one of them").as_str())
             }
             at += 1;
         }
     }
+}
 
-    /// Whether the method has the name of the enum that it takes.
-    const fn takes_all(&self) -> bool {
-        self.names.len() > 1 && equal(self.method, self.snake)
+/// Fails to compile if one of the names of the type `event` has no handler.
+#[track_caller]
+pub const fn check_all(event: &str, names: &[&str], handlers: &[Handler]) {
+    let mut at = 0;
+    while at < names.len() {
+        let mut handler = 0;
+        while handler < handlers.len() && !contains(handlers[handler].handled, names[at]) {
+            handler += 1;
+        }
+        if handler == handlers.len() {
+            let text = Text::new().add("the event `").add(names[at]).add("` of `").add(event);
+            let text = text.add("` has no handler: write `async fn ").add_method(names[at]);
+            panic!("{}", text.add("`, or remove `").add(event).add("` from `all(…)`").as_str())
+        }
+        at += 1;
     }
 }
 
@@ -118,32 +171,10 @@ pub const fn first(names: &'static [&'static str]) -> &'static str {
     if names.is_empty() { "" } else { names[0] }
 }
 
-/// How many names the handlers have together.
+/// The names of all handlers.
 #[must_use]
-pub const fn count(handlers: &[Handler]) -> usize {
-    let (mut at, mut sum) = (0, 0);
-    while at < handlers.len() {
-        sum += handlers[at].handled().len();
-        at += 1;
-    }
-    sum
-}
-
-/// The names of all handlers. `N` is their [`count`].
-#[must_use]
-pub const fn concat<const N: usize>(handlers: &[Handler]) -> [&'static str; N] {
-    let mut all = [""; N];
-    let (mut at, mut end) = (0, 0);
-    while at < handlers.len() {
-        let names = handlers[at].handled();
-        let mut name = 0;
-        while name < names.len() {
-            all[end] = names[name];
-            (name, end) = (name + 1, end + 1);
-        }
-        at += 1;
-    }
-    all
+pub fn events(handlers: &[Handler]) -> Vec<&'static str> {
+    handlers.iter().flat_map(|handler| handler.handled).copied().collect()
 }
 
 /// The one of `names` that is `wanted`, or nothing. `as_method`: `wanted` is the name of a method.
@@ -157,6 +188,17 @@ const fn only(names: &'static [&'static str], wanted: &str, as_method: bool) -> 
         at += 1;
     }
     &[]
+}
+
+/// FNV-1a.
+const fn hash(name: &str) -> u64 {
+    let name = name.as_bytes();
+    let (mut hash, mut at) = (0xcbf2_9ce4_8422_2325, 0);
+    while at < name.len() {
+        hash = (hash ^ name[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
 }
 
 const fn contains(names: &[&str], name: &str) -> bool {
@@ -179,12 +221,13 @@ const fn fits(name: &str, wanted: &str, as_method: bool) -> bool {
     if name.len() != wanted.len() {
         return false;
     }
-    let mut at = 0;
-    while at < name.len() {
+    // Names often differ in their last word or number, and every step costs time of the compiler.
+    let mut at = name.len();
+    while at > 0 {
+        at -= 1;
         if (if as_method { in_method(name[at]) } else { name[at] }) != wanted[at] {
             return false;
         }
-        at += 1;
     }
     true
 }
@@ -251,13 +294,12 @@ impl Text {
 mod tests {
     use super::*;
 
-    const ROOM: Handler = Handler {
-        method: "room_event",
-        on: None,
-        event: "RoomEvent",
-        snake: "room_event",
-        names: &["room.joined", "room.left", "room-left"],
-    };
+    const NAMES: &[&str] = &["room.joined", "room.left", "room-left"];
+
+    /// A method that takes the enum `RoomEvent`.
+    fn room(method: &'static str, on: Option<&'static str>) -> Handler {
+        Handler::with_names(method, on, "RoomEvent", "room_event", NAMES, true)
+    }
 
     fn error(check: impl FnOnce() + std::panic::UnwindSafe) -> String {
         *std::panic::catch_unwind(check).unwrap_err().downcast().unwrap()
@@ -265,34 +307,46 @@ mod tests {
 
     #[test]
     fn a_name_says_which_events_are_handled() {
-        assert_eq!(ROOM.handled(), ROOM.names);
-        assert_eq!(Handler { method: "room_joined", ..ROOM }.handled(), ["room.joined"]);
-        assert_eq!(Handler { method: "room_left", ..ROOM }.handled(), ["room.left"]);
-        assert_eq!(Handler { on: Some("room-left"), ..ROOM }.handled(), ["room-left"]);
-        assert!(Handler { method: "room", ..ROOM }.handled().is_empty());
-        assert!(Handler { on: Some("room_left"), ..ROOM }.handled().is_empty());
-        // A struct with the method's name does not count, if its event has another name.
-        assert!(Handler { names: &["chat"], ..ROOM }.handled().is_empty());
-        Handler { names: &[], ..ROOM }.check();
+        assert_eq!(room("room_event", None).handled, NAMES);
+        assert_eq!(room("room_joined", None).handled, ["room.joined"]);
+        assert_eq!(room("room_left", None).handled, ["room.left"]);
+        assert_eq!(room("x", Some("room-left")).handled, ["room-left"]);
+        assert!(room("room", None).handled.is_empty());
+        assert!(room("room_event", Some("room_left")).handled.is_empty());
+        // A struct with the method's name does not count, if its event has another name. An enum does.
+        let one =
+            |is_enum| Handler::with_names("room_event", None, "RoomEvent", "room_event", &["chat"], is_enum);
+        assert!(one(false).handled.is_empty());
+        assert_eq!(one(true).handled, ["chat"]);
+        Handler::with_names("room", None, "RoomEvent", "room_event", &[], true).check();
     }
 
     #[test]
     fn a_text_says_what_to_write() {
-        let chat = Handler { method: "chat", names: &["chat.on-line"], event: "Chat", ..ROOM };
+        let chat = Handler::with_names("chat", None, "Chat", "chat", &["chat.on-line"], false);
         assert_eq!(
             error(move || chat.check()),
             "the method `chat` takes `Chat`, which has the event `chat.on-line`: rename the method to \
              `chat_on_line`, or write `#[on(\"chat.on-line\")]` above it"
         );
         assert_eq!(
-            error(|| Handler { on: Some("x"), ..ROOM }.check()),
+            error(|| room("room_event", Some("x")).check()),
             "`RoomEvent` has no event called `x`, only `room.joined`, `room.left` and `room-left`: \
              write for example `#[on(\"room.joined\")]`"
         );
         // Cut within a letter, a text is replaced.
         let long: &'static str = format!("x{}", "é".repeat(400)).leak();
-        assert!(
-            error(move || Handler { method: long, ..ROOM }.check()).starts_with("the method's name does not")
+        assert!(error(move || room(long, None).check()).starts_with("the method's name does not"));
+    }
+
+    #[test]
+    fn an_event_without_a_handler_is_named() {
+        let handlers = [room("room_left", None), room("room_joined", None)];
+        check_all("RoomEvent", &NAMES[..2], &handlers);
+        assert_eq!(
+            error(move || check_all("RoomEvent", NAMES, &handlers)),
+            "the event `room-left` of `RoomEvent` has no handler: write `async fn room_left`, or remove `RoomEvent` from \
+             `all(…)`"
         );
     }
 
@@ -315,6 +369,6 @@ mod tests {
             }
         }
 
-        assert_eq!(Clock::EVENTS, [Tick {}.name()]);
+        assert_eq!(Clock::events(), [Tick {}.name()]);
     }
 }

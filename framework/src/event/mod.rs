@@ -4,6 +4,7 @@ mod decoded;
 #[doc(hidden)]
 pub mod handler;
 pub mod wire;
+mod writable;
 
 use std::{any::Any, fmt, sync::Arc};
 
@@ -24,6 +25,10 @@ use self::decoded::Decoded;
 pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + 'static {
     /// The names that values of this type have: one, or one for each variant, in order.
     const NAMES: &'static [&'static str];
+
+    /// Whether the type is an enum: the derive says so.
+    #[doc(hidden)]
+    const IS_ENUM: bool = false;
 
     /// The name of this value.
     fn name(&self) -> &'static str;
@@ -109,6 +114,7 @@ pub enum Format {
 trait AnyEvent: Any + Send + Sync {
     fn name(&self) -> &'static str;
     fn write(&self, format: Format) -> Result<Vec<u8>, EventError>;
+    fn check_writable(&self) -> Result<(), EventError>;
 }
 
 impl<E: Event> AnyEvent for E {
@@ -117,10 +123,11 @@ impl<E: Event> AnyEvent for E {
     }
 
     fn write(&self, format: Format) -> Result<Vec<u8>, EventError> {
-        match format {
-            Format::Json => wire::to_json(self).map(String::into_bytes),
-            Format::MsgPack => wire::to_msgpack(self),
-        }
+        wire::write(self, format)
+    }
+
+    fn check_writable(&self) -> Result<(), EventError> {
+        writable::check(self)
     }
 }
 
@@ -191,6 +198,14 @@ impl Envelope {
             Repr::Wire(event) => {
                 event.decoded.event(|| wire::read_named(event.format, &event.name, &event.bytes))
             }
+        }
+    }
+
+    /// Whether the event can be written, for a layer that does not write it. A type is written only once.
+    pub(crate) fn check_writable(&self) -> Result<(), EventError> {
+        match &self.0 {
+            Repr::Typed(event) => event.check_writable(),
+            Repr::Wire(_) => Ok(()),
         }
     }
 

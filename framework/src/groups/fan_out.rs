@@ -41,28 +41,6 @@ impl Class {
         Packet { bytes, key: frame.key() }
     }
 
-    /// Runs the relay of the class's consumer. It is user code: no lock or borrow may be held.
-    fn relayed(&self, envelope: &Envelope, counters: &Counters) -> Relayed {
-        // The relay and `Serialize` are user code. A panic in them costs this event only.
-        match catch_unwind(AssertUnwindSafe(|| (self.relay)(envelope))) {
-            Ok(None) => Relayed::Handler,
-            Ok(Some(Ok(frame))) => Relayed::Message(frame),
-            Ok(Some(Err(error))) => {
-                counters.relay_failed.one();
-                tracing::warn!(event = ?Shown(envelope.name()), error = %Shown(error), "a relay failed: the members of its consumer type miss the event");
-                Relayed::Failed
-            }
-            Err(_) => {
-                counters.relay_failed.one();
-                tracing::error!(
-                    event = ?Shown(envelope.name()),
-                    "a relay panicked: the members of its consumer type miss the event"
-                );
-                Relayed::Failed
-            }
-        }
-    }
-
     /// The form for the members of this class, from the relay's result.
     fn form(&self, relayed: &Relayed, counters: &Counters) -> Form {
         match relayed {
@@ -89,10 +67,36 @@ impl std::fmt::Debug for Class {
 }
 
 /// The result of a consumer's relay: the same for all wire forms.
-enum Relayed {
+pub(crate) enum Relayed {
+    /// It failed or panicked. This was logged and counted.
     Failed,
     Message(Outgoing),
+    /// The event has a handler, and no relay.
     Handler,
+}
+
+impl Relayed {
+    /// Runs a relay. It and `Serialize` are user code: no lock or borrow may be held, and a panic costs this event only.
+    pub(crate) fn new(
+        relay: impl FnOnce() -> Option<Result<Outgoing>>,
+        event: &str,
+        counters: &Counters,
+    ) -> Self {
+        match catch_unwind(AssertUnwindSafe(relay)) {
+            Ok(None) => Self::Handler,
+            Ok(Some(Ok(frame))) => Self::Message(frame),
+            Ok(Some(Err(error))) => {
+                counters.relay_failed.one();
+                tracing::warn!(event = ?Shown(event), error = %Shown(error), "a relay failed: its clients miss the event");
+                Self::Failed
+            }
+            Err(_) => {
+                counters.relay_failed.one();
+                tracing::error!(event = ?Shown(event), "a relay panicked: its clients miss the event");
+                Self::Failed
+            }
+        }
+    }
 }
 
 /// What the members of one class get of an event.
@@ -130,7 +134,8 @@ impl Parcel {
             }
             let at = relayed.iter().position(|(consumer, _)| *consumer == class.consumer);
             let at = at.unwrap_or_else(|| {
-                relayed.push((class.consumer, class.relayed(&envelope, counters)));
+                let relay = || (class.relay)(&envelope);
+                relayed.push((class.consumer, Relayed::new(relay, envelope.name(), counters)));
                 relayed.len() - 1
             });
             forms.push((*class, class.form(&relayed[at].1, counters)));

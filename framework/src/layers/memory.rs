@@ -12,6 +12,9 @@ use crate::{ChannelName, Delivery, Envelope, GroupName};
 /// It differs from Channels' `InMemoryChannelLayer`: it serves all threads of the process, its
 /// `channel_capacity` works, a channel stays in its groups when one of its messages expires, and no operation
 /// looks at channels or groups other than its own.
+///
+/// It shares events and never writes them. In a build with debug assertions, as tests have, it writes the first event of
+/// each type and name, and refuses an event that another layer could not write: [`LayerError::Unwritable`].
 #[derive(Debug)]
 pub struct MemoryLayer {
     groups: Groups,
@@ -44,6 +47,7 @@ impl ChannelLayer for MemoryLayer {
     }
 
     async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
+        check(&envelope)?;
         self.groups.send(channel, envelope).await
     }
 
@@ -64,6 +68,7 @@ impl ChannelLayer for MemoryLayer {
     }
 
     async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
+        check(&envelope)?;
         self.groups.publish(group, envelope).await;
         Ok(())
     }
@@ -73,6 +78,7 @@ impl ChannelLayer for MemoryLayer {
         group: &GroupName,
         envelope: Envelope,
     ) -> Result<Delivery, LayerError> {
+        check(&envelope)?;
         Ok(self.groups.publish_counted(group, envelope).await)
     }
 
@@ -80,6 +86,11 @@ impl ChannelLayer for MemoryLayer {
         self.groups.flush();
         Ok(())
     }
+}
+
+/// A test with this layer should fail as the program would on another layer.
+fn check(envelope: &Envelope) -> Result<(), LayerError> {
+    if cfg!(debug_assertions) { envelope.check_writable().map_err(LayerError::Unwritable) } else { Ok(()) }
 }
 
 impl From<MemoryLayer> for super::Layer {

@@ -140,7 +140,9 @@ pub(crate) mod testing {
     impl Consumer for Nobody {}
 
     impl EventHandlers for Nobody {
-        const EVENTS: &'static [&'static str] = &[];
+        fn events() -> Vec<&'static str> {
+            Vec::new()
+        }
 
         async fn handle_event(&mut self, _: &Envelope, _: &mut Context) -> Result<Handled> {
             Ok(Handled::Unknown)

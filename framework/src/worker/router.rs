@@ -152,7 +152,9 @@ mod tests {
     struct Nothing;
 
     impl EventHandlers<WorkerContext> for Nothing {
-        const EVENTS: &'static [&'static str] = &[];
+        fn events() -> Vec<&'static str> {
+            Vec::new()
+        }
 
         async fn handle_event(&mut self, _: &Envelope, _: &mut WorkerContext) -> Result<Handled> {
             Ok(Handled::Unknown)

@@ -1,22 +1,26 @@
 //! The rules for an event's type. They keep the wire form a map of `type` and the event's own fields.
 
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Field, Fields, Ident, LitStr, Token, ext::IdentExt, meta::ParseNestedMeta,
-    parse::ParseStream,
+    Attribute, Data, DeriveInput, Field, Fields, GenericParam, Ident, LitStr, Token, ext::IdentExt,
+    meta::ParseNestedMeta, parse::ParseStream,
 };
 
-use super::model::Event;
-use crate::{errors::Errors, names};
+use super::{model::Event, rename::Rule};
+use crate::{errors::Errors, names, types::not_an_event};
 
 const NO_FIELDS: &str = "an event without fields has no parentheses: remove them";
+const OWNED: &str = "an event owns its data: write `String` or `Cow<'static, str>`";
 
 pub(super) fn check(input: &DeriveInput, event: &Event<'_>, errors: &mut Errors) {
     check_names(event, errors);
-    if let Some(parameter) = input.generics.params.first() {
-        errors.at(parameter, "an event cannot have generic parameters: remove them, and write fixed types for the fields, for example `String`");
+    match input.generics.params.first() {
+        Some(GenericParam::Lifetime(lifetime)) => errors.at(lifetime, OWNED),
+        Some(parameter) => errors.at(parameter, "an event cannot have generic parameters: remove them, and write fixed types for the fields, for example `String`"),
+        None => {}
     }
-    serde(&input.attrs, Place::Type, errors);
+    let names = serde(&input.attrs, Place::Type, errors);
     match &input.data {
         Data::Struct(data) => {
             if let Fields::Unnamed(fields) = &data.fields {
@@ -27,7 +31,7 @@ pub(super) fn check(input: &DeriveInput, event: &Event<'_>, errors: &mut Errors)
                 };
                 errors.at(fields, text);
             }
-            check_fields(&data.fields, errors);
+            check_fields(&data.fields, names.all, errors);
         }
         Data::Enum(data) => {
             if data.variants.is_empty() {
@@ -37,7 +41,16 @@ pub(super) fn check(input: &DeriveInput, event: &Event<'_>, errors: &mut Errors)
                 );
             }
             for variant in &data.variants {
-                serde(&variant.attrs, Place::Variant, errors);
+                let of_variant = serde(&variant.attrs, Place::Variant, errors);
+                if let Fields::Unnamed(fields) = &variant.fields
+                    && fields.unnamed.len() == 1
+                    && let Some(what) = not_an_event(&fields.unnamed[0].ty)
+                {
+                    let name = &variant.ident;
+                    errors.at(&fields.unnamed[0].ty, format_args!(
+                        "the value of a variant must be a struct, because its fields stand beside `type`, and {what} has no named fields: write `{name} {{ text: … }}`"
+                    ));
+                }
                 if let Fields::Unnamed(fields) = &variant.fields
                     && fields.unnamed.len() != 1
                 {
@@ -51,7 +64,7 @@ pub(super) fn check(input: &DeriveInput, event: &Event<'_>, errors: &mut Errors)
                     };
                     errors.at(fields, text);
                 }
-                check_fields(&variant.fields, errors);
+                check_fields(&variant.fields, of_variant.all.or(names.all_fields), errors);
             }
         }
         Data::Union(data) => {
@@ -86,18 +99,32 @@ fn check_names(event: &Event<'_>, errors: &mut Errors) {
     }
 }
 
-fn check_fields(fields: &Fields, errors: &mut Errors) {
+/// `rule` is serde's `rename_all` for the fields.
+fn check_fields(fields: &Fields, rule: Option<Rule>, errors: &mut Errors) {
     for field in fields {
         for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("event")) {
             errors.at(attribute, "`#[event]` names a struct or a variant, and a field has no event name: move it above the struct or the variant");
         }
-        let renamed = serde(&field.attrs, Place::Field, errors);
+        if borrows(field.ty.to_token_stream()) {
+            errors.at(&field.ty, OWNED);
+        }
+        let renamed = serde(&field.attrs, Place::Field, errors).own;
         if let Field { ident: Some(ident), .. } = field
             && !renamed
         {
-            reserved(&ident.unraw().to_string(), ident, errors);
+            let name = ident.unraw().to_string();
+            reserved(&rule.map_or_else(|| name.clone(), |rule| rule.of_field(&name)), ident, errors);
         }
     }
+}
+
+/// Whether the words of a type have a reference in them.
+fn borrows(words: TokenStream) -> bool {
+    words.into_iter().any(|word| match word {
+        TokenTree::Group(group) => borrows(group.stream()),
+        TokenTree::Punct(punct) => punct.as_char() == '&',
+        TokenTree::Ident(_) | TokenTree::Literal(_) => false,
+    })
 }
 
 /// Refuses a field's name that the envelope uses itself.
@@ -116,9 +143,20 @@ enum Place {
     Field,
 }
 
-/// Refuses serde attributes that an event cannot have. Returns whether an attribute renames the field.
-fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> bool {
-    let mut renamed = false;
+/// What serde's attributes say about the names on the wire.
+#[derive(Default)]
+struct Names {
+    /// Whether the field has a name of its own.
+    own: bool,
+    /// `rename_all`, for the fields of a struct or a variant.
+    all: Option<Rule>,
+    /// `rename_all_fields`, for the fields of all variants.
+    all_fields: Option<Rule>,
+}
+
+/// Refuses serde attributes that an event cannot have, and returns what the others say about names.
+fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> Names {
+    let mut found = Names::default();
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
         // serde reports an attribute that cannot be parsed.
         let _ = attribute.parse_nested_meta(|meta| {
@@ -126,8 +164,14 @@ fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> bool {
                 errors.at(&meta.path, text);
             }
             let names = values(&meta)?;
-            if place == Place::Field && meta.path.is_ident("rename") {
-                renamed = true;
+            // The rules for writing and for reading may differ. If one of them gives a reserved name, that is enough.
+            let rule = || names.iter().map(|name| Rule::new(&name.value())).max();
+            if meta.path.is_ident("rename_all") {
+                found.all = rule();
+            } else if meta.path.is_ident("rename_all_fields") {
+                found.all_fields = rule();
+            } else if place == Place::Field && meta.path.is_ident("rename") {
+                found.own = true;
                 for name in names {
                     reserved(&name.value(), name, errors);
                 }
@@ -135,7 +179,7 @@ fn serde(attributes: &[Attribute], place: Place, errors: &mut Errors) -> bool {
             Ok(())
         });
     }
-    renamed
+    found
 }
 
 fn refusal(option: &Ident, place: Place) -> Option<String> {

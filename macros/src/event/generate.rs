@@ -5,12 +5,12 @@ use quote::quote;
 use syn::{Data, DeriveInput};
 
 use super::model::Event;
-use crate::errors::Errors;
+use crate::{errors::Errors, root::Root};
 
 pub(super) fn event(event: &Event<'_>) -> TokenStream {
-    let ident = event.ident;
+    let Event { root, ident, is_enum, .. } = event;
     let names = event.kinds.iter().map(|kind| &kind.name);
-    let name = if event.is_enum {
+    let name = if *is_enum {
         let arms = event.kinds.iter().map(|kind| {
             let (variant, name) = (kind.ident, &kind.name);
             quote!(Self::#variant { .. } => #name)
@@ -22,8 +22,10 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
     };
     quote! {
         #[automatically_derived]
-        impl ::greenroom::Event for #ident {
+        #[allow(deprecated)]
+        impl #root::Event for #ident {
             const NAMES: &'static [&'static ::core::primitive::str] = &[#(#names),*];
+            const IS_ENUM: ::core::primitive::bool = #is_enum;
 
             fn name(&self) -> &'static ::core::primitive::str {
                 #name
@@ -31,16 +33,17 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl ::core::convert::From<&#ident> for ::greenroom::Envelope {
+        #[allow(deprecated)]
+        impl ::core::convert::From<&#ident> for #root::Envelope {
             fn from(event: &#ident) -> Self {
-                ::greenroom::__private::envelope_of(event)
+                #root::__private::envelope_of(event)
             }
         }
     }
 }
 
 /// The errors, and an implementation without names, so that the code that uses the event causes no more errors.
-pub(super) fn empty(input: &DeriveInput, errors: &Errors) -> TokenStream {
+pub(super) fn empty(root: &Root, input: &DeriveInput, errors: &Errors) -> TokenStream {
     let errors = errors.to_compile_errors();
     // serde cannot derive for a union, so a union cannot implement `Event` either.
     if matches!(input.data, Data::Union(_)) {
@@ -60,7 +63,7 @@ pub(super) fn empty(input: &DeriveInput, errors: &Errors) -> TokenStream {
         #errors
 
         #[automatically_derived]
-        impl #parameters ::greenroom::Event for #ident #arguments #conditions {
+        impl #parameters #root::Event for #ident #arguments #conditions {
             const NAMES: &'static [&'static ::core::primitive::str] = &[];
 
             fn name(&self) -> &'static ::core::primitive::str {
@@ -69,9 +72,9 @@ pub(super) fn empty(input: &DeriveInput, errors: &Errors) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl #parameters ::core::convert::From<&#ident #arguments> for ::greenroom::Envelope #conditions {
+        impl #parameters ::core::convert::From<&#ident #arguments> for #root::Envelope #conditions {
             fn from(event: &#ident #arguments) -> Self {
-                ::greenroom::__private::envelope_of(event)
+                #root::__private::envelope_of(event)
             }
         }
     }

@@ -2,7 +2,8 @@
 
 mod check;
 mod generate;
-mod model;
+pub(crate) mod model;
+mod rename;
 
 use proc_macro2::TokenStream;
 use syn::DeriveInput;
@@ -17,5 +18,5 @@ pub(crate) fn derive(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let event = model::Event::from_input(&input, &mut errors);
     check::check(&input, &event, &mut errors);
-    if errors.is_empty() { generate::event(&event) } else { generate::empty(&input, &errors) }
+    if errors.is_empty() { generate::event(&event) } else { generate::empty(&event.root, &input, &errors) }
 }

@@ -2,25 +2,54 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{FnArg, GenericParam, Generics, Ident, ImplItem, ItemImpl, ReturnType, Signature, Type};
+use syn::{FnArg, GenericParam, Generics, Ident, ReturnType, Signature, Type};
 
-use super::model::{Handler, Taken, argument, last_word};
-use crate::errors::Errors;
+use super::{
+    block::{Block, Item},
+    generate::Side,
+    model::{Handler, Taken, argument, last_word, peel},
+};
+use crate::{errors::Errors, types::not_an_event};
 
 /// The end of an error at a method that may be a helper.
 const HELPERS: &str = "or move the method to another `impl` block if it handles no event";
 
-pub(super) fn block(block: &ItemImpl, errors: &mut Errors) {
-    if let Some((_, path, _)) = &block.trait_ {
-        errors.at(
-            path,
-            "handlers cannot be in the `impl` block of a trait: write a second block, `#[event_handlers] impl Chat { … }`",
-        );
+pub(super) const OF_TRAIT: &str = "handlers cannot be in the `impl` block of a trait: write a second block, `#[event_handlers] impl Chat { … }`";
+
+/// Whether a trait of the library may have the item. The trait is not known, so this goes by the names of the methods.
+pub(super) fn is_hook(item: &Item) -> bool {
+    match item {
+        Item::Method(method) => HOOKS.iter().any(|hook| method.signature.ident == hook),
+        Item::Other(_) | Item::Stranger(_) => true,
     }
+}
+
+/// The methods of the traits of consumers.
+const HOOKS: [&str; 7] = ["connect", "disconnect", "groups", "handle", "invalid", "receive", "receive_json"];
+
+/// Refuses items that are neither methods nor constants.
+pub(super) fn items(block: &Block, errors: &mut Errors) {
     for item in &block.items {
-        if !matches!(item, ImplItem::Fn(_) | ImplItem::Const(_)) {
+        if let Item::Stranger(item) = item {
             errors.at(item, "an `#[event_handlers]` block can contain only handlers and constants: move this out of the block");
         }
+    }
+}
+
+/// Refuses a handler whose context is not that of the first.
+///
+/// A `#[cfg]` that removes the first handler would otherwise decide which context the other handlers may have.
+pub(super) fn contexts(handlers: &[Handler], errors: &mut Errors) {
+    let side = Side::of(handlers);
+    for handler in handlers {
+        let Some(context) = &handler.context else { continue };
+        let its = Side::of_context(context);
+        if its != side {
+            errors.at(context, format_args!("all handlers of a block take the same context, and this is not the `{}` of the first: write the same, or move the handler to the block of another type", side.word()));
+        }
+    }
+    if side == Side::Worker {
+        without_relays(handlers, errors);
     }
 }
 
@@ -73,7 +102,16 @@ pub(super) fn handler<'a>(signature: &'a Signature, errors: &mut Errors) -> Opti
         arguments(signature, 3, text, errors);
         return None;
     };
-    if !matches!(context, Type::Reference(_)) {
+    if is_context(event) && !is_context(context) {
+        let word = |of| last_word(of).map_or_else(|| "ChatMessage".to_owned(), Ident::to_string);
+        let (event, name) = (word(context), word(event));
+        errors.at(
+            types[0],
+            format_args!("the event comes first, then the context: write `(&mut self, event: &{event}, ctx: &mut {name})`"),
+        );
+        return None;
+    }
+    if !matches!(peel(context), Type::Reference(_)) {
         let name = match last_word(context) {
             Some(word) if word == "HttpContext" || word == "WorkerContext" => word.to_string(),
             _ => "Context".to_owned(),
@@ -87,6 +125,11 @@ pub(super) fn handler<'a>(signature: &'a Signature, errors: &mut Errors) -> Opti
         right = false;
     }
     right.then_some((event, context))
+}
+
+/// Whether a type has the name of a context.
+fn is_context(of: &Type) -> bool {
+    last_word(of).is_some_and(|word| word == "Context" || word == "HttpContext" || word == "WorkerContext")
 }
 
 /// The type of a relay's event, if its signature is right.
@@ -123,7 +166,7 @@ pub(super) fn relay<'a>(signature: &'a Signature, errors: &mut Errors) -> Option
 }
 
 /// Refuses relays in the block of a worker's consumer.
-pub(super) fn without_relays(handlers: &[Handler], errors: &mut Errors) {
+fn without_relays(handlers: &[Handler], errors: &mut Errors) {
     for relay in handlers.iter().filter(|handler| handler.is_relay()) {
         let (name, event) = (&relay.method, &relay.event_ident);
         let handler =
@@ -137,7 +180,7 @@ pub(super) fn without_relays(handlers: &[Handler], errors: &mut Errors) {
 
 /// Refuses `&mut E`: all receivers share the event, so a handler must not change it.
 pub(super) fn shared(argument: &Type, relay: bool, errors: &mut Errors) -> Option<()> {
-    if let Type::Reference(reference) = argument
+    if let Type::Reference(reference) = peel(argument)
         && let Some(mutability) = &reference.mutability
     {
         let copy = match last_word(argument) {
@@ -167,9 +210,18 @@ pub(super) fn event(
         return None;
     }
     let path = match event {
-        Type::Path(path) if path.qself.is_none() => &path.path,
+        Type::Path(path) if path.qself.is_none() && not_an_event(event).is_none() => &path.path,
         _ => {
-            errors.at(event, "a handler takes one type of event: write the name of the type, for example `event: &ChatMessage`");
+            let text = not_an_event(event).map_or_else(
+                || "a handler takes one type of event".to_owned(),
+                |what| format!("{what} is not an event"),
+            );
+            errors.at(
+                event,
+                format_args!(
+                    "{text}: write the name of an event's type, for example `event: &ChatMessage`, {HELPERS}"
+                ),
+            );
             return None;
         }
     };

@@ -1,24 +1,21 @@
 //! The attribute `event_handlers`.
 
+mod block;
 mod check;
 pub(crate) mod generate;
 mod model;
+mod options;
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::ItemImpl;
 
+use self::{block::Block, options::Options};
 use crate::errors::Errors;
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    if !arguments.is_empty() {
-        errors.at(
-            &arguments,
-            "`#[event_handlers]` takes no arguments: remove them, and write `#[on(\"chat.message\")]` above the method",
-        );
-    }
-    let mut block: ItemImpl = match syn::parse2(item.clone()) {
+    let options = Options::parse(arguments, &mut errors);
+    let mut block = match Block::parse(item.clone(), &mut errors) {
         Ok(block) => block,
         Err(error) => {
             let text = "`#[event_handlers]` belongs above an `impl` block: write `#[event_handlers] impl Chat { … }`";
@@ -29,16 +26,23 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#errors #item);
         }
     };
-    check::block(&block, &mut errors);
     // In the block of a trait, the methods are not handlers with mistakes, so the error at the trait is enough.
-    let mut ignored = Errors::default();
-    let of_methods = if block.trait_.is_some() { &mut ignored } else { &mut errors };
-    let handlers = model::take_handlers(&mut block, of_methods);
-    if generate::Side::of(&handlers) == generate::Side::Worker {
-        check::without_relays(&handlers, &mut errors);
+    if let Some(of_trait) = &block.of_trait {
+        errors.at(of_trait, check::OF_TRAIT);
+        model::take_handlers(&mut block, &mut Errors::default());
+        block.items.retain(check::is_hook);
+        let errors = errors.to_compile_errors();
+        let implementation = generate::mistaken(&options.root, &block);
+        return quote!(#block #errors #implementation);
     }
-    let implementation =
-        if errors.is_empty() { generate::handlers(&block, &handlers) } else { generate::mistaken(&block) };
+    check::items(&block, &mut errors);
+    let handlers = model::take_handlers(&mut block, &mut errors);
+    check::contexts(&handlers, &mut errors);
+    let implementation = if errors.is_empty() {
+        generate::handlers(&options, &block, &handlers)
+    } else {
+        generate::mistaken(&options.root, &block)
+    };
     let errors = errors.to_compile_errors();
     quote!(#block #errors #implementation)
 }

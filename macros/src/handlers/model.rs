@@ -1,11 +1,15 @@
 //! The model of a handler, read from its method.
 
+use quote::ToTokens;
 use syn::{
-    Attribute, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, ItemImpl, LitStr, PathArguments,
-    ReturnType, Type, ext::IdentExt, parse_quote,
+    Attribute, FnArg, GenericArgument, Ident, LitStr, Meta, PathArguments, ReturnType, Token, Type,
+    ext::IdentExt, parse::ParseStream, parse_quote,
 };
 
-use super::check;
+use super::{
+    block::{Block, Method},
+    check,
+};
 use crate::errors::{Errors, arguments_of};
 
 /// A method that handles an event.
@@ -45,18 +49,14 @@ impl Handler {
 }
 
 /// Reads the handlers of a block, and removes the macro's own attributes from it.
-pub(super) fn take_handlers(block: &mut ItemImpl, errors: &mut Errors) -> Vec<Handler> {
+pub(super) fn take_handlers(block: &mut Block, errors: &mut Errors) -> Vec<Handler> {
     let generics = block.generics.clone();
-    let methods = block.items.iter_mut().filter_map(|item| match item {
-        ImplItem::Fn(method) => Some(method),
-        _ => None,
-    });
-    methods.filter_map(|method| take_handler(method, &generics, errors)).collect()
+    block.methods_mut().filter_map(|method| take_handler(method, &generics, errors)).collect()
 }
 
-fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut Errors) -> Option<Handler> {
-    let (mut on, mut relay) = (None, None);
-    method.attrs.retain(|attribute| {
+fn take_handler(method: &mut Method, generics: &syn::Generics, errors: &mut Errors) -> Option<Handler> {
+    let (mut on, mut relay, mut cfgs) = (None, None, Vec::new());
+    method.attributes.retain(|attribute| {
         if attribute.path().is_ident("on") {
             match attribute.parse_args::<LitStr>() {
                 Ok(_) if on.is_some() => errors.at(attribute, "a method can have only one `#[on]`: remove one of the two"),
@@ -76,11 +76,16 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
             relay = Some(());
             false
         } else {
+            if attribute.path().is_ident("cfg") {
+                cfgs.push(attribute.clone());
+            } else if attribute.path().is_ident("cfg_attr") {
+                return conditional(attribute, &mut cfgs, errors);
+            }
             true
         }
     });
     // The library fixes the signature, so a handler that does not need all of it deserves no warning.
-    method.attrs.push(parse_quote! {
+    method.attributes.push(parse_quote! {
         #[allow(
             clippy::needless_pass_by_ref_mut,
             clippy::needless_pass_by_value,
@@ -90,7 +95,7 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
             clippy::unused_self
         )]
     });
-    let signature = &method.sig;
+    let signature = &method.signature;
     let (event, context) = match relay {
         Some(()) => (check::relay(signature, errors)?, None),
         None => check::handler(signature, errors).map(|(event, context)| (event, Some(context)))?,
@@ -107,8 +112,34 @@ fn take_handler(method: &mut ImplItemFn, generics: &syn::Generics, errors: &mut 
         taken,
         context: context.cloned(),
         output: Type::clone(output),
-        cfgs: method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect(),
+        cfgs,
     })
+}
+
+/// Adds the `#[cfg]`s that a `#[cfg_attr]` can write, and returns whether the attribute is right.
+///
+/// It cannot write the macro's own attributes, because the macro is called before the compiler has decided.
+fn conditional(attribute: &Attribute, cfgs: &mut Vec<Attribute>, errors: &mut Errors) -> bool {
+    let mut right = true;
+    // The compiler reports a `cfg_attr` that cannot be parsed.
+    let _ = attribute.parse_args_with(|input: ParseStream<'_>| {
+        let condition: Meta = input.parse()?;
+        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
+            let meta: Meta = input.parse()?;
+            let path = meta.path();
+            if path.is_ident("on") || path.is_ident("relay") {
+                let name = path.to_token_stream();
+                right = false;
+                errors.at(&meta, format_args!("`#[{name}]` cannot depend on a condition: write two methods, each under its own `#[cfg]`, one of them with `#[{name}]`"));
+            } else if path.is_ident("cfg") {
+                let list = meta.require_list()?;
+                let then = &list.tokens;
+                cfgs.push(parse_quote!(#[cfg(any(not(#condition), #then))]));
+            }
+        }
+        Ok(())
+    });
+    right
 }
 
 /// The type of an argument that is not `self`.
@@ -119,11 +150,18 @@ pub(super) fn argument(argument: &FnArg) -> Option<&Type> {
     }
 }
 
+/// The type without the invisible groups and the parentheses around it. A `macro_rules!` puts a group around each `$t:ty`.
+pub(super) fn peel(of: &Type) -> &Type {
+    match of {
+        Type::Group(group) => peel(&group.elem),
+        Type::Paren(paren) => peel(&paren.elem),
+        _ => of,
+    }
+}
+
 /// The last word of a type: `HttpContext` for `&mut greenroom::HttpContext`.
 pub(super) fn last_word(of: &Type) -> Option<&Ident> {
-    match of {
-        Type::Group(group) => last_word(&group.elem),
-        Type::Paren(paren) => last_word(&paren.elem),
+    match peel(of) {
         Type::Reference(reference) => last_word(&reference.elem),
         Type::Path(path) => path.path.segments.last().map(|last| &last.ident),
         _ => None,
@@ -132,20 +170,18 @@ pub(super) fn last_word(of: &Type) -> Option<&Ident> {
 
 /// Takes the event out of `&E` and `Arc<E>`. A macro sees only words, so it does not know an alias of `Arc`.
 fn unwrap(argument: &Type) -> (&Type, Taken) {
-    match argument {
-        Type::Group(group) => unwrap(&group.elem),
-        Type::Paren(paren) => unwrap(&paren.elem),
-        Type::Reference(reference) => (&reference.elem, Taken::Reference),
+    match peel(argument) {
+        Type::Reference(reference) => (peel(&reference.elem), Taken::Reference),
         Type::Path(path) => {
             if let Some(last) = path.path.segments.last()
                 && last.ident == "Arc"
                 && let PathArguments::AngleBracketed(arguments) = &last.arguments
                 && let Some(GenericArgument::Type(event)) = arguments.args.first()
             {
-                return (event, Taken::Shared);
+                return (peel(event), Taken::Shared);
             }
-            (argument, Taken::Value)
+            (peel(argument), Taken::Value)
         }
-        _ => (argument, Taken::Value),
+        other => (other, Taken::Value),
     }
 }

@@ -226,6 +226,21 @@ async fn a_relay_that_panics_drops_that_event_only() {
     assert_eq!(mount.default_layer().metrics().relay_failed, 1);
 }
 
+/// As in a group: the event is lost and counted, and the connection stays.
+#[actix_web::test]
+async fn a_relay_that_panics_on_a_direct_send_drops_that_event_only() {
+    let mount = mount();
+    let mut client = WebsocketCommunicator::new(&mount, "/relay/direct/");
+    client.connect().await.unwrap();
+    let (layer, channel) = (mount.default_layer(), client.channel_name().unwrap());
+    for text in ["panic", "after"] {
+        layer.send(&channel, Said { text: text.into() }).await.unwrap();
+    }
+    assert_eq!(client.receive_text().await.unwrap(), "after");
+    assert_eq!(layer.metrics().relay_failed, 1);
+    client.disconnect().await;
+}
+
 /// A member that waits at a gate in its handler.
 struct Suspended(Gate);
 

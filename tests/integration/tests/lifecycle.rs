@@ -377,18 +377,19 @@ async fn an_event_that_cannot_be_encoded_fails_the_handler() {
     struct Unwritable {
         map: std::collections::BTreeMap<Vec<u8>, u8>,
     }
+    #[derive(Clone, Serialize, Deserialize, Event)]
+    struct Begin {}
     struct Sender;
     impl Consumer for Sender {}
     #[event_handlers]
     impl Sender {
-        async fn unwritable(&mut self, event: &Unwritable, ctx: &mut Context) -> Result<()> {
-            ctx.send_event(event)
+        async fn begin(&mut self, _event: &Begin, ctx: &mut Context) -> Result<()> {
+            ctx.send_event(&Unwritable { map: [(vec![1], 1)].into() })
         }
     }
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Sender))).unwrap();
     let mut client = connected(&mount).await;
-    let event = Unwritable { map: [(vec![1], 1)].into() };
-    mount.default_layer().send(&client.channel_name().unwrap(), &event).await.unwrap();
+    mount.default_layer().send(&client.channel_name().unwrap(), Begin {}).await.unwrap();
     let closed = client.receive().await.unwrap_err();
     assert!(matches!(closed, CommunicatorError::Closed { code: CloseCode::INTERNAL, .. }), "{closed}");
     assert_eq!(mount.default_layer().metrics().unhandled, 0);

@@ -9,6 +9,7 @@ use super::{exchange::Exchange, handle::HttpHandle};
 use crate::{
     Outgoing, Result,
     consumer::{ClientContext, ConnectionContext},
+    groups::fan_out::Relayed,
 };
 
 /// What a hook can do with its exchange.
@@ -120,7 +121,10 @@ impl Deref for HttpContext {
 }
 
 impl ClientContext for HttpContext {
-    fn pass_on(&self, message: Outgoing) -> Result<()> {
+    fn pass_on(&self, event: &str, relay: impl FnOnce() -> Option<Result<Outgoing>>) -> Result<()> {
+        let Relayed::Message(message) = Relayed::new(relay, event, self.connection().counters()) else {
+            return Ok(());
+        };
         if self.connection().is_connecting() {
             tracing::debug!("a relayed event came before the headers of its response, and is dropped");
             return Ok(());

@@ -11,6 +11,7 @@
 pub(crate) mod addressed;
 mod de;
 mod ser;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -36,7 +37,7 @@ const MAX_DEPTH: usize = 128;
 /// [`EventError::Unwritable`] if the event is not written as a map with text keys, or has a field that is called
 /// `type` or `__asgi…`.
 pub fn to_json<E: Event>(event: &E) -> Result<String, EventError> {
-    serde_json::to_string(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
+    serde_json::to_string(&ser::Typed(event)).map_err(|error| unwritable_event(event, &error))
 }
 
 /// Writes `event` as MessagePack, with `type` first and the names of the fields.
@@ -44,7 +45,14 @@ pub fn to_json<E: Event>(event: &E) -> Result<String, EventError> {
 /// # Errors
 /// As [`to_json`].
 pub fn to_msgpack<E: Event>(event: &E) -> Result<Vec<u8>, EventError> {
-    write_msgpack(&ser::Typed(event)).map_err(|error| unwritable(event.name(), &error))
+    write_msgpack(&ser::Typed(event)).map_err(|error| unwritable_event(event, &error))
+}
+
+pub(super) fn write<E: Event>(event: &E, format: Format) -> Result<Vec<u8>, EventError> {
+    match format {
+        Format::Json => to_json(event).map(String::into_bytes),
+        Format::MsgPack => to_msgpack(event),
+    }
 }
 
 /// Reads an event of the type `E`.
@@ -74,8 +82,12 @@ pub(super) fn read_named<E: Event>(format: Format, name: &str, bytes: &[u8]) -> 
         }
         Format::MsgPack => {
             let mut pack = msgpack(bytes);
-            E::deserialize(de::Fields::new(&mut pack, variant))
-                .map_err(|error| fields(Shown(error).to_string()))
+            E::deserialize(de::Fields::new(&mut pack, variant)).or_else(|error| {
+                // A reader of JSON makes numbers of the keys of a map, which are texts. This one does not.
+                let json = transcode(Format::MsgPack, Format::Json, bytes);
+                let read = json.and_then(|json| read_named(Format::Json, name, &json));
+                read.map_err(|_| fields(Shown(error).to_string()))
+            })
         }
     }
 }
@@ -120,6 +132,12 @@ pub fn transcode(from: Format, to: Format, bytes: &[u8]) -> Result<Vec<u8>, Even
         Format::Json => serde_json::to_vec(&value).map_err(|error| unwritable(&name(), &error)),
         Format::MsgPack => write_msgpack(&value).map_err(|error| unwritable(&name(), &error)),
     }
+}
+
+/// Names the Rust type, because a program may have several with events of one name.
+fn unwritable_event<E: Event>(event: &E, reason: &dyn std::error::Error) -> EventError {
+    let reason = format!("{reason} (the Rust type is {})", std::any::type_name::<E>());
+    EventError::Unwritable { name: event.name().to_owned(), reason }
 }
 
 fn unwritable(name: &str, reason: &dyn std::error::Error) -> EventError {

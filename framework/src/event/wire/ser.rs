@@ -4,14 +4,14 @@ use serde::ser::{
     Error, Impossible, Serialize, SerializeMap, SerializeStruct, SerializeStructVariant, Serializer,
 };
 
-use super::{super::Event, de::is_hidden};
+use super::{super::Event, de::is_hidden, strict::Strict};
 
 /// An event that is written with its `type`.
 pub(super) struct Typed<'a, E>(pub(super) &'a E);
 
 impl<E: Event> Serialize for Typed<'_, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(TypeFirst { to: serializer, name: self.0.name(), in_variant: false })
+        self.0.serialize(TypeFirst { to: Strict(serializer), name: self.0.name(), in_variant: false })
     }
 }
 
@@ -63,7 +63,9 @@ impl<C: SerializeStruct> SerializeStruct for FieldWriter<C> {
         value: &T,
     ) -> Result<(), C::Error> {
         check(key)?;
-        self.0.serialize_field(key, value)
+        self.0
+            .serialize_field(key, value)
+            .map_err(|error| Error::custom(format_args!("{error}, in the field {key:?}")))
     }
 
     fn skip_field(&mut self, key: &'static str) -> Result<(), C::Error> {

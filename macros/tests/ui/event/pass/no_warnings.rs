@@ -27,7 +27,7 @@ impl Clock {
 }
 
 fn events<C: EventHandlers>(_: &C) -> usize {
-    C::EVENTS.len()
+    C::events().len()
 }
 
 #[test]
