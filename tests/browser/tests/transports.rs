@@ -239,6 +239,22 @@ async fn a_person_who_leaves_the_page_is_removed_at_once_and_may_come_back() -> 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_closes_the_connection_and_leaves_at_once_is_removed_too() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let other = browser.enter(&server, "123", "Bo").await?;
+    for transport in TRANSPORTS {
+        let page = browser.enter_at(&server.url(&path(transport, transport))).await?;
+        other.wait_for_members(&["Bo", transport]).await?;
+        let left = Instant::now();
+        page.run("document.getElementById('close').click(); location.href = '/home/'", json!([])).await?;
+        other.wait_for_members(&["Bo"]).await?;
+        assert!(left.elapsed() < EXPIRY / 2, "{transport}: seen after {:?}", left.elapsed());
+    }
+    Ok(())
+}
+
 /// Each page has a host of its own, because a browser opens at most six connections to a host.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_people_on_four_transports_see_one_chat() -> Result<()> {
