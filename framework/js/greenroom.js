@@ -284,9 +284,9 @@ export class GreenroomSocket extends EventTarget {
   /** The page is left, for good or for the back-forward cache. The server must learn this at once. */
   #leave(persisted) {
     if (this.#readyState === CLOSED) return;
-    clearTimeout(this.#timer);
     this.#link?.leave(persisted);
     this.#link = null;
+    clearTimeout(this.#timer);
     if (this.#readyState === CLOSING) return this.#finish({ code: 1006, reason: "", wasClean: false });
     this.#readyState = CONNECTING;
     this.#away = true;
@@ -428,8 +428,8 @@ class HttpLink {
   #away = false;
   #over = false;
   #closing = false;
-  /** What the server is told if the page is left now. */
-  #farewell = JSON.stringify({ code: 1001, reason: "" });
+  /** The address and the options of the request that tells the server that the page was left. */
+  #farewell = null;
   #requests = new Set();
   /** The one of `#requests` that receives messages. */
   #receiving = null;
@@ -454,7 +454,8 @@ class HttpLink {
 
   async close(code, reason) {
     this.#closing = true;
-    this.#farewell = code === undefined ? "" : JSON.stringify({ code, reason });
+    const body = code === undefined ? "" : JSON.stringify({ code, reason });
+    this.#farewell = this.#last(body);
     this.#receiving?.end();
     this.flush(); // messages that were sent before the close go first
     await Promise.race([this.#sending, this.#sleep(this.#settings.timeout)]);
@@ -462,7 +463,7 @@ class HttpLink {
     let wasClean = false;
     try {
       const { timeout } = this.#settings;
-      const { ok, status } = await this.#ask("close", {}, { body: this.#farewell, timeout });
+      const { ok, status } = await this.#ask("close", {}, { body, timeout });
       wasClean = ok || status === 410;
     } catch { /* the server will notice by itself that the client has gone */ }
     this.#end(wasClean ? { code: code ?? 1005, reason, wasClean } : { code: 1006, reason: "", wasClean });
@@ -475,13 +476,13 @@ class HttpLink {
   }
 
   leave() {
+    // The request is made before, and sent first of all: Firefox soon stops the script of a tab that closes.
+    if (this.#farewell && !this.#over) {
+      const [url, request] = this.#farewell;
+      if (LASTS) fetch(url, request).catch(() => {});
+      else navigator.sendBeacon(url, request.body);
+    }
     this.drop();
-    if (!this.#id) return;
-    const url = this.#url("close", {});
-    const request = { ...COMMON, method: "POST", body: this.#farewell, keepalive: true };
-    // Under the policy `no-referrer`, a beacon has `Origin: null` in Firefox and Safari, and the server refuses it.
-    if ("keepalive" in Request.prototype) fetch(url, request).catch(() => {});
-    else navigator.sendBeacon(url, request.body);
   }
 
   /** Nothing to do: the requests fail by themselves, and the server keeps the connection for a while. */
@@ -506,6 +507,7 @@ class HttpLink {
     }
     if (this.#over) return;
     this.#id = opened.id;
+    this.#farewell = this.#last(JSON.stringify({ code: 1001, reason: "" }));
     this.#wait = Math.floor(Math.min(amount(opened.wait, 20), LONGEST_POLL));
     this.#expires = amount(opened.expires, 30) * 1_000;
     // The server takes a body of at most twice a message's limit, and in JSON one character may become six bytes.
@@ -691,6 +693,14 @@ class HttpLink {
     return `${this.#address.origin.replace(/^ws/, "http")}${this.#address.pathname}${own}${query}`;
   }
 
+  /**
+   * A request that outlives the page, as a beacon does. But under the policy `no-referrer`, a beacon has `Origin: null`
+   * in Firefox and Safari, and the server refuses it. No `Request` is made here: in Firefox it would end with the page.
+   */
+  #last(body) {
+    return [this.#url("close", {}), { ...COMMON, method: "POST", body, keepalive: true }];
+  }
+
   /** Sends a request and reads its whole answer. Throws if there is no answer. */
   async #ask(what, params, { method = "POST", body, timeout }) {
     const request = this.#request(timeout);
@@ -728,6 +738,8 @@ class HttpLink {
 
 /** The options of every request. Cookies are sent to other origins too, as with a WebSocket. */
 const COMMON = { cache: "no-store", credentials: "include" };
+/** Whether a request can outlive its page. In Firefox it can since version 133; a beacon can in every browser. */
+const LASTS = globalThis.Request !== undefined && "keepalive" in Request.prototype;
 /** The delays between two attempts of one request. */
 const PACE = { base: 500, max: 10_000 };
 
