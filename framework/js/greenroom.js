@@ -30,6 +30,10 @@ const STABLE = 5_000;
 const PATIENCE = 3;
 /** The longest delay that a server can ask for. */
 const LONGEST_HINT = 5 * 60_000;
+/** The longest time of a timer: a longer one would end at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+/** The longest time, in seconds, for which the server may hold a poll. */
+const LONGEST_POLL = 60 * 60;
 /** The server sends something every 15 s, at least a comment. A stream that is silent for this long is dead. */
 const SILENCE = 40_000;
 /** If a stream ends sooner than this, or a poll fails later than this, something on the way has cut it. */
@@ -150,7 +154,7 @@ export class GreenroomSocket extends EventTarget {
   #begin() {
     clearTimeout(this.#timer);
     const { transports } = this.#settings;
-    const known = transports.indexOf(recall(this.#address));
+    const known = transports.indexOf(recall(this.#address, this.#settings.remember));
     this.#ways = ways(transports.slice(Math.max(known, 0)));
     this.#show("connecting");
     if (this.#readyState === CONNECTING) this.#next(); // a listener of `statechange` may have closed the socket
@@ -239,7 +243,7 @@ export class GreenroomSocket extends EventTarget {
     if (!reconnect || this.#attempts >= reconnect.attempts) return this.#finish({ wasClean: false, ...end });
     const delay = retryDelay({ ...reconnect, ...end, attempt: this.#attempts++ });
     this.#readyState = CONNECTING;
-    this.#timer = setTimeout(() => this.#begin(), delay);
+    this.#timer = later(() => this.#begin(), delay);
     this.#show("waiting", { delay, code: end.code, reason: end.reason });
   }
 
@@ -279,10 +283,11 @@ export class GreenroomSocket extends EventTarget {
 
   /** The page is left, for good or for the back-forward cache. The server must learn this at once. */
   #leave(persisted) {
-    if (this.#readyState >= CLOSING) return;
-    clearTimeout(this.#timer);
+    if (this.#readyState === CLOSED) return;
     this.#link?.leave(persisted);
     this.#link = null;
+    clearTimeout(this.#timer);
+    if (this.#readyState === CLOSING) return this.#finish({ code: 1006, reason: "", wasClean: false });
     this.#readyState = CONNECTING;
     this.#away = true;
   }
@@ -334,7 +339,7 @@ class WebSocketLink {
 
   constructor(address, protocols, _transports, { timeout }, owner) {
     this.#owner = owner;
-    this.#timer = setTimeout(() => this.#end({ code: 1006, reason: "", wasClean: false }), timeout);
+    this.#timer = later(() => this.#end({ code: 1006, reason: "", wasClean: false }), timeout);
     let socket;
     try {
       socket = new WebSocket(address.href, protocols);
@@ -368,15 +373,19 @@ class WebSocketLink {
 
   /** Ends the link without telling the owner. */
   drop() {
-    clearTimeout(this.#timer);
-    if (!this.#socket) return;
-    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
+    this.#forget();
+    this.#socket?.close();
   }
 
   leave(persisted) {
     // If the browser discards the page, it closes the socket itself, with 1001. A cached page may hold no socket.
     if (persisted) this.drop();
+    else this.#forget();
+  }
+
+  #forget() {
+    clearTimeout(this.#timer);
+    if (this.#socket) this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
   }
 
   /** Without a network, the socket would look open for many minutes, until TCP gives up. */
@@ -419,6 +428,8 @@ class HttpLink {
   #away = false;
   #over = false;
   #closing = false;
+  /** The address and the options of the request that tells the server that the page was left. */
+  #farewell = null;
   #requests = new Set();
   /** The one of `#requests` that receives messages. */
   #receiving = null;
@@ -443,13 +454,16 @@ class HttpLink {
 
   async close(code, reason) {
     this.#closing = true;
+    const body = code === undefined ? "" : JSON.stringify({ code, reason });
+    this.#farewell = this.#last(body);
     this.#receiving?.end();
     this.flush(); // messages that were sent before the close go first
     await Promise.race([this.#sending, this.#sleep(this.#settings.timeout)]);
+    if (this.#over) return; // the page was left
     let wasClean = false;
     try {
-      const body = code === undefined ? "" : JSON.stringify({ code, reason });
-      const { ok, status } = await this.#ask("close", {}, { body, timeout: this.#settings.timeout });
+      const { timeout } = this.#settings;
+      const { ok, status } = await this.#ask("close", {}, { body, timeout });
       wasClean = ok || status === 410;
     } catch { /* the server will notice by itself that the client has gone */ }
     this.#end(wasClean ? { code: code ?? 1005, reason, wasClean } : { code: 1006, reason: "", wasClean });
@@ -462,8 +476,13 @@ class HttpLink {
   }
 
   leave() {
+    // The request is made before, and sent first of all: Firefox soon stops the script of a tab that closes.
+    if (this.#farewell && !this.#over) {
+      const [url, request] = this.#farewell;
+      if (LASTS) fetch(url, request).catch(() => {});
+      else navigator.sendBeacon(url, request.body);
+    }
     this.drop();
-    if (this.#id) navigator.sendBeacon(this.#url("close", {}), JSON.stringify({ code: 1001, reason: "" }));
   }
 
   /** Nothing to do: the requests fail by themselves, and the server keeps the connection for a while. */
@@ -478,23 +497,24 @@ class HttpLink {
     try {
       const body = JSON.stringify({ protocols });
       const answer = await this.#ask("open", {}, { body, timeout: 4 * this.#settings.timeout });
-      const reason = parse(answer.text)?.message ?? answer.text;
-      if (!answer.ok) return this.#fail({ ...answer, reason: reason.slice(0, 100) });
       opened = parse(answer.text);
+      const reason = typeof opened?.message === "string" ? opened.message : answer.text;
+      if (!answer.ok) return this.#fail({ ...answer, reason: reason.slice(0, 100) });
       // The answer is from some other program, which accepts any request.
-      if (!opened?.id) return this.#fail({ status: 404, reason: "the answer is not from Greenroom" });
+      if (!isText(opened?.id)) return this.#fail({ status: 404, reason: "the answer is not from Greenroom" });
     } catch {
       return this.#fail({});
     }
     if (this.#over) return;
-    const { id, protocol, wait = 20, expires = 30, limit = POST_BYTES } = opened;
-    this.#id = id;
-    this.#wait = wait;
-    this.#expires = expires * 1_000;
+    this.#id = opened.id;
+    this.#farewell = this.#last(JSON.stringify({ code: 1001, reason: "" }));
+    this.#wait = Math.floor(Math.min(amount(opened.wait, 20), LONGEST_POLL));
+    this.#expires = amount(opened.expires, 30) * 1_000;
     // The server takes a body of at most twice a message's limit, and in JSON one character may become six bytes.
-    this.#postBytes = Math.min(POST_BYTES, limit / 3);
+    this.#postBytes = Math.min(POST_BYTES, amount(opened.limit, POST_BYTES) / 3);
     this.#heardAt = performance.now();
-    this.#owner.opened({ transport: this.#modes[0], protocol: protocol ?? "", extensions: "" });
+    const protocol = isText(opened.protocol) ? opened.protocol : "";
+    this.#owner.opened({ transport: this.#modes[0], protocol, extensions: "" });
     await this.#receive();
   }
 
@@ -539,6 +559,7 @@ class HttpLink {
     try {
       const response = await fetch(this.#url("events", { ack: this.#batch }), { ...COMMON, signal: request.signal });
       if (response.status !== 200) throw new Trouble(answerOf(response, ""));
+      if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new Trouble({ cut: true });
       const events = new EventReader();
       const text = new TextDecoder();
       const reader = response.body.getReader();
@@ -549,7 +570,7 @@ class HttpLink {
         request.expect(SILENCE);
         this.#hear();
         this.#unacknowledged.bytes += value.byteLength;
-        for (const data of events.read(text.decode(value, { stream: true }))) this.#arrived(parse(data));
+        for (const data of events.read(text.decode(value, { stream: true }))) this.#arrived(batchOf(data));
         this.#acknowledge();
       }
     } catch (error) {
@@ -576,24 +597,27 @@ class HttpLink {
     if (status !== 200 && status !== 204) {
       throw new Trouble({ ...answer, cut: [408, 502, 504].includes(status) && held() > CUT });
     }
+    const batch = status === 200 ? batchOf(answer.text) : null;
+    if (status === 200 && !batch) throw new Trouble({ cut: held() > CUT });
     this.#hear();
-    if (status === 200) this.#arrived(parse(answer.text));
+    if (batch) this.#arrived(batch);
     // If the server does not hold the request, for whatever reason, the client must pause before it asks again.
-    else if (wait > 0 && held() < 500) await this.#sleep(this.#settings.pollInterval);
+    else if (this.#modes[0] !== "poll" && held() < 500) await this.#sleep(this.#settings.pollInterval);
   }
 
   #arrived(batch) {
-    const number = batch?.batch;
+    if (!batch) throw new Trouble({ cut: true });
+    const { number, messages, close } = batch;
     if (number <= this.#batch) return; // the server sent it again, because the acknowledgement was lost
     // The server leaves batches out only when it gives up a client that was too slow.
-    if (number !== this.#batch + 1 && !batch?.close) throw new Trouble({ cut: true });
+    if (number !== this.#batch + 1 && !close) throw new Trouble({ cut: true });
     this.#batch = number;
     this.#unacknowledged.batches += 1;
-    for (const message of batch.messages ?? []) {
-      this.#owner.message(typeof message === "string" ? message : fromBase64(message.binary).buffer);
+    for (const message of messages) {
+      this.#owner.message(message);
       if (this.#over) return;
     }
-    if (batch.close) this.#end({ ...batch.close, wasClean: true });
+    if (close) this.#end({ ...close, wasClean: true });
   }
 
   #acknowledge() {
@@ -623,7 +647,8 @@ class HttpLink {
         answer = await this.#ask("send", numbers, { body: this.#post.body, timeout: POST_TIMEOUT });
       } catch { /* the messages are sent again, with the same number */ }
       if (this.#over) return;
-      if (answer.ok) {
+      // Another success is not the server's: a network's own page takes any request, and the messages would be lost.
+      if (answer.status === 204) {
         this.#seq += 1;
         this.#post = null;
         failures = 0;
@@ -668,6 +693,14 @@ class HttpLink {
     return `${this.#address.origin.replace(/^ws/, "http")}${this.#address.pathname}${own}${query}`;
   }
 
+  /**
+   * A request that outlives the page, as a beacon does. But under the policy `no-referrer`, a beacon has `Origin: null`
+   * in Firefox and Safari, and the server refuses it. No `Request` is made here: in Firefox it would end with the page.
+   */
+  #last(body) {
+    return [this.#url("close", {}), { ...COMMON, method: "POST", body, keepalive: true }];
+  }
+
   /** Sends a request and reads its whole answer. Throws if there is no answer. */
   async #ask(what, params, { method = "POST", body, timeout }) {
     const request = this.#request(timeout);
@@ -687,8 +720,8 @@ class HttpLink {
     const controller = new AbortController();
     const request = { signal: controller.signal, late: false };
     const late = () => { request.late = true; controller.abort(); };
-    let timer = setTimeout(late, timeout);
-    request.expect = (time) => { clearTimeout(timer); timer = setTimeout(late, time); };
+    let timer = later(late, timeout);
+    request.expect = (time) => { clearTimeout(timer); timer = later(late, time); };
     request.end = () => { clearTimeout(timer); controller.abort(); this.#requests.delete(request); };
     this.#requests.add(request);
     return request;
@@ -697,7 +730,7 @@ class HttpLink {
   #sleep(time) {
     return new Promise((resolve) => {
       const wake = () => { clearTimeout(timer); this.#sleepers.delete(wake); resolve(); };
-      const timer = setTimeout(wake, time);
+      const timer = later(wake, time);
       this.#sleepers.add(wake);
     });
   }
@@ -705,6 +738,8 @@ class HttpLink {
 
 /** The options of every request. Cookies are sent to other origins too, as with a WebSocket. */
 const COMMON = { cache: "no-store", credentials: "include" };
+/** Whether a request can outlive its page. In Firefox it can since version 133; a beacon can in every browser. */
+const LASTS = globalThis.Request !== undefined && "keepalive" in Request.prototype;
 /** The delays between two attempts of one request. */
 const PACE = { base: 500, max: 10_000 };
 
@@ -838,6 +873,32 @@ function fromBase64(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
+function later(act, time) {
+  return setTimeout(act, Math.min(time, LONGEST_TIMER));
+}
+
+function isText(value) {
+  return typeof value === "string" && value !== "";
+}
+
+/** A number that an answer holds, or the usual one if the answer holds something else. */
+function amount(value, usual) {
+  return Number.isFinite(value) && value >= 0 ? value : usual;
+}
+
+/** Reads a batch. Returns nothing if the text is not a batch: then it is not from Greenroom. */
+function batchOf(text) {
+  const { batch: number, messages, close } = parse(text) ?? {};
+  if (!Number.isSafeInteger(number) || !Array.isArray(messages)) return null;
+  if (close && !(Number.isInteger(close.code) && typeof close.reason === "string")) return null;
+  try {
+    const read = (message) => (typeof message === "string" ? message : fromBase64(message.binary).buffer);
+    return { number, messages: messages.map(read), close };
+  } catch {
+    return null;
+  }
+}
+
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -849,31 +910,38 @@ function parse(text) {
 /** The key in `localStorage` that holds which transport works at which address, for later pages of the site. */
 const MEMORY = "greenroom.transports";
 const MEMORY_LIMIT = 32;
-let ownMemory = {};
+/** The same, while the browser stores nothing: it is remembered as long as the page lives. */
+let ownMemory = null;
 
+/** What is remembered. The storage may hold anything, as every script of the site can write there. */
 function memory() {
+  let found = ownMemory;
   try {
-    return JSON.parse(localStorage.getItem(MEMORY)) ?? {};
-  } catch {
-    return ownMemory;
-  }
+    found ??= JSON.parse(localStorage.getItem(MEMORY));
+  } catch { /* there is no storage, or it holds something else */ }
+  const counts = ([, one]) => isText(one?.transport) && Number.isFinite(one.until) && one.until > Date.now();
+  return new Map(Object.entries(found ?? {}).filter(counts));
 }
 
-function recall({ host, pathname }) {
-  const { transport, until } = memory()[host + pathname] ?? {};
-  return until > Date.now() ? transport : null;
+function recall({ host, pathname }, time) {
+  const { transport, until } = memory().get(host + pathname) ?? {};
+  // A time further away was written while the clock was wrong.
+  return until - Date.now() <= time ? transport : null;
 }
 
 function keep({ host, pathname }, transport, time) {
   const key = host + pathname;
-  const before = memory();
-  if (!transport && !(key in before)) return;
-  const others = Object.entries(before).filter(([one, { until }]) => one !== key && until > Date.now());
-  if (transport) others.push([key, { transport, until: Date.now() + time }]);
-  ownMemory = Object.fromEntries(others.slice(-MEMORY_LIMIT));
+  const known = memory();
+  if (!transport && !known.has(key)) return;
+  known.delete(key);
+  if (transport) known.set(key, { transport, until: Math.min(Date.now() + time, Number.MAX_SAFE_INTEGER) });
+  const kept = Object.fromEntries([...known].slice(-MEMORY_LIMIT));
   try {
-    localStorage.setItem(MEMORY, JSON.stringify(ownMemory));
-  } catch { /* the browser stores nothing, so it is remembered only as long as the page lives */ }
+    localStorage.setItem(MEMORY, JSON.stringify(kept));
+    ownMemory = null;
+  } catch {
+    ownMemory = kept;
+  }
 }
 
 /** Not part of the interface: the tests use these functions directly. */

@@ -4,12 +4,14 @@
 //! again at each change of the document. It waits for a program by reading its output.
 
 mod browser;
+mod engine;
 mod interop;
 mod page;
 mod program;
 mod proxy;
 
 pub use browser::{Browser, Key};
+pub use engine::Engine;
 pub use interop::Interop;
 pub use page::Page;
 pub use program::Server;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 
@@ -127,6 +127,24 @@ impl Program {
         }
     }
 
+    /// Starts a program that says nothing, and waits until `ready`. Returns nothing if the program ends before.
+    pub(crate) fn start_until(mut command: Command, ready: impl Fn() -> bool) -> Result<Option<Self>> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
+        let mut program = Self { child };
+        let end = Instant::now() + START;
+        while Instant::now() < end {
+            if program.child.try_wait()?.is_some() {
+                return Ok(None);
+            }
+            if ready() {
+                return Ok(Some(program));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("{name} was not ready within {START:?}").into())
+    }
+
     /// Asks the program to stop (SIGTERM), and waits for its end.
     pub(crate) fn stop(&mut self) -> Result<()> {
         let pid = self.child.id().to_string();
@@ -158,8 +176,7 @@ pub(crate) fn installed(names: &[&str]) -> Result<PathBuf> {
         .find(|path| path.is_file())
         .ok_or_else(|| {
             let names = names.join(" or ");
-            format!("the browser test needs {names}: `tests/run` installs chromium and chromium-driver")
-                .into()
+            format!("the browser test needs {names}: `tests/run browser` installs it").into()
         })
 }
 

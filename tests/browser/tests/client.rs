@@ -1,6 +1,6 @@
 //! `greenroom.js` alone in a page: its functions, and its behaviour as a WebSocket.
 
-use browser_tests::{Browser, Page, Result, Server};
+use browser_tests::{Browser, Engine, Page, Result, Server};
 use serde_json::{Value, json};
 
 /// Runs the body of an async function over `GreenroomSocket`, `internals` and `args`. Returns its result.
@@ -118,7 +118,8 @@ async fn the_client_behaves_like_a_websocket() -> Result<()> {
           socket.send('into the void');
           found.push({
             before, open, close: [type, code, reason, wasClean, socket.readyState],
-            after: [socket.binaryType, socket.bufferedAmount],
+            // WebKit counts the head of the frame too.
+            after: [socket.binaryType, socket.bufferedAmount >= 'into the void'.length],
             constants: [Socket.CONNECTING, Socket.OPEN, Socket.CLOSING, Socket.CLOSED,
               socket.CONNECTING, socket.OPEN, socket.CLOSING, socket.CLOSED],
             thrown: [
@@ -192,11 +193,21 @@ async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
     let page = browser.enter(&server, "123", "Ann").await?;
-    browser.set_offline(true).await?;
+    if browser.engine() == Engine::WebKit {
+        let reason = "its driver cannot take the network away, so a script sends the page the event";
+        browser.engine().leaves_out("a lost network", reason)?;
+        page.run("dispatchEvent(new Event('offline'))", json!([])).await?;
+    } else {
+        browser.set_offline(true).await?;
+    }
     let lost = "Array.from(document.querySelectorAll('[data-kind=status]')).some(
         line => line.textContent === '[disconnected]')";
     page.wait(lost, json!([])).await?;
-    browser.set_offline(false).await?;
+    if browser.engine() == Engine::WebKit {
+        page.run("dispatchEvent(new Event('online'))", json!([])).await?;
+    } else {
+        browser.set_offline(false).await?;
+    }
     page.wait_until_open().await?;
     page.say("here again").await?;
     page.wait_for_message("Ann", "here again").await?;
@@ -204,9 +215,106 @@ async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Any script of the site can write into the storage, and a clock may be wrong for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_with_odd_values_counts_as_empty() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = r#"
+        const KEY = `${location.host}/room/1/`;
+        const open = async () => {
+          const socket = new GreenroomSocket('/room/1/?name=Ann');
+          const late = new Promise((on) => setTimeout(on, 10000, 'never'));
+          const opened = await Promise.race([until(socket, 'message').then(() => socket.transport), late]);
+          socket.close();
+          return opened;
+        };
+        const found = {}, NativeSocket = WebSocket;
+        let tried = 0;
+        for (const text of args) {
+          localStorage.setItem('greenroom.transports', text.replace('KEY', KEY));
+          window.WebSocket = NativeSocket;
+          const first = await open();
+          window.WebSocket = class { constructor() { tried += 1; throw new Error('blocked'); } };
+          tried = 0;
+          found[text] = [first, await open(), await open(), tried].join(' ');
+        }
+        return found;"#;
+    let odd = [
+        "5",
+        "true",
+        "null",
+        "\"x\"",
+        "[1]",
+        "not JSON",
+        r#"{"y":null}"#,
+        r#"{"KEY":null}"#,
+        r#"{"KEY":5}"#,
+        r#"{"KEY":{"transport":5,"until":9e15}}"#,
+        r#"{"KEY":{"transport":"poll","until":9e15}}"#,
+        r#"{"KEY":{"transport":"poll","until":1e999}}"#,
+        r#"{"KEY":{"transport":"poll","until":"9"}}"#,
+        r#"{"y":{"transport":"poll","until":"x"},"z":"poll"}"#,
+    ];
+    let found = run(&page, body, json!(odd)).await?;
+    for text in odd {
+        // The first one finds no memory. The second one is blocked, and remembers for the third one.
+        assert_eq!(found[text], "websocket sse sse 1", "with {text} in the storage");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_takes_or_gives_nothing_is_replaced_by_the_page() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        let tried = 0;
+        window.WebSocket = class { constructor() { tried += 1; throw new Error('blocked'); } };
+        const open = async (path) => {
+          const socket = new GreenroomSocket(path);
+          await until(socket, 'open');
+          await until(socket, 'message');
+          socket.close();
+          return socket.transport;
+        };
+        const fail = () => { throw new DOMException('full', 'QuotaExceededError'); };
+        const twice = async (path) => [await open(path), await open(path), tried];
+        const { setItem, getItem } = Storage.prototype;
+        Storage.prototype.setItem = fail;
+        const full = await twice('/room/1/');
+        Storage.prototype.getItem = fail;
+        const broken = await twice('/room/2/');
+        Object.assign(Storage.prototype, { setItem, getItem });
+        return [full, broken, await twice('/room/3/'), await open('/room/1/'), tried];";
+    let expected = json!([["sse", "sse", 1], ["sse", "sse", 2], ["sse", "sse", 3], "sse", 3]);
+    assert_eq!(run(&page, body, json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_no_timer_can_hold_are_long_and_not_zero() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const found = [];
+        for (const transport of ['websocket', 'sse', 'long-poll', 'poll']) {
+          const socket = new GreenroomSocket('/room/1/', [], { transports: [transport], timeout: Infinity });
+          found.push((await until(socket, 'message')).type);
+          socket.close();
+        }
+        return found;";
+    assert_eq!(run(&page, body, json!([])).await?, json!(["message", "message", "message", "message"]));
+    Ok(())
+}
+
 /// A script that plays the server in the page, answer by answer, for answers that no real server gives on demand.
 const SCRIPTED: &str = "
     const asked = [];
+    const EVENTS = { 'Content-Type': 'text/event-stream' };
     const batch = (number, more) => Response.json({ batch: number, messages: [], ...more });
     const serve = (answers) => {
       window.fetch = async (url, { method = 'GET', body, signal }) => {
@@ -236,7 +344,10 @@ async fn bytes_and_close_codes_travel_over_requests() -> Result<()> {
             () => batch(1, { messages: ['text', { binary: 'AQID' }] }),
             () => batch(1, { messages: ['text', { binary: 'AQID' }] }),
             () => batch(2, { messages: [{ binary: '' }] }),
-            () => batch(3, { messages: ['last'], close: { code: 4001, reason: 'enough' } }),
+            async () => {
+              while (!asked.some(([, what]) => what === 'send')) await new Promise((on) => setTimeout(on, 5));
+              return batch(3, { messages: ['last'], close: { code: 4001, reason: 'enough' } });
+            },
           ],
         });
         const socket = open(['long-poll']);
@@ -307,7 +418,7 @@ async fn a_stream_is_acknowledged_now_and_then() -> Result<()> {
             else if (number === 72) to.enqueue(say(number, ["end"]));
           },
         });
-        serve({ open: [opened], events: [() => new Response(stream)] });
+        serve({ open: [opened], events: [() => new Response(stream, { headers: EVENTS })] });
         const socket = open(["sse"]);
         let count = 0;
         await new Promise((done) => socket.onmessage = ({ data }) => { count += 1; if (data === "end") done(); });
@@ -359,5 +470,104 @@ async fn a_refusal_ends_the_connection_and_a_passing_error_does_not() -> Result<
         "sent": [["1", kept], ["1", kept], ["1", kept]],
     });
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+/// What an answer holds is checked before it counts: something on the way may have made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_odd_values_harms_nothing() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = r#"
+        Math.random = () => 0; // no delays
+        const text = (text, status = 200, type = 'application/json') =>
+          () => new Response(text, { status, headers: { 'Content-Type': type } });
+        const page = '<!doctype html><title>Welcome to our network</title>';
+
+        const refusals = [];
+        for (const answer of [text('{"message":["no"]}', 403), text('{"message":{}}', 403), text('null', 403),
+          text('{"id":5}'), text('{"id":""}'), text('[]'), text(page)]) {
+          serve({ open: [answer] });
+          refusals.push((await until(open(['poll']), 'close')).reason);
+        }
+
+        // The numbers of `open` are odd, and the connection works all the same.
+        const odd = ['{"id":"a","protocol":7,"wait":null,"expires":"x","limit":null}',
+          '{"id":"a","protocol":{},"wait":-1,"expires":1e999,"limit":-5}',
+          '{"id":"a","wait":1e300,"expires":1e300,"limit":1e300}'];
+        const working = [];
+        for (const answer of odd) {
+          serve({ open: [text(answer)], poll: [() => batch(1, { messages: ['in'] })] });
+          const socket = open(['long-poll']);
+          socket.onopen = () => { socket.send('a'); socket.send('b'); };
+          const { data } = await until(socket, 'message');
+          socket.close();
+          await until(socket, 'close');
+          const sent = asked.filter(([, what]) => what === 'send').map(([, , , , body]) => body).join();
+          working.push([data, socket.protocol, sent]);
+          asked.length = 0;
+        }
+
+        // No odd batch counts, so nothing of the right one is lost.
+        const bad = [page, 'null', '5', '{}', '{"batch":"1","messages":["bad"]}', '{"batch":1,"messages":5}',
+          '{"batch":1,"messages":["bad",null]}', '{"batch":1,"messages":["bad",{"binary":"%"}]}',
+          '{"batch":1,"messages":["bad"],"close":5}', '{"batch":1,"messages":["bad"],"close":{"code":"x"}}',
+          '{"batch":9,"messages":["bad"]}'];
+        const right = JSON.stringify({ batch: 1, messages: ['right'], close: { code: 4000, reason: '' } });
+        const streamed = (data) => text(`data: ${data}\n\n`, 200, 'text/event-stream');
+        const heard = {};
+        for (const [mode, what, answers] of [
+          ['long-poll', 'poll', [...bad, right].map((one) => text(one))],
+          ['sse', 'events', [text(page, 200, 'text/html'), ...[...bad, right].map(streamed)]],
+        ]) {
+          serve({ open: [() => Response.json({ id: 'a' })], [what]: answers });
+          const socket = open([mode]);
+          const got = heard[mode] = [];
+          socket.onmessage = ({ data }) => got.push(data);
+          got.push((await until(socket, 'close')).code);
+        }
+
+        // Only 204 says that the server has the messages.
+        asked.length = 0;
+        serve({ open: [() => Response.json({ id: 'a' })], send: [text(page), text(page, 200, 'text/html')] });
+        const socket = open(['long-poll']);
+        socket.onopen = () => socket.send('kept');
+        await until(socket, 'open');
+        while (socket.bufferedAmount > 0) await new Promise((on) => setTimeout(on, 5));
+        const sends = asked.filter(([, what]) => what === 'send').map(([, , , seq, body]) => [seq, body]);
+        return { refusals, working, heard, sends };"#;
+    let stranger = "HTTP 404: the answer is not from Greenroom";
+    let sent = r#"["a","b"]"#;
+    let expected = json!({
+        "refusals": [
+            r#"HTTP 403: {"message":["no"]}"#, r#"HTTP 403: {"message":{}}"#, "HTTP 403: null",
+            stranger, stranger, stranger, stranger,
+        ],
+        "working": [["in", "", sent], ["in", "", sent], ["in", "", sent]],
+        "heard": { "long-poll": ["right", 4000], "sse": ["right", 4000] },
+        "sends": [["1", r#"["kept"]"#], ["1", r#"["kept"]"#], ["1", r#"["kept"]"#]],
+    });
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_holds_no_poll_is_not_asked_without_a_pause() -> Result<()> {
+    const POLLS: usize = 5;
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const [polls] = args;
+        const nothing = () => new Response(null, { status: 204 });
+        serve({ open: [() => Response.json({ id: 'a', wait: 0 })], poll: Array(polls).fill(nothing) });
+        const began = performance.now();
+        open(['long-poll'], { pollInterval: 100 });
+        while (asked.filter(([, what]) => what === 'poll').length < polls) await new Promise((on) => setTimeout(on, 5));
+        return performance.now() - began;";
+    let took = run(&page, &format!("{SCRIPTED}{body}"), json!([POLLS])).await?.as_f64();
+    // A timer may end a little early.
+    assert!(took.is_some_and(|took| took > 99.0 * (POLLS as f64 - 1.0)), "{took:?} ms");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use browser_tests::{Browser, Page, Proxy, Result, Server};
+use browser_tests::{Browser, Engine, Page, Proxy, Result, Server};
 use serde_json::json;
 
 const TRANSPORTS: [&str; 4] = ["websocket", "sse", "long-poll", "poll"];
@@ -235,6 +235,56 @@ async fn a_person_who_leaves_the_page_is_removed_at_once_and_may_come_back() -> 
         page.leave().await?;
         other.wait_for_members(&["Bo"]).await?;
         assert!(left.elapsed() < EXPIRY / 2, "{transport}: a closed tab, seen after {:?}", left.elapsed());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_from_the_back_forward_cache_connects_again() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let other = browser.enter(&server, "123", "Bo").await?;
+    let mut loaded_again = Vec::new();
+    for transport in TRANSPORTS {
+        let page = browser.enter_at(&server.url(&path(transport, transport))).await?;
+        other.wait_for_members(&["Bo", transport]).await?;
+        page.run("window.mark = 'kept'; location.href = '/home/'", json!([])).await?;
+        other.wait_for_members(&["Bo"]).await?;
+        page.run("history.back()", json!([])).await?;
+        other.wait_for_members(&["Bo", transport]).await?;
+        page.wait_until_open().await?;
+
+        if page.run("return window.mark", json!([])).await? == "kept" {
+            assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]", "[connected]"]);
+        } else {
+            assert_eq!(browser.engine(), Engine::Firefox, "{transport}: the page was loaded again");
+            loaded_again.push(transport);
+        }
+        page.say("back again").await?;
+        other.wait_for_message(transport, "back again").await?;
+        page.leave().await?;
+        other.wait_for_members(&["Bo"]).await?;
+    }
+    if !loaded_again.is_empty() {
+        let what = format!("the back/forward cache by {}", loaded_again.join(", "));
+        let why = "a page with an open WebSocket or request is not kept, so it was loaded again";
+        browser.engine().leaves_out(&what, why)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_closes_the_connection_and_leaves_at_once_is_removed_too() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let other = browser.enter(&server, "123", "Bo").await?;
+    for transport in TRANSPORTS {
+        let page = browser.enter_at(&server.url(&path(transport, transport))).await?;
+        other.wait_for_members(&["Bo", transport]).await?;
+        let left = Instant::now();
+        page.run("document.getElementById('close').click(); location.href = '/home/'", json!([])).await?;
+        other.wait_for_members(&["Bo"]).await?;
+        assert!(left.elapsed() < EXPIRY / 2, "{transport}: seen after {:?}", left.elapsed());
     }
     Ok(())
 }
