@@ -25,8 +25,8 @@ use crate::{
     groups::inbox::Mail,
     layers::LayerGap,
     middleware::Rejection,
-    time::{GRACE, grace},
     shown::Shown,
+    time::{GRACE, grace},
 };
 
 /// Leaves the hub when it is dropped, even with an unfinished future.

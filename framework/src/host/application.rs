@@ -248,5 +248,4 @@ impl Application {
         }
         tracing::warn!(limit, "there are too many {kind}: further ones are refused with 503");
     }
-
 }

@@ -22,8 +22,8 @@ use super::application::Application;
 use crate::{
     Fallback, Scope,
     close::CloseCode,
-    time,
     shown::Shown,
+    time,
     transport::fallback::{
         body::{self, BodyError, SMALL_BODY},
         bound::Bound,

@@ -27,8 +27,8 @@ use crate::{
     error::{Error, InputError},
     groups::inbox::Mail,
     middleware::Rejection,
-    time::grace,
     shown::Shown,
+    time::grace,
 };
 
 /// How many bytes of a body must arrive each second after [`Limits::frame_timeout`](crate::Limits::frame_timeout).
