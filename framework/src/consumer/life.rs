@@ -25,6 +25,7 @@ use crate::{
     groups::inbox::Mail,
     layers::LayerGap,
     middleware::Rejection,
+    time::{GRACE, grace},
 };
 
 /// Leaves the hub when it is dropped, even with an unfinished future.
@@ -417,6 +418,7 @@ pub(super) async fn run(
     let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
     // The flag says whether the timer measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
+    let mut put_off = false;
     poll_fn(|cx| {
         if let Poll::Ready(done) = hook.as_mut().poll(cx) {
             return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
@@ -428,7 +430,16 @@ pub(super) async fn run(
         // The limit changes when the client leaves or is answered. Then the timer starts again.
         timer = timer.take().filter(|(measures, _)| *measures == ended);
         let (_, timer) = timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
-        timer.as_mut().poll(cx).map(|()| HookOutcome::Cancelled)
+        while timer.as_mut().poll(cx).is_ready() {
+            let due = timer.deadline();
+            if limit.is_zero() || put_off || due.elapsed() < GRACE {
+                return Poll::Ready(HookOutcome::Cancelled);
+            }
+            // The thread was blocked. What the hook waits for may have come in time, so it is read first.
+            put_off = true;
+            timer.as_mut().reset(Instant::now() + grace(due));
+        }
+        Poll::Pending
     })
     .await
 }

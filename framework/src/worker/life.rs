@@ -26,7 +26,7 @@ use crate::{
     consumer::life::{Dispatched, dispatch, drop_consumer, guard, panicked},
     error::StopConsumer,
     layers::LayerGap,
-    time::Pauses,
+    time::{Pauses, over},
 };
 
 /// How long to wait after a failure that was not a job's.
@@ -239,7 +239,7 @@ async fn perform<C: EventHandlers<WorkerContext>>(
     let overdue = async {
         match timeout {
             None => std::future::pending().await,
-            Some(timeout) => sleep(timeout).await,
+            Some(timeout) => over(timeout).await,
         }
     };
     let outcome = tokio::select! {

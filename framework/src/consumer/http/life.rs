@@ -27,6 +27,7 @@ use crate::{
     error::{Error, InputError},
     groups::inbox::Mail,
     middleware::Rejection,
+    time::grace,
 };
 
 /// How many bytes of a body must arrive each second after [`Limits::frame_timeout`](crate::Limits::frame_timeout).
@@ -87,6 +88,8 @@ async fn read(scope: &Scope, connection: &Connection, mut payload: Payload) -> R
         return Err(Rejection::too_large());
     }
     let start = Instant::now();
+    // The end of the time in which what has arrived is still read. It is set once, so nobody can prolong it.
+    let mut graced = None;
     let mut body = BytesMut::new();
     loop {
         let next = payload.next();
@@ -94,7 +97,15 @@ async fn read(scope: &Scope, connection: &Connection, mut payload: Payload) -> R
             None => next.await,
             Some(timeout) => {
                 let fair = Duration::from_secs((body.len() / FAIR_RATE) as u64);
-                timeout_at(start + timeout + fair, next).await.map_err(|_| Rejection::timed_out())?
+                let due = start + timeout + fair;
+                match timeout_at(graced.map_or(due, |until| due.max(until)), next).await {
+                    Ok(next) => next,
+                    Err(_) if graced.is_none() => {
+                        graced = Some(Instant::now() + grace(due));
+                        continue;
+                    }
+                    Err(_) => return Err(Rejection::timed_out()),
+                }
             }
         };
         match next {

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::threads::ServeSocket;
-use crate::{host::takeover, wire::socket::Socket};
+use crate::{host::takeover, time, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once. A longer one is read by actix-http, as other requests are.
 const HEAD: usize = 4 << 10;
@@ -134,10 +134,10 @@ async fn first(
 ) -> First {
     let mut head = BytesMut::with_capacity(HEAD);
     let mut codec = Codec::new(config.clone());
-    match tokio::time::timeout(limit, socket.read_buf(&mut head)).await {
-        Ok(Ok(1..)) => {}
-        Ok(_) => return First::Nothing,
-        Err(_) => {
+    match time::timeout(limit, socket.read_buf(&mut head)).await {
+        Some(Ok(1..)) => {}
+        Some(_) => return First::Nothing,
+        None => {
             takeover::refuse(socket, codec, StatusCode::REQUEST_TIMEOUT).await;
             return First::Nothing;
         }

@@ -157,10 +157,9 @@ impl AcceptedSocket {
             #[cfg(feature = "rustls")]
             Self::Tls(socket, peer, acceptor) => {
                 set_nodelay(&socket);
-                let socket = tokio::time::timeout(limit, acceptor.accept(socket))
+                let socket = crate::time::timeout(limit, acceptor.accept(socket))
                     .await
-                    .map_err(io::Error::from)
-                    .flatten()
+                    .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
                     .inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed"))
                     .ok()?;
                 Some((Socket::Tls(Box::new(socket)), Some(peer)))

@@ -23,11 +23,18 @@ use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::Connection,
-    wire::{Transport, batch::Builder},
+    time,
+    wire::{Transport, batch::Builder, limits::Ticks},
 };
 
 /// How many requests may wait for a session. One more is answered 429.
 pub(crate) const MOST_COMMANDS: usize = 8;
+
+/// How long the first request behind the `open` may take, if sessions live longer than that.
+///
+/// An `open` costs a client nothing, not even a socket, if it does not wait for the answer. So a session whose client
+/// has not asked for anything has its place for a short time only.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
 
 /// A request, as its session sees it.
 #[derive(Debug)]
@@ -118,8 +125,14 @@ pub(crate) struct Session {
     kept: KeptBatches,
     /// Why the connection ended. It is set when the last batch is made.
     ended: Option<Cause>,
+    /// How long the last batch is kept, if that is not for as long as a client may be quiet.
+    farewell: Option<Ticks>,
     /// Runs out when no request has come for too long.
     expiry: Pin<Box<Sleep>>,
+    /// Whether `expiry` has run out, and now waits for requests that have arrived and were not read yet.
+    overdue: bool,
+    /// Whether the client has sent a request behind its `open`.
+    asked: bool,
 }
 
 /// The session is over, and its task ends.
@@ -133,7 +146,6 @@ impl Session {
         intake: Rc<Intake>,
         connection: Rc<Connection>,
     ) {
-        let expiry = Box::pin(sleep(listed.table.settings.expires));
         let mut session = Self {
             listed,
             commands,
@@ -144,8 +156,12 @@ impl Session {
             seq: 0,
             kept: KeptBatches::default(),
             ended: None,
-            expiry,
+            farewell: None,
+            expiry: Box::pin(sleep(Duration::ZERO)),
+            overdue: false,
+            asked: false,
         };
+        session.touch();
         actix_rt::spawn(async move { poll_fn(|cx| session.poll(cx)).await });
     }
 
@@ -160,6 +176,7 @@ impl Session {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), SessionOver> {
         // The loop is bounded, because the channel is: each command comes from a request that waits.
         while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            self.asked = true;
             self.touch();
             self.take(*command);
         }
@@ -172,10 +189,16 @@ impl Session {
         }
         while self.expiry.as_mut().poll(cx).is_ready() {
             // A body that arrives is a request under way.
-            if !self.listed.has_body_under_way() {
+            if self.listed.has_body_under_way() {
+                self.touch();
+            } else if self.overdue {
                 return Err(self.expired());
+            } else {
+                // A request that came in time may wait to be read, if this or another thread was blocked.
+                self.overdue = true;
+                let grace = time::grace(self.expiry.deadline());
+                self.expiry.as_mut().reset(Instant::now() + grace);
             }
-            self.touch();
         }
         Ok(())
     }
@@ -233,16 +256,18 @@ impl Session {
 
     /// Restarts the time after which the session expires.
     fn touch(&mut self) {
+        self.overdue = false;
         let until = Instant::now() + self.idle_limit();
         self.expiry.as_mut().reset(until);
     }
 
     /// How long the session stays without a request.
     fn idle_limit(&self) -> Duration {
-        match &self.connection {
-            // A drain waits for this session, but not for long.
-            Some(connection) if self.ended.is_some() => connection.limits.close_timeout.time(),
-            _ => self.listed.table.settings.expires,
+        let expires = self.listed.table.settings.expires;
+        match self.farewell {
+            Some(time) => time.time(),
+            None if self.asked => expires,
+            None => expires.min(FIRST_REQUEST),
         }
     }
 
@@ -349,6 +374,10 @@ impl Session {
             return Err(SessionOver);
         }
         self.ended = Some(cause);
+        if matches!(cause, Cause::Client | Cause::Shutdown) {
+            // A drain waits for this session, but not for long. A client that has closed need not come back.
+            self.farewell = Some(connection.limits.close_timeout);
+        }
         self.touch();
         if cause != Cause::Shutdown {
             // Only a drain waits until the client has been told.

@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use actix_web::{
+    App,
+    test::{TestRequest, call_service, init_service, read_body_json},
+};
 use greenroom::{
     Fallback,
     close::{Cause, CloseCode},
+    testing::pause,
 };
 use serde_json::json;
 
 use super::{
-    client::{Client, finish},
+    Seen,
+    client::{Client, JSON, OWN, begin, finish},
     end_of, mount, serve, short,
 };
 
@@ -172,4 +178,39 @@ async fn a_server_that_shuts_down_refuses_new_connections() {
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     handle.stop(false).await;
     running.await.unwrap().unwrap();
+}
+
+/// It takes two seconds, because a blocked thread cannot have a clock that stands still.
+#[actix_web::test]
+async fn a_poll_that_came_in_time_is_answered_although_the_thread_was_blocked() {
+    let (mount, mut seen) = mount(short());
+    let server = greenroom::testing::LiveServer::start(&mount, 1).unwrap();
+    let client = Client::open(server.address(), "/room/").await;
+    let target = client.target("send", "seq=1");
+    let send = begin(server.address(), "POST", &target, &[OWN, JSON], br#"["block 1500"]"#).await;
+    while !matches!(seen.recv().await, Some(Seen::Heard(_))) {}
+    // The hook blocks the thread now. These requests wait in the kernel until the connection would have expired.
+    let poll = client.begin_poll(0).await;
+    assert_eq!(finish(poll).await.status, 204);
+    assert_eq!(finish(send).await.status, 204);
+    assert_eq!(client.poll(0).await.status, 204, "the connection lives");
+}
+
+#[actix_web::test]
+async fn a_close_waits_for_a_client_that_polls_seldom() {
+    pause();
+    let (mount, _seen) = mount(Fallback::new());
+    let app = init_service(App::new().configure(mount.configure())).await;
+    let post = |target: &str, body: &'static str| {
+        let request = TestRequest::post().uri(target).insert_header(OWN).insert_header(JSON);
+        call_service(&app, request.set_payload(body).to_request())
+    };
+    let opened: serde_json::Value = read_body_json(post("/room/?greenroom=open", "").await).await;
+    let id = opened["id"].as_str().unwrap();
+    let sent = post(&format!("/room/?greenroom=send&id={id}&seq=1"), r#"["close 4001"]"#).await;
+    assert_eq!(sent.status(), 204);
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    let poll = TestRequest::get().uri(&format!("/room/?greenroom=poll&id={id}&wait=0")).to_request();
+    let batch: serde_json::Value = read_body_json(call_service(&app, poll).await).await;
+    assert_eq!(batch["close"]["code"], 4001);
 }

@@ -58,6 +58,10 @@ impl Consumer for Guest {
             ("close", code) => ctx.close_with(code.parse::<u16>()?, "as asked"),
             ("fail", _) => Err(greenroom::Error::msg("as asked")),
             ("fill", count) => (0..count.parse::<usize>()?).try_for_each(|_| ctx.send_text("x".repeat(1024))),
+            ("block", millis) => {
+                std::thread::sleep(Duration::from_millis(millis.parse()?));
+                Ok(())
+            }
             ("hang", _) => std::future::pending().await,
             ("room", said) => ctx.group_send(&self.room, Said { text: said.to_owned() }).await,
             ("transport", _) => ctx.send_text(match ctx.transport() {
