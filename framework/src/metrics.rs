@@ -88,8 +88,13 @@ counters! {
     stray,
     /// Connections closed with 1013, because their outbox was full.
     too_slow,
+    /// Requests refused with 503, because the server has as many connections as it may have
+    /// ([`Mount::max_connections`](crate::Mount::max_connections),
+    /// [`Fallback::max_connections`](crate::Fallback::max_connections)).
+    too_many,
     /// Handshakes refused with 429, because their peer has too many connections
-    /// ([`Mount::connections_per_peer`](crate::Mount::connections_per_peer)).
+    /// ([`Mount::connections_per_peer`](crate::Mount::connections_per_peer),
+    /// [`Fallback::connections_per_peer`](crate::Fallback::connections_per_peer)).
     too_many_of_peer,
     /// Messages from a layer's server that could not be read: damaged, or written with another serializer or key.
     undecodable,

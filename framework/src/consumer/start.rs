@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Result, Scope,
     error::MisuseError,
-    groups::{budget::Budget, drain::Drain, fan_out::Class, thread},
+    groups::{budget::Budget, drain::Place, fan_out::Class, thread},
     layers::Layers,
     middleware::Rejection,
     wire::{Wire, limits::Limits, websocket::deflate::Packer},
@@ -31,7 +31,8 @@ pub(crate) struct Start {
     pub(crate) layers: Layers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) drain: Drain,
+    /// The connection's place among all connections.
+    pub(crate) place: Place,
     /// Reads from the client. An HTTP exchange has no reader.
     pub(crate) input: Option<Box<dyn ClientReader>>,
     pub(crate) wire: Wire,
@@ -80,7 +81,7 @@ impl Start {
     fn begin<C: EventHandlers<X>, X: EventContext>(self, layer: &str) -> Result<Option<Begun>, MisuseError> {
         let layer = self.layers.get(layer).ok_or_else(|| MisuseError::NoLayer(layer.to_owned()))?.clone();
         let hub = thread::of_thread(layer.backend().groups().directory());
-        let Some(guard) = self.drain.enter(hub.queue()) else { return Ok(None) };
+        let Some(guard) = self.place.enter(hub.queue()) else { return Ok(None) };
         let (sender, answer) = oneshot::channel();
         let class = class_of::<C, X>(self.wire);
         let connection = Connection::new(&hub, class, self.limits, &self.budget, guard, sender, self.packer);

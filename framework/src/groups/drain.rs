@@ -28,6 +28,10 @@ struct DrainState {
     id: u64,
     pace: Pace,
     live: AtomicUsize,
+    /// The connections, and the requests that may become one.
+    places: AtomicUsize,
+    /// The sessions of clients without a WebSocket.
+    sessions: AtomicUsize,
     draining: AtomicBool,
     begun: Notify,
     /// The hubs that have, or had, a connection of this drain.
@@ -50,6 +54,8 @@ impl Drain {
             id: NEXT.fetch_add(1, SeqCst),
             pace,
             live: AtomicUsize::new(0),
+            places: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             begun: Notify::new(),
             hubs: Mutex::default(),
@@ -132,19 +138,61 @@ impl Drain {
         }
     }
 
-    /// Counts a new connection of a hub; `None` once the drain has begun.
-    pub(crate) fn enter(&self, hub: &Arc<HubQueue>) -> Option<DrainGuard> {
+    /// Takes a place for a connection. Returns `None` if `most` places are taken.
+    ///
+    /// It is taken before the middleware runs, so that no storm of requests passes the limit meanwhile.
+    pub(crate) fn reserve(&self, most: usize) -> Option<Place> {
+        take_one(&self.0.places, most).then(|| Place(Some(Arc::clone(&self.0))))
+    }
+
+    /// Takes a place for the session of a client without a WebSocket. Returns `None` if `most` places are taken.
+    pub(crate) fn reserve_session(&self, most: usize) -> Option<SessionPlace> {
+        take_one(&self.0.sessions, most).then(|| SessionPlace(Arc::clone(&self.0)))
+    }
+}
+
+/// Adds one to a count that stays below or at `most`. Returns false if it is full.
+fn take_one(count: &AtomicUsize, most: usize) -> bool {
+    count.fetch_update(SeqCst, SeqCst, |taken| (taken < most).then_some(taken + 1)).is_ok()
+}
+
+/// A place for a connection that is not made yet. Dropping it gives the place back.
+#[derive(Debug)]
+pub(crate) struct Place(Option<Arc<DrainState>>);
+
+impl Place {
+    /// Makes the place one of a connection of this hub. Returns `None` once the drain has begun.
+    pub(crate) fn enter(mut self, hub: &Arc<HubQueue>) -> Option<DrainGuard> {
+        let drain = self.0.take()?;
         {
-            let mut hubs = self.0.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut hubs = drain.hubs.lock().unwrap_or_else(PoisonError::into_inner);
             if !hubs.iter().any(|known| known.as_ptr() == Arc::as_ptr(hub)) {
                 hubs.retain(|known| known.strong_count() > 0);
                 hubs.push(Arc::downgrade(hub));
             }
         }
         // Counted first: a drain that begins before the check below then waits for this connection.
-        self.0.live.fetch_add(1, SeqCst);
-        let guard = DrainGuard(Arc::clone(&self.0));
-        (!self.is_draining()).then_some(guard)
+        drain.live.fetch_add(1, SeqCst);
+        let guard = DrainGuard(drain);
+        (!guard.0.draining.load(SeqCst)).then_some(guard)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(drain) = self.0.take() {
+            drain.places.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// The place of a session, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SessionPlace(Arc<DrainState>);
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, SeqCst);
     }
 }
 
@@ -154,7 +202,7 @@ impl Default for Drain {
     }
 }
 
-/// One connection that a drain waits for.
+/// One connection that a drain waits for, and its place.
 #[derive(Debug)]
 pub(crate) struct DrainGuard(Arc<DrainState>);
 
@@ -170,6 +218,8 @@ impl DrainGuard {
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
+        // The place is free first, so that a client who sees that a connection has ended can take its place.
+        self.0.places.fetch_sub(1, SeqCst);
         if self.0.live.fetch_sub(1, SeqCst) == 1 {
             self.0.empty.notify_waiters();
         }

@@ -22,6 +22,7 @@ use super::application::Application;
 use crate::{
     Fallback, Scope,
     close::CloseCode,
+    time,
     transport::fallback::{
         body::{self, BodyError, SMALL_BODY},
         bound::Bound,
@@ -218,7 +219,7 @@ async fn read(mut payload: web::Payload, most: usize) -> Result<Option<BytesMut>
         }
         Ok(Some(body))
     };
-    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| Err(Refusal::slow()))
+    time::timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|| Err(Refusal::slow()))
 }
 
 fn shape(error: BodyError) -> Refusal {
@@ -250,19 +251,19 @@ async fn open(
     let body = read(payload, SMALL_BODY).await?.ok_or_else(|| Refusal::too_large(SMALL_BODY))?;
     scope.set_subprotocols(&body::protocols(&body).map_err(shape)?);
     // Sessions that have ended, and whose client has yet to be told, count too.
-    if table.len() >= application.max_connections {
+    let Some(place) = application.reserve_session() else {
         return Err(Refusal::busy("the server is full, try again later", FULL_RETRY));
-    }
+    };
     let message_size = application.limits_of(&endpoint).message_size;
     let intake = Rc::new(Intake::default());
     let input = Box::new(PostedReader::new(&intake));
-    let opened = application.open_fallback(&endpoint, scope, table.settings.expires, input).await;
-    let (connection, accepted) = match opened {
+    let opened = application.open_fallback(&endpoint, scope, place, input).await;
+    let (connection, accepted, places) = match opened {
         Ok(opened) => opened,
         Err(rejection) => return Ok(rejection.into()),
     };
     let (commands, receiver) = mpsc::channel(MOST_COMMANDS);
-    let Some(listed) = table.enter(Door::new(commands, bound, message_size)) else {
+    let Some(listed) = table.enter(Door::new(commands, bound, message_size), places) else {
         tracing::error!("the system gave no random bytes for the id of a session");
         connection.gone();
         return Err(Refusal::busy("the server cannot make an id", FULL_RETRY));

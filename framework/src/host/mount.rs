@@ -5,7 +5,7 @@ use std::{
     fmt,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
 
@@ -156,6 +156,7 @@ impl Mount {
             drain: self.drain.clone(),
             max_connections: self.max_connections,
             fallback: Arc::clone(&self.fallback),
+            told_full: Mutex::default(),
         }
     }
 

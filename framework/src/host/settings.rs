@@ -59,7 +59,8 @@ settings! {
 
     /// How many connections there may be at once. Default 100,000.
     ///
-    /// Further ones are answered 503 with `Retry-After`. The connections of all mounts with the same [`Drain`] count.
+    /// Further ones are answered 503 with `Retry-After`. The connections of all mounts with the same [`Drain`] count, and
+    /// so do requests that are still in the middleware or in `connect`.
     /// Each connection also needs a file descriptor: raise the limit of the process (`ulimit -n`).
     fn max_connections(mount, count: usize) {
         mount.max_connections = count;

@@ -36,7 +36,10 @@ impl DetachedContext {
     pub fn of<C: EventHandlers>() -> Self {
         let layer = Layer::from(MemoryLayer::new());
         let hub = thread::of_thread(layer.backend().groups().directory());
-        let guard = Drain::new().enter(hub.queue()).expect("a new drain has not begun");
+        let guard = Drain::new()
+            .reserve(1)
+            .and_then(|place| place.enter(hub.queue()))
+            .expect("a new drain has not begun");
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
         let class = class_of::<C, Context>(Wire::WebSocket(None));

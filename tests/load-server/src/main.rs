@@ -9,7 +9,8 @@ use actix_web::{App, HttpServer};
 use bytestring::ByteString;
 use clap::{Parser, ValueEnum};
 use greenroom::{
-    Deflate, Flush, Layer, Limits, Mount, Server, middleware::AllowedHostsOriginValidator, prelude::*,
+    Deflate, Fallback, Flush, Layer, Limits, Mount, Server, middleware::AllowedHostsOriginValidator,
+    prelude::*,
 };
 use serde::{Deserializer, Serializer};
 
@@ -152,7 +153,10 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         Deflate::new().server_context_takeover(options.takeover).client_context_takeover(options.takeover);
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20).flush(flush).deflate(deflate);
     let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
-    let mount = Mount::new(routes)?.limits(limits).layer(Layer::open(&options.layer).await?);
+    // All clients have one address.
+    let fallback = Fallback::new().connections_per_peer(None);
+    let mount =
+        Mount::new(routes)?.limits(limits).fallback(fallback).layer(Layer::open(&options.layer).await?);
     let address = ("127.0.0.1", options.port);
     match options.host {
         Host::Direct => {

@@ -79,7 +79,7 @@ impl World {
 
     /// A member of some groups, accepted and idle.
     fn member<C: EventHandlers>(&self, groups: &[&str]) -> Rc<Connection> {
-        let guard = self.drain.enter(self.hub.queue()).unwrap();
+        let guard = self.drain.reserve(usize::MAX).unwrap().enter(self.hub.queue()).unwrap();
         let (sender, answer) = oneshot::channel();
         let limits = Arc::new(Limits::new());
         let class = class_of::<C, crate::Context>(Wire::WebSocket(None));

@@ -6,6 +6,8 @@ use actix_web::HttpRequest;
 
 /// How long a request is held at most. Proxies cut a request that is quiet for half a minute.
 const WAIT: Duration = Duration::from_secs(20);
+/// How many connections one client address may have, by default.
+const OF_PEER: usize = 5_000;
 
 /// Tells the user of a request.
 pub(super) type UserOf = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Sync>;
@@ -21,6 +23,8 @@ pub(super) type UserOf = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Syn
 /// |---|---|---|
 /// | [`wait`](Self::wait) | 20 s | how long a request is held if nothing is due |
 /// | [`expires`](Self::expires) | 30 s | how long a connection lives without a request; then it ends with 1006 |
+/// | [`max_connections`](Self::max_connections) | half of the mount's | how many connections there may be at once |
+/// | [`connections_per_peer`](Self::connections_per_peer) | 5,000 | how many connections one client address may have |
 /// | [`cors`](Self::cors) | none | the other origins whose pages may connect |
 /// | [`user_cookies`](Self::user_cookies) | `sessionid`, `id` | the cookies that, beside `Authorization`, identify the user |
 /// | [`bound_to`](Self::bound_to) | | another way to identify the user |
@@ -29,6 +33,9 @@ pub(super) type UserOf = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Syn
 pub struct Fallback {
     pub(crate) wait: Duration,
     pub(crate) expires: Duration,
+    /// `None` stands for half of the mount's.
+    max_connections: Option<usize>,
+    pub(super) connections_per_peer: Option<usize>,
     pub(crate) origins: Vec<String>,
     pub(crate) user_cookies: Vec<String>,
     pub(super) user: Option<UserOf>,
@@ -40,6 +47,8 @@ impl Default for Fallback {
         Self {
             wait: WAIT,
             expires: Duration::from_secs(30),
+            max_connections: None,
+            connections_per_peer: Some(OF_PEER),
             origins: Vec::new(),
             user_cookies: vec!["sessionid".to_owned(), "id".to_owned()],
             user: None,
@@ -71,10 +80,39 @@ impl Fallback {
     ///
     /// The time begins when a request ends, also a held one. A client that polls every few seconds must come
     /// well within this time. When it is over, the consumer's `disconnect` gets 1006, as when a socket
-    /// breaks.
+    /// breaks. The first request must come within 10 s, because an `open` alone costs a client nothing.
     pub fn expires(mut self, time: Duration) -> Self {
         self.expires = time.max(Duration::from_secs(1));
         self
+    }
+
+    /// How many connections without a WebSocket there may be at once.
+    ///
+    /// Default: half of [`Mount::max_connections`](crate::Mount::max_connections). Further ones are refused with
+    /// 503 and `Retry-After`. So a flood of `open`, which needs no socket for each connection, cannot take the
+    /// places of WebSockets. A connection that has ended counts until its client was told. The connections of all
+    /// mounts with the same [`Drain`](crate::Drain) count, and they count in `Mount::max_connections` too.
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = Some(count);
+        self
+    }
+
+    /// How many connections without a WebSocket one client address may have. Default 5,000; `None` allows any number.
+    ///
+    /// Further ones are refused with 429. The address is the one in the scope, as for
+    /// [`Mount::connections_per_peer`](crate::Mount::connections_per_peer), which counts these connections too: an
+    /// IPv6 network of 64 bits counts as one client, and on a Unix socket nothing is counted. **Behind a proxy** all
+    /// clients have the address of the proxy, unless
+    /// [`TrustedProxies`](crate::middleware::TrustedProxies) put the right one there. The default leaves room for
+    /// that, and for a company or a campus behind one address.
+    pub fn connections_per_peer(mut self, count: impl Into<Option<usize>>) -> Self {
+        self.connections_per_peer = count.into();
+        self
+    }
+
+    /// How many connections there may be, if the mount may have `all`.
+    pub(crate) fn most_connections(&self, all: usize) -> usize {
+        self.max_connections.unwrap_or(all.div_ceil(2))
     }
 
     /// Lets pages of these origins connect, for example `https://app.example.com`.
@@ -117,6 +155,8 @@ impl fmt::Debug for Fallback {
             .field("on", &self.on)
             .field("wait", &self.wait)
             .field("expires", &self.expires)
+            .field("max_connections", &self.max_connections)
+            .field("connections_per_peer", &self.connections_per_peer)
             .field("origins", &self.origins)
             .field("user_cookies", &self.user_cookies)
             .finish_non_exhaustive()

@@ -11,6 +11,10 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{bound::Bound, session::Command, settings::Fallback};
+use crate::{
+    consumer::connection::peers::{PeerGuard, Peers},
+    groups::drain::SessionPlace,
+};
 
 /// How many requests of one session may bring a body at once.
 ///
@@ -21,6 +25,8 @@ const BODIES: usize = 2;
 #[derive(Debug)]
 pub(crate) struct SessionTable {
     pub(crate) settings: Fallback,
+    /// Counts the sessions of each client address, if their number is limited.
+    peers: Option<Arc<Peers>>,
     /// Held only for one look-up or edit.
     sessions: Mutex<HashMap<u128, Arc<Door>>>,
 }
@@ -73,15 +79,16 @@ fn random<const N: usize>() -> Option<[u8; N]> {
 
 impl SessionTable {
     pub(crate) fn new(settings: Fallback) -> Arc<Self> {
-        Arc::new(Self { settings, sessions: Mutex::default() })
+        let peers = settings.connections_per_peer.map(Peers::new);
+        Arc::new(Self { settings, peers, sessions: Mutex::default() })
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<u128, Arc<Door>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.sessions().len()
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.as_ref()
     }
 
     pub(crate) fn find(&self, id: u128) -> Option<Arc<Door>> {
@@ -89,7 +96,7 @@ impl SessionTable {
     }
 
     /// Adds a session under a new id. Returns `None` if the system has no random bits.
-    pub(crate) fn enter(self: &Arc<Self>, door: Door) -> Option<Listed> {
+    pub(crate) fn enter(self: &Arc<Self>, door: Door, places: SessionPlaces) -> Option<Listed> {
         (*PROCESS)?;
         let id = u128::from_ne_bytes(random()?);
         let door = Arc::new(door);
@@ -98,7 +105,20 @@ impl SessionTable {
             // With 128 random bits this does not happen.
             Place::Occupied(_) => return None,
         };
-        Some(Listed { table: Arc::clone(self), door, id })
+        Some(Listed { table: Arc::clone(self), door, id, _places: places })
+    }
+}
+
+/// The places that a session takes until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SessionPlaces {
+    _session: SessionPlace,
+    _of_peer: Option<PeerGuard>,
+}
+
+impl SessionPlaces {
+    pub(crate) fn new(session: SessionPlace, of_peer: Option<PeerGuard>) -> Self {
+        Self { _session: session, _of_peer: of_peer }
     }
 }
 
@@ -108,6 +128,7 @@ pub(crate) struct Listed {
     pub(super) table: Arc<SessionTable>,
     door: Arc<Door>,
     id: u128,
+    _places: SessionPlaces,
 }
 
 impl Listed {
@@ -155,6 +176,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::groups::drain::Drain;
 
     fn door() -> Door {
         let request = TestRequest::default().to_http_request();
@@ -164,7 +186,8 @@ mod tests {
     #[test]
     fn an_id_belongs_to_this_process_or_to_another_or_is_malformed() {
         let table = SessionTable::new(Fallback::new());
-        let listed = table.enter(door()).unwrap();
+        let place = Drain::new().reserve_session(1).unwrap();
+        let listed = table.enter(door(), SessionPlaces::new(place, None)).unwrap();
         let id = listed.id();
         assert_eq!(id.len(), 40);
         let Id::Ours(ours) = Id::parse(&id) else { panic!("{id} is ours") };
@@ -178,7 +201,7 @@ mod tests {
         }
         drop(listed);
         assert!(table.find(ours).is_none());
-        assert_eq!(table.len(), 0);
+        assert!(table.sessions().is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod client;
 mod ends;
 mod limits;
 mod origins;
+mod places;
 mod refusals;
 mod resend;
 mod talk;

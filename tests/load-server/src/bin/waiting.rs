@@ -16,7 +16,7 @@ use std::{
 
 use actix_web::{App, HttpServer};
 use clap::{Parser, ValueEnum};
-use greenroom::{Mount, Server, prelude::*};
+use greenroom::{Fallback, Mount, Server, prelude::*};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -88,7 +88,8 @@ impl Member {
 
 async fn serve(host: Host) -> Outcome<()> {
     let routes = UrlRouter::new().route("/room/", |_: &Scope| Ok(Member(GroupName::new("room")?)));
-    let mount = Mount::new(routes)?;
+    // All clients have one address.
+    let mount = Mount::new(routes)?.fallback(Fallback::new().connections_per_peer(None));
     match host {
         Host::Direct => {
             let server = Server::of(mount).threads(1).backlog(4096).bind("127.0.0.1:0")?;
