@@ -55,8 +55,9 @@ enum Kind {
 }
 
 /// Reads JSON without the library.
-fn parse(text: &str) -> Result<Kind> {
-    Ok(serde_json::from_str(&serde_json::to_string(text)?)?)
+fn parse(text: &str) -> Result<()> {
+    serde_json::from_str::<Kind>(&serde_json::to_string(text)?)?;
+    Ok(())
 }
 
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -100,8 +101,10 @@ impl Consumer for Victim {
         };
         let event = ctx.channel_name().clone();
         match what {
-            "json" => drop(Message::Text(text.into()).json::<Kind>()?),
-            "own" => drop(parse(text)?),
+            "json" => {
+                Message::Text(text.into()).json::<Kind>()?;
+            }
+            "own" => parse(text)?,
             "panic" => std::panic::resume_unwind(Box::new(text.to_owned())),
             "name" => drop(GroupName::new(text)?),
             "handler" => ctx.layer().send(&event, Handled { text: text.to_owned() }).await?,
@@ -143,7 +146,7 @@ impl Drop for Victim {
 #[event_handlers]
 impl Victim {
     async fn forged_handled(&mut self, event: &Handled, _: &mut Context) -> Result<()> {
-        parse(&event.text).map(drop)
+        parse(&event.text)
     }
 
     async fn forged_judged(&mut self, _: &Judged, _: &mut Context) -> Result<()> {
@@ -152,7 +155,7 @@ impl Victim {
 
     #[relay]
     fn forged_relayed(event: &Relayed) -> Result<Outgoing> {
-        parse(&event.text).map(|_| Outgoing::text(""))
+        parse(&event.text).map(|()| Outgoing::text(""))
     }
 }
 
@@ -173,13 +176,15 @@ struct Exchange;
 impl HttpConsumer for Exchange {
     async fn handle(&mut self, body: Body, ctx: &mut HttpContext) -> Result<()> {
         match ctx.scope().query_param("how").as_deref() {
-            Some("own") => drop(parse(body.text()?)?),
+            Some("own") => parse(body.text()?)?,
             Some("late") => {
                 ctx.send_headers(200, &[])?;
                 ctx.send_body("begun").await?;
                 parse(body.text()?)?;
             }
-            _ => drop(body.json::<Kind>()?),
+            _ => {
+                body.json::<Kind>()?;
+            }
         }
         Ok(())
     }

@@ -302,7 +302,7 @@ async fn one_odd_value_does_not_lose_a_message_in_json() {
         let server = RedisServer::start();
         let config = RedisConfig::new(server.url()).serializer(Format::Json);
         let layer: Layer = if kind == "core" {
-            core(config).await.into()
+            core(config).await
         } else {
             let layer = RedisPubSubLayer::new(config).unwrap();
             layer.ready().await.unwrap();

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::StoreError;
-use crate::Error;
+use crate::{Error, shown::Shown};
 
 /// After a failure was logged, no other one is logged for this long, even if lookups succeed in between.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -34,11 +34,11 @@ impl Health {
         let temporary = error.is_temporary();
         let error = Error::from(error);
         if !self.begins_failing() {
-            tracing::debug!(%error, of = self.of, "Django's database still fails");
+            tracing::debug!(error = %Shown(&error), of = self.of, "Django's database still fails");
         } else if temporary {
-            tracing::warn!(%error, of = self.of, "clients are answered 503: Django's database is not available");
+            tracing::warn!(error = %Shown(&error), of = self.of, "clients are answered 503: Django's database is not available");
         } else {
-            tracing::error!(%error, of = self.of, "clients are answered 500: Django's database cannot be read");
+            tracing::error!(error = %Shown(&error), of = self.of, "clients are answered 500: Django's database cannot be read");
         }
     }
 
