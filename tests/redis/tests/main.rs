@@ -11,4 +11,5 @@ mod redis_pubsub;
 mod redis_python;
 mod redis_sentinel;
 mod redis_slow;
+mod redis_tls;
 mod redis_workers;

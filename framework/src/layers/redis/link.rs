@@ -6,13 +6,12 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, Value,
+    AsyncConnectionConfig, Client, Pipeline, Value,
     aio::{MultiplexedConnection, PubSub},
-    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::config::{RedisHost, RedisSettings};
+use super::{config::RedisSettings, hello::Hello, hosts::RedisHost, sentinel};
 
 /// How long the blocking command of a reader lasts. Its end shows that the connection works.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
@@ -21,7 +20,6 @@ pub(super) const BLOCK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct RedisLink {
     host: RedisHost,
-    roots: Option<Vec<u8>>,
     patience: Duration,
     /// The connection for all commands except the blocking one.
     writer: RefCell<Option<MultiplexedConnection>>,
@@ -35,13 +33,12 @@ pub(super) struct RedisLink {
 impl RedisLink {
     /// Makes the links to all hosts. `patience` is the time that a server may take to answer.
     pub(super) fn all(settings: &RedisSettings, patience: Duration) -> Vec<Self> {
-        settings.hosts.iter().map(|host| Self::new(host.clone(), settings.roots.clone(), patience)).collect()
+        settings.hosts.iter().map(|host| Self::new(host.clone(), patience)).collect()
     }
 
-    fn new(host: RedisHost, roots: Option<Vec<u8>>, patience: Duration) -> Self {
+    fn new(host: RedisHost, patience: Duration) -> Self {
         Self {
             host,
-            roots,
             patience,
             writer: RefCell::default(),
             failure: RefCell::default(),
@@ -52,10 +49,16 @@ impl RedisLink {
 
     /// Connects the writer, and gives a client for the other connections.
     pub(super) async fn connect(&self) -> Result<Client, String> {
-        let client = within(self.patience, client(&self.host, self.roots.as_deref())).await?;
+        let client = match &self.host {
+            RedisHost::Server(url) => url.client()?,
+            RedisHost::Sentinel { name, sentinels, master } => {
+                sentinel::master(name, sentinels, master, self.patience).await?
+            }
+        };
         let mut writer = self.open(&client, self.patience).await?;
         // A server that needs a password accepts a connection without one, and refuses only the commands.
         self.within(redis::cmd("PING").query_async::<()>(&mut writer)).await?;
+        self.within(Hello::ask(&mut writer)).await?.check_mode()?;
         self.generation.set(self.generation.get() + 1);
         self.failure.take();
         self.writer.replace(Some(writer));
@@ -68,10 +71,7 @@ impl RedisLink {
         client: &Client,
         answer: Duration,
     ) -> Result<MultiplexedConnection, String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.patience))
-            .set_response_timeout(Some(answer));
-        within(self.patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
+        open(client, self.patience, answer).await
     }
 
     /// Makes a connection for subscriptions.
@@ -137,46 +137,19 @@ impl RedisLink {
     }
 }
 
-async fn client(host: &RedisHost, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
-    match host {
-        RedisHost::Server(url) => open(url, roots),
-        RedisHost::Sentinel { master, sentinels, server } => {
-            let mut node = SentinelNodeConnectionInfo::default();
-            if let Some(server) = server {
-                node = node.set_redis_connection_info(
-                    server.as_str().into_connection_info()?.redis_settings().clone(),
-                );
-            }
-            let urls: Vec<&str> = sentinels.iter().map(String::as_str).collect();
-            let mut sentinel =
-                SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master)?;
-            sentinel.async_get_client().await
-        }
-    }
+/// Makes a connection, whose commands may take as long as `answer`.
+pub(super) async fn open(
+    client: &Client,
+    patience: Duration,
+    answer: Duration,
+) -> Result<MultiplexedConnection, String> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(patience))
+        .set_response_timeout(Some(answer));
+    within(patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
 }
 
-#[cfg(feature = "rustls")]
-fn open(url: &str, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
-    if url.starts_with("rediss:") {
-        // If several crypto providers are compiled in, rustls chooses none by itself. A provider that the
-        // program has installed stays.
-        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    }
-    match roots {
-        Some(roots) if url.starts_with("rediss:") => {
-            let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) };
-            Client::build_with_tls(url, certificates)
-        }
-        _ => Client::open(url),
-    }
-}
-
-#[cfg(not(feature = "rustls"))]
-fn open(url: &str, _roots: Option<&[u8]>) -> redis::RedisResult<Client> {
-    Client::open(url)
-}
-
-async fn within<T>(
+pub(super) async fn within<T>(
     patience: Duration,
     work: impl Future<Output = redis::RedisResult<T>>,
 ) -> Result<T, String> {
