@@ -1,6 +1,7 @@
 //! `greenroom send` and `greenroom listen`: events from a terminal or a cron job (feature `cli`).
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal, Read, Write},
     pin::pin,
     process::ExitCode,
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
     match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run(options))) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("greenroom: {error}");
+            eprintln!("greenroom: {}", printable(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -113,8 +114,8 @@ async fn run(options: Options) -> Result<ExitCode> {
             let (to, envelope) = (destination(&send)?, event(&send)?);
             let layer = open(&options.server).await?;
             // NATS does not tell how many members a group has.
-            let counts =
-                !options.server.layer.starts_with("nats:") && !options.server.layer.starts_with("tls:");
+            let url = options.server.layer.trim_start().to_ascii_lowercase();
+            let counts = !url.starts_with("nats:") && !url.starts_with("tls:");
             let sent = deliver(&layer, &send, &to, envelope, counts).await;
             layer.close().await;
             sent.map(|()| ExitCode::SUCCESS)
@@ -131,7 +132,7 @@ async fn run(options: Options) -> Result<ExitCode> {
 }
 
 async fn open(server: &ServerArgs) -> Result<Layer> {
-    if server.layer == "memory" {
+    if server.layer.trim().eq_ignore_ascii_case("memory") {
         return Err(Error::msg(
             "--layer memory exists only inside one process: name a server that other programs use too",
         ));
@@ -265,11 +266,33 @@ async fn show(
         }
         match event.to_json() {
             // The program that reads stdout has ended: `| head` has read enough.
-            Ok(line) if writeln!(io::stdout(), "{line}").is_err() => break,
+            Ok(line) if writeln!(io::stdout(), "{}", printable(&line)).is_err() => break,
             Ok(_) => left = left.map(|left| left - 1),
-            Err(error) => eprintln!("an event cannot be shown: {error}"),
+            Err(error) => eprintln!("an event cannot be shown: {}", printable(&error.to_string())),
         }
     }
     layer.group_discard(group, &channel).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Escapes what a terminal obeys instead of showing it: control characters, line breaks of Unicode, and marks that turn
+/// the direction of the text. The escapes are those of JSON, so JSON stays the same JSON.
+fn printable(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) {
+            // All of them have four digits.
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
 }

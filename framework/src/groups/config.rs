@@ -13,7 +13,7 @@ use crate::{ChannelName, time::FOREVER};
 /// | [`group_expiry`](Self::group_expiry) | 86,400 s | a queue leaves its groups; a live consumer stays in them |
 /// | [`channels`](Self::channels) | 100,000 queues | `send` and `receive` fail with `TooManyChannels` |
 /// | [`group_queues`](Self::group_queues) | 10,000 queues a group | `group_add` fails with `TooManyQueues` |
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct LayerConfig {
     pub(crate) capacity: usize,

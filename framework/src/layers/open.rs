@@ -21,7 +21,7 @@ pub enum OpenError {
     /// The URL of a Redis server cannot be used.
     #[cfg(feature = "redis")]
     Redis(RedisConfigError),
-    /// No layer has this scheme, or the feature that adds the layer is off.
+    /// No layer has this scheme, or the feature that adds the layer is off. The scheme is empty if the URL has none.
     Scheme(String),
     /// The layer does not have this setting. [`OpenOptions`] says which layer has which.
     Setting {
@@ -42,7 +42,11 @@ impl fmt::Display for OpenError {
             #[cfg(feature = "redis")]
             Self::Redis(_) => f.write_str("the layer cannot be made"),
             Self::Scheme(scheme) => {
-                write!(f, "no layer has the scheme {scheme:?}: write memory")?;
+                if scheme.is_empty() {
+                    f.write_str("the URL of the layer has no scheme: write memory")?;
+                } else {
+                    write!(f, "no layer has the scheme {scheme:?}: write memory")?;
+                }
                 let nats = (cfg!(feature = "nats"), ", nats://…", "; NATS needs the feature `nats`");
                 let redis = (
                     cfg!(feature = "redis"),
@@ -142,12 +146,24 @@ impl OpenOptions {
     }
 
     #[cfg(feature = "redis")]
-    fn redis(mut self, urls: &str) -> RedisConfig {
-        let mut config = RedisConfig::servers(urls).encryption_keys(std::mem::take(&mut self.keys));
+    fn redis(mut self, urls: &str, is_pubsub: bool) -> Result<RedisConfig, OpenError> {
+        let mut servers = Vec::new();
+        for (host, url) in urls.split(',').map(str::trim).enumerate() {
+            // Without a scheme it is no URL, and the configuration says so.
+            let scheme = scheme(url).unwrap_or_default();
+            let plain = scheme.strip_suffix("-pubsub");
+            if plain.is_some() != is_pubsub && !scheme.is_empty() {
+                let reason = "all servers of a layer must have the same scheme".to_owned();
+                return Err(OpenError::Redis(RedisConfigError::Url { host, reason }));
+            }
+            servers.push(format!("{}{}", plain.unwrap_or(&scheme), &url[scheme.len()..]));
+        }
+        let mut config =
+            RedisConfig::servers(&servers.join(",")).encryption_keys(std::mem::take(&mut self.keys));
         if let Some(format) = self.serializer {
             config = config.serializer(format);
         }
-        self.common(config)
+        Ok(self.common(config))
     }
 
     #[cfg(any(feature = "nats", feature = "redis"))]
@@ -179,7 +195,8 @@ impl Layer {
     /// | `redis://…`, `rediss://…`, `unix://…` | `RedisLayer` (feature `redis`) |
     /// | `redis-pubsub://…`, `rediss-pubsub://…` | `RedisPubSubLayer` (feature `redis`) |
     ///
-    /// For several servers, write their URLs with commas between them, in the same order in all processes.
+    /// For several servers, write their URLs with commas between them, in the same order in all processes. In a
+    /// user or password, write a comma as `%2C`.
     ///
     /// # Errors
     /// [`OpenError`] if the URL names no layer, or if the first attempt to reach the server fails.
@@ -192,26 +209,35 @@ impl Layer {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn open_with(url: &str, options: OpenOptions) -> Result<Self, OpenError> {
-        if url == "memory" {
+        let url = url.trim();
+        if url.eq_ignore_ascii_case("memory") {
             return Ok(MemoryLayer::with_config(options.config).into());
         }
-        let scheme = url.split_once("://").map_or(url, |(scheme, _)| scheme);
-        match scheme {
+        let scheme = scheme(url).unwrap_or_default();
+        match scheme.as_str() {
             #[cfg(feature = "nats")]
             "nats" | "tls" => opened(NatsLayer::new(options.nats(url)?).map_err(OpenError::Nats)?).await,
             #[cfg(feature = "redis")]
             "redis" | "rediss" | "unix" => {
-                opened(RedisLayer::new(options.redis(url)).map_err(OpenError::Redis)?).await
+                opened(RedisLayer::new(options.redis(url, false)?).map_err(OpenError::Redis)?).await
             }
             #[cfg(feature = "redis")]
             "redis-pubsub" | "rediss-pubsub" => {
-                let url = url.replace("-pubsub://", "://");
-                opened(RedisPubSubLayer::new(options.redis(&url)).map_err(OpenError::Redis)?).await
+                opened(RedisPubSubLayer::new(options.redis(url, true)?).map_err(OpenError::Redis)?).await
             }
-            // Only the scheme is said, because a password may follow it.
-            other => Err(OpenError::Scheme(other.to_owned())),
+            _ => Err(OpenError::Scheme(scheme)),
         }
     }
+}
+
+/// The scheme of a URL, in small letters.
+///
+/// Nothing else counts as a scheme, because errors show it, and a password may stand in its place.
+fn scheme(url: &str) -> Option<String> {
+    let (scheme, _) = url.split_once("://")?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.chars().all(|each| each.is_ascii_alphanumeric() || "+-.".contains(each));
+    is_scheme.then(|| scheme.to_ascii_lowercase())
 }
 
 /// Waits until a layer is connected to its server.
@@ -244,7 +270,16 @@ mod tests {
     #[actix_web::test]
     async fn the_error_for_an_unknown_layer_shows_no_secret() {
         Layer::open("memory").await.unwrap();
-        for wrong in ["", "Memory", "amqp://user:secret@host"] {
+        Layer::open(" Memory\n").await.unwrap();
+        for wrong in [
+            "",
+            "secret",
+            "user:secret@host",
+            "user:secret@redis://host",
+            "redis:secret@host",
+            "secret,redis://host",
+            "amqp://user:secret@host",
+        ] {
             let error = Layer::open(wrong).await.unwrap_err();
             assert!(matches!(error, OpenError::Scheme(_)));
             assert!(error.to_string().contains("memory") && !error.to_string().contains("secret"), "{error}");

@@ -156,6 +156,15 @@ async fn a_refused_login_or_read_is_logged() {
     logged(&["ERROR", "permission denied"]).await;
 }
 
+/// Trusts these certificates, and no others.
+fn trusting(certificates: &[&rcgen::Certificate]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    certificates.iter().for_each(|certificate| roots.add(certificate.der().clone()).unwrap());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    config.unwrap().with_root_certificates(roots).with_no_client_auth()
+}
+
 /// TLS connects only to a server whose certificate is trusted and names the host.
 #[actix_web::test]
 async fn a_database_is_reached_by_tls() {
@@ -167,13 +176,6 @@ async fn a_database_is_reached_by_tls() {
     let mut django = Project::start(&site, "db", json!({})).await;
     let id = django.user("ada").await;
     let cookie = django.log_in("ada").await;
-    let trusting = |certificates: &[&rcgen::Certificate]| {
-        let mut roots = RootCertStore::empty();
-        certificates.iter().for_each(|certificate| roots.add(certificate.der().clone()).unwrap());
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        config.unwrap().with_root_certificates(roots).with_no_client_auth()
-    };
     let server = |address: &str, config| {
         let store = PostgresStore::rustls(address, DjangoTables::new(), config).unwrap();
         serve(DjangoAuth::database("a key", store))
@@ -201,9 +203,31 @@ async fn a_database_that_cannot_be_opened_is_an_error_at_once() {
     assert!(matches!(SqliteStore::open_with(&file, injected.clone()), Err(StoreError::BadName(_))));
     let address = "host=/nowhere dbname=site";
     assert!(matches!(PostgresStore::with_tables(address, injected), Err(StoreError::BadName(_))));
-    for wrong in ["http://127.0.0.1/", "host=/nowhere sslmode=require", "host=/nowhere port=many", "nonsense"]
-    {
+    for wrong in [
+        "http://127.0.0.1/",
+        "host=/nowhere sslmode=require",
+        "host=/nowhere sslnegotiation=direct",
+        "host=/nowhere channel_binding=require",
+        "host=/nowhere port=many",
+        "dbname=site",
+        "nonsense",
+        "postgres://ann:pass@host/site?s3cret=x",
+        "host=here password=my s3cret=x",
+        "host=here password=my s3cret",
+    ] {
         let error = PostgresStore::new(wrong).unwrap_err();
+        assert!(matches!(error, StoreError::BadUrl(_)), "{wrong}: {error}");
+        let shown = format!("{error} {error:?} {}", std::error::Error::source(&error).expect("a cause"));
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+    // With TLS, the certificate must be for a name, and a Unix socket would have no TLS.
+    for wrong in [
+        "host=/nowhere dbname=site",
+        "host=here,/nowhere",
+        "hostaddr=127.0.0.1",
+        "host=here channel_binding=require",
+    ] {
+        let error = PostgresStore::rustls(wrong, DjangoTables::new(), trusting(&[])).unwrap_err();
         assert!(matches!(error, StoreError::BadUrl(_)), "{wrong}: {error}");
     }
 }

@@ -1,13 +1,13 @@
 //! The places of a NATS server: TLS, a password, a token, an access list, a cluster.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use greenroom::{
     ChannelName, Layer, LayerError,
     layers::nats::{NatsConfig, NatsLayer},
 };
 use nats_tests::NatsServer;
-use redis_tests::{Member, eventually, group, note};
+use redis_tests::{Certificate, Member, Recorder, eventually, free_port, group, note};
 
 /// Shows that two layers hear each other and answer each other with this configuration.
 async fn works(config: NatsConfig) {
@@ -69,17 +69,12 @@ async fn layers_with_different_prefixes_hear_nothing_of_each_other() {
 
 #[actix_web::test]
 async fn the_layer_works_over_tls() {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let folder = std::env::temp_dir().join(format!("greenroom-nats-tls-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    fs::write(&certificate, certified.cert.pem()).unwrap();
-    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let text = |path: &Path| path.display().to_string();
-    let server = NatsServer::with(&["--tls", "--tlscert", &text(&certificate), "--tlskey", &text(&key)]);
+    let certificate = Certificate::new();
+    let server =
+        NatsServer::with(&["--tls", "--tlscert", &certificate.file(), "--tlskey", &certificate.key()]);
     for scheme in ["tls", "nats"] {
         let config = NatsConfig::new(format!("{scheme}://localhost:{}", server.port()));
-        works(config.clone().root_certificates(&certificate)).await;
+        works(config.clone().root_certificates(certificate.file())).await;
         // A client that does not trust the certificate gets an error.
         let error = NatsLayer::new(config).unwrap().ready().await.unwrap_err().to_string();
         assert!(error.contains("ertificate"), "{error}");
@@ -88,7 +83,62 @@ async fn the_layer_works_over_tls() {
     let plain = NatsServer::start();
     let config = NatsConfig::new(format!("tls://localhost:{}", plain.port())).timeout(Duration::from_secs(1));
     assert!(NatsLayer::new(config).unwrap().ready().await.is_err());
-    let _ = fs::remove_dir_all(folder);
+}
+
+/// As soon as one setting asks for TLS, no server gets the password without it: neither one whose URL leaves TLS to the
+/// server, nor one that another server names.
+#[actix_web::test]
+async fn no_password_goes_to_a_server_without_tls() {
+    let certificate = Certificate::new();
+    let (tls_port, plain_port) = (free_port(), free_port());
+    let recorder = Recorder::start(plain_port);
+    let advertised = format!("127.0.0.1:{}", recorder.port());
+    let routes: Vec<String> =
+        [free_port(), free_port()].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+    let cluster = |port: u16, own: usize, other: usize, more: &[&str]| {
+        let port = port.to_string();
+        let options = ["--port", &port, "--user", "ann", "--pass", "s3cret", "--cluster_name", "tests"];
+        let routes = ["--cluster", routes[own].as_str(), "--routes", routes[other].as_str()];
+        NatsServer::with(&[&options[..], &routes, more].concat())
+    };
+    let mut first =
+        cluster(tls_port, 0, 1, &["--tls", "--tlscert", &certificate.file(), "--tlskey", &certificate.key()]);
+    let _second = cluster(plain_port, 1, 0, &["--client_advertise", &advertised]);
+
+    let by_tls = || {
+        NatsConfig::new(format!("tls://ann:s3cret@127.0.0.1:{tls_port}"))
+            .root_certificates(certificate.file())
+            .timeout(Duration::from_secs(1))
+    };
+    // The layer learns the other address when it connects, so the first server must know it before.
+    let knows = || async {
+        let options = async_nats::ConnectOptions::with_user_and_password("ann".into(), "s3cret".into())
+            .add_root_certificates(certificate.file().into());
+        let client = options.connect(format!("tls://127.0.0.1:{tls_port}")).await.unwrap();
+        client.server_info().connect_urls.contains(&advertised)
+    };
+    while !knows().await {}
+    let layer = ready(by_tls()).await;
+    first.kill();
+    let before = recorder.bytes();
+    eventually("the layer has tried the other server", || recorder.bytes() > before).await;
+    assert!(!recorder.has_heard("s3cret"));
+    layer.close().await;
+
+    let plain = format!("nats://ann:s3cret@{advertised}");
+    for config in [
+        NatsConfig::new(format!("tls://127.0.0.1:{}", free_port())).and_server(&plain),
+        NatsConfig::new(&plain).root_certificates(certificate.file()),
+        NatsConfig::new(&plain).client_certificate(certificate.file(), certificate.key()),
+    ] {
+        let before = recorder.bytes();
+        let layer = NatsLayer::new(config.timeout(Duration::from_secs(1))).unwrap();
+        layer.ready().await.unwrap_err();
+        assert!(recorder.bytes() > before && !recorder.has_heard("s3cret"));
+    }
+    // The recorder would have heard it.
+    works(NatsConfig::new(&plain)).await;
+    assert!(recorder.has_heard("s3cret"));
 }
 
 /// Processes on different servers of a cluster hear each other. If a server ends, its process connects to the other one,
@@ -144,7 +194,7 @@ async fn a_layer_is_opened_by_its_url() {
     let other = Layer::open(&server.url()).await.unwrap();
     other.group_send(&group("room"), note(1)).await.unwrap();
     assert_eq!(member.hears().await, "1");
-    for wrong in ["nats://", "nats://secret@:x", &format!("nats://{away}")] {
+    for wrong in ["nats://", "nats://secret@:x", "nats://:sec,secret@host", &format!("nats://{away}")] {
         let error = Layer::open(wrong).await.unwrap_err();
         let source = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(

@@ -4,7 +4,9 @@ mod chat;
 pub mod cli;
 pub mod kinds;
 mod python;
+mod recorder;
 mod server;
+mod tls;
 
 pub use conformance_tests::faulty::{
     Member, Note, Proxy, ServerProcess, Slow, eventually, free_port, group, is_away, note,
@@ -13,5 +15,7 @@ pub use conformance_tests::faulty::{
 pub use self::{
     chat::{Chat, Page, program},
     python::Python,
+    recorder::Recorder,
     server::RedisServer,
+    tls::Certificate,
 };

@@ -3,6 +3,7 @@
 use std::{
     ops::{Deref, DerefMut},
     process::Command,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use conformance_tests::faulty::ServerProcess;
@@ -42,13 +43,23 @@ impl RedisServer {
     /// If the sentinel does not start.
     #[must_use]
     pub fn sentinel(master: &Self) -> Self {
-        let folder = std::env::temp_dir().join(format!("greenroom-sentinel-{}", master.port()));
+        Self::sentinel_of(master.port(), &[])
+    }
+
+    /// Starts a sentinel, with more options, that watches the server on this port under the name `mymaster`.
+    ///
+    /// # Panics
+    /// If the sentinel does not start.
+    #[must_use]
+    pub fn sentinel_of(master: u16, options: &[&str]) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let folder = std::env::temp_dir().join(format!("greenroom-sentinel-{master}-{number}"));
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = folder.join("sentinel.conf");
         // A sentinel writes its state into its configuration file.
-        std::fs::write(&file, format!("sentinel monitor mymaster 127.0.0.1 {} 1\n", master.port()))
-            .expect("a file");
-        Self::with(&["--sentinel", &file.display().to_string()])
+        std::fs::write(&file, format!("sentinel monitor mymaster 127.0.0.1 {master} 1\n")).expect("a file");
+        Self::with(&[&["--sentinel", &file.display().to_string()], options].concat())
     }
 
     /// `redis://127.0.0.1:port`.
@@ -105,6 +116,9 @@ fn command(port: u16, options: &[String]) -> Command {
         options = others;
     } else {
         command.args(["--save", "", "--appendonly", "no"]);
+        // Otherwise a replica leaves a file, which each later server in the folder would load.
+        command.args(["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"]);
+        command.args(["--dbfilename", &format!("greenroom-{port}.rdb")]);
     }
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "/tmp", "--daemonize", "no"]);
     command.args(options);

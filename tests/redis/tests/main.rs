@@ -13,4 +13,5 @@ mod redis_refusals;
 mod redis_sentinel;
 mod redis_shards;
 mod redis_slow;
+mod redis_tls;
 mod redis_workers;

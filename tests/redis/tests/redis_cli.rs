@@ -87,7 +87,7 @@ async fn a_send_uses_the_given_prefix_keys_and_serializer() {
 async fn a_wrong_command_is_one_error_line() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let away = format!("redis://{free}");
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["send", "room", "note", "[1]"], "not a JSON object"),
         (&["send", "room", "note", "{\"a\": 1"], "not a JSON object"),
         (&["send", "room", "note", "{\"type\": \"other\"}"], "second argument"),
@@ -96,6 +96,10 @@ async fn a_wrong_command_is_one_error_line() {
         (&["listen", "a room"], "use ASCII letters"),
         (&["send", "room", "note", "--layer", "memory"], "name a server"),
         (&["listen", "room", "--layer", &away], "refused"),
+        // A URL without a scheme is not shown, because it may contain a password.
+        (&["listen", "room", "--layer", "ann:s3cret@host"], "scheme"),
+        (&["listen", "room", "--layer", "ann:s3cret@redis://host"], "scheme"),
+        (&["listen", "room", "--layer", "redis://ann:s3cret/@host"], "invalid"),
     ];
     for (arguments, says) in cases {
         let server = if arguments.contains(&"--layer") { &[][..] } else { &["--layer", &away][..] };
@@ -104,7 +108,28 @@ async fn a_wrong_command_is_one_error_line() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
         assert!(told.starts_with("greenroom: ") && told.contains(says), "{arguments:?}: {told}");
         assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(!told.contains("s3cret"), "{told}");
     }
+}
+
+/// No event steers the terminal: what could is written as JSON escapes it.
+#[actix_web::test]
+async fn a_listener_escapes_what_a_terminal_would_obey() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let layer = greenroom::Layer::open(&url).await.unwrap();
+    let listener = listen(&["room", "--count", "1", "--layer", &url]).await;
+    let text = "h\u{e9} \u{1b}[2J \u{7f} \u{9b}31m \u{202e}txt.exe \u{2066} \u{2028} \u{1f3ad}";
+    let event = json!({"type": "note", "text": text, "\u{9d}0;title\u{9c}": 1});
+    layer
+        .group_send(&redis_tests::group("room"), greenroom::Envelope::from_json(event.to_string()).unwrap())
+        .await
+        .unwrap();
+    let heard = lines(listener).await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&heard[0]).unwrap(), event, "the same JSON");
+    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{2066}' | '\u{2028}');
+    assert!(!heard[0].contains(obeyed), "{:?}", heard[0]);
+    assert!(heard[0].contains("h\u{e9}") && heard[0].contains('\u{1f3ad}'), "{:?}", heard[0]);
 }
 
 #[actix_web::test]

@@ -2,7 +2,10 @@
 
 use std::{fmt, io, path::PathBuf, str::FromStr, time::Duration};
 
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{
+    ConnectOptions, ServerAddr,
+    rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use percent_encoding::percent_decode_str;
 
 use super::subjects::is_prefix;
@@ -61,6 +64,8 @@ pub enum NatsConfigError {
     Credentials(io::Error),
     /// The prefix cannot start a subject.
     Prefix(String),
+    /// A setting cannot be used, or would be ignored.
+    Setting(String),
     /// A thread of the layer could not be started.
     Thread(io::Error),
     /// A URL is invalid.
@@ -85,11 +90,12 @@ impl fmt::Display for NatsConfigError {
                     "the prefix {prefix:?} cannot start a subject: write words without spaces, `*` and `>`, with single dots between them"
                 )
             }
+            Self::Setting(reason) => write!(f, "a setting of the NATS layer cannot be used: {reason}"),
             Self::Thread(_) => f.write_str("a thread of the NATS layer could not be started"),
             Self::Url { server, reason } => {
                 write!(
                     f,
-                    "the URL of NATS server {server} is invalid: {reason}; write nats://[user:password@]host[:port] or tls://…"
+                    "the URL of NATS server {server} is invalid: {reason}; write nats://[user:password@]host[:port] or tls://…, and in a password %2C for a comma and %40 for an `@`"
                 )
             }
         }
@@ -100,7 +106,7 @@ impl std::error::Error for NatsConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Credentials(error) | Self::Thread(error) => Some(error),
-            Self::Prefix(_) | Self::Url { .. } => None,
+            Self::Prefix(_) | Self::Setting(_) | Self::Url { .. } => None,
         }
     }
 }
@@ -108,8 +114,11 @@ impl std::error::Error for NatsConfigError {
 impl NatsConfig {
     /// Uses the server with this URL.
     ///
-    /// The URL is `nats://[user:password@]host[:port]`, `nats://token@host`, or `tls://…`, which insists on
-    /// TLS. The default port is 4222. If the server asks for TLS, it is also used with `nats://`.
+    /// The URL is `nats://[user:password@]host[:port]`, `nats://token@host`, or `tls://…`. The default port is
+    /// 4222.
+    ///
+    /// The layer insists on TLS if one URL is `tls://…`, or if a certificate is set. This holds for all servers,
+    /// also for those that a server names. Otherwise there is TLS if the server asks for it.
     pub fn new(url: impl Into<String>) -> Self {
         let servers = vec![url.into()];
         let backend = NatsSettings { servers, login: Login::Url, roots: None, certificate: None };
@@ -118,8 +127,8 @@ impl NatsConfig {
 
     /// Adds one more server of the same cluster, which is used if another is away.
     ///
-    /// User and password are those of the first server. Servers of the cluster that a server names are used
-    /// too.
+    /// All servers have the same user and password: those of the URL that has them. Servers of the cluster that a
+    /// server names are used too.
     pub fn and_server(mut self, url: impl Into<String>) -> Self {
         self.backend.servers.push(url.into());
         self
@@ -146,12 +155,16 @@ impl NatsConfig {
     }
 
     /// Trusts only the root certificates in this PEM file. By default, those of the system are trusted.
+    ///
+    /// The layer then insists on TLS.
     pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
         self.backend.roots = Some(file.into());
         self
     }
 
     /// Shows this certificate to servers that ask for one. The certificate and its key are PEM files.
+    ///
+    /// The layer then insists on TLS.
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.backend.certificate = Some((certificate.into(), key.into()));
         self
@@ -168,11 +181,59 @@ impl NatsConfig {
         if let Login::Credentials(text) = &self.backend.login {
             ConnectOptions::with_credentials(text).map_err(NatsConfigError::Credentials)?;
         }
-        Ok(())
+        self.backend.check_logins()?;
+        self.backend.check_certificates()
     }
 }
 
 impl NatsSettings {
+    /// There is one login for all servers. Another one would be ignored.
+    fn check_logins(&self) -> Result<(), NatsConfigError> {
+        let setting = |reason: &str| Err(NatsConfigError::Setting(reason.to_owned()));
+        let servers = self.servers();
+        let login = |server: &ServerAddr| {
+            server.username().map(|user| (user.to_owned(), server.password().map(str::to_owned)))
+        };
+        let mut logins = servers.iter().filter_map(login);
+        let Some(first) = logins.next() else { return Ok(()) };
+        if !matches!(self.login, Login::Url) {
+            return setting("there is a login in a URL, and another one beside it");
+        }
+        if logins.any(|other| other != first) {
+            return setting("the URLs have different logins, and all servers of a cluster get the same");
+        }
+        Ok(())
+    }
+
+    /// The client would find a fault in these files only when it connects.
+    fn check_certificates(&self) -> Result<(), NatsConfigError> {
+        let setting = |file: &PathBuf, why: String| {
+            NatsConfigError::Setting(format!("the certificates in {}: {why}", file.display()))
+        };
+        let certificate = self.certificate.as_ref().map(|(certificate, _)| certificate);
+        for file in self.roots.iter().chain(certificate) {
+            let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            match found {
+                Ok(found) if found.is_empty() => {
+                    return Err(setting(file, "there are none in PEM".to_owned()));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(setting(file, error.to_string())),
+            }
+        }
+        if let Some((_, key)) = &self.certificate {
+            PrivateKeyDer::from_pem_file(key).map_err(|error| setting(key, error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether no server may be reached without TLS.
+    fn insists_on_tls(&self) -> bool {
+        self.roots.is_some()
+            || self.certificate.is_some()
+            || self.servers().iter().any(ServerAddr::tls_required)
+    }
+
     pub(super) fn servers(&self) -> Vec<ServerAddr> {
         self.servers.iter().filter_map(|url| address(url).ok()).collect()
     }
@@ -203,6 +264,9 @@ impl NatsSettings {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         Ok(options
+            // Without this, the login would go in clear text to a server that does not ask for TLS, such as one
+            // that another server names.
+            .require_tls(self.insists_on_tls())
             // Members in this process have the event already.
             .no_echo()
             .connection_timeout(patience)
@@ -226,13 +290,28 @@ impl NatsSettings {
 }
 
 fn address(url: &str) -> Result<ServerAddr, String> {
-    if !url.starts_with("nats://") && !url.starts_with("tls://") {
-        return Err("it does not start with nats:// or tls://".to_owned());
+    let none = |reason: &str| Err(reason.to_owned());
+    let url = url.trim();
+    if !url.contains("://") {
+        return none("it does not start with nats:// or tls://");
     }
     // The client's error text does not contain the URL.
     let address = ServerAddr::from_str(url).map_err(|error| error.to_string())?;
+    if !["nats", "tls"].contains(&address.scheme()) {
+        return none("it does not start with nats:// or tls://");
+    }
     if address.host().is_empty() {
-        return Err("it has no host".to_owned());
+        return none("it has no host");
+    }
+    if address.username().is_none() && address.password().is_some() {
+        // The client would not log in.
+        return none("it has a password, but no user");
+    }
+    let url = address.clone().into_inner();
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return none(
+            "nothing may follow the port; in a password, write %2F, %3F and %23 for `/`, `?` and `#`",
+        );
     }
     Ok(address)
 }
@@ -252,6 +331,7 @@ mod tests {
             "tls://host",
             "nats://[::1]:4222",
             "nats://token@host",
+            " NATS://host/\n",
         ] {
             NatsConfig::new(good).check().unwrap();
         }
@@ -263,6 +343,11 @@ mod tests {
             "ws://host",
             "redis://host",
             "nats://:secret@",
+            "nats://:secret@host",
+            "nats://user:12/secret@host",
+            "nats://user:12?secret@host",
+            "nats://user:12#secret@host",
+            "tls://host?tls_verify=secret",
         ] {
             let error = NatsConfig::new(bad).check().unwrap_err();
             assert!(matches!(error, NatsConfigError::Url { server: 0, .. }), "{bad}");
@@ -271,6 +356,28 @@ mod tests {
         assert!(matches!(NatsConfig::new("nats://h").prefix("a b").check(), Err(NatsConfigError::Prefix(_))));
         let error = NatsConfig::new("nats://h").credentials("secret").check().unwrap_err();
         assert!(matches!(error, NatsConfigError::Credentials(_)) && !format!("{error:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_setting_that_would_be_ignored_is_refused() {
+        let new = NatsConfig::new;
+        for bad in [
+            new("nats://ann:secret@a").and_server("nats://bob:secret@b"),
+            new("nats://a").and_server("nats://ann:secret@b").and_server("nats://ann@c"),
+            new("nats://ann:secret@a").token("secret"),
+            new("nats://secret@a").user_and_password("ann", "secret"),
+            new("tls://a").root_certificates("/nowhere/root.pem"),
+            new("tls://a").root_certificates("/dev/null"),
+            new("tls://a").client_certificate("/dev/null", "/dev/null"),
+        ] {
+            let error = bad.check().unwrap_err();
+            assert!(matches!(error, NatsConfigError::Setting(_)), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        let one = new("nats://ann:secret@a").and_server("nats://b").and_server("nats://ann:secret@c");
+        one.check().unwrap();
+        assert!(!one.backend.insists_on_tls());
+        assert!(one.and_server("tls://d").backend.insists_on_tls());
     }
 
     #[test]

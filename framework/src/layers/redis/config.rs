@@ -2,9 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-
-use super::codec::Codec;
+use super::{
+    codec::Codec,
+    hosts::{RedisHost, RedisUrl},
+};
 use crate::{event::Format, layers::server::ServerConfig};
 
 /// How [`RedisLayer`](super::RedisLayer) names the members of this process in Redis' groups.
@@ -54,14 +55,16 @@ pub struct RedisSettings {
     random_prefix_length: usize,
     format: Format,
     keys: EncryptionKeys,
-    /// Root certificates in PEM that are trusted, besides those of the system.
-    pub(super) roots: Option<Vec<u8>>,
+    /// The only root certificates that are trusted, in PEM, if not those of the system.
+    roots: Option<Vec<u8>>,
     pub(super) names: Names,
     renew_every: Duration,
+    /// The first host that was added with settings of its own, which would be ignored.
+    stray: Option<usize>,
 }
 
 /// The keys. They are secrets, and are not shown in logs.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct EncryptionKeys(Vec<Vec<u8>>);
 
 impl fmt::Debug for EncryptionKeys {
@@ -70,46 +73,12 @@ impl fmt::Debug for EncryptionKeys {
     }
 }
 
-/// The place of one shard.
-#[derive(Clone)]
-pub(super) enum RedisHost {
-    Server(String),
-    Sentinel { master: String, sentinels: Vec<String>, server: Option<String> },
-}
-
-impl RedisHost {
-    /// The address for texts, without a password.
-    pub(super) fn address(&self) -> String {
-        let one = |url: &str| match url.into_connection_info() {
-            Ok(info) => match info.addr() {
-                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                    format!("{host}:{port}")
-                }
-                ConnectionAddr::Unix(path) => path.display().to_string(),
-                _ => "a server".to_owned(),
-            },
-            Err(_) => "a malformed URL".to_owned(),
-        };
-        match self {
-            Self::Server(url) => one(url),
-            Self::Sentinel { master, sentinels, .. } => {
-                let all: Vec<_> = sentinels.iter().map(|url| one(url)).collect();
-                format!("{master} of the sentinels {}", all.join(", "))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for RedisHost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.address())
-    }
-}
-
 /// Why a layer on Redis cannot be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RedisConfigError {
+    /// A setting cannot be used, or would be ignored.
+    Setting(String),
     /// A thread of the layer could not be started.
     Thread(std::io::Error),
     /// A URL is invalid.
@@ -125,11 +94,12 @@ pub enum RedisConfigError {
 impl fmt::Display for RedisConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Setting(reason) => write!(f, "a setting of the Redis layer cannot be used: {reason}"),
             Self::Thread(_) => f.write_str("a thread of the Redis layer could not be started"),
             Self::Url { host, reason } => {
                 write!(
                     f,
-                    "the URL of Redis host {host} is invalid: {reason}; write redis://[user:password@]host[:port][/database], rediss://… (feature `rustls`) or unix:///path"
+                    "the URL of Redis host {host} is invalid: {reason}; write redis://[user:password@]host[:port][/database], rediss://… (feature `rustls`) or unix:///path, and in a password %2C for a comma and %40 for an `@`"
                 )
             }
         }
@@ -140,7 +110,7 @@ impl std::error::Error for RedisConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Thread(error) => Some(error),
-            Self::Url { .. } => None,
+            Self::Setting(_) | Self::Url { .. } => None,
         }
     }
 }
@@ -149,33 +119,38 @@ impl RedisConfig {
     /// Uses the server with this URL.
     ///
     /// The URL is `redis://[user:password@]host[:port][/database]`, `rediss://…` with TLS (feature `rustls`),
-    /// or `unix:///path`.
+    /// or `unix:///path`. In a user or password, write `%2C` for a comma, and `%40`, `%2F`, `%3F` and `%23` for
+    /// `@`, `/`, `?` and `#`. A Unix socket has its login and database at the end:
+    /// `unix:///path?user=ann&pass=secret&db=1`.
     pub fn new(url: impl Into<String>) -> Self {
-        Self::of(RedisHost::Server(url.into()))
+        Self::of(RedisHost::Server(RedisUrl::new(&url.into())))
     }
 
     /// Uses several servers. Their URLs are in one text, with commas between them, as in an option of a
     /// program.
     pub fn servers(urls: &str) -> Self {
-        let mut hosts = urls.split(',').map(|url| Self::new(url.trim()));
-        let first = hosts.next().unwrap_or_else(|| Self::new(""));
-        hosts.fold(first, Self::and_host)
+        let hosts = urls.split(',').map(Self::new);
+        hosts.reduce(Self::and_host).unwrap_or_else(|| Self::new(""))
     }
 
     /// Uses the master that sentinels name. `sentinels` are their URLs.
     ///
-    /// The sentinels are asked for the master at every connection. User, password and database of the master
-    /// are those in the URL `server`, if it is given. Host and port of that URL are ignored.
+    /// The sentinels are asked for the master at every connection. `rediss://` in a sentinel's URL means TLS to
+    /// this sentinel, with the user and the password of that URL.
+    ///
+    /// User, password and database of the master are those in the URL `server`, if it is given. `rediss://` there
+    /// means TLS to the master. Host and port of that URL are ignored. Without `server`, there is TLS to the master
+    /// if a sentinel has TLS. The master's certificate must name the address that the sentinels give: an IP
+    /// address, or a name if the sentinels have the setting `announce-hostnames`.
     pub fn sentinel(
         master: impl Into<String>,
         sentinels: impl IntoIterator<Item = impl Into<String>>,
         server: Option<&str>,
     ) -> Self {
-        Self::of(RedisHost::Sentinel {
-            master: master.into(),
-            sentinels: sentinels.into_iter().map(Into::into).collect(),
-            server: server.map(str::to_owned),
-        })
+        let sentinels: Vec<_> = sentinels.into_iter().map(|url| RedisUrl::new(&url.into())).collect();
+        let tls = sentinels.iter().any(RedisUrl::has_tls);
+        let server = server.unwrap_or(if tls { "rediss://master" } else { "redis://master" });
+        Self::of(RedisHost::Sentinel { name: master.into(), sentinels, master: RedisUrl::new(server) })
     }
 
     fn of(host: RedisHost) -> Self {
@@ -187,16 +162,37 @@ impl RedisConfig {
             roots: None,
             names: Names::default(),
             renew_every: Duration::from_secs(600),
+            stray: None,
         };
         Self::with_backend(backend, "asgi")
     }
 
     /// Adds one more server. Names are spread over all servers, as in channels_redis.
     ///
-    /// All processes must have the same servers in the same order.
+    /// All processes must have the same servers in the same order. Settings belong to the whole configuration: the
+    /// layer is not made if `other` has settings that this configuration does not have.
     pub fn and_host(mut self, other: Self) -> Self {
+        let default = Self::new("");
+        let is_same = other.settings() == self.settings() || other.settings() == default.settings();
+        let stray = other.backend.stray.or((!is_same).then_some(0));
+        self.backend.stray = self.backend.stray.or(stray.map(|at| at + self.backend.hosts.len()));
         self.backend.hosts.extend(other.backend.hosts);
         self
+    }
+
+    /// All settings except the hosts.
+    fn settings(&self) -> impl PartialEq + '_ {
+        let RedisSettings {
+            hosts: _,
+            random_prefix_length,
+            format,
+            keys,
+            roots,
+            names,
+            renew_every,
+            stray: _,
+        } = &self.backend;
+        (&self.common, random_prefix_length, format, keys, roots, names, renew_every)
     }
 
     /// How messages are written. Default MessagePack.
@@ -216,13 +212,17 @@ impl RedisConfig {
 
     /// Encrypts messages with the first of these keys, and opens those of any key.
     ///
-    /// Give the keys as they stand in `symmetric_encryption_keys`. Names are not encrypted.
+    /// Give the keys as they stand in `symmetric_encryption_keys`. Names are not encrypted. An empty key is an
+    /// error when the layer is made.
     pub fn encryption_keys(mut self, keys: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.backend.keys = EncryptionKeys(keys.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Trusts these root certificates, in PEM, besides those that the system trusts.
+    /// Trusts only these root certificates, in PEM. By default, those of the system are trusted.
+    ///
+    /// They hold for each connection with TLS: to every server, every sentinel, and the master behind sentinels.
+    /// It is an error when the layer is made if they are no certificates, or if a host has no TLS.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -268,62 +268,55 @@ impl RedisConfig {
         self.backend.hosts.iter().map(RedisHost::address).collect()
     }
 
-    /// It is an error if a URL is invalid.
-    pub(super) fn check(&self) -> Result<(), RedisConfigError> {
-        for (at, host) in self.backend.hosts.iter().enumerate() {
-            let urls: Vec<&String> = match host {
-                RedisHost::Server(url) => vec![url],
-                RedisHost::Sentinel { sentinels, server, .. } => sentinels.iter().chain(server).collect(),
-            };
-            if urls.is_empty() {
-                return Err(RedisConfigError::Url {
-                    host: at,
-                    reason: "the list of sentinels is empty".into(),
-                });
-            }
-            for url in urls {
-                let info: Result<ConnectionInfo, _> = url.as_str().into_connection_info();
-                let wrong = match info {
-                    Err(error) => Some(error.to_string()),
-                    Ok(info) if !info.addr().is_supported() => {
-                        Some("TLS needs the feature `rustls`".to_owned())
-                    }
-                    Ok(_) => None,
-                };
-                if let Some(reason) = wrong {
-                    return Err(RedisConfigError::Url { host: at, reason });
-                }
-            }
+    /// Makes the hosts ready to connect.
+    ///
+    /// It is an error if a setting is invalid, or if one would be ignored.
+    pub(super) fn checked(self) -> Result<Self, RedisConfigError> {
+        for (host, place) in self.backend.hosts.iter().enumerate() {
+            place.check().map_err(|reason| RedisConfigError::Url { host, reason })?;
         }
-        Ok(())
+        if let Some(host) = self.backend.stray {
+            return Err(RedisConfigError::Setting(format!(
+                "host {host} was added with settings of its own: give them to the whole configuration, before or after `and_host`"
+            )));
+        }
+        if self.backend.keys.0.iter().any(Vec::is_empty) {
+            return Err(RedisConfigError::Setting("an encryption key is empty".to_owned()));
+        }
+        #[cfg(feature = "rustls")]
+        return self.secured();
+        #[cfg(not(feature = "rustls"))]
+        Ok(self)
+    }
+
+    /// Makes the connections with TLS use the root certificates.
+    #[cfg(feature = "rustls")]
+    fn secured(mut self) -> Result<Self, RedisConfigError> {
+        use tokio_rustls::rustls::{
+            crypto::ring,
+            pki_types::{CertificateDer, pem::PemObject as _},
+        };
+        let wrong = RedisConfigError::Setting;
+        if self.backend.hosts.iter().any(RedisHost::has_tls) {
+            // If several crypto providers are compiled in, rustls chooses none by itself. A provider that the
+            // program has installed stays.
+            let _ = ring::default_provider().install_default();
+        }
+        let Some(roots) = &self.backend.roots else { return Ok(self) };
+        if CertificateDer::pem_slice_iter(roots).next().is_none() {
+            return Err(wrong("there is no root certificate in PEM".to_owned()));
+        }
+        if let Some(host) = self.backend.hosts.iter().position(|host| !host.has_tls()) {
+            return Err(wrong(format!(
+                "there are root certificates, but host {host} has no TLS: write rediss://"
+            )));
+        }
+        for host in &mut self.backend.hosts {
+            host.trust(roots).map_err(|reason| wrong(format!("the root certificates: {reason}")))?;
+        }
+        Ok(self)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_url_is_named_by_its_place_and_not_shown() {
-        let config = RedisConfig::new("redis://localhost").and_host(RedisConfig::new("http://secret@host"));
-        let error = config.check().unwrap_err().to_string();
-        assert!(error.contains("host 1") && !error.contains("secret"), "{error}");
-        for good in ["redis://127.0.0.1:6379/1", "redis://:password@host", "unix:///run/redis.sock"] {
-            RedisConfig::new(good).check().unwrap();
-        }
-        for bad in ["", "localhost:6379", "redis://", "redis://host:port", "redis://host/x"] {
-            assert!(RedisConfig::new(bad).check().is_err(), "{bad}");
-        }
-        assert!(RedisConfig::sentinel("master", [""; 0], None).check().is_err());
-    }
-
-    #[test]
-    fn no_secret_is_shown() {
-        let config = RedisConfig::new("redis://:password@host:1/2").encryption_keys(["a-key"]);
-        let shown = format!("{config:?}");
-        assert!(
-            shown.contains("host:1") && !shown.contains("password") && !shown.contains("a-key"),
-            "{shown}"
-        );
-    }
-}
+mod tests;

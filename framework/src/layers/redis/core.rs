@@ -64,10 +64,10 @@ impl RedisLayer {
     /// Starts the layer. It connects by itself, now and whenever the connection is lost.
     ///
     /// # Errors
-    /// [`RedisConfigError`] if a URL is invalid. A server that cannot be reached is not an error: see
+    /// [`RedisConfigError`] if a setting is invalid. A server that cannot be reached is not an error: see
     /// [`ready`](Self::ready).
     pub fn new(config: RedisConfig) -> Result<Self, RedisConfigError> {
-        config.check()?;
+        let config = config.checked()?;
         let groups = match config.backend.names {
             Names::Process => Groups::watched(config.common.layer.clone()),
             Names::Connection => Groups::watched_members(config.common.layer.clone()),

@@ -7,16 +7,12 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, Value,
+    AsyncConnectionConfig, Client, Cmd, Pipeline, Value,
     aio::{MultiplexedConnection, PubSub},
-    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::{
-    batch::said,
-    config::{RedisHost, RedisSettings},
-};
+use super::{batch::said, config::RedisSettings, hello::Hello, hosts::RedisHost, sentinel};
 use crate::layers::server::refusal::Refusal;
 
 /// How long the blocking command of a reader lasts. Its end shows that the connection works.
@@ -26,7 +22,6 @@ pub(super) const BLOCK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct RedisLink {
     host: RedisHost,
-    roots: Option<Vec<u8>>,
     patience: Duration,
     /// A command that is refused as long as the layer cannot work, and that changes nothing.
     probe: Cmd,
@@ -42,15 +37,12 @@ pub(super) struct RedisLink {
 impl RedisLink {
     /// Makes the links to all hosts. `patience` is the time that a server may take to answer.
     pub(super) fn all(settings: &RedisSettings, patience: Duration, probe: &Cmd) -> Vec<Self> {
-        let link =
-            |host: &RedisHost| Self::new(host.clone(), settings.roots.clone(), patience, probe.clone());
-        settings.hosts.iter().map(link).collect()
+        settings.hosts.iter().map(|host| Self::new(host.clone(), patience, probe.clone())).collect()
     }
 
-    fn new(host: RedisHost, roots: Option<Vec<u8>>, patience: Duration, probe: Cmd) -> Self {
+    fn new(host: RedisHost, patience: Duration, probe: Cmd) -> Self {
         Self {
             host,
-            roots,
             patience,
             probe,
             writer: RefCell::default(),
@@ -62,7 +54,12 @@ impl RedisLink {
 
     /// Connects the writer, and gives a client for the other connections.
     pub(super) async fn connect(&self) -> Result<Client, String> {
-        let client = within(self.patience, client(&self.host, self.roots.as_deref())).await?;
+        let client = match &self.host {
+            RedisHost::Server(url) => url.client()?,
+            RedisHost::Sentinel { name, sentinels, master } => {
+                sentinel::master(name, sentinels, master, self.patience).await?
+            }
+        };
         let mut writer = self.open(&client, self.patience).await?;
         self.check(&mut writer).await?;
         self.generation.set(self.generation.get() + 1);
@@ -71,7 +68,7 @@ impl RedisLink {
         Ok(client)
     }
 
-    /// It is an error if the server does nothing for now, or is not a master.
+    /// It is an error if the server does nothing for now, is not a master, or is of a kind on which a layer cannot work.
     ///
     /// A replica answers almost everything, but takes no writes, and what is published there reaches only its
     /// own clients. An address may lead to one after a failover.
@@ -89,13 +86,9 @@ impl RedisLink {
                 }
             }
         }
-        let hello = replies.into_iter().next().unwrap_or(Value::Nil);
-        let hello: HashMap<String, Value> = redis::from_redis_value(hello).unwrap_or_default();
-        let role = hello.get("role").cloned().and_then(|role| redis::from_redis_value::<String>(role).ok());
-        match role.as_deref() {
-            Some("replica" | "slave") => Err("it is a replica, and not the master".to_owned()),
-            _ => Ok(()),
-        }
+        let hello = Hello::read(replies.into_iter().next().unwrap_or(Value::Nil));
+        hello.check_mode()?;
+        if hello.is_replica() { Err("it is a replica, and not the master".to_owned()) } else { Ok(()) }
     }
 
     /// Makes one more connection, whose commands may take as long as `answer`.
@@ -104,10 +97,7 @@ impl RedisLink {
         client: &Client,
         answer: Duration,
     ) -> Result<MultiplexedConnection, String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.patience))
-            .set_response_timeout(Some(answer));
-        within(self.patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
+        open(client, self.patience, answer).await
     }
 
     /// Makes a connection for subscriptions.
@@ -192,46 +182,19 @@ impl RedisLink {
     }
 }
 
-async fn client(host: &RedisHost, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
-    match host {
-        RedisHost::Server(url) => open(url, roots),
-        RedisHost::Sentinel { master, sentinels, server } => {
-            let mut node = SentinelNodeConnectionInfo::default();
-            if let Some(server) = server {
-                node = node.set_redis_connection_info(
-                    server.as_str().into_connection_info()?.redis_settings().clone(),
-                );
-            }
-            let urls: Vec<&str> = sentinels.iter().map(String::as_str).collect();
-            let mut sentinel =
-                SentinelClient::build(urls, master.clone(), Some(node), SentinelServerType::Master)?;
-            sentinel.async_get_client().await
-        }
-    }
+/// Makes a connection, whose commands may take as long as `answer`.
+pub(super) async fn open(
+    client: &Client,
+    patience: Duration,
+    answer: Duration,
+) -> Result<MultiplexedConnection, String> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(patience))
+        .set_response_timeout(Some(answer));
+    within(patience * 2, client.get_multiplexed_async_connection_with_config(&config)).await
 }
 
-#[cfg(feature = "rustls")]
-fn open(url: &str, roots: Option<&[u8]>) -> redis::RedisResult<Client> {
-    if url.starts_with("rediss:") {
-        // If several crypto providers are compiled in, rustls chooses none by itself. A provider that the
-        // program has installed stays.
-        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    }
-    match roots {
-        Some(roots) if url.starts_with("rediss:") => {
-            let certificates = redis::TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) };
-            Client::build_with_tls(url, certificates)
-        }
-        _ => Client::open(url),
-    }
-}
-
-#[cfg(not(feature = "rustls"))]
-fn open(url: &str, _roots: Option<&[u8]>) -> redis::RedisResult<Client> {
-    Client::open(url)
-}
-
-async fn within<T>(
+pub(super) async fn within<T>(
     patience: Duration,
     work: impl Future<Output = redis::RedisResult<T>>,
 ) -> Result<T, String> {

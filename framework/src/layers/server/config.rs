@@ -17,7 +17,7 @@ pub struct ServerConfig<B> {
 }
 
 /// The settings that every layer on a server has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::layers) struct Common {
     pub(in crate::layers) prefix: String,
     pub(in crate::layers) layer: LayerConfig,

@@ -12,9 +12,11 @@ use tokio::{
     task::{JoinSet, LocalSet},
     time::{Instant, timeout},
 };
+#[cfg(all(feature = "rustls", unix))]
+use tokio_postgres::config::Host;
 use tokio_postgres::{
     Client, Config, NoTls, Row, Socket,
-    config::SslMode,
+    config::{ChannelBinding, SslMode, SslNegotiation},
     tls::MakeTlsConnect,
     types::{Format, IsNull, ToSql, Type},
 };
@@ -52,8 +54,9 @@ const PIPELINED: usize = 64;
 /// ```
 ///
 /// Without TLS, connect through a Unix socket (`host=/run/postgresql user=greenroom dbname=site`) or on one
-/// machine. An address with `sslmode=require` is then refused. For TLS use `PostgresStore::rustls` (feature
-/// `rustls`).
+/// machine. An address with `sslmode=require` or `sslnegotiation=direct` is then refused. For TLS use
+/// `PostgresStore::rustls` (feature `rustls`), which refuses Unix sockets. Both refuse `channel_binding=require`. Of
+/// libpq's values of `sslmode`, only `disable`, `prefer` and `require` are known.
 ///
 /// ```no_run
 /// use greenroom::{UrlRouter, middleware::django::{DjangoAuth, PostgresStore}};
@@ -90,14 +93,17 @@ impl PostgresStore {
         if config.get_ssl_mode() == SslMode::Require {
             return Err(StoreError::BadUrl("sslmode=require needs PostgresStore::rustls".into()));
         }
+        if config.get_ssl_negotiation() == SslNegotiation::Direct {
+            return Err(StoreError::BadUrl("sslnegotiation=direct needs PostgresStore::rustls".into()));
+        }
         Self::start(config, Security::Plain, tables)
     }
 
     /// Reads a database over TLS, with rustls.
     ///
     /// The configuration must trust the server's certificate, and the certificate must be for the host of the
-    /// address. This is `sslmode=verify-full` of libpq, whatever `sslmode` the address has. Unix sockets have no
-    /// TLS.
+    /// address. This is `sslmode=verify-full` of libpq, whatever `sslmode` the address has. An address of a Unix socket
+    /// is refused, because it has no TLS.
     ///
     /// ```no_run
     /// use greenroom::middleware::django::{DjangoTables, PostgresStore};
@@ -120,6 +126,13 @@ impl PostgresStore {
         config: tokio_rustls::rustls::ClientConfig,
     ) -> Result<Self, StoreError> {
         let mut address = parsed(address)?;
+        #[cfg(unix)]
+        if address.get_hosts().iter().any(|host| matches!(host, Host::Unix(_))) {
+            return Err(StoreError::BadUrl("a Unix socket has no TLS: use PostgresStore::new".into()));
+        }
+        if address.get_hosts().is_empty() {
+            return Err(StoreError::BadUrl("TLS needs the host's name: write host=…".into()));
+        }
         address.ssl_mode(SslMode::Require);
         Self::start(address, Security::Tls(tls::Rustls::new(config)), tables)
     }
@@ -327,8 +340,24 @@ where
     Ok(client)
 }
 
+/// Reads an address. An option that could not be kept is an error.
 fn parsed(address: &str) -> Result<Config, StoreError> {
-    address.parse().map_err(|error: tokio_postgres::Error| StoreError::BadUrl(Box::new(error)))
+    let config: Config = address.parse().map_err(|error: tokio_postgres::Error| {
+        // Only this error never shows a piece of the address. A piece may belong to a password that is written
+        // wrong.
+        let told = error.source().map(ToString::to_string);
+        let told = told.filter(|told| told.starts_with("invalid value for option"));
+        let unknown = "an option is unknown, or a password has a character that is written otherwise \
+                       (%40 for `@` in a URL, and quotes around a blank after password=)";
+        StoreError::BadUrl(told.unwrap_or_else(|| unknown.to_owned()).into())
+    })?;
+    if config.get_channel_binding() == ChannelBinding::Require {
+        return Err(StoreError::BadUrl("channel_binding=require is not supported: leave it out".into()));
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(StoreError::BadUrl("there is no host".into()));
+    }
+    Ok(config)
 }
 
 fn stored(row: &Row) -> Result<StoredUser, tokio_postgres::Error> {
