@@ -146,9 +146,9 @@ pub(super) fn log_cancelled<C>(connection: &Connection) {
     );
 }
 
-/// Joins the consumer's own groups, before its first hook.
-pub(super) async fn join(ctx: &ConnectionContext, groups: impl FnOnce() -> Vec<GroupName>) -> Result<()> {
-    for group in guard(|| Ok(groups()))? {
+/// Joins the consumer's own groups, before its first hook and within the time of that hook.
+pub(super) async fn join(ctx: &ConnectionContext, groups: Vec<GroupName>) -> Result<()> {
+    for group in groups {
         ctx.group_add(&group).await?;
     }
     Ok(())
@@ -166,7 +166,7 @@ pub(super) async fn end<C, X: Deref<Target = ConnectionContext>>(
     log_end(&connection);
     let reason = attached.leave();
     run_disconnect::<C>(&connection, disconnect(&mut consumer, reason, &mut ctx)).await;
-    drop(ctx);
+    drop_consumer(ctx);
     drop_consumer(consumer);
 }
 
@@ -190,9 +190,9 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     }
 }
 
-/// Drops a consumer, and logs it if the drop panics.
+/// Drops a consumer or its context, and logs it if the drop panics.
 ///
-/// By then the consumer has left its groups, and its tasks are cancelled.
+/// By then the consumer has left its groups, and its tasks are cancelled. A context has values of middleware.
 pub(crate) fn drop_consumer<C>(consumer: C) {
     let dropped = guard(|| {
         drop(consumer);
@@ -205,10 +205,12 @@ pub(crate) fn drop_consumer<C>(consumer: C) {
 
 /// Joins the consumer's own groups and runs `connect`, up to its limit.
 async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()> {
-    join(ctx, || consumer.groups()).await?;
     let connection = Rc::clone(ctx.connection());
     let limit = connection.limits.connect_timeout;
-    let hook = async { consumer.connect(ctx).await };
+    let hook = async {
+        join(ctx, consumer.groups()).await?;
+        consumer.connect(ctx).await
+    };
     match run(&connection, HookLimit::Connecting(limit), hook).await {
         HookOutcome::Done(Ok(())) => {
             if connection.is_connecting() {
@@ -407,18 +409,21 @@ impl HookLimit {
 
 /// Runs a hook until it ends or is cancelled.
 ///
-/// The hook borrows the consumer, so a cancelled hook gives the consumer back. Callers wrap the hook in an `async`
-/// block, because a hook that is a plain function may panic before it returns its future.
+/// The hook borrows the consumer, so a cancelled hook gives the consumer back. What the hook held is dropped, and if that
+/// panics, the consumer's life goes on to `disconnect`. Callers wrap the hook in an `async` block, because a hook that is
+/// a plain function may panic before it returns its future.
 pub(super) async fn run(
     connection: &Connection,
     limit: HookLimit,
     hook: impl Future<Output = Result<()>>,
 ) -> HookOutcome {
-    let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
+    let mut hook = pin!(Some(AssertUnwindSafe(hook).catch_unwind()));
     // The flag says whether the timer measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = hook.as_mut().poll(cx) {
+    let outcome = poll_fn(|cx| {
+        if let Some(hook) = hook.as_mut().as_pin_mut()
+            && let Poll::Ready(done) = hook.poll(cx)
+        {
             return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
         }
         let Some((limit, ended)) = limit.current(connection) else {
@@ -430,5 +435,13 @@ pub(super) async fn run(
         let (_, timer) = timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
         timer.as_mut().poll(cx).map(|()| HookOutcome::Cancelled)
     })
-    .await
+    .await;
+    let dropped = guard(|| {
+        hook.set(None);
+        Ok(())
+    });
+    if let Err(error) = dropped {
+        tracing::error!(channel = %connection.channel_name(), %error, "a hook panicked when it was cancelled");
+    }
+    outcome
 }

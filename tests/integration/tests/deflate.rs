@@ -350,8 +350,7 @@ async fn a_compression_bomb_closes_with_1009_and_bad_data_with_1007() {
 
     let mut client = Compressing::plain(&server, "/a/").await;
     let not_utf8 = client.compressed(b"\xff");
-    // The text is refused before the message is complete.
-    let frame = masked(RSV1 | TEXT, &not_utf8);
+    let frame = masked(FIN | RSV1 | TEXT, &not_utf8);
     client.raw.send(&frame).await;
     assert_eq!(client.raw.closed().await, (1007, "the text is not valid UTF-8".to_owned()));
 }

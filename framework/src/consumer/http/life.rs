@@ -45,10 +45,11 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
         Err(error) => return fail(&ctx, &error),
     };
     let overdue = ctx.connection().limits.response_timeout.map(|limit| Instant::now() + limit);
-    match Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await {
-        Ok(()) if ctx.exchange().is_kept_open() => go_on(&mut consumer, &mut ctx, overdue).await,
-        Ok(()) => complete(&ctx),
-        Err(error) => fail(&ctx, &error),
+    Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await;
+    if ctx.exchange().is_kept_open() {
+        go_on(&mut consumer, &mut ctx, overdue).await;
+    } else {
+        complete(&ctx);
     }
     let disconnect =
         async |consumer: &mut C, reason, ctx: &mut HttpContext| consumer.disconnect(reason, ctx).await;
@@ -115,13 +116,14 @@ async fn handle<C: HttpConsumer>(
     body: Body,
     ctx: &mut HttpContext,
     overdue: Option<Instant>,
-) -> Result<()> {
-    join(ctx, || consumer.groups()).await?;
+) {
     let connection = Rc::clone(ctx.connection());
-    let outcome =
-        run(&connection, HookLimit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
+    let hook = async {
+        join(ctx, consumer.groups()).await?;
+        consumer.handle(body, ctx).await
+    };
+    let outcome = run(&connection, HookLimit::Responding(overdue), hook).await;
     settle::<C>(ctx, outcome);
-    Ok(())
 }
 
 /// Handles events until the exchange ends.
