@@ -2,10 +2,24 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// A hundred years: longer than any program runs.
 ///
 /// It is short enough to be added to any instant. Settings cut `Duration::MAX` to this.
 pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// The instant so much later. A time that no clock reaches counts as [`FOREVER`].
+///
+/// Every time that a user sets is added by this function, because an instant that overflows panics.
+pub(crate) fn after(start: Instant, time: Duration) -> Instant {
+    start + time.min(FOREVER)
+}
+
+/// The instant so much later than now.
+pub(crate) fn from_now(time: Duration) -> Instant {
+    after(Instant::now(), time)
+}
 
 /// The pauses between attempts that fail. Each is twice as long as the one before, up to the longest.
 #[derive(Debug, Clone)]

@@ -92,12 +92,12 @@ impl Tasks {
         if tasks.len() >= limit {
             return Err(MisuseError::TooManyTasks(limit).into());
         }
-        let task = AssertUnwindSafe(task).catch_unwind();
-        Ok(Timer(tasks.spawn_local(async move {
-            // It is logged at once: the connection may spawn no other task for days.
-            if let Err(panic) = task.await {
-                tracing::error!(error = %panicked(&*panic), "a task of a connection panicked");
+        // It is logged at once: the connection may spawn no other task for days. An `async` block would hold the task
+        // twice.
+        Ok(Timer(tasks.spawn_local(AssertUnwindSafe(task).catch_unwind().map(|done| {
+            if let Err(panic) = done {
+                tracing::error!(error = %panicked(panic), "a task of a connection panicked");
             }
-        })))
+        }))))
     }
 }

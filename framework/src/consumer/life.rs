@@ -47,7 +47,10 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        drop(self.0.leave_all());
+        // Events are values of users. One after the other, because a panic while others are dropped would abort.
+        for mail in self.0.leave_all() {
+            drop_guarded(mail, "an event that waited");
+        }
         if !self.0.has_ended() {
             // The thread's runtime is ending: nothing can be sent any more.
             self.0.gone();
@@ -68,7 +71,7 @@ pub(super) fn live<C: Consumer>(
         let made = guard(|| make(ctx.scope()));
         let mut consumer = match made {
             Ok(consumer) => consumer,
-            Err(error) => return fail_connect(&ctx, &error),
+            Err(error) => return fail_connect(&ctx, error),
         };
         match Box::pin(connect(&mut consumer, &mut ctx)).await {
             Ok(()) => loop {
@@ -79,7 +82,7 @@ pub(super) fn live<C: Consumer>(
                     break;
                 }
             },
-            Err(error) => fail_connect(&ctx, &error),
+            Err(error) => fail_connect(&ctx, error),
         }
         let disconnect =
             async |consumer: &mut C, reason, ctx: &mut Context| consumer.disconnect(reason, ctx).await;
@@ -127,7 +130,7 @@ fn go_on<C>(connection: &Connection, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => true,
         HookOutcome::Done(Err(error)) => {
-            fail(connection, &error);
+            fail(connection, error);
             true
         }
         HookOutcome::Cancelled => {
@@ -166,8 +169,9 @@ pub(super) async fn end<C, X: Deref<Target = ConnectionContext>>(
     log_end(&connection);
     let reason = attached.leave();
     run_disconnect::<C>(&connection, disconnect(&mut consumer, reason, &mut ctx)).await;
-    drop_consumer(ctx);
-    drop_consumer(consumer);
+    // A context has values of middleware. The tasks are cancelled with it, before the consumer is dropped.
+    drop_guarded(ctx, "the context of a consumer");
+    drop_guarded(consumer, "a consumer");
 }
 
 /// Runs `disconnect`, up to its limit.
@@ -179,7 +183,10 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     let limit = connection.limits.disconnect_grace;
     match run(connection, HookLimit::Whole(limit), hook).await {
         HookOutcome::Done(Ok(())) => {}
-        HookOutcome::Done(Err(error)) => tracing::error!(%error, "disconnect failed"),
+        HookOutcome::Done(Err(error)) => {
+            tracing::error!(%error, "disconnect failed");
+            drop_guarded(error, "an error");
+        }
         HookOutcome::Cancelled => {
             tracing::warn!(
                 ?limit,
@@ -190,16 +197,10 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     }
 }
 
-/// Drops a consumer or its context, and logs it if the drop panics.
-///
-/// By then the consumer has left its groups, and its tasks are cancelled. A context has values of middleware.
-pub(crate) fn drop_consumer<C>(consumer: C) {
-    let dropped = guard(|| {
-        drop(consumer);
-        Ok(())
-    });
-    if let Err(error) = dropped {
-        tracing::error!(%error, "the consumer failed when it was dropped");
+/// Drops a value of a user, and logs it if the drop panics. What must follow still follows.
+pub(crate) fn drop_guarded<T>(value: T, what: &str) {
+    if let Err(error) = guard(|| Ok(drop(value))) {
+        tracing::error!(%error, "{what} failed when it was dropped");
     }
 }
 
@@ -238,24 +239,25 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
 }
 
 /// Ends a connection whose `connect` failed.
-fn fail_connect(ctx: &Context, error: &Error) {
+fn fail_connect(ctx: &Context, error: Error) {
     let connection = ctx.connection();
     if !connection.is_connecting() {
         return fail(connection, error);
     }
-    let rejection = if denies(error) {
+    let rejection = if denies(&error) {
         Rejection::forbidden()
     } else {
         tracing::error!(%error, "connect failed: rejected with 500");
         Rejection::internal()
     };
     ctx.refuse(rejection);
+    drop_guarded(error, "an error");
 }
 
 /// Ends a connection after a failed hook. The close code says whether the client or the server is at fault.
-fn fail(connection: &Connection, error: &Error) {
+fn fail(connection: &Connection, error: Error) {
     let channel = connection.channel_name();
-    if ended_quietly(connection, error) {
+    if ended_quietly(connection, &error) {
         return;
     }
     if let Some(input) = error.downcast_ref::<InputError>() {
@@ -265,6 +267,7 @@ fn fail(connection: &Connection, error: &Error) {
         tracing::error!(%channel, %error, "a hook failed, its connection ends");
         connection.end(Cause::Error, CloseCode::INTERNAL, "");
     }
+    drop_guarded(error, "an error");
 }
 
 /// Returns true if an error after the answer is not a failure. A [`StopConsumer`] ends the connection.
@@ -357,16 +360,20 @@ pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
 
 /// Calls user code that is not a future. A panic becomes an error.
 pub(crate) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(panic)))
 }
 
 /// Makes the error of a panic. The panic hook has already printed where it happened.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a value that is not text".to_owned());
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // The value of a panic may panic when it is dropped, and so may the value of that panic.
+        std::mem::forget(again);
+    }
     Error::msg(format!("a hook panicked: {text}"))
 }
 
@@ -424,7 +431,7 @@ pub(super) async fn run(
         if let Some(hook) = hook.as_mut().as_pin_mut()
             && let Poll::Ready(done) = hook.poll(cx)
         {
-            return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
+            return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(panic)))));
         }
         let Some((limit, ended)) = limit.current(connection) else {
             timer = None;
@@ -445,3 +452,6 @@ pub(super) async fn run(
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ use crate::{
 const FEW_FRAMES: usize = 64;
 /// One more frame fits for each so many bytes of the outbox's size.
 const SMALL_FRAME: usize = 64;
+/// If so many frames wait, the next pong takes the place of a pong at the end. Before, each ping has its own pong.
+const PONGS: usize = 16;
 
 /// A queue of whole frames. A frame that was popped is on its way and cannot be dropped any more.
 #[derive(Debug)]
@@ -126,12 +128,12 @@ impl Outbox {
                 && self.frames.len() < FEW_FRAMES + limits.outbox_size / SMALL_FRAME)
     }
 
-    /// Adds the answer to a ping. If the last frame is such an answer too, it takes that one's place (RFC 6455, section
-    /// 5.5.3): a client that sends pings and reads nothing has one pong waiting.
+    /// Adds the answer to a ping. If many frames wait and the last is such an answer too, it takes that one's place
+    /// (RFC 6455, section 5.5.3): a client that sends pings and reads nothing has few pongs waiting.
     pub(crate) fn push_pong(&mut self, pong: Bytes, limits: &Limits) -> Pushed {
-        let alone = self.begun && self.frames.len() == 1;
+        let many = self.frames.len() >= PONGS;
         match self.frames.back_mut() {
-            Some(last) if !self.sealed && !alone && last.first() == pong.first() => {
+            Some(last) if many && !self.sealed && last.first() == pong.first() => {
                 let (before, length) = (last.len(), pong.len());
                 *last = pong;
                 self.bytes = self.bytes - before + length;
@@ -400,22 +402,21 @@ mod tests {
     }
 
     #[test]
-    fn a_pong_takes_the_place_of_the_pong_before_it() {
+    fn if_many_frames_wait_a_pong_takes_the_place_of_the_pong_before_it() {
         let limits = Limits::new();
         let ledger = Ledger::unbounded();
         let mut outbox = Outbox::new(Rc::clone(&ledger));
-        for pong in ["P1", "P2", "P33"] {
+        let few: Vec<String> = (0..PONGS).map(|number| format!("P{number}")).collect();
+        for pong in few.iter().cloned().chain(["P new".to_owned(), "P newer".to_owned()]) {
             assert_eq!(outbox.push_pong(pong.into(), &limits), QUEUED);
         }
         outbox.push(Bytes::from_static(b"text"), &limits);
         outbox.push_pong("P4".into(), &limits);
         outbox.push_pong("P5".into(), &limits);
-        assert_eq!(ledger.held(), outbox.bytes() + 3 * Ledger::FRAME);
-        assert_eq!(outbox.bytes(), 9);
-        // A pong that is on its way is written whole.
-        outbox.advance(3 + 4 + 1);
-        outbox.push_pong("P6".into(), &limits);
-        assert_eq!(drain(outbox), ["5", "P6"]);
+        assert_eq!(ledger.held(), outbox.bytes() + (PONGS + 2) * Ledger::FRAME);
+        let waiting = drain(outbox);
+        assert_eq!(waiting[..PONGS - 1], few[..PONGS - 1]);
+        assert_eq!(waiting[PONGS - 1..], ["P newer", "text", "P5"]);
     }
 
     #[test]

@@ -20,13 +20,14 @@ use crate::{
     consumer::{
         connection::{Connection, Next},
         life::{
-            Attached, HookLimit, HookOutcome, denies, end, ended_quietly, guard, handle_event, join,
-            log_cancelled, poll_next, run,
+            Attached, HookLimit, HookOutcome, denies, drop_guarded, end, ended_quietly, guard, handle_event,
+            join, log_cancelled, poll_next, run,
         },
     },
     error::{Error, InputError},
     groups::inbox::Mail,
     middleware::Rejection,
+    time::{after, from_now},
 };
 
 /// How many bytes of a body must arrive each second after [`Limits::frame_timeout`](crate::Limits::frame_timeout).
@@ -42,9 +43,9 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
     let Some(body) = read_all(&ctx, payload).await else { return };
     let mut consumer = match guard(|| make(ctx.scope())) {
         Ok(consumer) => consumer,
-        Err(error) => return fail(&ctx, &error),
+        Err(error) => return fail(&ctx, error),
     };
-    let overdue = ctx.connection().limits.response_timeout.map(|limit| Instant::now() + limit);
+    let overdue = ctx.connection().limits.response_timeout.map(from_now);
     Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await;
     if ctx.exchange().is_kept_open() {
         go_on(&mut consumer, &mut ctx, overdue).await;
@@ -95,7 +96,7 @@ async fn read(scope: &Scope, connection: &Connection, mut payload: Payload) -> R
             None => next.await,
             Some(timeout) => {
                 let fair = Duration::from_secs((body.len() / FAIR_RATE) as u64);
-                timeout_at(start + timeout + fair, next).await.map_err(|_| Rejection::timed_out())?
+                timeout_at(after(start, timeout + fair), next).await.map_err(|_| Rejection::timed_out())?
             }
         };
         match next {
@@ -156,7 +157,7 @@ fn settle<C>(ctx: &HttpContext, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => return true,
         HookOutcome::Done(Err(error)) => {
-            fail(ctx, &error);
+            fail(ctx, error);
             return true;
         }
         HookOutcome::Cancelled if connection.is_connecting() => no_response::<C>(ctx),
@@ -186,17 +187,17 @@ fn complete(ctx: &HttpContext) {
 }
 
 /// Ends an exchange after a failed hook: with a status before the headers, and by a cut after them.
-fn fail(ctx: &HttpContext, error: &Error) {
+fn fail(ctx: &HttpContext, error: Error) {
     let connection = ctx.connection();
     let channel = connection.channel_name();
     if !connection.is_connecting() {
-        if !ended_quietly(connection, error) {
+        if !ended_quietly(connection, &error) {
             tracing::error!(%channel, %error, "a hook failed, its response is cut");
             connection.end(Cause::Error, CloseCode::INTERNAL, "");
         }
-        return;
+        return drop_guarded(error, "an error");
     }
-    ctx.refuse(if denies(error) {
+    ctx.refuse(if denies(&error) {
         Rejection::forbidden()
     } else if let Some(input) = error.downcast_ref::<InputError>() {
         tracing::info!(%channel, %error, "the client sent what the consumer cannot read: answered 400");
@@ -205,4 +206,5 @@ fn fail(ctx: &HttpContext, error: &Error) {
         tracing::error!(%channel, %error, "a hook failed: answered 500");
         Rejection::internal()
     });
+    drop_guarded(error, "an error");
 }

@@ -7,7 +7,7 @@ use std::{pin::pin, rc::Rc, time::Duration};
 use tokio::{
     select,
     sync::mpsc::UnboundedReceiver,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{MissedTickBehavior, interval_at, timeout},
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     GroupName,
     layers::server::{driver::Driver, outage::Outage, shared::Changes},
+    time::from_now,
 };
 
 /// Runs the tasks of the thread until the layer ends.
@@ -98,7 +99,7 @@ async fn come_back(io: &CoreIo, shard: usize, away: Duration) {
 async fn follow(io: &CoreIo) {
     let shared = &io.shared;
     let period = shared.driver.renewal;
-    let mut renewal = interval_at(Instant::now() + period, period);
+    let mut renewal = interval_at(from_now(period), period);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         select! {

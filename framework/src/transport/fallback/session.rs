@@ -15,7 +15,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
 
 use super::{events::NumberedBatch, intake::Intake, kept::KeptBatches, table::Listed};
@@ -23,6 +23,7 @@ use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::Connection,
+    time::from_now,
     wire::{Transport, batch::Builder},
 };
 
@@ -233,7 +234,7 @@ impl Session {
 
     /// Restarts the time after which the session expires.
     fn touch(&mut self) {
-        let until = Instant::now() + self.idle_limit();
+        let until = from_now(self.idle_limit());
         self.expiry.as_mut().reset(until);
     }
 

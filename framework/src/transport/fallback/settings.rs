@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
+use crate::time::FOREVER;
+
 /// How long a request is held at most. Proxies cut a request that is quiet for half a minute.
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -73,7 +75,7 @@ impl Fallback {
     /// well within this time. When it is over, the consumer's `disconnect` gets 1006, as when a socket
     /// breaks.
     pub fn expires(mut self, time: Duration) -> Self {
-        self.expires = time.max(Duration::from_secs(1));
+        self.expires = time.clamp(Duration::from_secs(1), FOREVER);
         self
     }
 
