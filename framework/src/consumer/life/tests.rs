@@ -5,8 +5,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::{
-    ChannelLayer, ChannelName, Consumer, Delivery, Envelope, GroupName, Groups, Layer, LayerError, Limits,
+    ChannelLayer, ChannelName, Consumer, Delivery, Envelope, GroupName, Layer, LayerError, Limits,
     MemoryLayer, Mount, NoEvents, Scope, UrlRouter,
+    layers::Groups,
     testing::{WebsocketCommunicator, pause},
 };
 

@@ -36,8 +36,8 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct Decoder {
     settings: DecoderSettings,
-    /// What has arrived of the unfinished message, unmasked and still compressed. Behind it, what has arrived of an unfinished control
-    /// frame.
+    /// What has arrived of the unfinished message, unmasked and still compressed. Behind it, what has arrived of an
+    /// unfinished control frame.
     buffer: Vec<u8>,
     /// How many bytes of an unfinished text message are known to be whole characters.
     valid: usize,
