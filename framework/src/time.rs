@@ -9,6 +9,18 @@ use tokio::time::{Instant, sleep};
 /// It is short enough to be added to any instant. Settings cut `Duration::MAX` to this.
 pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// The instant so much later. A time that no clock reaches counts as [`FOREVER`].
+///
+/// Every time that a user sets is added by this function, because an instant that overflows panics.
+pub(crate) fn after(start: Instant, time: Duration) -> Instant {
+    start + time.min(FOREVER)
+}
+
+/// The instant so much later than now.
+pub(crate) fn from_now(time: Duration) -> Instant {
+    after(Instant::now(), time)
+}
+
 /// How long a deadline waits at least for what has arrived in time and was not read yet.
 pub(crate) const GRACE: Duration = Duration::from_millis(250);
 /// How long a deadline waits at most.

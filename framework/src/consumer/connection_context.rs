@@ -11,8 +11,11 @@ use super::{
     handle::{Handle, Tasks, Timer},
 };
 use crate::{
-    ChannelName, GroupName, IntoEnvelope, Layer, Result, Scope, error::Closed, layers::Layers,
+    ChannelName, GroupName, IntoEnvelope, Layer, Result, Scope,
+    error::Closed,
+    layers::Layers,
     middleware::Rejection,
+    time::{FOREVER, from_now},
 };
 
 /// What a hook can do with its connection, whether that is a WebSocket or an HTTP exchange.
@@ -136,7 +139,8 @@ impl ConnectionContext {
         assert!(!period.is_zero(), "the period of a timer must not be zero");
         let (handle, event) = (Handle::new(&self.connection), event.into());
         self.start(async move {
-            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            let period = period.min(FOREVER);
+            let mut ticks = tokio::time::interval_at(from_now(period), period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;

@@ -3,12 +3,14 @@
 use std::{
     cell::RefCell,
     future::Future,
+    panic::AssertUnwindSafe,
     rc::{Rc, Weak},
 };
 
+use futures_util::FutureExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::connection::Connection;
+use super::{connection::Connection, life::panicked};
 use crate::{
     Event, IntoEnvelope, Outgoing, Result,
     close::{Cause, CloseCode},
@@ -86,14 +88,16 @@ impl Tasks {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static, limit: usize) -> Result<Timer> {
         let mut tasks = self.0.borrow_mut();
         let tasks = tasks.get_or_insert_default();
-        while let Some(ended) = tasks.try_join_next() {
-            if ended.is_err_and(|error| error.is_panic()) {
-                tracing::error!("a task of a connection panicked");
-            }
-        }
+        while tasks.try_join_next().is_some() {}
         if tasks.len() >= limit {
             return Err(MisuseError::TooManyTasks(limit).into());
         }
-        Ok(Timer(tasks.spawn_local(task)))
+        // It is logged at once: the connection may spawn no other task for days. An `async` block would hold the task
+        // twice.
+        Ok(Timer(tasks.spawn_local(AssertUnwindSafe(task).catch_unwind().map(|done| {
+            if let Err(panic) = done {
+                tracing::error!(error = %panicked(panic), "a task of a connection panicked");
+            }
+        }))))
     }
 }

@@ -49,7 +49,10 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        drop(self.0.leave_all());
+        // Events are values of users. One after the other, because a panic while others are dropped would abort.
+        for mail in self.0.leave_all() {
+            drop_guarded(mail, "an event that waited");
+        }
         if !self.0.has_ended() {
             // The thread's runtime is ending: nothing can be sent any more.
             self.0.gone();
@@ -70,7 +73,7 @@ pub(super) fn live<C: Consumer>(
         let made = guard(|| make(ctx.scope()));
         let mut consumer = match made {
             Ok(consumer) => consumer,
-            Err(error) => return fail_connect(&ctx, &error),
+            Err(error) => return fail_connect(&ctx, error),
         };
         match Box::pin(connect(&mut consumer, &mut ctx)).await {
             Ok(()) => loop {
@@ -81,7 +84,7 @@ pub(super) fn live<C: Consumer>(
                     break;
                 }
             },
-            Err(error) => fail_connect(&ctx, &error),
+            Err(error) => fail_connect(&ctx, error),
         }
         let disconnect =
             async |consumer: &mut C, reason, ctx: &mut Context| consumer.disconnect(reason, ctx).await;
@@ -129,7 +132,7 @@ fn go_on<C>(connection: &Connection, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => true,
         HookOutcome::Done(Err(error)) => {
-            fail(connection, &error);
+            fail(connection, error);
             true
         }
         HookOutcome::Cancelled => {
@@ -148,9 +151,9 @@ pub(super) fn log_cancelled<C>(connection: &Connection) {
     );
 }
 
-/// Joins the consumer's own groups, before its first hook.
-pub(super) async fn join(ctx: &ConnectionContext, groups: impl FnOnce() -> Vec<GroupName>) -> Result<()> {
-    for group in guard(|| Ok(groups()))? {
+/// Joins the consumer's own groups, before its first hook and within the time of that hook.
+pub(super) async fn join(ctx: &ConnectionContext, groups: Vec<GroupName>) -> Result<()> {
+    for group in groups {
         ctx.group_add(&group).await?;
     }
     Ok(())
@@ -168,8 +171,9 @@ pub(super) async fn end<C, X: Deref<Target = ConnectionContext>>(
     log_end(&connection);
     let reason = attached.leave();
     run_disconnect::<C>(&connection, disconnect(&mut consumer, reason, &mut ctx)).await;
-    drop(ctx);
-    drop_consumer(consumer);
+    // A context has values of middleware. The tasks are cancelled with it, before the consumer is dropped.
+    drop_guarded(ctx, "the context of a consumer");
+    drop_guarded(consumer, "a consumer");
 }
 
 /// Runs `disconnect`, up to its limit.
@@ -181,7 +185,10 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     let limit = connection.limits.disconnect_grace;
     match run(connection, HookLimit::Whole(limit), hook).await {
         HookOutcome::Done(Ok(())) => {}
-        HookOutcome::Done(Err(error)) => tracing::error!(error = %Shown(&error), "disconnect failed"),
+        HookOutcome::Done(Err(error)) => {
+            tracing::error!(error = %Shown(&error), "disconnect failed");
+            drop_guarded(error, "an error");
+        }
         HookOutcome::Cancelled => {
             tracing::warn!(
                 ?limit,
@@ -192,25 +199,21 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     }
 }
 
-/// Drops a consumer, and logs it if the drop panics.
-///
-/// By then the consumer has left its groups, and its tasks are cancelled.
-pub(crate) fn drop_consumer<C>(consumer: C) {
-    let dropped = guard(|| {
-        drop(consumer);
-        Ok(())
-    });
-    if let Err(error) = dropped {
-        tracing::error!(error = %Shown(&error), "the consumer failed when it was dropped");
+/// Drops a value of a user, and logs it if the drop panics. What must follow still follows.
+pub(crate) fn drop_guarded<T>(value: T, what: &str) {
+    if let Err(error) = guard(|| Ok(drop(value))) {
+        tracing::error!(error = %Shown(error), "{what} failed when it was dropped");
     }
 }
 
 /// Joins the consumer's own groups and runs `connect`, up to its limit.
 async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()> {
-    join(ctx, || consumer.groups()).await?;
     let connection = Rc::clone(ctx.connection());
     let limit = connection.limits.connect_timeout;
-    let hook = async { consumer.connect(ctx).await };
+    let hook = async {
+        join(ctx, consumer.groups()).await?;
+        consumer.connect(ctx).await
+    };
     match run(&connection, HookLimit::Connecting(limit), hook).await {
         HookOutcome::Done(Ok(())) => {
             if connection.is_connecting() {
@@ -238,34 +241,36 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
 }
 
 /// Ends a connection whose `connect` failed.
-fn fail_connect(ctx: &Context, error: &Error) {
+fn fail_connect(ctx: &Context, error: Error) {
     let connection = ctx.connection();
     if !connection.is_connecting() {
         return fail(connection, error);
     }
-    let rejection = if denies(error) {
+    let rejection = if denies(&error) {
         Rejection::forbidden()
     } else {
-        tracing::error!(error = %Shown(error), "connect failed: rejected with 500");
+        tracing::error!(error = %Shown(&error), "connect failed: rejected with 500");
         Rejection::internal()
     };
     ctx.refuse(rejection);
+    drop_guarded(error, "an error");
 }
 
 /// Ends a connection after a failed hook. The close code says whether the client or the server is at fault.
-fn fail(connection: &Connection, error: &Error) {
+fn fail(connection: &Connection, error: Error) {
     let channel = connection.channel_name();
-    if ended_quietly(connection, error) {
+    if ended_quietly(connection, &error) {
         return;
     }
     if let Some(input) = error.downcast_ref::<InputError>() {
         connection.hub().directory().counters.bad_input.one();
-        tracing::debug!(%channel, error = %Shown(error), "the client sent what the consumer cannot read");
+        tracing::debug!(%channel, error = %Shown(&error), "the client sent what the consumer cannot read");
         connection.end(Cause::Error, CloseCode::INVALID_DATA, &input.to_string());
     } else {
-        tracing::error!(%channel, error = %Shown(error), "a hook failed, its connection ends");
+        tracing::error!(%channel, error = %Shown(&error), "a hook failed, its connection ends");
         connection.end(Cause::Error, CloseCode::INTERNAL, "");
     }
+    drop_guarded(error, "an error");
 }
 
 /// Returns true if an error after the answer is not a failure. A [`StopConsumer`] ends the connection.
@@ -358,16 +363,20 @@ pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
 
 /// Calls user code that is not a future. A panic becomes an error.
 pub(crate) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(panic)))
 }
 
 /// Makes the error of a panic. The panic hook has already printed where it happened.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Error {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a value that is not text".to_owned());
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        // The value of a panic may panic when it is dropped, and so may the value of that panic.
+        std::mem::forget(again);
+    }
     Error::msg(format!("a hook panicked: {text}"))
 }
 
@@ -410,20 +419,23 @@ impl HookLimit {
 
 /// Runs a hook until it ends or is cancelled.
 ///
-/// The hook borrows the consumer, so a cancelled hook gives the consumer back. Callers wrap the hook in an `async`
-/// block, because a hook that is a plain function may panic before it returns its future.
+/// The hook borrows the consumer, so a cancelled hook gives the consumer back. What the hook held is dropped, and if that
+/// panics, the consumer's life goes on to `disconnect`. Callers wrap the hook in an `async` block, because a hook that is
+/// a plain function may panic before it returns its future.
 pub(super) async fn run(
     connection: &Connection,
     limit: HookLimit,
     hook: impl Future<Output = Result<()>>,
 ) -> HookOutcome {
-    let mut hook = pin!(AssertUnwindSafe(hook).catch_unwind());
+    let mut hook = pin!(Some(AssertUnwindSafe(hook).catch_unwind()));
     // The flag says whether the timer measures the grace after the end.
     let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
     let mut put_off = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = hook.as_mut().poll(cx) {
-            return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))));
+    let outcome = poll_fn(|cx| {
+        if let Some(hook) = hook.as_mut().as_pin_mut()
+            && let Poll::Ready(done) = hook.poll(cx)
+        {
+            return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(panic)))));
         }
         let Some((limit, ended)) = limit.current(connection) else {
             timer = None;
@@ -443,5 +455,16 @@ pub(super) async fn run(
         }
         Poll::Pending
     })
-    .await
+    .await;
+    let dropped = guard(|| {
+        hook.set(None);
+        Ok(())
+    });
+    if let Err(error) = dropped {
+        tracing::error!(channel = %connection.channel_name(), error = %Shown(error), "a hook panicked when it was cancelled");
+    }
+    outcome
 }
+
+#[cfg(test)]
+mod tests;

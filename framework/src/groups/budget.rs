@@ -1,4 +1,4 @@
-//! The bytes that all outboxes of a mount may hold together, and each thread's count of them.
+//! The bytes that a mount may hold for all its clients together, and each thread's count of them.
 
 use std::{
     cell::Cell,
@@ -48,6 +48,10 @@ impl Charge {
     pub(crate) fn new(ledger: Rc<Ledger>, bytes: usize) -> (Self, bool) {
         let over_budget = ledger.add(bytes);
         (Self { ledger, bytes }, over_budget)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

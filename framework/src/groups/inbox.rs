@@ -88,6 +88,11 @@ impl ReadAhead {
         self.messages.is_empty()
     }
 
+    /// How many bytes the messages count for.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether another message may be read. One message always may.
     pub(crate) fn has_room(&self, read_ahead: usize) -> bool {
         self.messages.is_empty() || self.bytes < read_ahead

@@ -63,7 +63,7 @@ pub(crate) trait Member {
     /// Has the connection look at its deadlines.
     fn look_due(&self);
 
-    /// How many bytes wait for the client, if they count in `ledger`.
+    /// How many bytes wait for the client or for its consumer, if they count in `ledger`.
     fn held_of(&self, ledger: &Ledger) -> usize;
 
     /// Closes the connection, because all outboxes together hold too much.

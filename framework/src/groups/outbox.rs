@@ -16,6 +16,13 @@ use crate::{
     },
 };
 
+/// So many frames fit, however small the outbox is.
+const FEW_FRAMES: usize = 64;
+/// One more frame fits for each so many bytes of the outbox's size.
+const SMALL_FRAME: usize = 64;
+/// If so many frames wait, the next pong takes the place of a pong at the end. Before, each ping has its own pong.
+const PONGS: usize = 16;
+
 /// A queue of whole frames. A frame that was popped is on its way and cannot be dropped any more.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -89,12 +96,12 @@ impl Outbox {
             return self.replace(place, frame, limits);
         }
         let mut dropped = 0;
-        if self.bytes + frame.len() > limits.outbox_size && !self.frames.is_empty() {
+        if !self.fits(frame.len(), limits) {
             match limits.overflow {
                 Overflow::Close => return Pushed::TooSlow,
                 Overflow::DropNewest => return Pushed::Refused,
                 Overflow::DropOldest | Overflow::Latest => {
-                    while self.bytes + frame.len() > limits.outbox_size && self.drop_oldest() {
+                    while !self.fits(frame.len(), limits) && self.drop_oldest() {
                         dropped += 1;
                     }
                 }
@@ -109,9 +116,33 @@ impl Outbox {
 
     /// Whether a message would be refused because there is no room for its frame.
     pub(crate) fn refuses(&self, frame: &crate::Outgoing, limits: &Limits) -> bool {
-        matches!(limits.overflow, Overflow::Close | Overflow::DropNewest)
-            && !self.frames.is_empty()
-            && self.bytes + frame.len() > limits.outbox_size
+        matches!(limits.overflow, Overflow::Close | Overflow::DropNewest) && !self.fits(frame.len(), limits)
+    }
+
+    /// Whether a frame of so many bytes fits. An empty outbox takes a frame of any size.
+    ///
+    /// The number of frames is bounded too, because a frame of two bytes occupies many times its size.
+    pub(crate) fn fits(&self, bytes: usize, limits: &Limits) -> bool {
+        self.frames.is_empty()
+            || (self.bytes + bytes <= limits.outbox_size
+                && self.frames.len() < FEW_FRAMES + limits.outbox_size / SMALL_FRAME)
+    }
+
+    /// Adds the answer to a ping. If many frames wait and the last is such an answer too, it takes that one's place
+    /// (RFC 6455, section 5.5.3): a client that sends pings and reads nothing has few pongs waiting.
+    pub(crate) fn push_pong(&mut self, pong: Bytes, limits: &Limits) -> Pushed {
+        let many = self.frames.len() >= PONGS;
+        match self.frames.back_mut() {
+            Some(last) if many && !self.sealed && last.first() == pong.first() => {
+                let (before, length) = (last.len(), pong.len());
+                *last = pong;
+                self.bytes = self.bytes - before + length;
+                self.ledger.take(before, 1);
+                self.ledger.add(length);
+                Pushed::Queued { dropped: 0, over_budget: false }
+            }
+            _ => self.push(pong, limits),
+        }
     }
 
     /// Adds the last frame, even over the limit. From then on all frames are refused.
@@ -357,6 +388,35 @@ mod tests {
         let (mut outbox, limits) = filled(Overflow::Close);
         assert_eq!(outbox.push(Bytes::from_static(b"cccc"), &limits), Pushed::TooSlow);
         assert_eq!(drain(outbox), ["aaaa", "bbbb"]);
+    }
+
+    /// A frame of two bytes occupies many times its size.
+    #[test]
+    fn the_number_of_small_frames_is_bounded() {
+        let limits = Limits::new().outbox_size(SMALL_FRAME);
+        let mut outbox = empty();
+        for _ in 0..=FEW_FRAMES {
+            assert_eq!(outbox.push(Bytes::new(), &limits), QUEUED);
+        }
+        assert_eq!(outbox.push(Bytes::new(), &limits), Pushed::TooSlow);
+    }
+
+    #[test]
+    fn if_many_frames_wait_a_pong_takes_the_place_of_the_pong_before_it() {
+        let limits = Limits::new();
+        let ledger = Ledger::unbounded();
+        let mut outbox = Outbox::new(Rc::clone(&ledger));
+        let few: Vec<String> = (0..PONGS).map(|number| format!("P{number}")).collect();
+        for pong in few.iter().cloned().chain(["P new".to_owned(), "P newer".to_owned()]) {
+            assert_eq!(outbox.push_pong(pong.into(), &limits), QUEUED);
+        }
+        outbox.push(Bytes::from_static(b"text"), &limits);
+        outbox.push_pong("P4".into(), &limits);
+        outbox.push_pong("P5".into(), &limits);
+        assert_eq!(ledger.held(), outbox.bytes() + (PONGS + 2) * Ledger::FRAME);
+        let waiting = drain(outbox);
+        assert_eq!(waiting[..PONGS - 1], few[..PONGS - 1]);
+        assert_eq!(waiting[PONGS - 1..], ["P newer", "text", "P5"]);
     }
 
     #[test]

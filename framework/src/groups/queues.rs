@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::{config::LayerConfig, error::LayerError};
-use crate::{ChannelName, Envelope, metrics::Counters};
+use crate::{ChannelName, Envelope, metrics::Counters, time::after};
 
 /// All queues of a layer in this process.
 ///
@@ -61,7 +61,7 @@ impl Queues {
         let mut table = self.lock();
         let expired = table.sweep(now);
         let pushed =
-            table.push(channel, envelope, now + self.expiry, config.capacity_of(channel), self.limit);
+            table.push(channel, envelope, after(now, self.expiry), config.capacity_of(channel), self.limit);
         drop(table);
         counters.expired.add(expired.len() as u64);
         match pushed {

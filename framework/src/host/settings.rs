@@ -68,6 +68,8 @@ settings! {
 
     /// How many bytes may wait in the outboxes of all connections together. Default 256 MiB.
     ///
+    /// If more than 64 KiB of a client's messages wait for a hook, inflated, they count too.
+    ///
     /// If more bytes wait, the thread that holds most closes the connections with the largest outboxes, with 1013,
     /// until a sixteenth of the budget is free again. Each frame counts 32 bytes more, for its place in the queue. It
     /// counts for every outbox in which it waits, although the members of a group share its bytes. Each thread may hold

@@ -11,7 +11,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{ChannelName, Layer, metrics::Counters};
+use crate::{
+    ChannelName, Layer,
+    metrics::Counters,
+    time::{after, from_now},
+};
 
 /// Whether a worker stops, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +98,7 @@ impl JobLedger {
 
     /// Asks all consumers to stop gracefully, if nothing has asked them to stop before.
     pub(crate) fn stop(&self) {
-        let until = Instant::now() + self.grace;
+        let until = from_now(self.grace);
         self.stop.send_if_modified(|stop| {
             let first = *stop == Stop::Not;
             if first {
@@ -171,7 +175,7 @@ pub(super) async fn time_is_up(stop: &mut watch::Receiver<Stop>, more: Duration)
     let asked = *stop.borrow();
     if let Stop::Gracefully(until) = asked {
         tokio::select! {
-            () = sleep_until(until + more) => return,
+            () = sleep_until(after(until, more)) => return,
             _ = stop.wait_for(|stop| *stop == Stop::AtOnce) => {}
         }
     }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     ChannelName, Envelope, EventHandlers, Layer, LayerError, Result,
-    consumer::life::{Dispatched, dispatch, drop_consumer, guard, panicked},
+    consumer::life::{Dispatched, dispatch, drop_guarded, guard, panicked},
     error::StopConsumer,
     layers::LayerGap,
     shown::Shown,
@@ -118,7 +118,7 @@ pub(crate) async fn live<C: EventHandlers<WorkerContext>>(
         };
         making.reset();
         match next(&seat.context, &mut stop).await {
-            None => return drop_consumer(consumer),
+            None => return drop_guarded(consumer, "a consumer"),
             Some(Ok(envelope)) => {
                 receiving.reset();
                 instance = work(consumer, envelope, &mut seat, &mut stop).await;
@@ -192,7 +192,7 @@ async fn work<C: EventHandlers<WorkerContext>>(
     };
     if !ledger.end(*index, end) {
         // `RunningWorker::wait` has given the job up and logged that.
-        drop_consumer(consumer);
+        drop_guarded(consumer, "a consumer");
         return None;
     }
     match (outcome, end) {
@@ -205,7 +205,8 @@ async fn work<C: EventHandlers<WorkerContext>>(
             }
         }
         (JobOutcome::Done(Err(error)), JobEnd::Failed) => {
-            tracing::error!(%channel, event = ?Shown(&event), error = %Shown(&error), "a job failed")
+            tracing::error!(%channel, event = ?Shown(&event), error = %Shown(&error), "a job failed");
+            drop_guarded(error, "an error");
         }
         (JobOutcome::TimedOut, _) => {
             tracing::warn!(%channel, event = ?Shown(&event), limit = ?timeout, "a job took too long and was cancelled");
@@ -218,7 +219,7 @@ async fn work<C: EventHandlers<WorkerContext>>(
     if fit {
         return Some(consumer);
     }
-    drop_consumer(consumer);
+    drop_guarded(consumer, "a consumer");
     None
 }
 
@@ -245,16 +246,10 @@ async fn perform<C: EventHandlers<WorkerContext>>(
     };
     let outcome = tokio::select! {
         biased;
-        done = &mut job => JobOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(&*panic)))),
+        done = &mut job => JobOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(panic)))),
         () = overdue => JobOutcome::TimedOut,
         () = time_is_up(stop, Duration::ZERO) => JobOutcome::Cancelled,
     };
-    let dropped = guard(|| {
-        drop(job);
-        Ok(())
-    });
-    if let Err(error) = dropped {
-        tracing::error!(error = %Shown(&error), "a job panicked when it was cancelled");
-    }
+    drop_guarded(job, "a cancelled job");
     outcome
 }

@@ -9,7 +9,7 @@ use greenroom::{
     prelude::*,
     testing::{WebsocketCommunicator, advance, pause},
 };
-use integration_tests::{Log, eventually};
+use integration_tests::{Log, eventually, log};
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Tick {
@@ -49,6 +49,7 @@ impl Consumer for Subject {
                     drop(guard);
                 })?;
             }
+            "spawn a panic" => ctx.spawn(async { panic!("the text of a spawned panic") })?,
             "flood of tasks" => loop {
                 if let Err(error) = ctx.spawn(std::future::pending()) {
                     ctx.send_text(error.to_string())?;
@@ -122,6 +123,14 @@ async fn a_spawned_task_ends_with_the_connection() {
     assert!(log.lines().is_empty());
     client.disconnect().await;
     eventually("the task is dropped", || log.lines() == ["the task ended"]).await;
+}
+
+#[actix_web::test]
+async fn a_spawned_task_that_panics_is_logged_at_once() {
+    log::capture();
+    let mut client = connected(&Log::default()).await;
+    tell(&mut client, "spawn a panic").await;
+    log::logged(&["ERROR", "a task of a connection", "the text of a spawned panic"]).await;
 }
 
 #[actix_web::test]

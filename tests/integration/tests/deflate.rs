@@ -4,7 +4,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use greenroom::{
     Deflate, Limits, Metrics, Mount, Overflow,
     prelude::*,
-    testing::{LiveServer, WebsocketCommunicator, pause},
+    testing::{CommunicatorError, LiveServer, WebsocketCommunicator, pause},
 };
 use integration_tests::{
     Client,
@@ -350,8 +350,7 @@ async fn a_compression_bomb_closes_with_1009_and_bad_data_with_1007() {
 
     let mut client = Compressing::plain(&server, "/a/").await;
     let not_utf8 = client.compressed(b"\xff");
-    // The text is refused before the message is complete.
-    let frame = masked(RSV1 | TEXT, &not_utf8);
+    let frame = masked(FIN | RSV1 | TEXT, &not_utf8);
     client.raw.send(&frame).await;
     assert_eq!(client.raw.closed().await, (1007, "the text is not valid UTF-8".to_owned()));
 }
@@ -365,6 +364,37 @@ async fn the_inflated_size_has_a_limit_of_its_own() {
     assert_eq!(client.next().await.len(), 5_000);
     client.send(&"x".repeat(5_001)).await;
     assert_eq!(client.raw.closed().await, (1009, "the message has more than 5000 bytes".to_owned()));
+}
+
+/// A compressed message that inflates to this many bytes. Each KB of it inflates to 1 MiB.
+fn bomb(bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes / 500 + 1024);
+    let mut compress = Compress::new(Compression::best(), false);
+    compress.compress_vec(&vec![0; bytes], &mut out, FlushCompress::Sync).unwrap();
+    out.strip_suffix(&TAIL).expect("a flush").to_vec()
+}
+
+#[actix_web::test]
+async fn an_unfinished_message_has_only_the_time_of_the_bytes_that_arrived() {
+    let mount = mount(Limits::new());
+    let mut client = WebsocketCommunicator::new(&mount, "/a/").header(EXTENSIONS, "permessage-deflate");
+    client.connect().await.unwrap();
+    pause();
+    let start = tokio::time::Instant::now();
+    client.send_raw(masked(RSV1 | BINARY, &bomb(1 << 20)));
+    let reason = loop {
+        match client.receive().await {
+            Err(CommunicatorError::Closed { code, reason }) if u16::from(code) == 1008 => break reason,
+            Err(CommunicatorError::Timeout(_)) => {}
+            other => panic!("a close frame was expected: {other:?}"),
+        }
+    };
+    assert_eq!(reason, "the message took too long");
+    let time = start.elapsed();
+    assert!(
+        (30..35).contains(&time.as_secs()),
+        "{time:?}: the message had 1 KB, and not the 1 MiB that it inflates to"
+    );
 }
 
 #[actix_web::test]

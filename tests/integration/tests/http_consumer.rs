@@ -25,6 +25,15 @@ struct Relayed {
     text: String,
 }
 
+/// A value that panics when it is dropped.
+struct Brittle;
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        panic!("dropped, as asked");
+    }
+}
+
 /// Does what the query says, then what its events say, and notes how the exchange ended.
 #[derive(Clone, Default)]
 struct Subject {
@@ -44,6 +53,10 @@ impl Subject {
             "deny" => Err(DenyConnection)?,
             "panic" => panic!("as asked"),
             "hang" => self.gate.pass().await,
+            "hang with a brittle value" => {
+                let _brittle = Brittle;
+                self.gate.pass().await;
+            }
             "empty" => ctx.send_body("").await?,
             "short" => ctx.send_headers(200, &[("Content-Length", "100")])?,
             "no content" => ctx.send_headers(204, &[])?,
@@ -350,7 +363,7 @@ async fn responses_to_head_and_204_responses_have_no_body() {
 #[actix_web::test]
 async fn a_response_that_takes_too_long_is_503() {
     let it = Fixture::new(Limits::new().response_timeout(Duration::from_millis(100)));
-    for todo in ["hang", "keep"] {
+    for todo in ["hang", "keep", "hang%20with%20a%20brittle%20value"] {
         let (head, _) = it.open().await.ask("GET", &format!("/s/x?do={todo}"), &[], b"").await;
         assert_eq!(head.status, 503, "{todo}");
         assert_eq!(it.ended().await, "1006 Rejected", "{todo}");

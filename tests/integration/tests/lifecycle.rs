@@ -20,6 +20,36 @@ struct Told {
     what: String,
 }
 
+/// An event that panics when it is dropped.
+#[derive(Clone, Serialize, Deserialize, Event, Default)]
+struct Brittle {}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped, as asked");
+        }
+    }
+}
+
+/// An error that panics when it is dropped.
+#[derive(Debug, Default)]
+struct BrittleError;
+
+impl std::fmt::Display for BrittleError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("brittle")
+    }
+}
+
+impl std::error::Error for BrittleError {}
+
+impl Drop for BrittleError {
+    fn drop(&mut self) {
+        panic!("dropped, as asked");
+    }
+}
+
 /// Does as its messages and events say, and notes how its connection ended.
 #[derive(Clone, Default)]
 struct Subject {
@@ -37,6 +67,11 @@ impl Subject {
             "panic" => panic!("as asked"),
             "stop" => Err(StopConsumer)?,
             "hang" => self.gate.pass().await,
+            "hang with a brittle value" => {
+                let _brittle = Brittle {};
+                self.gate.pass().await;
+            }
+            "brittle error" => Err(BrittleError)?,
             "send after close" => {
                 ctx.close();
                 ctx.send_text("late")?;
@@ -133,6 +168,48 @@ async fn rule_17_a_hook_that_hangs_is_cancelled_after_the_grace_and_disconnect_r
     ending.await.unwrap();
     assert_eq!(subject.log.lines(), ["1006 Gone \"\""]);
     assert!(nobody_is_left(&mount));
+}
+
+#[actix_web::test]
+async fn disconnect_runs_if_a_value_of_a_cancelled_hook_panics_when_it_is_dropped() {
+    let subject = Subject::default();
+    let mount = mount(&subject, Limits::new());
+    let mut client = connected(&mount).await;
+    pause();
+    client.send_text("hang with a brittle value");
+    subject.gate.visited().await;
+    client.abort().await;
+    assert_eq!(subject.log.lines(), ["1006 Gone \"\""]);
+    assert!(nobody_is_left(&mount));
+}
+
+#[actix_web::test]
+async fn disconnect_runs_if_events_that_wait_panic_when_they_are_dropped() {
+    let subject = Subject::default();
+    let mount = mount(&subject, Limits::new());
+    let mut client = connected(&mount).await;
+    pause();
+    client.send_text("hang");
+    subject.gate.visited().await;
+    for _ in 0..3 {
+        let channel = client.channel_name().unwrap();
+        mount.default_layer().send(&channel, Brittle {}).await.unwrap();
+    }
+    client.abort().await;
+    assert_eq!(subject.log.lines(), ["1006 Gone \"\""]);
+    assert!(nobody_is_left(&mount));
+}
+
+#[actix_web::test]
+async fn disconnect_runs_if_the_error_of_a_hook_panics_when_it_is_dropped() {
+    let subject = Subject::default();
+    let mount = mount(&subject, Limits::new());
+    let mut client = connected(&mount).await;
+    client.send_text("brittle error");
+    let closed = client.receive().await.unwrap_err();
+    assert!(matches!(closed, CommunicatorError::Closed { code: CloseCode::INTERNAL, .. }), "{closed}");
+    client.disconnect().await;
+    assert_eq!(subject.log.lines(), ["1011 Error \"\""]);
 }
 
 #[actix_web::test]

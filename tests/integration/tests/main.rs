@@ -9,6 +9,7 @@ mod context;
 mod decoding;
 mod deflate;
 mod direct;
+mod durations;
 mod every_transport;
 mod fallback;
 mod flush;

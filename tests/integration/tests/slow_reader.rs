@@ -9,8 +9,8 @@ use greenroom::{
     testing::{CommunicatorError, LiveServer, WebsocketCommunicator},
 };
 use integration_tests::{
-    Log, PATIENCE, eventually,
-    raw::{Raw, Request},
+    Gate, Log, PATIENCE, eventually,
+    raw::{FIN, Frame, PING, Raw, Request, masked},
 };
 use tokio::time::timeout;
 
@@ -295,4 +295,60 @@ async fn the_thread_that_holds_most_makes_room() {
     let _ = stop.send(());
     let closed = other.join().unwrap();
     assert_eq!(closed.iter().filter(|closed| **closed).count() as u64, stage.metrics().over_budget);
+}
+
+/// A consumer whose hook waits at the gate.
+#[derive(NoEvents)]
+struct Waiting(Gate);
+
+impl Consumer for Waiting {
+    async fn receive(&mut self, _: Message, _: &mut Context) -> Result<()> {
+        self.0.pass().await;
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn messages_that_wait_for_a_hook_count_in_the_budget() {
+    let gate = Gate::default();
+    let at = gate.clone();
+    let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Waiting(at.clone())));
+    let mount = Mount::new(routes).unwrap().outbox_budget(4 << 20);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = WebsocketCommunicator::new(&mount, "/");
+        client.connect().await.unwrap();
+        client.send_bytes(vec![7; 1 << 20]);
+        gate.visited().await;
+        // The hook has the first message. The second one waits.
+        client.send_bytes(vec![7; 1 << 20]);
+        clients.push(client);
+    }
+    let metrics = || mount.default_layer().metrics();
+    eventually("room is made", || metrics().over_budget == 5).await;
+    let (closed, _) = outcome(clients).await;
+    assert_eq!(closed.into_iter().filter(|closed| *closed).count(), 5, "3 MiB and no more fit");
+}
+
+#[actix_web::test]
+async fn a_client_that_sends_pings_and_reads_nothing_gets_only_the_newest_pongs() {
+    const PINGS: usize = 5_000;
+    let stage = Stage::new(Limits::new());
+    let server = LiveServer::start(&stage.mount, 1).unwrap();
+    let mut client = Raw::connect(server.address(), "/a/").await;
+    let pings: Vec<u8> =
+        (0..PINGS).flat_map(|number| masked(FIN | PING, format!("{number:04}").as_bytes())).collect();
+    client.send(&pings).await;
+    client.text("end").await;
+    let mut pongs = Vec::new();
+    loop {
+        let frame = client.frame().await;
+        if frame == Frame::text("end") {
+            break;
+        }
+        pongs.push(String::from_utf8(frame.payload).unwrap());
+    }
+    assert!(pongs.is_sorted());
+    assert_eq!(pongs.last().unwrap(), "4999");
+    assert!(pongs.len() < PINGS / 10, "{} pongs waited", pongs.len());
 }

@@ -49,7 +49,7 @@ impl Connection {
                 let rejection = match cause {
                     Cause::Error => Rejection::internal(),
                     Cause::Shutdown => Rejection::shutting_down(self.retry_hint()),
-                    Cause::Consumer if code == CloseCode::TRY_AGAIN => {
+                    Cause::Consumer | Cause::TooSlow if code == CloseCode::TRY_AGAIN => {
                         Rejection::unavailable("try again later")
                     }
                     _ => Rejection::forbidden(),
@@ -74,7 +74,7 @@ impl Connection {
                 drop(outbox);
                 self.note_closing();
                 self.set_ending(cause, code, ByteString::from(reason));
-                self.input.borrow_mut().clear();
+                self.drop_input();
                 self.wake_writer();
             }
             Life::Closing | Life::Finished => {}
@@ -133,6 +133,8 @@ impl Connection {
     pub(super) fn make_way(&self) {
         self.counters().over_budget.one();
         self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "the server holds too much");
+        // A client that left before is still heard, but not with messages for which there is no room.
+        self.drop_input();
         if self.outbox.borrow().bytes() > MOST_OF_A_CLOSE {
             // It was closing already. Its client does not read the rest, or not even a frame that was begun.
             self.abandon();

@@ -1,11 +1,11 @@
 //! A connection as a member of groups.
 
-use super::{Connection, Life, way_out::Writer};
+use super::{Connection, Life, Rare, way_out::Writer};
 use crate::{
     Envelope,
     close::{Cause, CloseCode},
     groups::{
-        budget::Ledger,
+        budget::{Charge, Ledger},
         fan_out::Class,
         inbox::Mail,
         key::Key,
@@ -85,7 +85,8 @@ impl Member for Connection {
         if !std::ptr::eq(&raw const **outbox.ledger(), ledger) {
             return 0;
         }
-        outbox.bytes() + self.rare.get().map_or(0, |rare| rare.kept.get())
+        let more = |rare: &Rare| rare.kept.get() + rare.input.borrow().as_ref().map_or(0, Charge::bytes);
+        outbox.bytes() + self.rare.get().map_or(0, |rare| more(rare))
     }
 
     fn give_way(&self) {

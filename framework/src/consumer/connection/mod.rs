@@ -41,7 +41,7 @@ use crate::{
     ChannelName, Message,
     close::{Cause, CloseCode, Disconnect},
     groups::{
-        budget::Budget,
+        budget::{Budget, Charge},
         drain::DrainGuard,
         fan_out::Class,
         hub::Hub,
@@ -76,6 +76,9 @@ pub(crate) enum Next {
     Message(Message),
 }
 
+/// Up to so many bytes of messages that wait for a hook do not count in the mount's budget.
+const UNCOUNTED_INPUT: usize = 64 << 10;
+
 /// How a connection ended, and when. At that time the hooks' grace begins.
 #[derive(Debug)]
 struct ConnectionEnd {
@@ -94,6 +97,8 @@ struct Rare {
     transport: Cell<Option<Transport>>,
     /// How many bytes outside the outbox wait for the client's acknowledgement.
     kept: Cell<usize>,
+    /// Counts the client's messages that wait for a hook, if they are large.
+    input: RefCell<Option<Charge>>,
 }
 
 /// One connection.
@@ -277,6 +282,38 @@ impl Connection {
         self.note_message();
         if !self.is_closing() && !self.has_ended() {
             self.input.borrow_mut().push(message);
+            self.count_input();
+        }
+    }
+
+    /// Takes the oldest message of the client that waits.
+    fn pop_input(&self) -> Option<Message> {
+        let message = self.input.borrow_mut().pop();
+        self.count_input();
+        message
+    }
+
+    /// Drops the client's messages that wait.
+    fn drop_input(&self) {
+        self.input.borrow_mut().clear();
+        self.count_input();
+    }
+
+    /// Counts the messages that wait in the mount's budget: a kilobyte that was sent may have become a megabyte.
+    ///
+    /// A few bytes do not count, so most messages cost no more than two comparisons.
+    fn count_input(&self) {
+        let waiting = Some(self.input.borrow().bytes()).filter(|bytes| *bytes > UNCOUNTED_INPUT);
+        if waiting == self.rare.get().and_then(|rare| rare.input.borrow().as_ref().map(Charge::bytes)) {
+            return;
+        }
+        // The old count goes first, so that nothing counts twice.
+        self.rare().input.replace(None);
+        let Some(bytes) = waiting else { return };
+        let (charge, over_budget) = Charge::new(self.ledger(), bytes);
+        self.rare().input.replace(Some(charge));
+        if over_budget {
+            self.relieve();
         }
     }
 

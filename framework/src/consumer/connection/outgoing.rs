@@ -7,15 +7,21 @@ use crate::{
     Outgoing,
     close::{Cause, CloseCode},
     error::Closed,
-    groups::{budget::Ledger, outbox::Pushed},
+    groups::{
+        budget::Ledger,
+        outbox::{Outbox, Pushed},
+    },
     wire::Packet,
 };
 
 impl Connection {
     /// Queues the answer to a ping. Does nothing after a close frame.
     pub(crate) fn pong(&self, payload: &[u8]) {
+        self.catch_up();
+        let pong = self.class.wire().encode_pong(payload);
+        let pushed = |outbox: &mut Outbox| outbox.push_pong(pong, &self.limits);
         // It fails after a close frame, which nothing may follow (RFC 6455, section 5.5.1).
-        let _ = self.write(self.class.wire().encode_pong(payload));
+        let _ = self.push_with(pushed);
     }
 
     /// Queues a message for the client, compressed if client and server agreed on that.
@@ -41,11 +47,16 @@ impl Connection {
     ///
     /// It calls no user code, because hubs call it while they are borrowed.
     pub(super) fn push_frame(&self, frame: Packet) -> Result<bool, Closed> {
+        self.push_with(|outbox| outbox.push(frame, &self.limits))
+    }
+
+    #[inline]
+    fn push_with(&self, push: impl FnOnce(&mut Outbox) -> Pushed) -> Result<bool, Closed> {
         if self.life.get() != Life::Open {
             return Err(Closed);
         }
         let counters = self.counters();
-        let pushed = self.outbox.borrow_mut().push(frame, &self.limits);
+        let pushed = push(&mut self.outbox.borrow_mut());
         match pushed {
             Pushed::Queued { dropped: 0, over_budget: false } => {}
             Pushed::Queued { dropped, over_budget } => {
@@ -75,8 +86,7 @@ impl Connection {
 
     /// Whether the outbox has room for this many more bytes.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        let outbox = self.outbox.borrow();
-        outbox.is_empty() || outbox.bytes() + bytes <= self.limits.outbox_size
+        self.outbox.borrow().fits(bytes, &self.limits)
     }
 
     /// Makes the process free memory, which may end this connection.

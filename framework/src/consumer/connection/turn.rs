@@ -70,7 +70,7 @@ impl Connection {
         }
         if has_input && (!has_mail || (in_a_row < MESSAGES_IN_A_ROW && !pressed)) {
             self.turn.set((hooks + 1, in_a_row + 1));
-            if let Some(message) = self.input.borrow_mut().pop() {
+            if let Some(message) = self.pop_input() {
                 return Poll::Ready(Next::Message(message));
             }
         }

@@ -20,15 +20,15 @@ use crate::{
     consumer::{
         connection::{Connection, Next},
         life::{
-            Attached, HookLimit, HookOutcome, denies, end, ended_quietly, guard, handle_event, join,
-            log_cancelled, poll_next, run,
+            Attached, HookLimit, HookOutcome, denies, drop_guarded, end, ended_quietly, guard, handle_event,
+            join, log_cancelled, poll_next, run,
         },
     },
     error::{Error, InputError},
     groups::inbox::Mail,
     middleware::Rejection,
     shown::Shown,
-    time::grace,
+    time::{after, from_now, grace},
 };
 
 /// How many bytes of a body must arrive each second after [`Limits::frame_timeout`](crate::Limits::frame_timeout).
@@ -44,13 +44,14 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
     let Some(body) = read_all(&ctx, payload).await else { return };
     let mut consumer = match guard(|| make(ctx.scope())) {
         Ok(consumer) => consumer,
-        Err(error) => return fail(&ctx, &error),
+        Err(error) => return fail(&ctx, error),
     };
-    let overdue = ctx.connection().limits.response_timeout.map(|limit| Instant::now() + limit);
-    match Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await {
-        Ok(()) if ctx.exchange().is_kept_open() => go_on(&mut consumer, &mut ctx, overdue).await,
-        Ok(()) => complete(&ctx),
-        Err(error) => fail(&ctx, &error),
+    let overdue = ctx.connection().limits.response_timeout.map(from_now);
+    Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await;
+    if ctx.exchange().is_kept_open() {
+        go_on(&mut consumer, &mut ctx, overdue).await;
+    } else {
+        complete(&ctx);
     }
     let disconnect =
         async |consumer: &mut C, reason, ctx: &mut HttpContext| consumer.disconnect(reason, ctx).await;
@@ -98,7 +99,7 @@ async fn read(scope: &Scope, connection: &Connection, mut payload: Payload) -> R
             None => next.await,
             Some(timeout) => {
                 let fair = Duration::from_secs((body.len() / FAIR_RATE) as u64);
-                let due = start + timeout + fair;
+                let due = after(start, timeout.saturating_add(fair));
                 match timeout_at(graced.map_or(due, |until| due.max(until)), next).await {
                     Ok(next) => next,
                     Err(_) if graced.is_none() => {
@@ -127,13 +128,14 @@ async fn handle<C: HttpConsumer>(
     body: Body,
     ctx: &mut HttpContext,
     overdue: Option<Instant>,
-) -> Result<()> {
-    join(ctx, || consumer.groups()).await?;
+) {
     let connection = Rc::clone(ctx.connection());
-    let outcome =
-        run(&connection, HookLimit::Responding(overdue), async { consumer.handle(body, ctx).await }).await;
+    let hook = async {
+        join(ctx, consumer.groups()).await?;
+        consumer.handle(body, ctx).await
+    };
+    let outcome = run(&connection, HookLimit::Responding(overdue), hook).await;
     settle::<C>(ctx, outcome);
-    Ok(())
 }
 
 /// Handles events until the exchange ends.
@@ -166,7 +168,7 @@ fn settle<C>(ctx: &HttpContext, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => return true,
         HookOutcome::Done(Err(error)) => {
-            fail(ctx, &error);
+            fail(ctx, error);
             return true;
         }
         HookOutcome::Cancelled if connection.is_connecting() => no_response::<C>(ctx),
@@ -196,24 +198,25 @@ fn complete(ctx: &HttpContext) {
 }
 
 /// Ends an exchange after a failed hook: with a status before the headers, and by a cut after them.
-fn fail(ctx: &HttpContext, error: &Error) {
+fn fail(ctx: &HttpContext, error: Error) {
     let connection = ctx.connection();
     let channel = connection.channel_name();
     if !connection.is_connecting() {
-        if !ended_quietly(connection, error) {
-            tracing::error!(%channel, error = %Shown(error), "a hook failed, its response is cut");
+        if !ended_quietly(connection, &error) {
+            tracing::error!(%channel, error = %Shown(&error), "a hook failed, its response is cut");
             connection.end(Cause::Error, CloseCode::INTERNAL, "");
         }
-        return;
+        return drop_guarded(error, "an error");
     }
-    ctx.refuse(if denies(error) {
+    ctx.refuse(if denies(&error) {
         Rejection::forbidden()
     } else if let Some(input) = error.downcast_ref::<InputError>() {
         connection.hub().directory().counters.bad_input.one();
-        tracing::debug!(%channel, error = %Shown(error), "the client sent what the consumer cannot read: answered 400");
+        tracing::debug!(%channel, error = %Shown(&error), "the client sent what the consumer cannot read: answered 400");
         Rejection::bad_input(input)
     } else {
-        tracing::error!(%channel, error = %Shown(error), "a hook failed: answered 500");
+        tracing::error!(%channel, error = %Shown(&error), "a hook failed: answered 500");
         Rejection::internal()
     });
+    drop_guarded(error, "an error");
 }

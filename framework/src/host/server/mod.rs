@@ -31,6 +31,7 @@ use super::{
 use crate::{
     Layer,
     routing::{ProtocolTypeRouter, RouteErrors},
+    time::FOREVER,
 };
 
 /// A server for consumers, and for an ordinary `App` beside them.
@@ -257,7 +258,7 @@ impl Server {
     /// late, it is answered 408, and the socket is closed. The clock for this moves every half a second, so with a
     /// shorter time a slow head may end without an answer.
     pub fn request_timeout(mut self, time: Duration) -> Self {
-        self.settings.request_timeout = time;
+        self.settings.request_timeout = time.min(FOREVER);
         self
     }
 
@@ -265,7 +266,7 @@ impl Server {
     ///
     /// For WebSockets [`Limits`](crate::Limits) apply instead.
     pub fn keep_alive(mut self, time: Duration) -> Self {
-        self.settings.keep_alive = time;
+        self.settings.keep_alive = time.min(FOREVER);
         self
     }
 

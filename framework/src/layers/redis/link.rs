@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 

@@ -7,7 +7,7 @@ use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     select,
     sync::mpsc::UnboundedReceiver,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+    time::{MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
         outage::Outage,
         shared::Changes,
     },
+    time::from_now,
 };
 
 /// How long to wait until Redis is asked again for what it has refused for now.
@@ -113,7 +114,7 @@ async fn come_back(io: &CoreIo, shard: usize, away: Duration) {
 async fn follow(io: &CoreIo) {
     let shared = &io.shared;
     let period = shared.driver.renewal;
-    let mut renewal = interval_at(Instant::now() + period, period);
+    let mut renewal = interval_at(from_now(period), period);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         select! {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, Sleep, sleep},
+    time::{Sleep, sleep},
 };
 
 use super::{events::NumberedBatch, intake::Intake, kept::KeptBatches, table::Listed};
@@ -23,7 +23,7 @@ use crate::{
     Message,
     close::{Cause, CloseCode},
     consumer::connection::Connection,
-    time,
+    time::{self, from_now},
     wire::{Transport, batch::Builder, limits::Ticks},
 };
 
@@ -197,7 +197,7 @@ impl Session {
                 // A request that came in time may wait to be read, if this or another thread was blocked.
                 self.overdue = true;
                 let grace = time::grace(self.expiry.deadline());
-                self.expiry.as_mut().reset(Instant::now() + grace);
+                self.expiry.as_mut().reset(from_now(grace));
             }
         }
         Ok(())
@@ -257,7 +257,7 @@ impl Session {
     /// Restarts the time after which the session expires.
     fn touch(&mut self) {
         self.overdue = false;
-        let until = Instant::now() + self.idle_limit();
+        let until = from_now(self.idle_limit());
         self.expiry.as_mut().reset(until);
     }
 

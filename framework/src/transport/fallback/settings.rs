@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
 
+use crate::time::FOREVER;
+
 /// How long a request is held at most. Proxies cut a request that is quiet for half a minute.
 const WAIT: Duration = Duration::from_secs(20);
 /// How many connections one client address may have, by default.
@@ -82,7 +84,7 @@ impl Fallback {
     /// well within this time. When it is over, the consumer's `disconnect` gets 1006, as when a socket
     /// breaks. The first request must come within 10 s, because an `open` alone costs a client nothing.
     pub fn expires(mut self, time: Duration) -> Self {
-        self.expires = time.max(Duration::from_secs(1));
+        self.expires = time.clamp(Duration::from_secs(1), FOREVER);
         self
     }
 

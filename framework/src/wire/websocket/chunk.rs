@@ -56,6 +56,7 @@ impl Chunk<'_> {
     }
 
     /// Whether all bytes were taken.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }

@@ -11,9 +11,6 @@ use super::{
 };
 use crate::close::CloseCode;
 
-/// How many bytes of a compressed message are unmasked at a time.
-const PIECE: usize = 4 << 10;
-
 /// A message or a control frame that a peer sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
@@ -34,12 +31,13 @@ pub(crate) enum Item {
 /// The decoder is strict: whatever RFC 6455 forbids is an error, as early as possible. It holds what has arrived of an
 /// unfinished message, and nothing else. So between messages it has no memory on the heap, unless the client's
 /// compressor keeps its window. An announced length is compared with the limit, but memory grows only with the bytes
-/// that have arrived. A compressed message is inflated while it arrives.
+/// that have arrived. A compressed message is inflated when it has arrived whole: a kilobyte can become a megabyte, which
+/// a client could otherwise have held by leaving its message unfinished.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     settings: DecoderSettings,
-    /// What has arrived of the unfinished message, unmasked. Behind it, what has arrived of an unfinished control
-    /// frame.
+    /// What has arrived of the unfinished message, unmasked and still compressed. Behind it, what has arrived of an
+    /// unfinished control frame.
     buffer: Vec<u8>,
     /// How many bytes of an unfinished text message are known to be whole characters.
     valid: usize,
@@ -50,9 +48,9 @@ pub(crate) struct Decoder {
     header_held: u8,
     /// The kind of the unfinished message.
     message: Option<MessageKind>,
-    /// Whether the unfinished message is compressed. `buffer` has it inflated.
+    /// Whether the unfinished message is compressed.
     compressed: bool,
-    /// Inflates the unfinished message. With context takeover it inflates all messages.
+    /// With context takeover: the inflater of all messages, which has the client's window.
     inflater: Option<Box<Inflater>>,
     /// Whether an error or a close frame has come.
     ended: bool,
@@ -190,11 +188,7 @@ impl Decoder {
             let item = if self.is_alone(&frame, input) {
                 Some(self.take_whole(frame, input)?)
             } else {
-                if self.compressed && !frame.opcode.is_control() {
-                    self.inflate(&mut frame, input)?;
-                } else {
-                    self.collect(&mut frame, input)?;
-                }
+                self.collect(&mut frame, input)?;
                 if frame.missing > 0 {
                     self.frame = Some(frame);
                     return Ok(None);
@@ -260,7 +254,7 @@ impl Decoder {
         }
         // Some messages get a little longer by compression. A message at the limit is accepted in both forms.
         let most = self.settings.max_message.saturating_add(self.settings.max_message / 1024 + 64);
-        most.saturating_sub(self.inflater.as_ref().map_or(0, |inflater| inflater.received()))
+        most.saturating_sub(self.buffer.len())
     }
 
     /// Whether the frame has arrived whole and is an item by itself: the usual case, which needs no buffer.
@@ -268,7 +262,7 @@ impl Decoder {
         let untouched = frame.start == self.buffer.len() && frame.missing <= input.len();
         match frame.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => untouched,
-            Opcode::Text | Opcode::Binary => untouched && frame.fin && !self.compressed,
+            Opcode::Text | Opcode::Binary => untouched && frame.fin,
             Opcode::Continuation => false,
         }
     }
@@ -294,45 +288,26 @@ impl Decoder {
         // `end_message` checks the last piece. It has to check the whole text: no `ByteString` can be made of bytes
         // without a check.
         let last = frame.fin && frame.missing == 0;
-        if self.message == Some(MessageKind::Text) && !frame.opcode.is_control() && !last {
+        let is_text = self.message == Some(MessageKind::Text) && !self.compressed;
+        if is_text && !frame.opcode.is_control() && !last {
             self.valid = utf8::check(&self.buffer, self.valid)?;
         }
         Ok(())
     }
 
-    /// Inflates what has arrived of the frame into the buffer.
-    fn inflate(&mut self, frame: &mut IncomingFrame, input: &mut Chunk<'_>) -> Result<(), ProtocolError> {
-        let limit = self.settings.max_inflated as usize;
-        let inflater = self.inflater.get_or_insert_with(Inflater::take);
-        let mut piece = [0; PIECE];
-        while frame.missing > 0 && !input.is_empty() {
-            let count = frame.missing.min(input.len()).min(PIECE);
-            let piece = &mut piece[..count];
-            piece.copy_from_slice(&input.as_slice()[..count]);
-            frame.mask.apply(piece);
-            inflater.inflate(piece, &mut self.buffer, limit)?;
-            frame.missing -= count;
-            input.skip(count);
-            let last = frame.fin && frame.missing == 0;
-            if self.message == Some(MessageKind::Text) && !last {
-                self.valid = utf8::check(&self.buffer, self.valid)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a compressed message, and gives the inflater back unless it keeps the client's window.
-    fn finish_inflating(&mut self) -> Result<(), ProtocolError> {
-        self.compressed = false;
-        let Some(mut inflater) = self.inflater.take() else { return Ok(()) };
+    /// Inflates a whole message, and gives the inflater back unless it keeps the client's window.
+    fn inflate(&mut self, compressed: &[u8]) -> Result<Bytes, ProtocolError> {
+        let mut inflater = self.inflater.take().unwrap_or_else(Inflater::take);
         let takeover = self.settings.deflate == DeflateMode::Takeover;
+        let mut message = Vec::new();
+        inflater.inflate(compressed, &mut message, self.settings.max_inflated as usize)?;
         inflater.finish(takeover)?;
         if takeover {
             self.inflater = Some(inflater);
         } else {
             inflater.give_back();
         }
-        Ok(())
+        Ok(message.into())
     }
 
     /// Makes room for `count` bytes that have arrived.
@@ -361,15 +336,15 @@ impl Decoder {
         if !frame.fin {
             return Ok(None);
         }
-        if self.compressed {
-            self.finish_inflating()?;
-        }
         let message = std::mem::take(&mut self.buffer);
         self.end_message(message.into()).map(Some)
     }
 
-    fn end_message(&mut self, payload: Bytes) -> Result<Item, ProtocolError> {
+    fn end_message(&mut self, mut payload: Bytes) -> Result<Item, ProtocolError> {
         self.valid = 0;
+        if std::mem::take(&mut self.compressed) {
+            payload = self.inflate(&payload)?;
+        }
         match self.message.take() {
             Some(MessageKind::Text) => text(payload).map(Item::Text),
             Some(MessageKind::Binary) | None => Ok(Item::Binary(payload)),

@@ -7,9 +7,6 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::TAIL;
 use crate::wire::websocket::ProtocolError;
 
-/// How many inflaters a thread keeps for the next message, of 48 KB each.
-const KEPT: usize = 4;
-
 /// How many inflated bytes are made at a time.
 const CHUNK: usize = 16 << 10;
 
@@ -29,19 +26,18 @@ pub(crate) struct InflateParams {
 }
 
 thread_local! {
-    static POOL: RefCell<InflaterPool> = const { RefCell::new(InflaterPool { inflaters: Vec::new(), chunk: Vec::new() }) };
+    static POOL: RefCell<InflaterPool> = const { RefCell::new(InflaterPool { inflater: None, chunk: Vec::new() }) };
 }
 
-/// The spare inflaters of this thread. Messages of several connections may arrive at once, each with an inflater.
+/// The spare inflater of this thread, of 48 KB. A message is inflated in one go, so one is enough.
 #[derive(Default)]
 struct InflaterPool {
-    #[allow(clippy::vec_box, reason = "a decoder holds its inflater in a box, and gives the box back")]
-    inflaters: Vec<Box<Inflater>>,
+    inflater: Option<Box<Inflater>>,
     /// Output goes here first, so that a message is allocated in its exact size.
     chunk: Vec<u8>,
 }
 
-/// Inflates a message while it arrives. With context takeover it inflates all messages of a client.
+/// Inflates a message. With context takeover it inflates all messages of a client.
 #[derive(Debug)]
 pub(crate) struct Inflater {
     stream: Decompress,
@@ -54,7 +50,7 @@ pub(crate) struct Inflater {
 impl Inflater {
     /// Takes an inflater from the pool of this thread, or makes a new one.
     pub(crate) fn take() -> Box<Self> {
-        let kept = POOL.with_borrow_mut(|pool| pool.inflaters.pop());
+        let kept = POOL.with_borrow_mut(|pool| pool.inflater.take());
         kept.unwrap_or_else(|| {
             let stream = Decompress::new_with_window_bits(false, WINDOW_BITS);
             Box::new(Self { stream, received: 0, ended: false })
@@ -66,14 +62,11 @@ impl Inflater {
         self.stream.reset(false);
         self.received = 0;
         self.ended = false;
-        POOL.with_borrow_mut(|pool| {
-            if pool.inflaters.len() < KEPT {
-                pool.inflaters.push(self);
-            }
-        });
+        POOL.with_borrow_mut(|pool| pool.inflater = Some(self));
     }
 
-    /// How many compressed bytes of the message have arrived.
+    /// How many compressed bytes of the message were looked at.
+    #[cfg(test)]
     pub(crate) fn received(&self) -> usize {
         self.received
     }

@@ -87,6 +87,9 @@ impl Deflate {
     /// Small messages that resemble one another get much smaller. But each connection keeps a compressor of 380 KB
     /// (251 KB with 9 window bits) from its first compressed message on. And a group's message is compressed anew for
     /// each of these members, when it leaves the outbox.
+    ///
+    /// With glibc the process keeps the memory of connections that have ended, unless its environment has
+    /// `MALLOC_MMAP_THRESHOLD_=32768`: see [Compression](crate#compression).
     pub fn server_context_takeover(mut self, keep: bool) -> Self {
         self.server_takeover = keep;
         self

@@ -131,15 +131,15 @@ fn a_message_at_the_limit_is_taken_and_one_byte_more_is_not() {
 }
 
 #[test]
-fn a_thread_keeps_a_few_and_no_more() {
-    let kept = || POOL.with_borrow(|pool| pool.inflaters.len());
-    let taken: Vec<_> = (0..KEPT + 3).map(|_| Inflater::take()).collect();
-    assert_eq!(kept(), 0);
+fn a_thread_keeps_one() {
+    let kept = || POOL.with_borrow(|pool| pool.inflater.is_some());
+    let taken: Vec<_> = (0..3).map(|_| Inflater::take()).collect();
+    assert!(!kept());
     for mut inflater in taken {
         // A begun message is forgotten.
         inflater.inflate(&[0xf2, 0x48], &mut Vec::new(), LIMIT).unwrap();
         inflater.give_back();
     }
-    assert_eq!(kept(), KEPT);
+    assert!(kept());
     assert_eq!(inflated(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]), Ok("Hello".to_owned()));
 }
