@@ -25,11 +25,11 @@ pub(super) struct Block {
 }
 
 pub(super) enum Item {
-    Method(Method),
+    Method(Box<Method>),
     /// A constant, or words that are no item: then the compiler reports them.
     Other(TokenStream),
     /// An item that cannot be in the block.
-    Stranger(ImplItem),
+    Stranger(Box<ImplItem>),
 }
 
 pub(super) struct Method {
@@ -65,7 +65,7 @@ impl Block {
 
     pub(super) fn methods_mut(&mut self) -> impl Iterator<Item = &mut Method> {
         self.items.iter_mut().filter_map(|item| match item {
-            Item::Method(method) => Some(method),
+            Item::Method(method) => Some(&mut **method),
             Item::Other(_) | Item::Stranger(_) => None,
         })
     }
@@ -73,9 +73,9 @@ impl Block {
 
 fn item(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Item> {
     let ahead = input.fork();
-    if let Ok(method) = ahead.parse() {
+    if let Ok(method) = ahead.parse::<Method>() {
         input.advance_to(&ahead);
-        return Ok(Item::Method(method));
+        return Ok(Item::Method(Box::new(method)));
     }
     let ahead = input.fork();
     match ahead.parse() {
@@ -83,7 +83,7 @@ fn item(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Item> {
             input.advance_to(&ahead);
             Ok(match item {
                 ImplItem::Const(_) => Item::Other(item.into_token_stream()),
-                stranger => Item::Stranger(stranger),
+                stranger => Item::Stranger(Box::new(stranger)),
             })
         }
         Err(error) => {
