@@ -460,6 +460,7 @@ class HttpLink {
     this.flush(); // messages that were sent before the close go first
     await Promise.race([this.#sending, this.#sleep(this.#settings.timeout)]);
     if (this.#over) return; // the page was left
+    this.#farewell = null;
     let wasClean = false;
     try {
       const { timeout } = this.#settings;
@@ -705,10 +706,13 @@ class HttpLink {
   async #ask(what, params, { method = "POST", body, timeout }) {
     const request = this.#request(timeout);
     if (what === "poll") this.#receiving = request;
+    // A page that closes and is left at once must not stop its own close.
+    const keepalive = what === "close";
+    if (keepalive) this.#requests.delete(request);
     const headers = method === "POST" ? { "Content-Type": "application/json", "Greenroom-Client": "1" } : {};
     try {
       const { signal } = request;
-      const response = await fetch(this.#url(what, params), { ...COMMON, method, headers, body, signal });
+      const response = await fetch(this.#url(what, params), { ...COMMON, method, headers, body, keepalive, signal });
       return answerOf(response, await response.text());
     } finally {
       request.end();
