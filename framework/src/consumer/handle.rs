@@ -10,7 +10,7 @@ use std::{
 use futures_util::FutureExt as _;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{connection::Connection, life::panicked};
+use super::{connection::Connection, guard::panicked};
 use crate::{
     Event, IntoEnvelope, Outgoing, Result,
     close::{Cause, CloseCode},

@@ -1,10 +1,9 @@
 //! A consumer's life: `connect`, then one hook at a time, then `disconnect`, whatever happens.
 
 use std::{
-    any::Any,
     future::{Future, poll_fn},
     ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::AssertUnwindSafe,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context as TaskContext, Poll, ready},
@@ -17,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use super::{
     ConnectionContext, Consumer, Context, EventContext, EventHandlers, Handled,
     connection::{Connection, Next},
+    guard::{drop_guarded, guard, panicked},
 };
 use crate::{
     Envelope, EventError, GroupName, Result, Scope,
@@ -199,13 +199,6 @@ async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = (
     }
 }
 
-/// Drops a value of a user, and logs it if the drop panics. What must follow still follows.
-pub(crate) fn drop_guarded<T>(value: T, what: &str) {
-    if let Err(error) = guard(|| Ok(drop(value))) {
-        tracing::error!(error = %Shown(error), "{what} failed when it was dropped");
-    }
-}
-
 /// Joins the consumer's own groups and runs `connect`, up to its limit.
 async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()> {
     let connection = Rc::clone(ctx.connection());
@@ -359,25 +352,6 @@ pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
             _ => Err(error),
         },
     }
-}
-
-/// Calls user code that is not a future. A panic becomes an error.
-pub(crate) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(panic)))
-}
-
-/// Makes the error of a panic. The panic hook has already printed where it happened.
-pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a value that is not text".to_owned());
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        // The value of a panic may panic when it is dropped, and so may the value of that panic.
-        std::mem::forget(again);
-    }
-    Error::msg(format!("a hook panicked: {text}"))
 }
 
 /// How a hook ended.

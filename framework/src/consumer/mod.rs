@@ -4,6 +4,7 @@ mod actor;
 pub(crate) mod connection;
 mod connection_context;
 mod context;
+pub(crate) mod guard;
 mod handle;
 pub(crate) mod http;
 mod json;

@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     ChannelName, Envelope, EventHandlers, Layer, LayerError, Result,
-    consumer::life::{Dispatched, dispatch, drop_guarded, guard, panicked},
+    consumer::{
+        guard::{drop_guarded, guard, panicked},
+        life::{Dispatched, dispatch},
+    },
     error::StopConsumer,
     layers::LayerGap,
     shown::Shown,

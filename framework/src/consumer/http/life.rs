@@ -19,9 +19,10 @@ use crate::{
     close::{Cause, CloseCode},
     consumer::{
         connection::{Connection, Next},
+        guard::{drop_guarded, guard},
         life::{
-            Attached, HookLimit, HookOutcome, denies, drop_guarded, end, ended_quietly, guard, handle_event,
-            join, log_cancelled, poll_next, run,
+            Attached, HookLimit, HookOutcome, denies, end, ended_quietly, handle_event, join, log_cancelled,
+            poll_next, run,
         },
     },
     error::{Error, InputError},
