@@ -1,5 +1,7 @@
 //! How a handshake is answered, byte by byte over a real socket.
 
+mod behind;
+mod lists;
 mod mounting;
 mod outcomes;
 mod protocol;
