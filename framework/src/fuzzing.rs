@@ -258,7 +258,7 @@ pub fn handshake(data: &[u8]) {
             names.dedup();
             assert_eq!(names.len(), offer.subprotocols.len(), "all subprotocols differ");
             if let Some(agreed) = settle(&offer.deflate, &Deflate::new()) {
-                let answer = extensions::offers([agreed.header().as_str()]);
+                let answer = extensions::offers([agreed.header().as_bytes()]);
                 assert_eq!(answer.map(|answer| answer.len()), Some(1), "the answer has the form of an offer");
             }
             let chosen = offer.subprotocols.first().cloned();

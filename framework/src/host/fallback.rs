@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::application::Application;
+use super::{application::Application, server::connection::HttpConnection};
 use crate::{
     Fallback, Scope,
     close::CloseCode,
@@ -67,6 +67,10 @@ pub(super) async fn serve(
     payload: web::Payload,
 ) -> HttpResponse {
     let allowed = allowed_origin(&request, &application.fallback.settings);
+    if let Some(connection) = HttpConnection::of(&request) {
+        // If the client has ended its side before, it may still read. A held request ends in time anyway.
+        connection.end_with_client();
+    }
     let answer = if *request.method() == Method::OPTIONS {
         preflight(&request, &application.fallback.settings, allowed.is_some())
     } else {

@@ -14,7 +14,7 @@ use actix_web::{
     web::{self, Bytes, ServiceConfig},
 };
 
-use super::application::Application;
+use super::{application::Application, server::connection::HttpConnection};
 use crate::{
     Scope,
     consumer::{connection::Head, http::Exchange},
@@ -44,6 +44,10 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
     let Some(endpoint) = application.routes.route_http(&mut scope) else {
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such page");
     };
+    if !HttpConnection::of(&request).is_none_or(HttpConnection::end_with_client) {
+        let text = "end the sending side of the connection after the answer, not before it";
+        return HttpResponse::BadRequest().force_close().content_type("text/plain; charset=utf-8").body(text);
+    }
     let is_head = request.method() == Method::HEAD;
     // Actix's request is dropped early, because its headers keep the read buffer alive.
     drop(request);

@@ -4,6 +4,7 @@ pub(crate) mod application;
 mod fallback;
 mod http;
 mod mount;
+mod outbox_body;
 mod run;
 mod running;
 mod script;

@@ -3,25 +3,26 @@
 use std::{
     collections::HashMap,
     fmt,
-    pin::Pin,
-    rc::Rc,
     sync::{Arc, Mutex},
-    task::{Context, Poll, ready},
 };
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::{BodySize, MessageBody},
-    error::Error,
-    guard::{self, GuardContext},
-    http::header,
-    web::{self, Bytes, ServiceConfig},
+    dev::Payload,
+    guard,
+    web::{self, ServiceConfig},
 };
 
-use super::{application::Application, fallback, http, script, takeover};
+use super::{
+    application::Application,
+    fallback, http,
+    outbox_body::{OutboxBody, SharedPayload},
+    script,
+    takeover::{self, Carrier},
+};
 use crate::{
     Fallback, Layer, Limits, MemoryLayer, Scope,
-    consumer::connection::{ClientReader, Connection, peers::Peers},
+    consumer::connection::{ClientReader, peers::Peers},
     groups::{budget::Budget, drain::Drain},
     layers::{DEFAULT_LAYER, Layers},
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
@@ -30,7 +31,7 @@ use crate::{
         fallback::table::SessionTable,
         reader::{SocketReader, StreamReader},
     },
-    wire::websocket::handshake,
+    wire::websocket::handshake::{self, HandshakeError},
 };
 
 /// Consumers for an `actix_web::App`: the routes, and the settings of the consumers.
@@ -133,7 +134,9 @@ impl Mount {
                 async move { upgrade(&application, request, payload).await }
             };
             config.service(
-                web::scope("").guard(guard::fn_guard(asks_for_websocket)).default_service(web::to(upgrade)),
+                web::scope("")
+                    .guard(guard::fn_guard(|ctx| handshake::is_asked_for(ctx.head().headers())))
+                    .default_service(web::to(upgrade)),
             );
             if let Some(path) = script {
                 config.service(script::resource(&path));
@@ -177,15 +180,6 @@ impl fmt::Debug for Mount {
     }
 }
 
-/// Whether a request asks to become a WebSocket, even if its handshake is wrong.
-fn asks_for_websocket(ctx: &GuardContext<'_>) -> bool {
-    ctx.head().headers().get_all(header::UPGRADE).any(|value| {
-        value
-            .to_str()
-            .is_ok_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket")))
-    })
-}
-
 /// Answers a handshake. The connection goes on after this call, and the body of the 101 response takes its frames.
 async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let mut scope = Scope::from_request(&request);
@@ -193,7 +187,16 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
         tracing::info!(path = ?Shown(request.path()), "there is no route for this WebSocket: answered 404");
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
     };
-    let offer = match handshake::check(&request) {
+    let checked = handshake::check(&request);
+    let carrier = takeover::carrier(&request);
+    let payload = payload.into_inner();
+    let becomes_stream = match carrier {
+        Some(carrier) => carrier == Carrier::Socket,
+        // A handshake has no body, so what actix reads from it is the rest of the connection.
+        None => !matches!(payload, Payload::None),
+    };
+    let offer = match checked.and_then(|offer| becomes_stream.then_some(offer).ok_or(HandshakeError::Upgrade))
+    {
         Ok(offer) => offer,
         Err(error) => {
             application.count(|counters| &counters.bad_handshake);
@@ -201,14 +204,17 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
             return error.response();
         }
     };
-    let direct = takeover::is_possible(&request);
+    let direct = carrier.is_some();
+    let secure = request.app_config().secure();
     // Actix's request is dropped early, because its headers keep the read buffer alive.
     drop(request);
+    // In the direct host the payload is empty.
+    let payload = SharedPayload::new(payload);
     let input = |decoder| -> Box<dyn ClientReader> {
         if direct {
             Box::new(SocketReader::new(&decoder))
         } else {
-            Box::new(StreamReader::new(payload, decoder))
+            Box::new(StreamReader::new(payload.clone(), decoder))
         }
     };
     match application.open(&endpoint, scope, &offer.deflate, input).await {
@@ -219,37 +225,9 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
                 takeover::attach(&mut response, connection);
                 response
             } else {
-                head.body(OutboxBody { connection })
+                head.body(OutboxBody::new(connection, payload, secure))
             }
         }
         Err(rejection) => rejection.into(),
-    }
-}
-
-/// The body of a 101 response: drains the outbox, and does nothing else.
-///
-/// If a client stops reading, only this body stops.
-struct OutboxBody {
-    connection: Rc<Connection>,
-}
-
-impl MessageBody for OutboxBody {
-    type Error = Error;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        let frame = ready!(self.connection.poll_outbox(cx));
-        Poll::Ready(frame.map(Ok))
-    }
-}
-
-impl Drop for OutboxBody {
-    fn drop(&mut self) {
-        if !self.connection.is_finished() || !self.connection.is_written() {
-            self.connection.gone();
-        }
     }
 }

@@ -26,7 +26,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
     note = "pass a `greenroom::Server`, or an `actix_web::HttpServer` after `bind` and without `.run()`"
 )]
 pub trait Serve {
-    /// Changes the settings that WebSockets need, and starts the server.
+    /// Starts the server, without its own handling of signals.
     ///
     /// # Errors
     /// If the server cannot listen.
@@ -50,10 +50,6 @@ where
             .disable_signals()
             // Nagle's algorithm would hold small frames back for up to 40 ms.
             .tcp_nodelay(true)
-            // Otherwise the TCP connection stays open for a second after the close frame.
-            .client_disconnect_timeout(Duration::ZERO)
-            // Otherwise it goes unnoticed if a client leaves while its request waits for an answer.
-            .h1_allow_half_closed(false)
             .run();
         Ok(server.into())
     }
@@ -66,10 +62,10 @@ where
 /// Meanwhile new WebSockets are answered 503 with a `Retry-After`, at once. Actix's own pause would leave them waiting
 /// in the backlog until the end. Other requests are answered as before.
 ///
-/// This function handles the signals instead of actix, which drops every connection on Ctrl-C. It also changes the
-/// settings that WebSockets need: `tcp_nodelay(true)`, `client_disconnect_timeout(0)` and
-/// `h1_allow_half_closed(false)`. If you call `HttpServer::run` instead, set these three yourself. Then memberships
-/// still end with their connection, but on Ctrl-C no `disconnect` runs.
+/// This function handles the signals instead of actix, which drops every connection on Ctrl-C. It also sets
+/// `tcp_nodelay(true)`, because small frames would wait for up to 40 ms. All other settings of an `HttpServer` stay as
+/// you made them. If you call `HttpServer::run` instead, memberships still end with their connection, but on Ctrl-C no
+/// `disconnect` runs.
 ///
 /// # Errors
 /// If the signal handlers cannot be set, or if the server fails. A second signal stops the server at once with

@@ -19,29 +19,44 @@ use actix_http::{
     h1::{Codec, Message},
 };
 use actix_service::Service;
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::header};
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
     time::timeout,
 };
 
-use crate::{consumer::connection::Connection, wire::socket::Socket};
+use crate::{
+    consumer::connection::Connection,
+    wire::{socket::Socket, websocket::handshake::HandshakeError},
+};
 
 /// How many bytes are read behind a handshake before it is answered.
 const AHEAD: usize = 16 << 10;
-/// How long a client may take to read the answer to its handshake.
+/// How many bytes of earlier answers are written at once.
+const PIECE: usize = 64 << 10;
+/// How long a client may take to read the answer to its handshake, or a piece of an earlier answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Marks a request whose socket can be taken over.
-#[derive(Debug, Clone, Copy)]
-struct CanTakeOver;
+/// What the direct host does with the connection of a request that asks for an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// It goes on to read requests, so the request cannot be answered 101.
+    Http,
+    /// It hands over the socket.
+    Socket,
+}
 
-/// Whether the socket of a request can be taken over.
-///
-/// That is so if the request came through the direct host.
-pub(super) fn is_possible(request: &actix_web::HttpRequest) -> bool {
-    request.extensions().contains::<CanTakeOver>()
+/// What the direct host does with a request's connection; `None` if the request did not come through that host.
+pub(super) fn carrier(request: &actix_web::HttpRequest) -> Option<Carrier> {
+    request.extensions().get::<Carrier>().copied()
+}
+
+/// Marks a request whose connection goes on to speak HTTP, if it asks for an upgrade all the same.
+pub(super) fn mark_http(request: &Request) {
+    if request.headers().contains_key(header::UPGRADE) {
+        request.extensions_mut().insert(Carrier::Http);
+    }
 }
 
 /// An accepted connection on its way to its socket.
@@ -71,6 +86,30 @@ pub(super) struct Handshake {
     pub(super) ahead: BytesMut,
 }
 
+/// Answers an upgrade request that came behind other requests.
+///
+/// `earlier` is what was not written yet of their answers. With `refused` the handshake came too early to be served.
+pub(super) async fn upgrade_behind<S, B>(app: Rc<S>, mut handshake: Handshake, earlier: &[u8], refused: bool)
+where
+    S: Service<Request>,
+    S::Error: Into<Response<actix_http::body::BoxBody>>,
+    S::Response: Into<Response<B>>,
+    B: MessageBody,
+{
+    for piece in earlier.chunks(PIECE) {
+        if let Err(error) = write(&mut handshake.socket, piece).await {
+            tracing::debug!(%error, "the answer before a handshake did not reach its client");
+            return;
+        }
+    }
+    if refused {
+        let error = HandshakeError::Early;
+        tracing::info!(path = handshake.request.path(), %error, "a handshake was refused");
+        return refuse(handshake.socket, handshake.codec, error.response().into()).await;
+    }
+    upgrade(app, handshake).await;
+}
+
 /// Answers one upgrade request.
 pub(super) async fn upgrade<S, B>(app: Rc<S>, handshake: Handshake)
 where
@@ -80,7 +119,7 @@ where
     B: MessageBody,
 {
     let Handshake { request, mut socket, mut codec, mut ahead } = handshake;
-    request.extensions_mut().insert(CanTakeOver);
+    request.extensions_mut().insert(Carrier::Socket);
     let answer = {
         let mut call = pin!(app.call(request));
         poll_fn(|cx| {
@@ -124,9 +163,9 @@ where
     }
 }
 
-/// Answers with a status alone, and closes the socket.
-pub(super) async fn refuse(mut socket: Socket, mut codec: Codec, status: StatusCode) {
-    let response = Response::<BoxBody>::new(status);
+/// Answers without the App, and closes the socket.
+pub(super) async fn refuse(mut socket: Socket, mut codec: Codec, response: Response<BoxBody>) {
+    let status = response.status();
     if let Err(error) = answer_with(&mut socket, &mut codec, response, &mut BytesMut::new()).await {
         tracing::debug!(%error, %status, "an answer did not reach its client");
     }

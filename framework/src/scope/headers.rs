@@ -2,7 +2,7 @@
 
 use cookie::Cookie;
 
-use super::{HEADERS, Scope, cookies, header_block::HeaderBlock};
+use super::{HEADERS, Scope, cookies, header_block::HeaderBlock, list};
 
 impl Scope {
     /// The first header of this name, if its value is text. Case does not matter.
@@ -64,10 +64,10 @@ impl Scope {
 
     /// The subprotocols that the client offers, in its order of preference.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.header_lines("sec-websocket-protocol")
-            .flat_map(|line| line.split(','))
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
+        self.headers()
+            .filter(|(known, _)| *known == "sec-websocket-protocol")
+            .flat_map(|(_, value)| list::elements(value))
+            .filter_map(|name| std::str::from_utf8(name).ok())
     }
 }
 
@@ -118,7 +118,8 @@ mod tests {
     fn subprotocols_come_from_every_line_in_order() {
         let scope = Scope::builder("/")
             .header("sec-websocket-protocol", "subprotocol1, subprotocol2")
-            .header("sec-websocket-protocol", "third,,")
+            .header("sec-websocket-protocol", "")
+            .header("sec-websocket-protocol", &b"third,,\xff"[..])
             .build();
         assert_eq!(scope.subprotocols().collect::<Vec<_>>(), ["subprotocol1", "subprotocol2", "third"]);
     }

@@ -6,6 +6,7 @@ mod error;
 mod extensions;
 mod header_block;
 mod headers;
+pub(crate) mod list;
 mod params;
 mod response;
 mod text;

@@ -57,12 +57,10 @@ where
                         connection.note_read();
                         self.rest.insert(Chunk::from(chunk))
                     }
-                    // The kind of error makes no difference: the client is gone.
-                    Some(Err(_)) | None => {
-                        // Before the connection is accepted, only the host knows whether the client still
-                        // waits for the answer: a request without a socket, for example from actix's own test
-                        // kit, has no input at all.
-                        if !connection.is_connecting() {
+                    end => {
+                        // A stream that breaks off has lost its client. A request without a socket, for example from
+                        // actix's own test kit, has no input at all, and still waits for its answer.
+                        if end.is_some() || !connection.is_connecting() {
                             connection.gone();
                         }
                         return Poll::Ready(());

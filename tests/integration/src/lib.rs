@@ -3,6 +3,7 @@
 pub mod clients;
 pub mod http;
 pub mod log;
+pub mod nginx;
 pub mod program;
 pub mod raw;
 

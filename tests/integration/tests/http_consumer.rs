@@ -7,7 +7,7 @@ use greenroom::{
     error::{DenyConnection, StopConsumer},
     middleware::{AllowedHostsOriginValidator, Rejection, from_fn},
     prelude::*,
-    testing::LiveServer,
+    testing::{Host, LiveServer},
 };
 use integration_tests::{
     Client, Gate, Log, PATIENCE, eventually,
@@ -257,8 +257,30 @@ async fn a_long_poll_is_answered_by_an_event() {
     assert_eq!(it.ended().await, "1000 Consumer");
 }
 
+/// In an `HttpServer` nobody learns that a client has ended its sending side, which leavers and some waiting clients do.
+#[actix_web::test]
+async fn in_an_app_a_client_that_has_left_is_seen_by_what_is_sent_to_it() {
+    if Host::from_env().unwrap() != Host::Mounted {
+        return;
+    }
+    let it = Fixture::new(Limits::new());
+    let mut http = it.open().await;
+    http.get("/s/x?do=headers,keep").await;
+    drop(http);
+    // The first part makes the client's system refuse, and a later part finds that.
+    while it.server.connections() > 0 {
+        it.tell("a part").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(it.ended().await, "1006 Gone");
+}
+
+/// A server of our own owns the sockets.
 #[actix_web::test]
 async fn a_client_that_leaves_is_seen_at_once() {
+    if Host::from_env().unwrap() != Host::Direct {
+        return;
+    }
     // These are longer than the test may take, so nothing waits for them.
     let limits = Limits::new().disconnect_grace(Duration::from_secs(3600)).response_timeout(None);
     let it = Fixture::new(limits);
@@ -570,6 +592,14 @@ async fn exchanges_count_as_connections() {
     let (head, _) = Http::open(server.address()).await.ask("GET", "/?do=respond", &[], b"").await;
     assert_eq!(head.status, 429);
     drop(first);
+    if Host::from_env().unwrap() == Host::Mounted {
+        // Only what is sent shows there that the client has left.
+        while server.connections() > 0 {
+            let told = Told { what: "part".to_owned() };
+            mount.default_layer().group_send(&subjects(), &told).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
     server.wait_until_empty().await;
     let (head, _) = Http::open(server.address()).await.ask("GET", "/?do=respond", &[], b"").await;
     assert_eq!(head.status, 201);

@@ -19,6 +19,7 @@ mod heartbeat;
 mod http_consumer;
 mod jobs;
 mod lifecycle;
+mod nginx;
 mod order;
 mod process;
 mod slow_reader;

@@ -26,6 +26,11 @@ impl Connection {
         self.ending.get().is_some_and(|ending| ending.how.cause == Cause::Gone)
     }
 
+    /// Whether the client's close frame was read.
+    pub(crate) fn is_closed_by_client(&self) -> bool {
+        self.client_closed.get()
+    }
+
     /// How long hooks may still run. All hooks after the end share one grace period.
     pub(crate) fn grace_left(&self) -> Option<Duration> {
         Some(self.limits.disconnect_grace.saturating_sub(self.ending.get()?.at.elapsed()))

@@ -58,7 +58,7 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 /// | What happens | The client gets | [`disconnect`](Self::disconnect) gets |
 /// |---|---|---|
 /// | `handle` returns without [`keep_open`](HttpContext::keep_open), or [`finish`](HttpContext::finish) is called | the end of the body | 1000, [`Cause::Consumer`](crate::close::Cause::Consumer) |
-/// | the client leaves | | 1006, [`Cause::Gone`](crate::close::Cause::Gone), at once: the running hook is cancelled, as in actix-web |
+/// | the client leaves | | 1006, [`Cause::Gone`](crate::close::Cause::Gone): the running hook is cancelled, as in actix-web. Under [`Server`](crate::Server) at once, [in an `HttpServer`](#in-your-own-app) later |
 /// | a hook fails or panics | 500 (400 for an [`InputError`](crate::error::InputError)), or a cut connection if headers were sent | 1006 [`Cause::Rejected`](crate::close::Cause::Rejected), or 1011 [`Cause::Error`](crate::close::Cause::Error) |
 /// | `handle` returns without a response and without [`keep_open`](HttpContext::keep_open) | 500; the log says so | 1006 `Rejected` |
 /// | no headers within [`Limits::response_timeout`](crate::Limits::response_timeout) | 503; the hook is cancelled | 1006 `Rejected` |
@@ -74,10 +74,10 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 /// count against the same `outbox_size`, budget and number of connections as WebSockets.
 ///
 /// # In your own App
-/// By default actix-web does not see that a client has left while a request waits. Set
-/// [`HttpServer::h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) to change this.
-/// [`Server`](crate::Server) and [`run`](crate::run) set it; in a plain `HttpServer::run` you have to. Without it, a
-/// consumer that has nothing to send does not notice that its client has left.
+/// [`Server`](crate::Server) sees at once that a client has ended its sending side, and takes this for its leave. An
+/// `HttpServer` of actix-web tells nobody, because some clients still read. There a consumer that has nothing to send
+/// does not notice that its client has left. So send something from time to time, for example a comment in a stream of
+/// events: the second part that cannot be delivered ends the exchange.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an HTTP consumer",
     note = "write `impl HttpConsumer for {Self} {{ async fn handle(…) {{ … }} }}`"

@@ -10,13 +10,17 @@ use actix_http::{
     h1::{Codec, Message, MessageType},
 };
 use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config,
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, apply_fn, fn_factory, fn_service,
+    map_config,
 };
 use actix_web::dev::AppConfig;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
-use super::threads::ServeSocket;
+use super::{
+    connection::{HttpConnection, WatchedSocket, connection_of, watch},
+    threads::ServeSocket,
+};
 use crate::{Layer, host::takeover, shown::Shown, time, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once. A longer one is read by actix-http, as other requests are.
@@ -58,13 +62,14 @@ where
     let app = Rc::new(app.map_err(|error| io::Error::other(format!("the App did not start: {error:?}")))?);
 
     let upgraded = Rc::clone(&app);
-    let upgrades = fn_service(move |(request, framed): (Request, Framed<Socket, Codec>)| {
+    let upgrades = fn_service(move |(request, framed): (Request, Framed<WatchedSocket, Codec>)| {
         let app = Rc::clone(&upgraded);
         async move {
             let parts = framed.into_parts();
+            let WatchedSocket { socket, connection } = parts.io;
             let handshake =
-                takeover::Handshake { request, socket: parts.io, codec: parts.codec, ahead: parts.read_buf };
-            takeover::upgrade(app, handshake).await;
+                takeover::Handshake { request, socket, codec: parts.codec, ahead: parts.read_buf };
+            takeover::upgrade_behind(app, handshake, &parts.write_buf, connection.has_waited()).await;
             Ok::<(), actix_http::Error>(())
         }
     });
@@ -73,11 +78,16 @@ where
         .keep_alive(keep_alive)
         .client_request_timeout(request_timeout)
         .client_disconnect_timeout(Duration::from_secs(1))
-        // Otherwise it goes unnoticed if a client leaves while its request waits for an answer.
-        .h1_allow_half_closed(false)
         .local_addr(local)
+        .on_connect_ext(|socket: &WatchedSocket, data| drop(data.insert(socket.connection.clone())))
         .upgrade(upgrades)
-        .h1(fn_factory(move || std::future::ready(Ok::<_, ()>(Rc::clone(&requests)))));
+        .h1(fn_factory(move || {
+            let served = apply_fn(Rc::clone(&requests), |request: Request, app| {
+                takeover::mark_http(&request);
+                watch(connection_of(&request), app.call(request))
+            });
+            std::future::ready(Ok::<_, ()>(served))
+        }));
     let http = http.new_service(()).await.map_err(|()| io::Error::other("HTTP did not start"))?;
     let http = Rc::new(http);
     let config = ServiceConfigBuilder::new().keep_alive(keep_alive).build();
@@ -88,13 +98,17 @@ where
             match first(socket, peer, &config, &layer, request_timeout).await {
                 First::Handshake(handshake) => takeover::upgrade(app, handshake).await,
                 First::Other(socket) => {
-                    let served =
-                        match poll_fn(|cx| Service::<(Socket, Option<SocketAddr>)>::poll_ready(&*http, cx))
-                            .await
-                        {
-                            Ok(()) => http.call((socket, peer)).await,
-                            Err(error) => Err(error),
-                        };
+                    let served = match poll_fn(|cx| {
+                        Service::<(WatchedSocket, Option<SocketAddr>)>::poll_ready(&*http, cx)
+                    })
+                    .await
+                    {
+                        Ok(()) => {
+                            let socket = WatchedSocket { socket, connection: HttpConnection::default() };
+                            http.call((socket, peer)).await
+                        }
+                        Err(error) => Err(error),
+                    };
                     if let Err(error) = served {
                         if matches!(error, DispatchError::Parse(_)) {
                             count_malformed(&layer);
@@ -149,7 +163,7 @@ async fn first(
         Some(Ok(1..)) => {}
         Some(_) => return First::Nothing,
         None => {
-            takeover::refuse(socket, codec, StatusCode::REQUEST_TIMEOUT).await;
+            takeover::refuse(socket, codec, Response::new(StatusCode::REQUEST_TIMEOUT)).await;
             return First::Nothing;
         }
     }
@@ -167,7 +181,7 @@ async fn first(
                 ParseError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 _ => StatusCode::BAD_REQUEST,
             };
-            takeover::refuse(socket, codec, status).await;
+            takeover::refuse(socket, codec, Response::new(status)).await;
             First::Nothing
         }
         Ok(_) => First::Other(socket.with_ahead(read)),

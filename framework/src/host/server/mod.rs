@@ -1,6 +1,7 @@
 //! The direct host: each connection owns its socket.
 
 mod app;
+pub(super) mod connection;
 mod listener;
 pub(super) mod threads;
 #[cfg(unix)]

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::wire::token::{is_token, is_token_byte};
+use crate::{
+    scope::list,
+    wire::token::{is_token, is_token_byte},
+};
 
 use super::deflate::DeflateOffer;
 
@@ -10,26 +13,13 @@ use super::deflate::DeflateOffer;
 ///
 /// They come in the order of the client's preference. Other extensions are skipped, and so are offers that a server
 /// must decline (RFC 7692, section 7). `None`: a value is malformed, and the handshake fails.
-pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Vec<DeflateOffer>> {
+pub(crate) fn offers<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<DeflateOffer>> {
     let mut offers = Vec::new();
-    for value in values {
-        let mut rest = Rest(value);
-        let mut any = false;
-        loop {
-            // A list may have empty elements, but not only such (RFC 2616, section 2.1).
-            rest.skip_space();
-            if !rest.take(',') {
-                if rest.0.is_empty() {
-                    break;
-                }
-                any = true;
-                offers.extend(extension(&mut rest)?);
-                if !rest.0.is_empty() && !rest.take(',') {
-                    return None;
-                }
-            }
-        }
-        if !any {
+    // No valid parameter has a comma in quotes, because a value is a token. So its parts are malformed too.
+    for element in values.into_iter().flat_map(list::elements) {
+        let mut rest = Rest(std::str::from_utf8(element).ok()?);
+        offers.extend(extension(&mut rest)?);
+        if !rest.0.is_empty() {
             return None;
         }
     }
@@ -106,15 +96,12 @@ mod tests {
     use super::*;
 
     fn count(values: &[&str]) -> Option<usize> {
-        offers(values.iter().copied()).map(|offers| offers.len())
+        offers(values.iter().map(|value| value.as_bytes())).map(|offers| offers.len())
     }
 
     #[test]
     fn malformed_values_fail() {
         for bad in [
-            "",
-            " ",
-            ",",
             "permessage-deflate;",
             "permessage-deflate; =1",
             "permessage-deflate; a=",
@@ -127,6 +114,8 @@ mod tests {
             "permessage deflate",
             "per(message",
             "x; a==b",
+            "x; a=\"b,c\"",
+            "permessage-deflate; client_max_window_bits=\"10,\"",
             "x, \"y\"",
             "é",
         ] {
@@ -137,7 +126,9 @@ mod tests {
 
     #[test]
     fn other_extensions_are_skipped() {
-        assert_eq!(count(&[]), Some(0));
+        for none in [&[][..], &[""], &[" "], &[",", " ,\t,"]] {
+            assert_eq!(count(none), Some(0), "{none:?}");
+        }
         assert_eq!(count(&["x-webkit-deflate-frame"]), Some(0));
         assert_eq!(count(&["foo; a; b=1; c=\"d\", permessage-deflate"]), Some(1));
         assert_eq!(count(&["Permessage-Deflate"]), Some(0), "names are case-sensitive");

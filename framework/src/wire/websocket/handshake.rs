@@ -1,23 +1,19 @@
 //! The upgrade request and its answer (RFC 6455, section 4.2).
-//!
-//! The answer is made by `actix-web-actors`. That crate is frozen upstream, so only this module uses it, and only for
-//! the answer. Its own checks accept the versions 7 and 8 and any key. The checks of this module come first, and
-//! accept only version 13 and valid keys.
 
 use std::{collections::HashSet, error::Error as StdError, fmt};
 
+use actix_http::ws::hash_key;
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     http::{
         Method, StatusCode, Version,
-        header::{self, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
-use actix_web_actors::ws;
 use bytestring::ByteString;
 
 use super::{deflate, extensions};
-use crate::wire::token::is_token;
+use crate::{scope::list, wire::token::is_token};
 
 /// A valid request for a WebSocket.
 pub(crate) struct UpgradeRequest {
@@ -59,8 +55,12 @@ impl fmt::Debug for UpgradeRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum HandshakeError {
-    /// `Connection` does not say `upgrade`, or says `close` too.
+    /// The request has a body.
+    Body,
+    /// `Connection` does not say `upgrade`.
     Connection,
+    /// The request came before the answer to an earlier request on the same connection.
+    Early,
     /// `Sec-WebSocket-Extensions` is malformed.
     Extensions,
     /// HTTP/1.0, or HTTP/2, which has no `Upgrade`.
@@ -71,7 +71,7 @@ pub(crate) enum HandshakeError {
     Method,
     /// `Sec-WebSocket-Protocol` is not a list of different tokens.
     Subprotocols,
-    /// `Upgrade` does not say `websocket`.
+    /// `Upgrade` does not say `websocket`, or offers another protocol too.
     Upgrade,
     /// `Sec-WebSocket-Version` is not 13.
     Version,
@@ -90,14 +90,17 @@ impl HandshakeError {
             Self::Version => response.insert_header((header::SEC_WEBSOCKET_VERSION, "13")),
             _ => &mut response,
         };
-        response.content_type("text/plain; charset=utf-8").body(self.to_string())
+        // The client takes what follows for frames, or for requests: nobody can know.
+        response.force_close().content_type("text/plain; charset=utf-8").body(self.to_string())
     }
 }
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Body => "this is a WebSocket: send no body with the handshake",
             Self::Connection => "this is a WebSocket: send the header Connection: Upgrade",
+            Self::Early => "this is a WebSocket: send the handshake after the answers to earlier requests",
             Self::Extensions => {
                 "the header Sec-WebSocket-Extensions must be a list of names with parameters, as in RFC 6455, \
                  section 9.1"
@@ -109,13 +112,18 @@ impl fmt::Display for HandshakeError {
                 "the header Sec-WebSocket-Protocol must be a list of different names: letters, digits and \
                  !#$%&'*+-.^_`|~, with commas between them"
             }
-            Self::Upgrade => "this is a WebSocket: send the header Upgrade: websocket",
+            Self::Upgrade => "this is a WebSocket: send the header Upgrade: websocket once, and no other protocol",
             Self::Version => "this is a WebSocket: send the header Sec-WebSocket-Version: 13",
         })
     }
 }
 
 impl StdError for HandshakeError {}
+
+/// Whether a request asks to become a WebSocket, even if its handshake is wrong.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    has_token(headers, header::UPGRADE, "websocket")
+}
 
 /// Checks a request (section 4.2.1) and prepares its answer.
 pub(crate) fn check(req: &HttpRequest) -> Result<UpgradeRequest, HandshakeError> {
@@ -125,45 +133,59 @@ pub(crate) fn check(req: &HttpRequest) -> Result<UpgradeRequest, HandshakeError>
     if req.version() != Version::HTTP_11 {
         return Err(HandshakeError::HttpVersion);
     }
-    if !has_token(req, header::UPGRADE, "websocket") {
+    let headers = req.headers();
+    if has_body(headers) {
+        return Err(HandshakeError::Body);
+    }
+    // This is narrower than the list that RFC 9110, section 7.8 allows. actix-http hands over the connection if a line of
+    // this header is `websocket`; otherwise it goes on to read requests, and a 101 would be a tunnel for them.
+    if !only(headers, header::UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
         return Err(HandshakeError::Upgrade);
     }
-    if !has_token(req, header::CONNECTION, "upgrade") {
+    if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(HandshakeError::Connection);
     }
-    if only(req, header::SEC_WEBSOCKET_VERSION) != Some("13") {
+    let mut versions = elements(headers, header::SEC_WEBSOCKET_VERSION);
+    if versions.next() != Some(b"13") || versions.any(|other| other != b"13") {
         return Err(HandshakeError::Version);
     }
-    if !only(req, header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+    let Some(key) = only(headers, header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key)) else {
         return Err(HandshakeError::Key);
-    }
-    let subprotocols = subprotocols(req)?;
-    let deflate = offers(req)?;
-    let response = ws::handshake(req).map_err(|error| match error {
-        ws::HandshakeError::GetMethodRequired => HandshakeError::Method,
-        // It looks at the first `Upgrade` header only, but a list may go on in further headers.
-        ws::HandshakeError::NoWebsocketUpgrade => HandshakeError::Upgrade,
-        // It refuses `close` beside `upgrade`.
-        ws::HandshakeError::NoConnectionUpgrade => HandshakeError::Connection,
-        ws::HandshakeError::NoVersionHeader | ws::HandshakeError::UnsupportedVersion => {
-            HandshakeError::Version
-        }
-        ws::HandshakeError::BadWebsocketKey => HandshakeError::Key,
-    })?;
+    };
+    let subprotocols = subprotocols(headers)?;
+    let extensions = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).map(HeaderValue::as_bytes);
+    let deflate = extensions::offers(extensions).ok_or(HandshakeError::Extensions)?;
+    let mut response = HttpResponse::SwitchingProtocols();
+    response
+        .upgrade("websocket")
+        .insert_header((header::SEC_WEBSOCKET_ACCEPT, &hash_key(key.as_bytes())[..]));
     Ok(UpgradeRequest { subprotocols, deflate, response })
 }
 
+/// Whether a body follows the head. Its bytes would be read as frames.
+fn has_body(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH);
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || lengths.any(|length| {
+            length.to_str().ok().and_then(|length| length.trim().parse::<u64>().ok()) != Some(0)
+        })
+}
+
 /// The value of a header that must appear exactly once.
-fn only(req: &HttpRequest, name: HeaderName) -> Option<&str> {
-    let mut values = req.headers().get_all(name);
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name);
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then(|| value.trim())
 }
 
+/// The elements of a header that is a list, from all its lines.
+fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(name).flat_map(|value| list::elements(value.as_bytes()))
+}
+
 /// Whether a header, which is a list of tokens, has this token in upper or lower case.
-fn has_token(req: &HttpRequest, name: HeaderName, token: &str) -> bool {
-    let mut lists = req.headers().get_all(name).filter_map(|value| value.to_str().ok());
-    lists.any(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    elements(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// Whether a key is 16 bytes in base64: 22 characters and two `=`.
@@ -174,24 +196,14 @@ fn is_key(key: &str) -> bool {
         })
 }
 
-/// Reads the offers of compression.
-fn offers(req: &HttpRequest) -> Result<Vec<deflate::DeflateOffer>, HandshakeError> {
-    let values = req.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS).map(HeaderValue::to_str);
-    let values: Result<Vec<&str>, _> = values.collect();
-    values.ok().and_then(extensions::offers).ok_or(HandshakeError::Extensions)
-}
-
 /// Reads the offered subprotocols, which are tokens "and MUST all be unique" (section 4.1).
-fn subprotocols(req: &HttpRequest) -> Result<Vec<ByteString>, HandshakeError> {
+fn subprotocols(headers: &HeaderMap) -> Result<Vec<ByteString>, HandshakeError> {
     let mut offered = Vec::new();
     let mut seen = HashSet::new();
-    for list in req.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL) {
-        let list = list.to_str().map_err(|_| HandshakeError::Subprotocols)?;
-        for name in list.split(',').map(str::trim) {
-            if !is_token(name) || !seen.insert(name) {
-                return Err(HandshakeError::Subprotocols);
-            }
-            offered.push(ByteString::from(name));
+    for name in elements(headers, header::SEC_WEBSOCKET_PROTOCOL) {
+        match std::str::from_utf8(name) {
+            Ok(name) if is_token(name) && seen.insert(name) => offered.push(ByteString::from(name)),
+            _ => return Err(HandshakeError::Subprotocols),
         }
     }
     Ok(offered)
@@ -276,24 +288,52 @@ mod tests {
     }
 
     #[test]
-    fn upgrade_and_connection_need_their_tokens() {
-        for good in [&["WebSocket"][..], &["websocket, h2c"], &["websocket", "h2c"]] {
-            assert!(with(header::UPGRADE, good).is_ok(), "{good:?}");
+    fn a_handshake_has_no_body() {
+        for bad in ["5", "x", "-1"] {
+            assert_eq!(with(header::CONTENT_LENGTH, &[bad]), Err(HandshakeError::Body), "{bad:?}");
         }
-        for bad in [&[][..], &["h2c"], &["websockets"], &["not-websocket"], &["web socket"]] {
+        assert_eq!(with(header::TRANSFER_ENCODING, &["chunked"]), Err(HandshakeError::Body));
+        assert!(with(header::CONTENT_LENGTH, &["0"]).is_ok());
+    }
+
+    #[test]
+    fn upgrade_and_connection_need_their_tokens() {
+        assert!(with(header::UPGRADE, &["WebSocket"]).is_ok());
+        for bad in [
+            &[][..],
+            &["h2c"],
+            &["websockets"],
+            &["not-websocket"],
+            &["web socket"],
+            &["websocket,"],
+            &["websocket, h2c"],
+            &["websocket", "h2c"],
+            &["websocket", "websocket"],
+        ] {
             assert_eq!(with(header::UPGRADE, bad), Err(HandshakeError::Upgrade), "{bad:?}");
         }
-        for good in [&["upgrade"][..], &["keep-alive", "UPGRADE"], &[" x,upgrade "]] {
+        for good in [
+            &["upgrade"][..],
+            &["keep-alive", "UPGRADE"],
+            &[" x,upgrade "],
+            &["upgrade, close"],
+            &["", ",upgrade,"],
+        ] {
             assert!(with(header::CONNECTION, good).is_ok(), "{good:?}");
         }
-        for bad in [&[][..], &["keep-alive"], &["upgrades"], &["upgrade, close"]] {
+        for bad in [&[][..], &["keep-alive"], &["upgrades"], &[","]] {
             assert_eq!(with(header::CONNECTION, bad), Err(HandshakeError::Connection), "{bad:?}");
         }
     }
 
     #[test]
     fn only_version_13_is_spoken() {
-        for bad in [&[][..], &["7"], &["8"], &["12"], &["14"], &["130"], &["13, 8"], &["13", "8"], &[""]] {
+        for good in [&["13"][..], &["13", "13"], &["13, 13,"], &["", "13"]] {
+            assert!(with(header::SEC_WEBSOCKET_VERSION, good).is_ok(), "{good:?}");
+        }
+        for bad in
+            [&[][..], &["7"], &["8"], &["12"], &["14"], &["130"], &["13, 8"], &["13", "8"], &[""], &[","]]
+        {
             assert_eq!(with(header::SEC_WEBSOCKET_VERSION, bad), Err(HandshakeError::Version), "{bad:?}");
         }
     }
@@ -323,9 +363,11 @@ mod tests {
         let offered = |values: &[&str]| with(header::SEC_WEBSOCKET_PROTOCOL, values);
         assert_eq!(offered(&[]).unwrap(), [""; 0]);
         assert_eq!(offered(&["chat, graphql-ws", "v1.x"]).unwrap(), ["chat", "graphql-ws", "v1.x"]);
-        for bad in
-            [&[""][..], &["a,"], &["a,,b"], &["a b"], &["a;q=1"], &["\"a\""], &["a, a"], &["a", "a"], &["é"]]
-        {
+        for none in [&[""][..], &[","], &["", " , "]] {
+            assert_eq!(offered(none).unwrap(), [""; 0], "{none:?}");
+        }
+        assert_eq!(offered(&["a,", ",b,,c"]).unwrap(), ["a", "b", "c"]);
+        for bad in [&["a b"][..], &["a;q=1"], &["\"a\""], &["a, a"], &["a", "a"], &["é"]] {
             assert_eq!(offered(bad), Err(HandshakeError::Subprotocols), "{bad:?}");
         }
     }
@@ -334,7 +376,9 @@ mod tests {
     async fn every_refusal_says_how_to_mend_it() {
         use HandshakeError::*;
         for (error, status, header) in [
+            (Body, 400, None),
             (Connection, 400, None),
+            (Early, 400, None),
             (Extensions, 400, None),
             (HttpVersion, 400, None),
             (Key, 400, None),

@@ -9,7 +9,7 @@ use actix_web::{
 use greenroom::{
     Fallback,
     close::{Cause, CloseCode},
-    testing::pause,
+    testing::{Host, pause},
 };
 use serde_json::json;
 
@@ -60,9 +60,15 @@ async fn a_held_request_keeps_its_connection_open() {
 #[actix_web::test]
 async fn a_client_that_drops_a_held_request_and_stays_away_has_ended() {
     let (server, mut seen) = serve(short());
+    let direct = Host::from_env().unwrap() == Host::Direct;
     let client = Client::open(server.address(), "/room/").await;
-    drop(client.begin_poll(20).await);
+    // An `HttpServer` does not tell that the client has left, so there the poll is held to its end.
+    drop(client.begin_poll(if direct { 20 } else { 1 }).await);
     assert_eq!(end_of(&mut seen).await.cause, Cause::Gone);
+    if !direct {
+        // A stream would find out by its heartbeat, after 30 s.
+        return;
+    }
     let client = Client::open(server.address(), "/room/").await;
     let mut events = client.events(&[]).await;
     events.head().await;

@@ -1,6 +1,8 @@
 //! How a handshake is answered, byte by byte over a real socket.
 
+mod behind;
 mod hosts;
+mod lists;
 mod mounting;
 mod outcomes;
 mod protocol;

@@ -1,5 +1,10 @@
 //! RFC 6455, section 4: the requests that open a WebSocket, and their answers.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use greenroom::{prelude::*, testing::LiveServer};
 use integration_tests::raw::{FIN, Raw, Request, TEXT, masked};
@@ -143,6 +148,40 @@ async fn the_connection_header_must_ask_for_the_upgrade() {
         assert_eq!(response.status, 400, "{request:?}");
         assert!(response.body.contains("Connection: Upgrade"), "{response:?}");
     }
+}
+
+/// The 101 must mean that both sides speak WebSocket. What actix-http goes on reading as HTTP, in chunks or as requests,
+/// would be a tunnel past the rules of every proxy.
+#[actix_web::test]
+async fn what_would_stay_http_is_400_before_a_consumer_is_made() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&made);
+    let server = serve(UrlRouter::new().route("/echo/", move |_: &Scope| {
+        count.fetch_add(1, Relaxed);
+        Ok(Echo)
+    }));
+    for (request, body) in [
+        (good().with("Upgrade", "websocket, h2c"), &b""[..]),
+        (good().with("Upgrade", "h2c, websocket"), b""),
+        (good().with("Upgrade", "websocket,"), b""),
+        (good().with("Upgrade", "websocket, websocket"), b""),
+        (good().and("Upgrade", "websocket"), b""),
+        (good().and("Upgrade", "h2c"), b""),
+        (good().and("Transfer-Encoding", "chunked"), b"5\r\nhello\r\n0\r\n\r\n"),
+        (good().and("Content-Length", "5"), b"hello"),
+    ] {
+        let mut client = Raw::open(server.address()).await;
+        client.request_with(&request, body).await;
+        let response = client.response().await;
+        assert_eq!((response.status, response.header("Connection")), (400, Some("close")), "{request:?}");
+        client.ended().await;
+    }
+    assert_eq!(made.load(Relaxed), 0);
+    let empty = good().and("Content-Length", "0");
+    let mut client = Raw::open(server.address()).await;
+    assert_eq!(client.ask(&empty).await.status, 101, "that is no body");
+    client.text("hello").await;
+    assert_eq!(client.next_text().await, "hello");
 }
 
 #[actix_web::test]

@@ -88,7 +88,7 @@ async fn choosing_a_subprotocol_that_was_not_offered_is_500() {
 #[actix_web::test]
 async fn an_invalid_list_of_subprotocols_is_refused() {
     let server = mirror();
-    for offered in ["", ",", "a,,b", "a, a", "a b", "a/b"] {
+    for offered in ["a, a", "a b", "a/b", "a;q=1"] {
         assert_eq!(offer(&server, "a", offered).await.status, 400, "{offered:?}");
     }
 }

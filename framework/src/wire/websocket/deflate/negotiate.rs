@@ -127,7 +127,7 @@ mod tests {
 
     /// The answer to the values of the header.
     fn answer(values: &[&str], wanted: &Deflate) -> Option<String> {
-        let offers = offers(values.iter().copied()).expect("well-formed");
+        let offers = offers(values.iter().map(|value| value.as_bytes())).expect("well-formed");
         settle(&offers, wanted).map(|agreed| agreed.header())
     }
 
