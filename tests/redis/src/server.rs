@@ -118,7 +118,7 @@ fn command(port: u16, options: &[String]) -> Command {
         command.args(["--save", "", "--appendonly", "no"]);
         // Otherwise a replica leaves a file, which each later server in the folder would load.
         command.args(["--repl-diskless-sync", "yes", "--repl-diskless-load", "swapdb"]);
-        command.args(["--dbfilename", &format!("greenroom-{port}.rdb")]);
+        command.args(["--dbfilename", &format!("greenroom-{port}.rdb"), "--rdb-del-sync-files", "yes"]);
     }
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "/tmp", "--daemonize", "no"]);
     command.args(options);

@@ -108,15 +108,19 @@ async fn a_demotion<K: Kind>(stale: &str, code: &str) {
 
 #[actix_web::test]
 async fn a_master_that_becomes_a_replica_is_away() {
-    a_demotion::<Core>("yes", "").await;
-    a_demotion::<Core>("no", "MASTERDOWN").await;
+    a_demotion::<Core>("yes", "READONLY").await;
+    a_demotion::<Core>("no", "READONLY").await;
     a_demotion::<PubSub>("yes", "replica").await;
 }
 
 /// A Redis that loads a large snapshot answers nothing else for some seconds.
 #[actix_web::test]
 async fn a_redis_that_loads_is_away() {
-    let server = RedisServer::with(&["--enable-debug-command", "yes"]);
+    // A snapshot that others find would be loaded by them.
+    let folder = std::env::temp_dir().join(format!("greenroom-loading-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let server =
+        RedisServer::with(&["--enable-debug-command", "yes", "--dir", &folder.display().to_string()]);
     for key in 0..400 {
         server.run::<()>(&["SET", &format!("large:{key}"), &"x".repeat(4_000)]);
     }
@@ -129,6 +133,7 @@ async fn a_redis_that_loads_is_away() {
         thread::spawn(move || redis::cmd("DEBUG").arg("RELOAD").query::<()>(&mut connection));
     };
     is_an_outage::<Core>(&server, "LOADING", refuses, || ()).await;
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 /// The address of Redis leads to another server, and the server before is its replica. Connections to the server before

@@ -56,8 +56,8 @@ impl CoreIo {
                 commands.add_command(self.take_out(&piece.group, &piece.names));
             }
             let done = self.run_all(shard, &commands).await.map(drop);
-            for piece in &pieces {
-                self.told.left(&piece.group, &piece.names, done.is_ok());
+            for piece in pieces {
+                self.left(shard, piece, done.is_ok());
             }
             done?;
         }

@@ -51,8 +51,8 @@ impl CoreIo {
                     }
                 }
                 // A shard that is away may still have the names. The next connection asks once more.
-                Then::Left(Piece { group, names }) => {
-                    self.told.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
+                Then::Left(piece) => {
+                    self.left(shard, piece, !matches!(reply, Err(LayerError::Unavailable(_))));
                 }
                 Then::Take { channel, count } => {
                     self.taking[shard].release(&channel, count);

@@ -84,6 +84,10 @@ struct Lane {
     operations: UnboundedSender<LaneOperation>,
     /// The commands for this shard. Those of an event to a group come from the lane of the group.
     entries: UnboundedSender<Entry>,
+    /// Whether names are being looked up.
+    is_looking: Cell<bool>,
+    /// The answers to requests to take names out that came meanwhile.
+    left: RefCell<Vec<(Piece, bool)>>,
 }
 
 /// The receivers of a lane.
@@ -109,9 +113,14 @@ pub(super) async fn write_shard(io: &CoreIo, shard: usize, lane: LaneTasks) {
     let look_up = async {
         let mut some = Vec::with_capacity(BATCH);
         while operations.recv_many(&mut some, BATCH).await > 0 {
+            io.lanes[shard].is_looking.set(true);
             let names = io.look_up(shard, &some).await;
             for operation in some.drain(..) {
                 io.carry_out(shard, operation, &names);
+            }
+            io.lanes[shard].is_looking.set(false);
+            for (piece, done) in io.lanes[shard].left.take() {
+                io.told.left(&piece.group, &piece.names, done);
             }
         }
     };
@@ -138,7 +147,9 @@ impl CoreIo {
         let lane = || {
             let ((to_operations, operations), (to_entries, entries)) =
                 (unbounded_channel(), unbounded_channel());
-            (Lane { operations: to_operations, entries: to_entries }, LaneTasks { operations, entries })
+            let (is_looking, left) = (Cell::new(false), RefCell::default());
+            let lane = Lane { operations: to_operations, entries: to_entries, is_looking, left };
+            (lane, LaneTasks { operations, entries })
         };
         let (lanes, tasks) = links.iter().map(|_| lane()).unzip();
         let io = Self {
@@ -162,6 +173,19 @@ impl CoreIo {
         let count = commands.len();
         let mut replies = Replies::new(&self.shared.status, shard, commands, replies);
         (0..count).map(|_| replies.next()).collect()
+    }
+
+    /// Notes the answer of a shard to a request to take names out.
+    ///
+    /// A look-up that is under way may still find the names. Until its events are sent, the names count as
+    /// members that have had the event.
+    pub(super) fn left(&self, shard: usize, piece: Piece, done: bool) {
+        let lane = &self.lanes[shard];
+        if lane.is_looking.get() {
+            lane.left.borrow_mut().push((piece, done));
+        } else {
+            self.told.left(&piece.group, &piece.names, done);
+        }
     }
 
     /// Puts a command into the order of a shard's commands.

@@ -15,7 +15,6 @@ impl Refusal {
     /// Reads an error of Redis. `said` starts with its code.
     ///
     /// An error that a script has met may have some words before the code.
-    #[cfg(feature = "redis")]
     pub(in crate::layers) fn of_redis(said: &str) -> Self {
         let words = said.split_whitespace().take(4).map(|word| word.trim_matches(['-', ':']));
         let known = words.map(|word| match word {
@@ -30,19 +29,9 @@ impl Refusal {
         });
         known.into_iter().find(|known| *known != Self::Final).unwrap_or(Self::Final)
     }
-
-    /// Reads an error that a NATS server says on a connection that stays open.
-    #[cfg(feature = "nats")]
-    pub(in crate::layers) fn of_nats(said: &str) -> Self {
-        if said.to_ascii_lowercase().contains("maximum subscriptions exceeded") {
-            Self::Later
-        } else {
-            Self::Final
-        }
-    }
 }
 
-#[cfg(all(test, feature = "redis"))]
+#[cfg(test)]
 mod tests {
     use super::Refusal;
 

@@ -268,7 +268,8 @@ async fn a_send_that_is_given_up_reaches_all_processes_or_none() {
     let (here, there) = (office.layer(|config| config.queue_bytes(64 << 10)), office.layer(|config| config));
     let (mine, theirs) = (member(&here).await, member(&there).await);
     let room_taken = here.shared.room_for(64 << 10).await.unwrap();
-    let given_up = here.group_send(&room(), note("given up"));
+    let group = room();
+    let given_up = here.group_send(&group, note("given up"));
     assert!(timeout(Duration::from_millis(20), given_up).await.is_err(), "it waits for room");
     drop(room_taken);
     here.group_send(&room(), note("sent")).await.unwrap();
