@@ -179,6 +179,11 @@ impl<D: Driver> Shared<D> {
         if self.status.is_up(shard) { Ok(()) } else { Err(self.status.away(shard)) }
     }
 
+    /// Whether the server knows of the members of a group in this process.
+    pub(in crate::layers) fn is_settled(&self, group: &GroupName) -> bool {
+        self.is_settled_on(group, || self.group_shard(group))
+    }
+
     /// Waits until the server knows of a group's members in this process, or is away.
     pub(in crate::layers) async fn settled(&self, group: &GroupName) {
         self.settled_on(group, self.group_shard(group)).await;
@@ -206,15 +211,26 @@ pub(in crate::layers) async fn local_first<D: Driver>(
     }
     // The event is written before any member gets it. So an event that cannot be written reaches nobody.
     let event = shared.write(&envelope)?;
-    let kept = D::KEEPS_MEMBERS.then(|| envelope.clone());
-    let mut delivery = shared.serve_here(group, envelope, count).await;
-    if let Err(away) = shared.must_be_up(shard) {
-        shared.counters().unpublished.one();
-        return if must { Err(away) } else { Ok(delivery) };
+    let is_up = shared.status.is_up(shard);
+    // The caller may give up while it waits for room. So the room is taken before any member gets the event.
+    let room = if is_up { Some(shared.room_for(event.len()).await?) } else { None };
+    if let (true, Err(away)) = (must, shared.must_be_up(shard)) {
+        return Err(away);
     }
-    let room = shared.room_for(event.len()).await?;
     let (reply, answer) = if must || count { Some(oneshot::channel()).unzip() } else { (None, None) };
-    shared.tell(operation(Publication { group: group.clone(), envelope: kept, event, reply, room }));
+    let kept = D::KEEPS_MEMBERS.then(|| envelope.clone());
+    let last = room.map(|room| {
+        let publication = Publication { group: group.clone(), envelope: kept, event, reply, room };
+        LastWord { shared, operation: Some(operation(publication)) }
+    });
+    if last.is_none() {
+        shared.counters().unpublished.one();
+    }
+    let mut delivery = shared.serve_here(group, envelope, count).await;
+    if last.is_none() {
+        return Ok(delivery);
+    }
+    drop(last);
     if let Some(answer) = answer {
         match answer.await.unwrap_or_else(|_| Err(D::unanswered(shared))) {
             Ok(elsewhere) => delivery.add(elsewhere),
@@ -224,4 +240,20 @@ pub(in crate::layers) async fn local_first<D: Driver>(
         }
     }
     Ok(delivery)
+}
+
+/// An operation that is told to the driver's thread when this is dropped.
+///
+/// So an event that has reached a member in this process also goes to the others, if the caller gives up.
+struct LastWord<'a, D: Driver> {
+    shared: &'a Shared<D>,
+    operation: Option<D::Operation>,
+}
+
+impl<D: Driver> Drop for LastWord<'_, D> {
+    fn drop(&mut self) {
+        if let Some(operation) = self.operation.take() {
+            self.shared.tell(operation);
+        }
+    }
 }

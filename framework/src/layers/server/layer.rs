@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName, LayerError,
+    groups::hubs,
     layers::{ChannelLayer, Groups, Layer},
 };
 
@@ -29,10 +30,11 @@ use crate::{
 /// `D` speaks with the kind of server. Programs know this type as `RedisLayer`, `RedisPubSubLayer` and
 /// `NatsLayer`.
 ///
-/// When it is dropped, it removes this process from the server, and waits for that up to a second.
+/// When it is dropped, it removes this process from the server. On a thread that runs no consumers, the drop
+/// waits for that up to a second.
 #[derive(Debug)]
 pub struct ServerLayer<D> {
-    shared: Arc<Shared<D>>,
+    pub(super) shared: Arc<Shared<D>>,
     /// Gets a message when the driver's thread has ended.
     end: Mutex<mpsc::Receiver<()>>,
     farewell: Duration,
@@ -183,6 +185,10 @@ impl<D: Driver> ChannelLayer for ServerLayer<D> {
 impl<D> Drop for ServerLayer<D> {
     fn drop(&mut self) {
         self.shared.stop.notify_one();
+        if hubs::thread_must_not_block() {
+            // The driver's thread goes on without this one.
+            return;
+        }
         let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = end.recv_timeout(self.farewell);
     }

@@ -260,3 +260,19 @@ async fn a_closed_layer_serves_its_own_members() {
     assert_eq!(layer.group_add(&room(), &another).await, Err(LayerError::NoReceiver));
     assert_eq!(layer.group_discard(&room(), &another).await, Ok(()));
 }
+
+/// A caller that gives up has sent to everybody or to nobody.
+#[actix_web::test]
+async fn a_send_that_is_given_up_reaches_all_processes_or_none() {
+    let office = Office::new();
+    let (here, there) = (office.layer(|config| config.queue_bytes(64 << 10)), office.layer(|config| config));
+    let (mine, theirs) = (member(&here).await, member(&there).await);
+    let room_taken = here.shared.room_for(64 << 10).await.unwrap();
+    let group = room();
+    let given_up = here.group_send(&group, note("given up"));
+    assert!(timeout(Duration::from_millis(20), given_up).await.is_err(), "it waits for room");
+    drop(room_taken);
+    here.group_send(&room(), note("sent")).await.unwrap();
+    assert_eq!((next(&here, &mine).await, next(&there, &theirs).await), ("sent".into(), "sent".into()));
+    assert_eq!(here.groups().metrics().unpublished, 0);
+}
