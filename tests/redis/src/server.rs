@@ -105,6 +105,8 @@ fn command(port: u16, options: &[String]) -> Command {
         options = others;
     } else {
         command.args(["--save", "", "--appendonly", "no"]);
+        // A snapshot, such as that of a replica, is not loaded by another server.
+        command.args(["--dbfilename", &format!("greenroom-{port}.rdb"), "--rdb-del-sync-files", "yes"]);
     }
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "/tmp", "--daemonize", "no"]);
     command.args(options);

@@ -9,6 +9,8 @@ mod redis_hosts;
 mod redis_names;
 mod redis_pubsub;
 mod redis_python;
+mod redis_refusals;
 mod redis_sentinel;
+mod redis_shards;
 mod redis_slow;
 mod redis_workers;

@@ -1,12 +1,25 @@
 //! The commands of a batch, and what to do with their replies.
 
-use redis::{Arg, Cmd, Pipeline, Value};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::told::Piece;
 use crate::{
-    ChannelName, Delivery, GroupName,
-    layers::{LayerError, server::status::Status},
+    ChannelName, Delivery,
+    groups::directory::Directory,
+    layers::{
+        LayerError,
+        server::{
+            refusal::Refusal,
+            status::{Status, ended},
+        },
+    },
 };
 
 /// What to do with the reply to a command.
@@ -14,9 +27,11 @@ pub(super) enum Then {
     Answer(oneshot::Sender<Result<(), LayerError>>),
     /// Count the reply as a part of a publication: that of so many queues.
     Count {
-        publication: usize,
+        publication: Rc<Progress>,
         queues: u64,
     },
+    /// Note whether Redis has these names in the group now. With a number, end the wait for the group.
+    Joined(Piece, Option<u64>),
     /// Forget these names, if Redis has taken them out of the group.
     Left(Piece),
     Nothing,
@@ -27,11 +42,26 @@ pub(super) enum Then {
         reply: oneshot::Sender<Result<(), LayerError>>,
         _room: OwnedSemaphorePermit,
     },
-    Settle(GroupName, u64),
     Take {
         channel: ChannelName,
         count: usize,
     },
+}
+
+/// A place in the order of the commands. It is done when all commands before it have their replies.
+pub(super) enum Mark {
+    /// The publication may be finished. It finishes when this is dropped.
+    Published(#[expect(dead_code, reason = "only its drop matters")] Rc<Progress>),
+    /// This shard knows so many joins and leaves of members.
+    Told(u64),
+    /// Somebody waits until the last one is dropped.
+    Written(#[expect(dead_code, reason = "only its drop matters")] Rc<oneshot::Sender<()>>),
+}
+
+/// What is put into the order of a shard's commands.
+pub(super) enum Entry {
+    Command(Cmd, Then),
+    Mark(Mark),
 }
 
 /// Commands for one shard, and what to do with the reply to each.
@@ -39,21 +69,46 @@ pub(super) enum Then {
 pub(super) struct CommandBatch {
     pub(super) commands: Pipeline,
     pub(super) then: Vec<Then>,
+    pub(super) marks: Vec<Mark>,
 }
 
 impl CommandBatch {
-    pub(super) fn push(&mut self, command: Cmd, then: Then) {
-        self.commands.add_command(command);
-        self.then.push(then);
+    pub(super) fn push(&mut self, entry: Entry) {
+        match entry {
+            Entry::Command(command, then) => {
+                self.commands.add_command(command);
+                self.then.push(then);
+            }
+            Entry::Mark(mark) => self.marks.push(mark),
+        }
     }
 }
 
 /// How far an event has got on its way to other processes.
+///
+/// When it is dropped, the caller that waits gets the result, and a loss is counted.
 pub(super) struct Progress {
-    pub(super) delivery: Delivery,
-    pub(super) error: Option<LayerError>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) delivery: Cell<Delivery>,
+    pub(super) error: RefCell<Option<LayerError>>,
+    /// How many commands have no reply yet.
+    pub(super) waits_for: Cell<usize>,
     pub(super) reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
     pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let unwritten = (self.waits_for.get() > 0).then(ended);
+        let error = self.error.take().or(unwritten);
+        if error.is_some() {
+            self.directory.counters.unpublished.one();
+        }
+        if let Some(reply) = self.reply.take() {
+            // The caller may have gone.
+            let _ = reply.send(error.map_or(Ok(self.delivery.get()), Err));
+        }
+    }
 }
 
 /// The replies to the commands of a pipeline, in their order.
@@ -63,6 +118,7 @@ pub(super) struct Replies<'a> {
     commands: &'a Pipeline,
     replies: Result<std::vec::IntoIter<Value>, LayerError>,
     at: usize,
+    refusal: Option<Refusal>,
 }
 
 impl<'a> Replies<'a> {
@@ -74,7 +130,7 @@ impl<'a> Replies<'a> {
         replies: Result<Vec<Value>, String>,
     ) -> Self {
         let replies = replies.map(Vec::into_iter).map_err(|reason| status.unavailable(shard, &reason));
-        Self { status, shard, commands, replies, at: 0 }
+        Self { status, shard, commands, replies, at: 0, refusal: None }
     }
 
     /// Skips a reply.
@@ -88,14 +144,35 @@ impl<'a> Replies<'a> {
     pub(super) fn next(&mut self) -> Result<Value, LayerError> {
         let at = self.at;
         self.at += 1;
+        self.refusal = None;
         match self.replies.as_mut().map_err(|error| error.clone())?.next() {
             Some(Value::ServerError(error)) => {
-                let why = format!("{}: {error}", subject(self.commands, at));
+                let said = said(&error);
+                let refusal = Refusal::of_redis(&said);
+                self.refusal = Some(refusal);
+                if refusal == Refusal::Away {
+                    // The connection ends, and the log says that the server is away.
+                    return Err(self.status.unavailable(self.shard, &said));
+                }
+                let why = format!("{}: {said}", subject(self.commands, at));
                 Err(refused(self.status, self.shard, &why))
             }
             Some(reply) => Ok(reply),
             None => Err(LayerError::Refused("a reply is missing".into())),
         }
+    }
+
+    /// Whether the server has refused the last command, and may carry it out later.
+    pub(super) fn may_pass(&self) -> bool {
+        self.refusal == Some(Refusal::Later)
+    }
+}
+
+/// The text of an error, as Redis says it.
+pub(super) fn said(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
     }
 }
 
@@ -110,9 +187,13 @@ pub(super) fn refused(status: &Status, shard: usize, why: &str) -> LayerError {
 
 /// The name and the key of a command, for texts.
 ///
-/// Redis does not say them in its errors.
+/// Redis does not say them in its errors. The key of a script comes after its text and the number of keys.
 fn subject(commands: &Pipeline, at: usize) -> String {
-    commands.cmd_iter().nth(at).into_iter().flat_map(words).take(2).collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = commands.cmd_iter().nth(at).into_iter().flat_map(words).take(4).collect();
+    match &words[..] {
+        [name, _, _, key] if name == "EVAL" => format!("{name} {key}"),
+        _ => words.into_iter().take(2).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// The words of a command.

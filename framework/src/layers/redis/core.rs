@@ -1,6 +1,6 @@
 //! The layer that shares groups with `channels_redis.core.RedisChannelLayer`.
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -20,7 +20,6 @@ use super::{
     names::shard_of,
     state::{Core, CoreOperation, CoreShared},
     thread,
-    writer::CoreIo,
 };
 use crate::{
     ChannelName, Delivery, Envelope, EventError, GroupName,
@@ -103,8 +102,7 @@ impl Driver for Core {
         operations: UnboundedReceiver<CoreOperation>,
     ) -> io::Result<impl FnOnce() + Send + 'static> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let io = move || Rc::new(CoreIo::new(shared, inbox));
-        Ok(move || LocalSet::new().block_on(&runtime, thread::serve(io(), operations)))
+        Ok(move || LocalSet::new().block_on(&runtime, thread::serve(shared, inbox, operations)))
     }
 
     fn operations(&self) -> &UnboundedSender<CoreOperation> {

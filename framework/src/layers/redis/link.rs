@@ -2,17 +2,22 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, Pipeline, Value,
+    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, Value,
     aio::{MultiplexedConnection, PubSub},
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 use tokio::{sync::Notify, time::timeout};
 
-use super::config::{RedisHost, RedisSettings};
+use super::{
+    batch::said,
+    config::{RedisHost, RedisSettings},
+};
+use crate::layers::server::refusal::Refusal;
 
 /// How long the blocking command of a reader lasts. Its end shows that the connection works.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
@@ -23,6 +28,8 @@ pub(super) struct RedisLink {
     host: RedisHost,
     roots: Option<Vec<u8>>,
     patience: Duration,
+    /// A command that is refused as long as the layer cannot work, and that changes nothing.
+    probe: Cmd,
     /// The connection for all commands except the blocking one.
     writer: RefCell<Option<MultiplexedConnection>>,
     /// Why the writer failed.
@@ -34,15 +41,18 @@ pub(super) struct RedisLink {
 
 impl RedisLink {
     /// Makes the links to all hosts. `patience` is the time that a server may take to answer.
-    pub(super) fn all(settings: &RedisSettings, patience: Duration) -> Vec<Self> {
-        settings.hosts.iter().map(|host| Self::new(host.clone(), settings.roots.clone(), patience)).collect()
+    pub(super) fn all(settings: &RedisSettings, patience: Duration, probe: &Cmd) -> Vec<Self> {
+        let link =
+            |host: &RedisHost| Self::new(host.clone(), settings.roots.clone(), patience, probe.clone());
+        settings.hosts.iter().map(link).collect()
     }
 
-    fn new(host: RedisHost, roots: Option<Vec<u8>>, patience: Duration) -> Self {
+    fn new(host: RedisHost, roots: Option<Vec<u8>>, patience: Duration, probe: Cmd) -> Self {
         Self {
             host,
             roots,
             patience,
+            probe,
             writer: RefCell::default(),
             failure: RefCell::default(),
             failed: Notify::new(),
@@ -54,12 +64,38 @@ impl RedisLink {
     pub(super) async fn connect(&self) -> Result<Client, String> {
         let client = within(self.patience, client(&self.host, self.roots.as_deref())).await?;
         let mut writer = self.open(&client, self.patience).await?;
-        // A server that needs a password accepts a connection without one, and refuses only the commands.
-        self.within(redis::cmd("PING").query_async::<()>(&mut writer)).await?;
+        self.check(&mut writer).await?;
         self.generation.set(self.generation.get() + 1);
         self.failure.take();
         self.writer.replace(Some(writer));
         Ok(client)
+    }
+
+    /// It is an error if the server does nothing for now, or is not a master.
+    ///
+    /// A replica answers almost everything, but takes no writes, and what is published there reaches only its
+    /// own clients. An address may lead to one after a failover.
+    async fn check(&self, connection: &mut MultiplexedConnection) -> Result<(), String> {
+        let mut commands = redis::pipe();
+        // Each user may ask, except one whose rights leave out the connection commands.
+        commands.cmd("HELLO").add_command(self.probe.clone());
+        let replies = self.within(connection.send_packed_commands(&commands, 0, 2)).await?;
+        for reply in &replies {
+            if let Value::ServerError(error) = reply {
+                let said = said(error);
+                // A server that needs a password accepts a connection without one, and refuses the commands.
+                if error.code() == "NOAUTH" || Refusal::of_redis(&said) == Refusal::Away {
+                    return Err(said);
+                }
+            }
+        }
+        let hello = replies.into_iter().next().unwrap_or(Value::Nil);
+        let hello: HashMap<String, Value> = redis::from_redis_value(hello).unwrap_or_default();
+        let role = hello.get("role").cloned().and_then(|role| redis::from_redis_value::<String>(role).ok());
+        match role.as_deref() {
+            Some("replica" | "slave") => Err("it is a replica, and not the master".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes one more connection, whose commands may take as long as `answer`.
@@ -108,30 +144,49 @@ impl RedisLink {
         let writer = self.writer.borrow().clone();
         let Some(mut writer) = writer else { return Err("it is not connected".into()) };
         match writer.send_packed_commands(commands, 0, commands.len()).await {
-            Ok(replies) => Ok(replies),
+            Ok(replies) => {
+                for reply in &replies {
+                    if let Value::ServerError(error) = reply
+                        && Refusal::of_redis(&said(error)) == Refusal::Away
+                    {
+                        self.fail_as(generation, said(error));
+                    }
+                }
+                Ok(replies)
+            }
             Err(error) => {
                 let error = error.to_string();
-                if self.generation.get() == generation {
-                    self.failure.replace(Some(error.clone()));
-                    self.failed.notify_one();
-                }
+                self.fail_as(generation, error.clone());
                 Err(error)
             }
         }
     }
 
-    /// Waits until the writer has failed, and returns why. It pings the server again and again.
+    /// Notes that the connections do not work, and why. Then [`failed`](Self::failed) returns the reason.
+    pub(super) fn fail(&self, reason: String) {
+        self.fail_as(self.generation.get(), reason);
+    }
+
+    fn fail_as(&self, generation: u64, reason: String) {
+        if self.generation.get() == generation {
+            self.failure.replace(Some(reason));
+            self.failed.notify_one();
+        }
+    }
+
+    /// Waits until the writer has failed, and returns why. It checks the server again and again.
     pub(super) async fn failed(&self) -> String {
-        let mut ping = redis::pipe();
-        ping.cmd("PING");
         loop {
             let failure = self.failure.take();
             if let Some(failure) = failure {
                 return failure;
             }
             if timeout(self.patience.min(Duration::from_secs(2)), self.failed.notified()).await.is_err() {
-                // If the ping fails, `run` notes the failure.
-                let _ = self.run(&ping).await;
+                let writer = self.writer.borrow().clone();
+                let Some(mut writer) = writer else { return "it is not connected".to_owned() };
+                if let Err(reason) = self.check(&mut writer).await {
+                    return reason;
+                }
             }
         }
     }

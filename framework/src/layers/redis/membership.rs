@@ -4,26 +4,30 @@ use futures_util::future::join_all;
 use redis::{Cmd, Pipeline};
 
 use super::{
-    batch::{CommandBatch, Replies, Then},
+    batch::{Entry, Mark, Replies, Then},
     link::unix_time,
     names::{group_key, process_number},
     told::{Piece, Tell},
     writer::{BATCH, CoreIo},
 };
-use crate::GroupName;
+use crate::{GroupName, LayerError};
 
 impl CoreIo {
     /// Adds the commands that make names members, or renew them.
-    pub(super) fn push_join<T: AsRef<str>>(
-        &self,
-        batch: &mut CommandBatch,
-        group: &GroupName,
-        names: &[T],
-        then: Then,
-    ) {
+    pub(super) fn push_join<T: AsRef<str>>(&self, group: &GroupName, names: &[T], then: Then) {
+        let shard = self.shared.group_shard(group);
         let [add, expire] = self.join(group, names);
-        batch.push(add, then);
-        batch.push(expire, Then::Nothing);
+        self.push(shard, add, then);
+        self.push(shard, expire, Then::Nothing);
+    }
+
+    /// Adds the commands that make names of this process members.
+    pub(super) fn push_own_join(&self, piece: Piece, number: Option<u64>) {
+        let Piece { group, names } = &piece;
+        let [add, expire] = self.join(group, names);
+        let shard = self.shared.group_shard(group);
+        self.push(shard, add, Then::Joined(piece, number));
+        self.push(shard, expire, Then::Nothing);
     }
 
     /// The commands that make names members, or renew them.
@@ -51,9 +55,9 @@ impl CoreIo {
             for piece in pieces.iter().filter(|piece| !piece.names.is_empty()) {
                 commands.add_command(self.take_out(&piece.group, &piece.names));
             }
-            let done = self.run_all(shard, &commands).await;
-            for piece in &pieces {
-                self.told.left(&piece.group, &piece.names, done.is_ok());
+            let done = self.run_all(shard, &commands).await.map(drop);
+            for piece in pieces {
+                self.left(shard, piece, done.is_ok());
             }
             done?;
         }
@@ -65,8 +69,18 @@ impl CoreIo {
                     commands.add_command(command);
                 }
             }
-            self.run_all(shard, &commands).await?;
+            let mut passing = self.run_all(shard, &commands).await?.into_iter();
             for Piece { group, names } in pieces {
+                if names.is_empty() {
+                    continue;
+                }
+                // The second answer is about the time after which the group expires.
+                let refused = passing.next().unwrap_or_default();
+                let _ = passing.next();
+                self.told.joined(&group, &names, refused);
+                if refused {
+                    self.refused.notify_one();
+                }
                 let numbers = names.iter().filter_map(|name| process_number(name.local()?));
                 self.shared
                     .members
@@ -76,22 +90,27 @@ impl CoreIo {
         Ok(())
     }
 
-    /// Runs commands. A command that Redis refuses is logged, and then counts as done.
-    async fn run_all(&self, shard: usize, commands: &Pipeline) -> Result<(), String> {
+    /// Runs commands. Returns for each whether Redis has refused it for now.
+    ///
+    /// A command that Redis refuses for ever is logged, and then counts as done. It is an error if Redis is
+    /// away, or does nothing for now.
+    async fn run_all(&self, shard: usize, commands: &Pipeline) -> Result<Vec<bool>, String> {
         let done = self.links[shard].run(commands).await?;
         let count = done.len();
         let mut replies = Replies::new(&self.shared.status, shard, commands, Ok(done));
+        let mut passing = Vec::with_capacity(count);
         for _ in 0..count {
-            let _ = replies.next();
+            if let Err(LayerError::Unavailable(reason)) = replies.next() {
+                return Err(reason);
+            }
+            passing.push(replies.may_pass());
         }
-        Ok(())
+        Ok(passing)
     }
 
-    /// Adds the commands that tell which members have joined and left.
-    ///
-    /// Returns how many changes Redis knows after that, or `None` if it is not told of each member.
-    pub(super) fn tell_members(&self, batches: &mut [CommandBatch]) -> Option<u64> {
-        let changes = self.shared.groups.directory().members()?;
+    /// Adds the commands that tell which members have joined and left, if Redis is told of each.
+    pub(super) fn tell_members(&self) {
+        let Some(changes) = self.shared.groups.directory().members() else { return };
         self.asked.set(false);
         let (changed, count) = changes.take();
         for (group, members) in changed {
@@ -106,28 +125,29 @@ impl CoreIo {
                     Tell::Nothing => {}
                 }
             }
-            let batch = &mut batches[shard];
             for names in left.chunks(BATCH) {
                 let left = Piece { group: group.clone(), names: names.to_vec() };
-                batch.push(self.take_out(&group, names), Then::Left(left));
+                self.push(shard, self.take_out(&group, names), Then::Left(left));
             }
             for names in joined.chunks(BATCH) {
-                self.push_join(batch, &group, names, Then::Nothing);
+                self.push_own_join(Piece { group: group.clone(), names: names.to_vec() }, None);
             }
         }
-        Some(count)
+        for shard in 0..self.links.len() {
+            self.put(shard, Entry::Mark(Mark::Told(count)));
+        }
     }
 
     /// Writes the names that are still members into their group again. If Redis is away, the next connection
     /// does so.
-    pub(super) fn renew(&self, piece: Piece, batches: &mut [CommandBatch]) {
+    pub(super) fn renew(&self, piece: Piece) {
         let shard = self.shared.group_shard(&piece.group);
         if !self.links[shard].is_connected() {
             return;
         }
         let piece = self.told.tell(piece);
         if !piece.names.is_empty() {
-            self.push_join(&mut batches[shard], &piece.group, &piece.names, Then::Nothing);
+            self.push_own_join(piece, None);
         }
     }
 

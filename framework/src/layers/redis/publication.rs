@@ -2,19 +2,21 @@
 //!
 //! The members of a group are looked up. Then one message is written for each process that has members.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    rc::Rc,
+};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 
 use super::{
-    batch::{CommandBatch, Progress, Replies, Then},
+    batch::{Progress, Replies, Then},
     config::Names,
     link::{flat, unix_time},
     names::{channel_key, group_key, process_number, shard_of},
     queue::QueueMessage,
     state::CoreOperation,
-    writer::CoreIo,
+    writer::{CoreIo, LaneOperation},
 };
 use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError};
 
@@ -22,39 +24,37 @@ use crate::{ChannelName, Envelope, GroupName, event::wire::addressed::Recipients
 pub(super) type FoundNames = Result<Vec<String>, LayerError>;
 
 impl CoreIo {
-    /// Looks up the names in all groups to which the operations publish.
-    pub(super) async fn look_up(&self, operations: &[CoreOperation]) -> HashMap<GroupName, FoundNames> {
-        let mut groups: Vec<Vec<GroupName>> = self.links.iter().map(|_| Vec::new()).collect();
+    /// Looks up the names in all groups of a shard to which the operations publish.
+    pub(super) async fn look_up(
+        &self,
+        shard: usize,
+        operations: &[LaneOperation],
+    ) -> HashMap<GroupName, FoundNames> {
+        let mut groups = Vec::new();
         let mut seen = HashSet::new();
         for operation in operations {
-            if let CoreOperation::Publish(publication) = operation
+            if let LaneOperation::Core(CoreOperation::Publish(publication)) = operation
                 && seen.insert(&publication.group)
             {
-                let group = &publication.group;
-                groups[self.shared.group_shard(group)].push(group.clone());
+                groups.push(publication.group.clone());
             }
         }
         let oldest = unix_time() - self.shared.config.layer.group_expiry.as_secs_f64();
-        let look_ups = groups.into_iter().enumerate().map(|(shard, groups)| async move {
-            let mut commands = redis::pipe();
-            for group in &groups {
-                let key = group_key(&self.shared.config.prefix, group);
-                commands.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest.max(0.0) as u64);
-                commands.cmd("ZRANGE").arg(&key).arg(0).arg(-1);
-            }
-            let replies = self.links[shard].run(&commands).await;
-            (shard, groups, commands, replies)
-        });
+        let mut commands = redis::pipe();
+        for group in &groups {
+            let key = group_key(&self.shared.config.prefix, group);
+            commands.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest.max(0.0) as u64);
+            commands.cmd("ZRANGE").arg(&key).arg(0).arg(-1);
+        }
+        let replies = self.links[shard].run(&commands).await;
+        let mut replies = Replies::new(&self.shared.status, shard, &commands, replies);
         let mut names = HashMap::new();
-        for (shard, groups, commands, replies) in join_all(look_ups).await {
-            let mut replies = Replies::new(&self.shared.status, shard, &commands, replies);
-            for group in groups {
-                // The first reply is about the expired names, which were taken out.
-                replies.skip();
-                let found = replies.next().map(flat);
-                let text = |name| String::from_utf8(name).ok();
-                names.insert(group, found.map(|found| found.into_iter().filter_map(text).collect()));
-            }
+        for group in groups {
+            // The first reply is about the expired names, which were taken out.
+            replies.skip();
+            let found = replies.next().map(flat);
+            let text = |name| String::from_utf8(name).ok();
+            names.insert(group, found.map(|found| found.into_iter().filter_map(text).collect()));
         }
         names
     }
@@ -66,8 +66,7 @@ impl CoreIo {
         names: &[String],
         envelope: Option<&Envelope>,
         event: &Bytes,
-        publication: usize,
-        batches: &mut [CommandBatch],
+        publication: &Rc<Progress>,
     ) {
         let shared = &self.shared;
         // The map is sorted, so that equal calls make equal commands.
@@ -82,12 +81,12 @@ impl CoreIo {
                 queues.entry(non_local).or_default().push(name);
             }
         }
-        let mut adds: Vec<Vec<QueueMessage>> = batches.iter().map(|_| Vec::new()).collect();
+        let mut adds: Vec<Vec<QueueMessage>> = self.links.iter().map(|_| Vec::new()).collect();
         for (non_local, names) in queues {
             let capacity = ChannelName::new(names[0])
                 .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
             match shared.driver.codec.frame(event, Some(Recipients::Many(&names))) {
-                Ok(message) => adds[shard_of(non_local, batches.len())].push(QueueMessage {
+                Ok(message) => adds[shard_of(non_local, self.links.len())].push(QueueMessage {
                     key: channel_key(&shared.config.prefix, non_local),
                     message,
                     capacity,
@@ -95,10 +94,12 @@ impl CoreIo {
                 Err(error) => tracing::error!(%group, %error, "an event cannot be addressed"),
             }
         }
-        for (batch, queues) in batches.iter_mut().zip(adds) {
+        for (shard, queues) in adds.into_iter().enumerate() {
             if !queues.is_empty() {
+                publication.waits_for.set(publication.waits_for.get() + 1);
+                let publication = Rc::clone(publication);
                 let then = Then::Count { publication, queues: queues.len() as u64 };
-                batch.push(self.add(&queues), then);
+                self.push(shard, self.add(&queues), then);
             }
         }
     }
@@ -117,19 +118,6 @@ impl CoreIo {
         if !is_served && !self.inbox.direct(channel, envelope.clone(), bytes) {
             self.shared.counters().unpublished.one();
             tracing::debug!(%group, name, "an event to a consumer of this process is dropped: too many wait to be delivered");
-        }
-    }
-
-    /// Counts a publication that failed, and replies to the caller that waits for it.
-    pub(super) fn finish(&self, publication: Progress) {
-        if publication.error.is_some() {
-            self.shared.counters().unpublished.one();
-        }
-        if let Some(reply) = publication.reply {
-            let _ = reply.send(match publication.error {
-                Some(error) => Err(error),
-                None => Ok(publication.delivery),
-            });
         }
     }
 }

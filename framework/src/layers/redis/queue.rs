@@ -5,7 +5,7 @@ use redis::{Cmd, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    batch::{CommandBatch, Then, refused},
+    batch::{Then, refused},
     link::{flat, unix_time},
     names::{channel_key, shard_of},
     writer::CoreIo,
@@ -18,7 +18,7 @@ use crate::{ChannelName, event::wire::addressed::Recipients, layers::LayerError}
 /// expired, their lifetime; then the messages; then the capacities. It returns how many queues were full, how
 /// many failed, and the error of the last one that failed.
 ///
-/// A key with another type fails alone. If no message has expired, the script writes nothing before it adds
+/// A key with another type fails alone. If all fail for another reason, the script itself fails. If no message has expired, the script writes nothing before it adds
 /// the message. This matters, because Redis does not refuse a script for lack of memory once the script has
 /// written.
 const ADD: &str = r"
@@ -34,7 +34,10 @@ for i = 1, n do
       if type(done) == 'number' then redis.call('EXPIRE', KEYS[i], ARGV[3]) end
     end
   end
-  if type(done) == 'table' then failed, why = failed + 1, KEYS[i] .. ': ' .. done.err end
+  if type(done) == 'table' then
+    failed, why = failed + 1, KEYS[i] .. ': ' .. done.err
+    if failed == n and not string.find(done.err, 'WRONGTYPE', 1, true) then return redis.error_reply(done.err) end
+  end
 end
 return {full, failed, why}";
 
@@ -59,32 +62,33 @@ impl CoreIo {
         event: &Bytes,
         reply: oneshot::Sender<Result<(), LayerError>>,
         room: OwnedSemaphorePermit,
-        batches: &mut [CommandBatch],
+        shard: usize,
     ) {
         let shared = &self.shared;
-        let (to, shard) = match channel.local() {
-            Some(_) => {
-                (Some(Recipients::One(channel.as_str())), shard_of(channel.non_local(), batches.len()))
-            }
-            None => {
-                // The shards take turns, and those that are away are skipped.
-                let count = batches.len();
-                let first = self.next_shard.get();
-                let there = (0..count).map(|by| (first + by) % count).find(|&at| shared.status.is_up(at));
-                let shard = there.unwrap_or(first);
-                self.next_shard.set((shard + 1) % count);
-                (None, shard)
-            }
-        };
+        let to = channel.local().map(|_| Recipients::One(channel.as_str()));
         match shared.driver.codec.frame(event, to) {
             Err(error) => drop(reply.send(Err(LayerError::Unwritable(error)))),
             Ok(message) => {
                 let key = channel_key(&shared.config.prefix, channel.non_local());
                 let capacity = shared.config.layer.capacity_of(&channel);
                 let command = self.add(&[QueueMessage { key, message, capacity }]);
-                batches[shard].push(command, Then::Sent { channel, reply, _room: room });
+                self.push(shard, command, Then::Sent { channel, reply, _room: room });
             }
         }
+    }
+
+    /// The shard for a message to a channel.
+    pub(super) fn channel_shard(&self, channel: &ChannelName) -> usize {
+        let count = self.links.len();
+        if channel.local().is_some() {
+            return shard_of(channel.non_local(), count);
+        }
+        // The shards take turns, and those that are away are skipped.
+        let first = self.next_shard.get();
+        let mut turns = (0..count).map(|by| (first + by) % count);
+        let shard = turns.find(|&at| self.shared.status.is_up(at)).unwrap_or(first);
+        self.next_shard.set((shard + 1) % count);
+        shard
     }
 
     /// The command that runs the script.

@@ -5,13 +5,13 @@
 use redis::{Cmd, Value, aio::MultiplexedConnection};
 
 use super::{
-    batch::words,
+    batch::{said, words},
     link::{BLOCK, flat, score},
     names::channel_key,
     taking::Taking,
     writer::{CoreIo, WAKE},
 };
-use crate::ChannelName;
+use crate::{ChannelName, layers::server::refusal::Refusal};
 
 /// How many messages are taken at once from the queue of this process.
 ///
@@ -136,7 +136,7 @@ async fn take(io: &CoreIo, member: Vec<u8>, at: &[u8]) {
 /// Runs a command.
 ///
 /// If the server refuses it, the reply is empty, and comes after a pause. This is logged at most once a
-/// minute.
+/// minute. It is an error if the server does nothing for now.
 async fn ask(
     io: &CoreIo,
     shard: usize,
@@ -144,6 +144,9 @@ async fn ask(
     command: &Cmd,
 ) -> redis::RedisResult<Value> {
     match connection.send_packed_command(command).await {
+        Ok(Value::ServerError(error)) if Refusal::of_redis(&said(&error)) == Refusal::Away => {
+            Value::ServerError(error).extract_error()
+        }
         Ok(Value::ServerError(error)) => {
             let address = io.shared.status.address(shard);
             if let Some(more) = io.shared.status.logs("unread") {

@@ -1,41 +1,48 @@
 //! Handles the replies to a batch of commands.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::atomic::Ordering::Release};
 
 use redis::Value;
+use tokio::task::spawn_local;
 
 use super::{
-    batch::{CommandBatch, Progress, Replies, Then},
+    batch::{CommandBatch, Mark, Replies, Then},
     link::{flat, score},
     told::Piece,
     writer::CoreIo,
 };
-use crate::{ChannelName, layers::LayerError};
+use crate::layers::LayerError;
 
 impl CoreIo {
     /// Does with each reply what its command asks for.
-    ///
-    /// Channels of which messages were taken are added to `wanted`.
     pub(super) fn take_replies(
         &self,
         shard: usize,
         batch: CommandBatch,
         replies: Result<Vec<Value>, String>,
-        publications: &mut [Progress],
-        wanted: &mut HashSet<ChannelName>,
     ) {
+        let mut wanted = HashSet::new();
+        let mut late = Vec::new();
         let mut replies = Replies::new(&self.shared.status, shard, &batch.commands, replies);
         for then in batch.then {
             let reply = replies.next();
             match then {
                 Then::Nothing => {}
                 Then::Answer(to) => drop(to.send(reply.map(drop))),
-                // If the shard is away, the next connection announces the group again. A refusal ends the
-                // wait.
-                Then::Settle(group, number) => {
-                    if !matches!(reply, Err(LayerError::Unavailable(_))) {
-                        self.shared.members.settle([&(group, number)]);
+                Then::Joined(Piece { group, names }, number) => {
+                    // If the shard is away, the next connection announces the group again.
+                    if matches!(reply, Err(LayerError::Unavailable(_))) {
+                        continue;
                     }
+                    let may_pass = replies.may_pass();
+                    if may_pass {
+                        self.refused.notify_one();
+                    }
+                    if let Some(since) = self.told.joined(&group, &names, may_pass) {
+                        late.push((group.clone(), since));
+                    }
+                    // A refusal ends the wait, too.
+                    self.shared.members.settle(number.map(|number| (group, number)).iter());
                 }
                 Then::PutBack => {
                     if reply.is_err() {
@@ -44,8 +51,8 @@ impl CoreIo {
                     }
                 }
                 // A shard that is away may still have the names. The next connection asks once more.
-                Then::Left(Piece { group, names }) => {
-                    self.told.left(&group, &names, !matches!(reply, Err(LayerError::Unavailable(_))));
+                Then::Left(piece) => {
+                    self.left(shard, piece, !matches!(reply, Err(LayerError::Unavailable(_))));
                 }
                 Then::Take { channel, count } => {
                     self.taking[shard].release(&channel, count);
@@ -67,17 +74,34 @@ impl CoreIo {
                     let _ = to.send(sent);
                 }
                 Then::Count { publication, queues } => {
-                    let publication = &mut publications[publication];
+                    publication.waits_for.set(publication.waits_for.get() - 1);
                     match reply.and_then(|reply| self.added(shard, reply)) {
                         Ok(added) => {
                             self.shared.counters().queue_full.add(added.full);
-                            publication.delivery.delivered += queues.saturating_sub(added.full);
-                            publication.delivery.dropped += added.full;
+                            let mut delivery = publication.delivery.get();
+                            delivery.delivered += queues.saturating_sub(added.full);
+                            delivery.dropped += added.full;
+                            publication.delivery.set(delivery);
                         }
-                        Err(error) => publication.error = Some(error),
+                        Err(error) => drop(publication.error.replace(Some(error))),
                     }
                 }
             }
+        }
+        for mark in batch.marks {
+            if let Mark::Told(count) = mark {
+                self.shared.told[shard].fetch_max(count, Release);
+                self.shared.members.changed.notify_waiters();
+            }
+        }
+        self.wake_readers(&wanted);
+        if !late.is_empty() {
+            let inbox = self.inbox.clone();
+            spawn_local(async move {
+                for (group, since) in late {
+                    inbox.gap(vec![group], since.as_secs_f64()).await;
+                }
+            });
         }
     }
 }

@@ -3,10 +3,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
-use futures_util::{
-    StreamExt,
-    future::{join, join_all},
-};
+use futures_util::{StreamExt, future::join};
 use redis::{Value, aio::PubSubSink};
 use tokio::{
     select,
@@ -26,6 +23,9 @@ use crate::{
 
 /// How many publications a batch has at most, and how many topics a command.
 const BATCH: usize = 512;
+
+/// A topic that nobody hears.
+const PROBE: &str = "greenroom:probe";
 
 /// Topics that were left, with the numbers of their subscriptions.
 type LeftTopics = Vec<(String, u64)>;
@@ -47,52 +47,82 @@ pub(super) async fn serve(
     inbox: InboundSenderOf<PubSub>,
     operations: UnboundedReceiver<PubSubOperation>,
 ) {
-    let links = RedisLink::all(&shared.driver.settings, shared.config.timeout);
+    // The command is refused as long as nothing can be published. Nobody hears it.
+    let mut probe = redis::cmd("PUBLISH");
+    probe.arg(PROBE).arg("");
+    let links = RedisLink::all(&shared.driver.settings, shared.config.timeout, &probe);
     let sinks = links.iter().map(|_| RefCell::default()).collect();
     let (left, leaving): (Vec<_>, Vec<_>) = links.iter().map(|_| unbounded_channel()).unzip();
     let io = Rc::new(PubSubIo { shared, links, sinks, left, inbox });
+    // Each shard has tasks of its own, so that a shard which hangs holds up no other.
+    let (mut publishers, mut followers) = (Vec::new(), Vec::new());
     for (shard, leaving) in leaving.into_iter().enumerate() {
+        let ((to_publish, publications), (to_follow, changes)) = (unbounded_channel(), unbounded_channel());
+        publishers.push(to_publish);
+        followers.push(to_follow);
         let io = Rc::clone(&io);
-        tokio::task::spawn_local(async move { keep_up(&io, shard, leaving).await });
+        tokio::task::spawn_local(async move {
+            let keep_up = keep_up(&io, shard, leaving);
+            tokio::join!(keep_up, publish(&io, shard, publications), subscribe_all(&io, shard, changes));
+        });
     }
     select! {
-        () = publish(&io, operations) => {}
-        () = follow(&io) => {}
+        () = sort(&io.shared, operations, &publishers) => {}
+        () = follow(&io.shared, &followers) => {}
         () = io.shared.stop.notified() => {}
     }
 }
 
-/// Publishes, batch after batch.
-async fn publish(io: &PubSubIo, mut operations: UnboundedReceiver<PubSubOperation>) {
+/// Sorts operations by shard.
+async fn sort(
+    shared: &PubSubShared,
+    mut operations: UnboundedReceiver<PubSubOperation>,
+    shards: &[UnboundedSender<PubSubOperation>],
+) {
+    while let Some(operation) = operations.recv().await {
+        // This fails only when the layer ends.
+        match &operation {
+            PubSubOperation::Publish { topic, .. } => {
+                drop(shards[shared.topic_shard(topic)].send(operation));
+            }
+            PubSubOperation::Listen => {
+                for shard in shards {
+                    let _ = shard.send(PubSubOperation::Listen);
+                }
+            }
+        }
+    }
+}
+
+/// Publishes on one shard, batch after batch.
+async fn publish(io: &PubSubIo, shard: usize, mut operations: UnboundedReceiver<PubSubOperation>) {
     let mut batch = Vec::with_capacity(BATCH);
     while operations.recv_many(&mut batch, BATCH).await > 0 {
-        let mut commands: Vec<redis::Pipeline> = io.links.iter().map(|_| redis::pipe()).collect();
-        let mut callers: Vec<Vec<_>> = io.links.iter().map(|_| Vec::new()).collect();
+        let mut commands = redis::pipe();
+        let mut callers = Vec::new();
         let mut listens = false;
         for operation in batch.drain(..) {
             match operation {
                 PubSubOperation::Listen => listens = true,
                 PubSubOperation::Publish { topic, message, reply, room } => {
-                    let shard = io.shared.topic_shard(&topic);
-                    commands[shard].cmd("PUBLISH").arg(topic).arg(&message[..]);
-                    callers[shard].push((reply, room));
+                    commands.cmd("PUBLISH").arg(topic).arg(&message[..]);
+                    callers.push((reply, room));
                 }
             }
         }
-        let runs = commands.iter().zip(&io.links).map(|(commands, link)| link.run(commands));
-        for (shard, (results, callers)) in join_all(runs).await.into_iter().zip(callers).enumerate() {
-            let mut replies = Replies::new(&io.shared.status, shard, &commands[shard], results);
-            for (caller, _room) in callers {
-                let count = |reply| flat(reply).first().map_or(0, |count| score(count) as u64);
-                // The caller may have gone.
-                let _ = caller.send(replies.next().map(count));
-            }
+        let results = io.links[shard].run(&commands).await;
+        let mut replies = Replies::new(&io.shared.status, shard, &commands, results);
+        for (caller, _room) in callers {
+            let count = |reply| flat(reply).first().map_or(0, |count| score(count) as u64);
+            // The caller may have gone.
+            let _ = caller.send(replies.next().map(count));
         }
-        if listens {
-            for shard in 0..io.links.len() {
-                // If this fails, a new connection is made, which subscribes to all channels.
-                let _ = listen(io, shard).await;
-            }
+        if listens
+            && io.sinks[shard].borrow().is_some()
+            && let Err(reason) = listen(io, shard).await
+        {
+            // The next connection subscribes to all channels.
+            io.links[shard].fail(reason);
         }
     }
 }
@@ -231,34 +261,57 @@ async fn beat(io: &PubSubIo, shard: usize) -> String {
     }
 }
 
-/// Subscribes to a group from its first member in this process to its last.
-async fn follow(io: &PubSubIo) {
-    let shared = &io.shared;
+/// Tells each shard of the groups that have got their first member in this process, or lost their last.
+async fn follow(shared: &PubSubShared, shards: &[UnboundedSender<Changes>]) {
+    let none = || Changes { joined: Vec::new(), left: Vec::new() };
     loop {
-        let mut joined: Vec<Vec<(GroupName, u64)>> = io.links.iter().map(|_| Vec::new()).collect();
-        let mut left: Vec<LeftTopics> = io.links.iter().map(|_| Vec::new()).collect();
-        let Changes { joined: first, left: last } = shared.note_changes(shared.groups.changed().await);
-        for (group, number) in last {
-            left[shared.group_shard(&group)].push((shared.topic(&group), number));
+        let Changes { joined, left } = shared.note_changes(shared.groups.changed().await);
+        let mut sorted: Vec<Changes> = shards.iter().map(|_| none()).collect();
+        for group in joined {
+            sorted[shared.group_shard(&group.0)].joined.push(group);
         }
-        for (group, number) in first {
-            joined[shared.group_shard(&group)].push((group, number));
+        for group in left {
+            sorted[shared.group_shard(&group.0)].left.push(group);
         }
-        for (shard, groups) in joined.iter().enumerate() {
-            // If this fails, the next connection subscribes.
-            let _ = subscribe(io, shard, groups).await;
+        for (shard, changes) in shards.iter().zip(sorted) {
+            // This fails only when the layer ends.
+            let _ = shard.send(changes);
         }
-        for (shard, left) in left.into_iter().enumerate() {
-            if left.is_empty() {
-                continue;
-            }
-            let topics: Vec<&str> = left.iter().map(|(topic, _)| topic.as_str()).collect();
-            let sink = io.sinks[shard].borrow().clone();
-            if let Some(mut sink) = sink {
-                let _ = io.links[shard].within(sink.unsubscribe(&topics)).await;
-            }
-            let _ = io.left[shard].send(left);
-        }
+        // A caller that waits for a group which has lost its last member need not wait any more.
         shared.members.changed.notify_waiters();
     }
+}
+
+/// Subscribes to a shard's groups from their first member in this process to their last.
+async fn subscribe_all(io: &PubSubIo, shard: usize, mut changes: UnboundedReceiver<Changes>) {
+    while let Some(Changes { joined, left }) = changes.recv().await {
+        let done = change(io, shard, &joined, &left).await;
+        if let Err(reason) = done {
+            // The next connection subscribes to all groups, and to no other.
+            io.links[shard].fail(reason);
+        }
+        if !left.is_empty() {
+            let topics = left.into_iter().map(|(group, number)| (io.shared.topic(&group), number));
+            let _ = io.left[shard].send(topics.collect());
+        }
+    }
+}
+
+async fn change(
+    io: &PubSubIo,
+    shard: usize,
+    joined: &[(GroupName, u64)],
+    left: &[(GroupName, u64)],
+) -> Result<(), String> {
+    if io.sinks[shard].borrow().is_none() {
+        // The next connection subscribes to all groups.
+        return Ok(());
+    }
+    subscribe(io, shard, joined).await?;
+    let sink = io.sinks[shard].borrow().clone();
+    if let (false, Some(mut sink)) = (left.is_empty(), sink) {
+        let topics: Vec<String> = left.iter().map(|(group, _)| io.shared.topic(group)).collect();
+        io.links[shard].within(sink.unsubscribe(&topics)).await?;
+    }
+    Ok(())
 }

@@ -2,36 +2,51 @@
 //!
 //! Its tasks are a writer, a reader for each shard, and those that keep the connections and the memberships.
 
-use std::{pin::pin, rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     select,
     sync::mpsc::UnboundedReceiver,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
 use super::{
     link::BLOCK,
     reader::read,
     state::{Core, CoreOperation, CoreShared},
-    writer::{BATCH, CoreIo, write},
+    writer::{BATCH, CoreIo, write, write_shard},
 };
 use crate::{
     GroupName,
-    layers::server::{driver::Driver, outage::Outage, shared::Changes},
+    layers::server::{
+        driver::{Driver, InboundSenderOf},
+        outage::Outage,
+        shared::Changes,
+    },
 };
 
+/// How long to wait until Redis is asked again for what it has refused for now.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Runs the tasks of the thread until the layer ends.
-pub(super) async fn serve(io: Rc<CoreIo>, operations: UnboundedReceiver<CoreOperation>) {
-    for shard in 0..io.links.len() {
-        let io = Rc::clone(&io);
-        tokio::task::spawn_local(async move { keep_up(&io, shard).await });
+pub(super) async fn serve(
+    shared: Arc<CoreShared>,
+    inbox: InboundSenderOf<Core>,
+    operations: UnboundedReceiver<CoreOperation>,
+) {
+    let (io, lanes) = CoreIo::new(shared, inbox);
+    let io = Rc::new(io);
+    for (shard, lane) in lanes.into_iter().enumerate() {
+        let (connected, written) = (Rc::clone(&io), Rc::clone(&io));
+        tokio::task::spawn_local(async move { keep_up(&connected, shard).await });
+        tokio::task::spawn_local(async move { write_shard(&written, shard, lane).await });
     }
     // The writer ends when no sender of operations is left, and `io` holds one.
     let mut writing = pin!(write(&io, operations));
     select! {
         () = &mut writing => return,
         () = follow(&io) => {}
+        () = ask_again(&io) => {}
         () = io.shared.stop.notified() => {}
     }
     let farewell = async {
@@ -124,6 +139,17 @@ async fn follow(io: &CoreIo) {
                     shared.tell(CoreOperation::Renew(piece));
                 }
             }
+        }
+    }
+}
+
+/// Asks Redis again to take the names that it has refused for now.
+async fn ask_again(io: &CoreIo) {
+    loop {
+        io.refused.notified().await;
+        sleep(AGAIN).await;
+        for piece in io.told.refused(BATCH) {
+            io.shared.tell(CoreOperation::Renew(piece));
         }
     }
 }

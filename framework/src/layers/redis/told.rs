@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, hash_map::Entry},
+    time::{Duration, Instant},
 };
 
 use crate::{ChannelName, GroupName};
@@ -22,6 +23,8 @@ struct ToldName {
     told: bool,
     /// How many requests to take the name out Redis has not answered yet.
     leaving: u32,
+    /// Since when Redis has refused the name for now, if it has.
+    refused: Option<Instant>,
 }
 
 /// What Redis must be told of a change.
@@ -37,7 +40,7 @@ impl Told {
     pub(super) fn note(&self, group: &GroupName, name: &ChannelName, is_in: bool, is_there: bool) -> Tell {
         let mut groups = self.0.borrow_mut();
         if is_in {
-            let new = ToldName { is_in, told: false, leaving: 0 };
+            let new = ToldName { is_in, told: false, leaving: 0, refused: None };
             let member = groups.entry(group.clone()).or_default().entry(name.clone()).or_insert(new);
             member.is_in = true;
             member.told |= is_there;
@@ -55,6 +58,29 @@ impl Told {
             groups.remove(group);
         }
         Tell::Nothing
+    }
+
+    /// Notes the answer of Redis to a request to put names in. `refused` says whether it may do so later.
+    ///
+    /// If Redis has taken names that it had refused, returns how long that was ago.
+    pub(super) fn joined(&self, group: &GroupName, names: &[ChannelName], refused: bool) -> Option<Duration> {
+        let mut groups = self.0.borrow_mut();
+        let members = groups.get_mut(group)?;
+        let mut longest = None;
+        for name in names {
+            let Some(member) = members.get_mut(name) else { continue };
+            if refused {
+                member.refused.get_or_insert_with(Instant::now);
+            } else {
+                longest = longest.max(member.refused.take().map(|since| since.elapsed()));
+            }
+        }
+        longest
+    }
+
+    /// The members that Redis has refused for now, in pieces of at most `at_once` names.
+    pub(super) fn refused(&self, at_once: usize) -> Vec<Piece> {
+        self.pieces(at_once, |_| true, |member| member.is_in && member.refused.is_some())
     }
 
     /// Notes the answer of Redis to a request to take names out. `done` says whether it has.

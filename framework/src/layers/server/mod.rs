@@ -12,6 +12,8 @@ pub(super) mod inbound;
 pub(super) mod layer;
 pub(super) mod members;
 pub(super) mod outage;
+#[cfg(feature = "redis")]
+pub(super) mod refusal;
 pub(super) mod shared;
 pub(super) mod status;
 #[cfg(test)]

@@ -35,8 +35,8 @@ pub(in crate::layers) struct Shared<D> {
     pub(in crate::layers) groups: Groups,
     pub(in crate::layers) status: Status,
     pub(in crate::layers) members: Members,
-    /// How many joins and leaves of members the server knows, if it is told of each.
-    pub(in crate::layers) told: AtomicU64,
+    /// For each shard, how many joins and leaves of members it knows, if it is told of each.
+    pub(in crate::layers) told: Vec<AtomicU64>,
     /// The bytes that may still be given to events which wait to be written.
     room: Arc<Semaphore>,
     pub(in crate::layers) stop: Notify,
@@ -68,12 +68,12 @@ impl<D> Shared<D> {
     pub(super) fn new(config: Common, groups: Groups, status: Status, driver: D) -> Self {
         Self {
             groups,
-            status,
             members: Members::default(),
-            told: AtomicU64::new(0),
+            told: (0..status.len()).map(|_| AtomicU64::new(0)).collect(),
             room: Arc::new(Semaphore::new(config.queue_bytes)),
             stop: Notify::new(),
             ended: watch::Sender::new(false),
+            status,
             config,
             driver,
         }
@@ -113,10 +113,10 @@ impl<D> Shared<D> {
         Delivery::default()
     }
 
-    /// Whether the server knows of the members of a group in this process.
-    pub(in crate::layers) fn is_settled(&self, group: &GroupName) -> bool {
+    /// Whether the server knows of the members of a group in this process. `shard` is the group's.
+    pub(super) fn is_settled_on(&self, group: &GroupName, shard: impl FnOnce() -> usize) -> bool {
         match self.groups.directory().members() {
-            Some(changes) => self.told.load(Acquire) >= changes.count(),
+            Some(changes) => self.told[shard()].load(Acquire) >= changes.count(),
             None => self.members.is_settled(group) == Some(true),
         }
     }
@@ -128,7 +128,7 @@ impl<D> Shared<D> {
         // If the server is told of each member, this waits for all changes so far.
         let wanted = self.groups.directory().members().map(MemberChanges::count);
         let settled = || match (wanted, self.members.is_settled(group)) {
-            (Some(wanted), _) => self.told.load(Acquire) >= wanted,
+            (Some(wanted), _) => self.told[shard].load(Acquire) >= wanted,
             (None, Some(settled)) => settled,
             (None, None) => !self.groups.has_members(group),
         };

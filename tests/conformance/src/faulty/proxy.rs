@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Way {
     slow: Slow,
+    /// The port of the server to which new connections go.
+    server: AtomicU16,
     /// How many more bytes the clients get from the server. A negative number means no limit.
     down: AtomicI64,
     /// How many more bytes the server gets from the clients. A negative number means no limit.
@@ -66,13 +68,14 @@ impl Proxy {
         let all = || AtomicI64::new(-1);
         let way = Arc::new(Way {
             slow,
+            server: AtomicU16::new(server),
             down: all(),
             up: all(),
             flights: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             cut: Notify::new(),
         });
-        actix_web::rt::spawn(serve(listener, server, Arc::clone(&way)));
+        actix_web::rt::spawn(serve(listener, Arc::clone(&way)));
         Self { port, way }
     }
 
@@ -86,6 +89,11 @@ impl Proxy {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Leads new connections to the server on this port. Connections that exist stay.
+    pub fn lead_to(&self, server: u16) {
+        self.way.server.store(server, Relaxed);
     }
 
     /// Cuts every connection that exists now.
@@ -130,7 +138,7 @@ impl Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: u16, way: Arc<Way>) {
+async fn serve(listener: TcpListener, way: Arc<Way>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -142,6 +150,7 @@ async fn serve(listener: TcpListener, server: u16, way: Arc<Way>) {
         };
         let Ok((client, _)) = accepted else { return };
         way.accepted.fetch_add(1, Relaxed);
+        let server = way.server.load(Relaxed);
         let way = Arc::clone(&way);
         connections.spawn(async move {
             let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
