@@ -85,7 +85,7 @@ async fn heard(member: &mut WebsocketCommunicator) -> Vec<Value> {
 
 #[actix_web::test]
 async fn a_crowded_room_says_how_many_there_are_and_not_who() {
-    let mount = Mount::new(application()).unwrap();
+    let mount = Mount::new(application(&[])).unwrap();
     let mut ann = join(&mount, "ann").await;
     let mut members = Vec::new();
     for count in 2..=400 {
