@@ -80,7 +80,7 @@ fn run_thread<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl F
 
 /// An accepted member without a client.
 fn member(hub: &Rc<Hub>) -> Rc<Connection> {
-    let guard = Drain::new().enter(hub.queue()).unwrap();
+    let guard = Drain::new().reserve(1).unwrap().enter(hub.queue()).unwrap();
     let (sender, answer) = oneshot::channel();
     let class = class_of::<Member, crate::Context>(Wire::WebSocket(None));
     let budget = Budget::new(Budget::DEFAULT);

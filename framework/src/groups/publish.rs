@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -10,7 +11,7 @@ use super::{
     directory::{Directory, GroupEntry, MemberThread, is_over},
     fan_out::Parcel,
     hubs,
-    queue::NotQueued,
+    queue::{NotQueued, send_deadline},
     room::{self, LocalDelivery, Sending},
 };
 use crate::{Envelope, GroupName};
@@ -48,11 +49,28 @@ impl Directory {
                 None => {}
             }
         }
+        let mut behind: Vec<&MemberThread> = Vec::new();
         for thread in entry.threads.iter().filter(|thread| !is_here(thread)) {
             let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
-            match thread.queue.deliver(group.clone(), parcel.clone(), reply, &mut deadline).await {
+            match thread.queue.deliver_now(group, &parcel, reply) {
                 Ok(()) => replies.extend(receiver),
-                Err(reason) => self.note_not_queued(reason, group, &mut sum),
+                Err(NotQueued::Behind) => behind.push(thread),
+                Err(NotQueued::Gone) => {}
+            }
+        }
+        if !behind.is_empty() {
+            // They are waited for side by side: a thread that is blocked takes no time from one that is only slow.
+            let deadline = *deadline.get_or_insert_with(send_deadline);
+            let waits = behind.into_iter().map(async |thread| {
+                let (reply, receiver) = if count { Some(oneshot::channel()).unzip() } else { (None, None) };
+                let queued = thread.queue.deliver(group.clone(), parcel.clone(), reply, deadline).await;
+                queued.map(|()| receiver)
+            });
+            for queued in Box::pin(join_all(waits)).await {
+                match queued {
+                    Ok(receiver) => replies.extend(receiver),
+                    Err(reason) => self.note_not_queued(reason, group, &mut sum),
+                }
             }
         }
         for reply in replies {

@@ -141,16 +141,32 @@ impl HubQueue {
         Arc::clone(&self.requests).acquire_owned().await.map_err(|_closed| HubGone)
     }
 
-    /// Queues a delivery. Waits for room up to the deadline, which the first wait of a send sets.
+    /// Queues a delivery if there is room.
+    pub(crate) fn deliver_now(
+        &self,
+        group: &GroupName,
+        parcel: &Parcel,
+        reply: Option<oneshot::Sender<Delivery>>,
+    ) -> Result<(), NotQueued> {
+        let room = self.room_now(parcel).ok_or(NotQueued::Behind)?;
+        let call = Call::Deliver { group: group.clone(), parcel: parcel.clone(), reply, room };
+        self.push(call).map_err(|HubGone| NotQueued::Gone)
+    }
+
+    /// Queues a delivery. Waits for room up to the deadline.
     pub(crate) async fn deliver(
         &self,
         group: GroupName,
         parcel: Parcel,
         reply: Option<oneshot::Sender<Delivery>>,
-        deadline: &mut Option<Instant>,
+        deadline: Instant,
     ) -> Result<(), NotQueued> {
-        let room = self.room_for(&parcel, deadline).await?;
+        let room = self.room_for(&parcel, &mut Some(deadline)).await?;
         self.push(Call::Deliver { group, parcel, reply, room }).map_err(|HubGone| NotQueued::Gone)
+    }
+
+    fn room_now(&self, parcel: &Parcel) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_many_owned(weight(parcel)).ok()
     }
 
     /// Waits for room for a delivery up to the deadline, which the first wait of a send sets.
@@ -159,12 +175,11 @@ impl HubQueue {
         parcel: &Parcel,
         deadline: &mut Option<Instant>,
     ) -> Result<OwnedSemaphorePermit, NotQueued> {
-        let weight = parcel.weight().min(QUEUE_BYTES) as u32;
-        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(weight) {
+        if let Some(room) = self.room_now(parcel) {
             return Ok(room);
         }
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + SEND_DEADLINE);
-        self.wait_for_room(weight, deadline).await
+        let deadline = *deadline.get_or_insert_with(send_deadline);
+        self.wait_for_room(weight(parcel), deadline).await
     }
 
     async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, NotQueued> {
@@ -212,4 +227,13 @@ impl HubQueue {
         self.requests.close();
         drop(calls);
     }
+}
+
+/// The deadline of a send that has to wait from now on.
+pub(super) fn send_deadline() -> Instant {
+    Instant::now() + SEND_DEADLINE
+}
+
+fn weight(parcel: &Parcel) -> u32 {
+    parcel.weight().min(QUEUE_BYTES) as u32
 }

@@ -84,6 +84,42 @@ async fn a_thread_that_is_behind_costs_only_its_own_members_and_is_counted() {
     assert_eq!(member.text().await, "free");
 }
 
+/// The thread that is blocked is asked first, and its queue is full.
+#[actix_web::test]
+async fn a_thread_that_is_behind_does_not_delay_the_members_of_another() {
+    let (free, end) = mpsc::channel();
+    let blocker = Blocker { is_blocked: Arc::default(), end: Arc::new(Mutex::new(end)) };
+    let is_blocked = Arc::clone(&blocker.is_blocked);
+    let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(blocker.clone()));
+    let mount = Mount::new(routes).unwrap().limits(Limits::new().outbox_size(64 << 20));
+    let (blocked, other) = (LiveServer::start(&mount, 1).unwrap(), LiveServer::start(&mount, 1).unwrap());
+    let free = free;
+    let mut stuck = Client::connect(&blocked, "/").await;
+    let mut member = Client::connect(&other, "/").await;
+    stuck.send("block").await;
+    assert_eq!(stuck.text().await, "blocking");
+    eventually("the thread is blocked", || is_blocked.load(SeqCst)).await;
+    let (layer, room) = (mount.default_layer(), GroupName::new("room").unwrap());
+    for _ in 0..7 {
+        layer.group_send(&room, Said { text: "x".repeat(1 << 20) }).await.unwrap();
+        assert_eq!(member.text().await.len(), 1 << 20);
+    }
+    let text = "y".repeat(1 << 20);
+    let send = async {
+        layer.group_send(&room, Said { text: text.clone() }).await.unwrap();
+        unreachable!("it waits for the thread that is blocked");
+    };
+    let hears = async { assert_eq!(member.text().await, text) };
+    tokio::select! {
+        biased;
+        () = send => {}
+        () = hears => {}
+    }
+    assert_eq!(layer.metrics().thread_behind, 0, "no deadline was over");
+    free.send(()).unwrap();
+    assert_eq!(stuck.text().await, "free");
+}
+
 /// Notes each message.
 #[derive(NoEvents)]
 struct Noter(Log);
