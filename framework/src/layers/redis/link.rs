@@ -76,6 +76,9 @@ impl RedisLink {
         // Each user may ask, except one whose rights leave out the connection commands.
         commands.cmd("HELLO").add_command(self.probe.clone());
         let replies = self.within(connection.send_packed_commands(&commands, 0, 2)).await?;
+        let hello = Hello::read(replies.first().cloned().unwrap_or(Value::Nil));
+        // A cluster without slots says that it is down, which would look as if it passed.
+        hello.check_mode()?;
         for reply in &replies {
             if let Value::ServerError(error) = reply {
                 let said = said(error);
@@ -85,8 +88,6 @@ impl RedisLink {
                 }
             }
         }
-        let hello = Hello::read(replies.into_iter().next().unwrap_or(Value::Nil));
-        hello.check_mode()?;
         if hello.is_replica() { Err("it is a replica, and not the master".to_owned()) } else { Ok(()) }
     }
 

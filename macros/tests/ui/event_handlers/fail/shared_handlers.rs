@@ -1,4 +1,4 @@
-use greenroom::{EventHandlers, prelude::*};
+use greenroom::EventHandlers;
 
 #[derive(EventHandlers)]
 struct Nothing {
