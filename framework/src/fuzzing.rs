@@ -361,7 +361,10 @@ pub fn events(data: &[u8]) {
     };
     let name = envelope.name();
     assert!(!name.is_empty() && !name.starts_with(['_', '.']));
-    assert_eq!(envelope.to_wire(format).as_deref(), Ok(bytes));
+    let same = envelope.to_wire(format).expect("it came in this format");
+    // What other languages write and JSON does not have, such as half a character, is passed on as JSON.
+    let is_repaired = format == Format::Json && serde_json::from_slice::<serde_json::Value>(bytes).is_err();
+    assert!(is_repaired || same == bytes);
     if let Ok(translated) = envelope.to_wire(other) {
         let translated = Envelope::from_wire(other, translated).expect("a written event can be read");
         assert_eq!(translated.name(), name);

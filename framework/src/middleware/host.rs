@@ -7,7 +7,7 @@ use actix_web::{
 use async_trait::async_trait;
 
 use super::{Middleware, Rejection, pattern::HostPattern, site::Authority};
-use crate::{Error, Result, Scope};
+use crate::{Error, Result, Scope, shown::Shown};
 
 /// Lets in requests for the listed hosts, and no requests for other names.
 ///
@@ -107,8 +107,8 @@ impl Guard for AllowedHosts {
         let mut headers = head.headers().get_all(header::HOST).map(|host| host.as_bytes());
         let allowed = self.allows_host(target) && headers.all(|host| self.allows_host(host));
         if !allowed {
-            let host = head.headers().get(header::HOST);
-            tracing::warn!(?host, path = ?head.uri.path(), "a route is not there for a host that is not in the list of AllowedHosts");
+            let host = head.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+            tracing::warn!(host = ?Shown(host.unwrap_or_default()), path = ?Shown(head.uri.path()), "a route is not there for a host that is not in the list of AllowedHosts");
         }
         allowed
     }
@@ -138,9 +138,9 @@ fn sent(scope: &Scope) -> impl Iterator<Item = &[u8]> {
 fn deny(scope: &Scope, cause: &str) -> Rejection {
     let hosts: Vec<_> = sent(scope).map(String::from_utf8_lossy).collect();
     tracing::warn!(
-        ?hosts,
-        origin = ?scope.origin(),
-        path = ?scope.path(),
+        hosts = ?Shown(hosts.join(", ")),
+        origin = ?Shown(scope.origin().unwrap_or_default()),
+        path = ?Shown(scope.path()),
         "connection denied: {cause}; if this host is yours, for example because a proxy passes it on, wrap \
          AllowedHosts::new([\"its name\"]) around the routes; otherwise a page of another site has tried DNS rebinding"
     );

@@ -119,6 +119,8 @@ async fn a_server_takes_any_time() {
         // With no time at all, a request whose bytes are not there yet is late.
         let status = Http::open(address).await.get("/page/").await.status;
         assert!(status == 200 || (time.is_zero() && status == 408), "{time:?}: {status}");
+        // The answer is here before the exchange has ended.
+        eventually("the exchange has ended", || drain.connections() == 0).await;
         assert_eq!(drain.drain(time).await, 0);
         handle.stop(false).await;
         running.await.unwrap().unwrap();

@@ -244,7 +244,7 @@ async fn every_hook<C: TestClient>(transport: &str) {
         ("unfit", LARGE, 0, "does not fit its handler"),
         ("name", 90, 1011, "a hook failed"),
         ("end", LARGE, 1000, "disconnect failed"),
-        ("drop", LARGE, 1000, "the consumer failed when it was dropped"),
+        ("drop", LARGE, 1000, "a consumer failed when it was dropped"),
     ] {
         let mut client = open("").await.unwrap().client;
         // A longer name is refused for its length, and its error does not quote it.

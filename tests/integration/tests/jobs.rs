@@ -169,8 +169,9 @@ async fn a_failed_job_is_logged_with_its_channel_and_its_event() {
     let worker = Worker::new(layer.clone(), router).unwrap().start().unwrap();
     layer.send(&channel("logged-jobs"), Order::Fail).await.unwrap();
     layer.send(&channel("logged-jobs"), Ready { path: String::new() }).await.unwrap();
-    log::logged(&["ERROR", "a job failed", "channel=logged-jobs", "event=fail", "the disk is full"]).await;
-    log::logged(&["WARN", "no handler for a job", "channel=logged-jobs", "event=thumbnail.ready"]).await;
+    log::logged(&["ERROR", "a job failed", "channel=logged-jobs", "event=\"fail\"", "the disk is full"])
+        .await;
+    log::logged(&["WARN", "no handler for a job", "channel=logged-jobs", "event=\"thumbnail.ready\""]).await;
     let summary = worker.stop().await.unwrap();
     assert_eq!((summary.jobs, summary.failed, summary.unhandled), (2, 1, 1));
 }
