@@ -98,3 +98,59 @@ impl From<MemoryLayer> for super::Layer {
         Self::from_arc(Arc::new(layer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::{Event, EventError, Layer};
+
+    #[derive(Clone, Serialize, Deserialize)]
+    enum Inner {
+        One { number: u8 },
+    }
+
+    /// Its words do not show that `Inner` is an enum.
+    #[derive(Clone, Serialize, Deserialize, Event)]
+    enum Room {
+        In(Inner),
+        Left { user: String },
+    }
+
+    #[derive(Clone, Serialize, Deserialize, Event)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: Tagged,
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    #[serde(tag = "type")]
+    enum Tagged {
+        One,
+    }
+
+    #[tokio::test]
+    async fn an_event_that_no_other_layer_could_write_is_refused() {
+        let layer = Layer::from(MemoryLayer::new());
+        let (room, channel) = (GroupName::new("room").unwrap(), ChannelName::new("jobs").unwrap());
+        let reason = |sent: Result<(), LayerError>| match sent {
+            Err(LayerError::Unwritable(EventError::Unwritable { name, reason })) => (name, reason),
+            other => panic!("{other:?}"),
+        };
+        let inside = Room::In(Inner::One { number: 1 });
+        for _ in 0..2 {
+            let (name, text) = reason(layer.group_send(&room, &inside).await);
+            assert_eq!(name, "in");
+            assert!(
+                text.contains("enum with such structs as its variants") && text.contains("::Room"),
+                "{text}"
+            );
+        }
+        let (name, text) = reason(layer.send(&channel, &inside).await);
+        assert_eq!((&*name, text.contains("::Room")), ("in", true));
+        let (_, text) = reason(layer.group_send(&room, Flat { rest: Tagged::One }).await);
+        assert!(text.contains(r#"the field "type" is reserved"#) && text.contains("::Flat"), "{text}");
+        layer.group_send(&room, Room::Left { user: "ann".into() }).await.unwrap();
+    }
+}

@@ -24,11 +24,6 @@ impl Scope {
         self.headers().filter(move |(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// All values of one header that are text, from the first to the last line.
-    pub(crate) fn header_lines(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.header_values(name).filter_map(|value| std::str::from_utf8(value).ok())
-    }
-
     /// The first cookie of this name, with its value percent-decoded.
     ///
     /// The name is compared as the client sent it.

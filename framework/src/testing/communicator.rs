@@ -156,8 +156,7 @@ impl WebsocketCommunicator {
         let Some(endpoint) = self.application.routes.route(&mut scope) else {
             return Err(Rejection::new(404, "no such WebSocket").unwrap_or_else(|_| Rejection::forbidden()));
         };
-        let offers = extensions::offers(scope.header_lines("sec-websocket-extensions").map(str::as_bytes))
-            .unwrap_or_default();
+        let offers = extensions::offers(scope.header_values("sec-websocket-extensions")).unwrap_or_default();
         let (chunks, receiver) = mpsc::unbounded_channel();
         let (connection, accepted) = self
             .application
