@@ -12,6 +12,7 @@ mod echoes;
 mod flush;
 mod hello;
 mod hosts;
+mod leaving;
 mod link;
 mod membership;
 mod names;

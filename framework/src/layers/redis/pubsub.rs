@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     config::{RedisConfig, RedisConfigError},
     echoes::Echoes,
+    leaving::Leaving,
     names::group_topic,
     subscriber,
     topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared},
@@ -61,6 +62,7 @@ impl RedisPubSubLayer {
         let driver = PubSub {
             codec: config.pubsub_codec(),
             echoes: Echoes::default(),
+            leaving: Leaving::default(),
             channels: Mutex::default(),
             heard: Mutex::default(),
             process: format!("specific.{}!", groups.directory().process),
@@ -138,6 +140,11 @@ impl Driver for PubSub {
                 // The last member left meanwhile, and the waiting may have been ended already.
                 echo = None;
             }
+        }
+        if count && echo.is_none() {
+            // Until then Redis counts this process as a subscriber.
+            let left = || !shared.driver.leaving.has(&topic) || !shared.status.is_up(shard);
+            shared.members.wait_until(&shared.status, left).await;
         }
         let published = put(shared, topic, message).await;
         match (published, echo) {

@@ -265,7 +265,13 @@ async fn beat(io: &PubSubIo, shard: usize) -> String {
 async fn follow(shared: &PubSubShared, shards: &[UnboundedSender<Changes>]) {
     let none = || Changes { joined: Vec::new(), left: Vec::new() };
     loop {
-        let Changes { joined, left } = shared.note_changes(shared.groups.changed().await);
+        let changed = shared.groups.changed().await;
+        let topics: Vec<String> = changed.iter().map(|group| shared.topic(group)).collect();
+        // All of them, until it is known which have lost their last member.
+        shared.driver.leaving.add(topics.iter().cloned());
+        let Changes { joined, left } = shared.note_changes(changed);
+        shared.driver.leaving.add(left.iter().map(|(group, _)| shared.topic(group)));
+        shared.driver.leaving.remove(topics);
         let mut sorted: Vec<Changes> = shards.iter().map(|_| none()).collect();
         for group in joined {
             sorted[shared.group_shard(&group.0)].joined.push(group);
@@ -291,8 +297,11 @@ async fn subscribe_all(io: &PubSubIo, shard: usize, mut changes: UnboundedReceiv
             io.links[shard].fail(reason);
         }
         if !left.is_empty() {
-            let topics = left.into_iter().map(|(group, number)| (io.shared.topic(&group), number));
-            let _ = io.left[shard].send(topics.collect());
+            let topics: LeftTopics =
+                left.into_iter().map(|(group, number)| (io.shared.topic(&group), number)).collect();
+            io.shared.driver.leaving.remove(topics.iter().map(|(topic, _)| topic.clone()));
+            io.shared.members.changed.notify_waiters();
+            let _ = io.left[shard].send(topics);
         }
     }
 }

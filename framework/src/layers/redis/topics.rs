@@ -12,6 +12,7 @@ use super::{
     codec::Codec,
     config::RedisSettings,
     echoes::Echoes,
+    leaving::Leaving,
     names::{group_topic, shard_of},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub struct PubSub {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) echoes: Echoes,
+    /// The topics from which Redis has still to take this process.
+    pub(super) leaving: Leaving,
     /// The channels of any process that this process has read or put into a group.
     ///
     /// They are never removed, because a message that comes between two calls of `receive` would be lost.
