@@ -4,28 +4,36 @@
 //! and Python refuses other keys in MessagePack. So numbers as keys become texts in both formats.
 
 use serde::ser::{
-    Error, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
+use serde_json::Value as Json;
 
 /// A serializer for values.
 pub(super) struct Strict<S>(pub(super) S);
 
 /// A value that is written by [`Strict`].
-struct Value<'a, T: ?Sized>(&'a T);
+struct StrictValue<'a, T: ?Sized>(&'a T);
 
-impl<T: Serialize + ?Sized> Serialize for Value<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for StrictValue<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(Strict(serializer))
     }
 }
 
-/// The key of a map, as a text.
-struct Key<'a, T: ?Sized>(&'a T);
+/// The key of a map, as the text that JSON writes for it.
+struct MapKey<'a, T: ?Sized>(&'a T);
 
-impl<T: Serialize + ?Sized> Serialize for Key<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for MapKey<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(KeyText(serializer))
+        match serde_json::to_value(self.0) {
+            Ok(Json::String(key)) => serializer.serialize_str(&key),
+            Ok(Json::Bool(key)) => serializer.collect_str(&key),
+            Ok(Json::Number(key)) if !key.is_f64() => serializer.collect_str(&key),
+            _ => Err(S::Error::custom(
+                "the key of a map must be a text, a whole number, a character or a boolean",
+            )),
+        }
     }
 }
 
@@ -38,13 +46,13 @@ macro_rules! forward {
 impl<S: Serializer> Serializer for Strict<S> {
     type Ok = S::Ok;
     type Error = S::Error;
-    type SerializeSeq = Parts<S::SerializeSeq>;
-    type SerializeTuple = Parts<S::SerializeTuple>;
-    type SerializeTupleStruct = Parts<S::SerializeTupleStruct>;
-    type SerializeTupleVariant = Parts<S::SerializeTupleVariant>;
-    type SerializeMap = Parts<S::SerializeMap>;
-    type SerializeStruct = Parts<S::SerializeStruct>;
-    type SerializeStructVariant = Parts<S::SerializeStructVariant>;
+    type SerializeSeq = StrictParts<S::SerializeSeq>;
+    type SerializeTuple = StrictParts<S::SerializeTuple>;
+    type SerializeTupleStruct = StrictParts<S::SerializeTupleStruct>;
+    type SerializeTupleVariant = StrictParts<S::SerializeTupleVariant>;
+    type SerializeMap = StrictParts<S::SerializeMap>;
+    type SerializeStruct = StrictParts<S::SerializeStruct>;
+    type SerializeStructVariant = StrictParts<S::SerializeStructVariant>;
 
     forward! {
         serialize_bool(bool);
@@ -86,7 +94,7 @@ impl<S: Serializer> Serializer for Strict<S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.0.serialize_some(&Value(value))
+        self.0.serialize_some(&StrictValue(value))
     }
 
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
@@ -111,7 +119,7 @@ impl<S: Serializer> Serializer for Strict<S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_struct(name, &Value(value))
+        self.0.serialize_newtype_struct(name, &StrictValue(value))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -121,15 +129,15 @@ impl<S: Serializer> Serializer for Strict<S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_variant(name, index, variant, &Value(value))
+        self.0.serialize_newtype_variant(name, index, variant, &StrictValue(value))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        self.0.serialize_seq(len).map(Parts)
+        self.0.serialize_seq(len).map(StrictParts)
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        self.0.serialize_tuple(len).map(Parts)
+        self.0.serialize_tuple(len).map(StrictParts)
     }
 
     fn serialize_tuple_struct(
@@ -137,7 +145,7 @@ impl<S: Serializer> Serializer for Strict<S> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        self.0.serialize_tuple_struct(name, len).map(Parts)
+        self.0.serialize_tuple_struct(name, len).map(StrictParts)
     }
 
     fn serialize_tuple_variant(
@@ -147,15 +155,15 @@ impl<S: Serializer> Serializer for Strict<S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        self.0.serialize_tuple_variant(name, index, variant, len).map(Parts)
+        self.0.serialize_tuple_variant(name, index, variant, len).map(StrictParts)
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        self.0.serialize_map(len).map(Parts)
+        self.0.serialize_map(len).map(StrictParts)
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
-        self.0.serialize_struct(name, len).map(Parts)
+        self.0.serialize_struct(name, len).map(StrictParts)
     }
 
     fn serialize_struct_variant(
@@ -165,7 +173,7 @@ impl<S: Serializer> Serializer for Strict<S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        self.0.serialize_struct_variant(name, index, variant, len).map(Parts)
+        self.0.serialize_struct_variant(name, index, variant, len).map(StrictParts)
     }
 
     fn is_human_readable(&self) -> bool {
@@ -174,16 +182,16 @@ impl<S: Serializer> Serializer for Strict<S> {
 }
 
 /// Writes the parts of a list, a map or a struct by [`Strict`].
-pub(super) struct Parts<C>(C);
+pub(super) struct StrictParts<C>(C);
 
 macro_rules! elements {
     ($($trait:ident::$method:ident;)*) => {
-        $(impl<C: $trait> $trait for Parts<C> {
+        $(impl<C: $trait> $trait for StrictParts<C> {
             type Ok = C::Ok;
             type Error = C::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-                self.0.$method(&Value(value))
+                self.0.$method(&StrictValue(value))
             }
 
             fn end(self) -> Result<C::Ok, C::Error> {
@@ -202,7 +210,7 @@ elements! {
 
 macro_rules! fields {
     ($($trait:ident)*) => {
-        $(impl<C: $trait> $trait for Parts<C> {
+        $(impl<C: $trait> $trait for StrictParts<C> {
             type Ok = C::Ok;
             type Error = C::Error;
 
@@ -211,7 +219,7 @@ macro_rules! fields {
                 key: &'static str,
                 value: &T,
             ) -> Result<(), C::Error> {
-                self.0.serialize_field(key, &Value(value))
+                self.0.serialize_field(key, &StrictValue(value))
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), C::Error> {
@@ -227,159 +235,20 @@ macro_rules! fields {
 
 fields! { SerializeStruct SerializeStructVariant }
 
-impl<C: SerializeMap> SerializeMap for Parts<C> {
+impl<C: SerializeMap> SerializeMap for StrictParts<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        self.0.serialize_key(&Key(key))
+        self.0.serialize_key(&MapKey(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        self.0.serialize_value(&Value(value))
+        self.0.serialize_value(&StrictValue(value))
     }
 
     fn end(self) -> Result<C::Ok, C::Error> {
         self.0.end()
-    }
-}
-
-/// A serializer for keys: texts, and what JSON writes as a text.
-struct KeyText<S>(S);
-
-macro_rules! text {
-    ($($method:ident($type:ty);)*) => {
-        $(fn $method(self, key: $type) -> Result<S::Ok, S::Error> { self.0.collect_str(&key) })*
-    };
-}
-
-impl<S: Serializer> Serializer for KeyText<S> {
-    type Ok = S::Ok;
-    type Error = S::Error;
-    type SerializeSeq = Impossible<S::Ok, S::Error>;
-    type SerializeTuple = Impossible<S::Ok, S::Error>;
-    type SerializeTupleStruct = Impossible<S::Ok, S::Error>;
-    type SerializeTupleVariant = Impossible<S::Ok, S::Error>;
-    type SerializeMap = Impossible<S::Ok, S::Error>;
-    type SerializeStruct = Impossible<S::Ok, S::Error>;
-    type SerializeStructVariant = Impossible<S::Ok, S::Error>;
-
-    text! {
-        serialize_bool(bool);
-        serialize_i8(i8);
-        serialize_i16(i16);
-        serialize_i32(i32);
-        serialize_i64(i64);
-        serialize_i128(i128);
-        serialize_u8(u8);
-        serialize_u16(u16);
-        serialize_u32(u32);
-        serialize_u64(u64);
-        serialize_u128(u128);
-        serialize_char(char);
-    }
-
-    fn serialize_f32(self, _: f32) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_f64(self, _: f64) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_str(self, key: &str) -> Result<S::Ok, S::Error> {
-        self.0.serialize_str(key)
-    }
-
-    fn serialize_bytes(self, _: &[u8]) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, key: &T) -> Result<S::Ok, S::Error> {
-        key.serialize(self)
-    }
-
-    fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_str(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        key: &T,
-    ) -> Result<S::Ok, S::Error> {
-        key.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<S::Ok, S::Error> {
-        no_text()
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        no_text()
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, S::Error> {
-        no_text()
-    }
-
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        no_text()
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        no_text()
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        no_text()
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, S::Error> {
-        no_text()
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, S::Error> {
-        no_text()
     }
 }
 
@@ -389,8 +258,4 @@ fn too_large<T, E: Error>() -> Result<T, E> {
 
 fn not_finite<T, E: Error>() -> Result<T, E> {
     Err(E::custom("NaN and infinity have no form in JSON: write an `Option`, or a text"))
-}
-
-fn no_text<T, E: Error>() -> Result<T, E> {
-    Err(E::custom("the key of a map must be a text, a whole number, a character or a boolean"))
 }
