@@ -2,6 +2,7 @@
 //!
 //! `churn` and `counts` are separate programs, because they measure a whole process.
 
+mod admission;
 mod bad_input;
 mod burst;
 mod communicator;

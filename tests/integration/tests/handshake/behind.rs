@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
 use greenroom::{
-    Mount, ProtocolTypeRouter,
+    Layer, Mount, ProtocolTypeRouter,
     prelude::*,
     testing::{Host, LiveServer},
 };
@@ -25,6 +25,12 @@ impl Consumer for Echo {
 
 /// A server with an echo, a page, and a page that waits at the gate.
 fn serve() -> (LiveServer, Gate) {
+    let (server, gate, _) = serve_counted();
+    (server, gate)
+}
+
+/// As [`serve`], with the layer whose metrics count.
+fn serve_counted() -> (LiveServer, Gate, Layer) {
     let gate = Gate::default();
     let visitors = gate.clone();
     let application = ProtocolTypeRouter::new()
@@ -43,7 +49,8 @@ fn serve() -> (LiveServer, Gate) {
                 }),
             );
         });
-    (LiveServer::start(&Mount::new(application).unwrap(), 1).unwrap(), gate)
+    let mount = Mount::new(application).unwrap();
+    (LiveServer::start(&mount, 1).unwrap(), gate, mount.default_layer().clone())
 }
 
 fn page(path: &str) -> Request {
@@ -81,7 +88,7 @@ async fn a_handshake_after_the_answer_of_a_slow_page_opens_a_websocket() {
 #[actix_web::test]
 async fn behind_a_slow_page_a_handshake_is_served_or_refused_and_the_page_arrives() {
     for in_one in [true, false] {
-        let (server, gate) = serve();
+        let (server, gate, layer) = serve_counted();
         let mut client = Raw::open(server.address()).await;
         let handshake = Request::new("/echo/").bytes(server.address());
         let behind = [handshake, masked(FIN | TEXT, b"early")].concat();
@@ -104,6 +111,7 @@ async fn behind_a_slow_page_a_handshake_is_served_or_refused_and_the_page_arrive
             assert_eq!(Host::from_env().unwrap(), Host::Direct, "an App always serves it");
             assert_eq!((answer.status, answer.header("connection")), (400, Some("close")));
             assert!(answer.body.contains("after the answers"), "{answer:?}");
+            assert_eq!(layer.metrics().bad_handshake, 1);
             client.ended().await;
         }
     }

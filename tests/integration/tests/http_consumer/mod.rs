@@ -1,16 +1,18 @@
 //! HTTP consumers over real sockets: what clients get, and what consumers see.
 
+mod ends;
+mod routes;
+
 use std::time::Duration;
 
 use greenroom::{
     Body, HttpConsumer, HttpContext, Limits, Mount,
     error::{DenyConnection, StopConsumer},
-    middleware::{AllowedHostsOriginValidator, Rejection, from_fn},
     prelude::*,
-    testing::{Host, LiveServer},
+    testing::LiveServer,
 };
 use integration_tests::{
-    Client, Gate, Log, PATIENCE, eventually,
+    Gate, Log, PATIENCE, eventually,
     http::{End, Http},
 };
 use tokio::time::timeout;
@@ -110,6 +112,21 @@ fn subjects() -> GroupName {
     GroupName::new("subjects").unwrap()
 }
 
+async fn tell(mount: &Mount, what: &str) {
+    mount.default_layer().group_send(&subjects(), Told { what: what.to_owned() }).await.unwrap();
+}
+
+/// Sends parts until the server has no connection. In an App it sees only by these that a client has left.
+async fn tell_until_left(mount: &Mount, server: &LiveServer) {
+    let telling = async {
+        while server.connections() > 0 {
+            tell(mount, "a part").await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, telling).await.expect("the server sees that its client has left");
+}
+
 struct Fixture {
     mount: Mount,
     server: LiveServer,
@@ -132,8 +149,7 @@ impl Fixture {
     }
 
     async fn tell(&self, what: &str) {
-        let told = Told { what: what.to_owned() };
-        self.mount.default_layer().group_send(&subjects(), &told).await.unwrap();
+        tell(&self.mount, what).await;
     }
 
     /// Waits until no exchange is left, and returns the last note: how the exchange ended.
@@ -257,48 +273,6 @@ async fn a_long_poll_is_answered_by_an_event() {
     assert_eq!(it.ended().await, "1000 Consumer");
 }
 
-/// In an `HttpServer` nobody learns that a client has ended its sending side, which leavers and some waiting clients do.
-#[actix_web::test]
-async fn in_an_app_a_client_that_has_left_is_seen_by_what_is_sent_to_it() {
-    if Host::from_env().unwrap() != Host::Mounted {
-        return;
-    }
-    let it = Fixture::new(Limits::new());
-    let mut http = it.open().await;
-    http.get("/s/x?do=headers,keep").await;
-    drop(http);
-    // The first part makes the client's system refuse, and a later part finds that.
-    while it.server.connections() > 0 {
-        it.tell("a part").await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(it.ended().await, "1006 Gone");
-}
-
-/// A server of our own owns the sockets.
-#[actix_web::test]
-async fn a_client_that_leaves_is_seen_at_once() {
-    if Host::from_env().unwrap() != Host::Direct {
-        return;
-    }
-    // These are longer than the test may take, so nothing waits for them.
-    let limits = Limits::new().disconnect_grace(Duration::from_secs(3600)).response_timeout(None);
-    let it = Fixture::new(limits);
-    for (number, todo) in ["hang", "headers,hang", "keep", "headers,part,keep"].into_iter().enumerate() {
-        let mut http = it.open().await;
-        http.request("GET", &format!("/s/x?do={todo}"), &[], b"").await;
-        eventually("the request has arrived", || it.log.lines().len() == 2 * number + 1).await;
-        if todo.contains("hang") {
-            it.gate.visited().await;
-        }
-        if todo.contains("headers") {
-            http.head().await;
-        }
-        drop(http);
-        assert_eq!(it.ended().await, "1006 Gone", "{todo}");
-    }
-}
-
 #[actix_web::test]
 async fn failures_before_the_headers_have_a_status() {
     let it = Fixture::new(Limits::new());
@@ -383,78 +357,6 @@ async fn responses_to_head_and_204_responses_have_no_body() {
 }
 
 #[actix_web::test]
-async fn a_response_that_takes_too_long_is_503() {
-    let it = Fixture::new(Limits::new().response_timeout(Duration::from_millis(100)));
-    for todo in ["hang", "keep", "hang%20with%20a%20brittle%20value"] {
-        let (head, _) = it.open().await.ask("GET", &format!("/s/x?do={todo}"), &[], b"").await;
-        assert_eq!(head.status, 503, "{todo}");
-        assert_eq!(it.ended().await, "1006 Rejected", "{todo}");
-    }
-    let mut http = it.open().await;
-    let head = http.get("/s/x?do=headers,hang,late").await;
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    it.gate.open();
-    it.gate.open();
-    assert_eq!(http.body(&head).await.1, End::Whole, "a response that has begun may take longer");
-}
-
-#[actix_web::test]
-async fn a_consumer_waits_for_a_client_that_reads_slowly() {
-    let it = Fixture::new(Limits::new());
-    let mut http = Http::open_narrow(it.server.address(), 4096).await;
-    let head = http.get("/s/x?do=headers,much").await;
-    let mut sent = 0;
-    // The consumer sends until all buffers on the way are full. Then it waits.
-    loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let now = it.log.lines().iter().filter(|line| *line == "sent").count();
-        if now == sent {
-            break;
-        }
-        sent = now;
-    }
-    assert!(sent < 32, "{sent} MiB are on their way");
-    let (body, end) = http.body(&head).await;
-    assert_eq!((body.len(), end), (64 << 20, End::Whole), "no byte is lost");
-    assert_eq!(it.ended().await, "1000 Consumer");
-}
-
-#[actix_web::test]
-async fn a_client_that_reads_nothing_is_given_up() {
-    let it = Fixture::new(Limits::new().write_timeout(Duration::from_millis(250)));
-    let mut http = Http::open_narrow(it.server.address(), 4096).await;
-    http.get("/s/x?do=headers,much").await;
-    eventually("the consumer is told", || it.log.lines().last().is_some_and(|line| line == "1013 TooSlow"))
-        .await;
-    drop(http);
-    assert_eq!(it.ended().await, "1013 TooSlow");
-}
-
-#[actix_web::test]
-async fn a_shutdown_ends_every_exchange() {
-    let it = Fixture::new(Limits::new());
-    let mut streaming = it.open().await;
-    let head = streaming.get("/s/x?do=headers,part,keep").await;
-    assert_eq!(streaming.chunk().await.unwrap(), "part");
-    let mut waiting = it.open().await;
-    waiting.request("GET", "/s/x?do=keep", &[], b"").await;
-    let mut uploading = it.open().await;
-    uploading.send(b"POST /s/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc").await;
-    eventually("all requests have arrived", || it.server.connections() == 3).await;
-    assert_eq!(it.server.drain(PATIENCE).await, 0);
-    assert_eq!(streaming.body(&head).await, (String::new(), End::Cut));
-    for mut one in [waiting, uploading] {
-        let head = one.head().await;
-        assert_eq!(head.status, 503);
-        assert!(head.header("retry-after").is_some(), "{head:?}");
-    }
-    let lines = it.log.lines();
-    for expected in ["1012 Shutdown", "1006 Rejected"] {
-        assert_eq!(lines.iter().filter(|line| *line == expected).count(), 1, "{lines:?}");
-    }
-}
-
-#[actix_web::test]
 async fn tasks_and_timers_go_on_with_a_response() {
     #[derive(Clone, Serialize, Deserialize, Event)]
     struct Tick;
@@ -482,125 +384,4 @@ async fn tasks_and_timers_go_on_with_a_response() {
     let server = LiveServer::start(&mount, 1).unwrap();
     let (_, body) = Http::open(server.address()).await.ask("GET", "/", &[], b"").await;
     assert_eq!(body, "task;tick 1;tick 2;tick 3;");
-}
-
-#[derive(NoEvents)]
-struct Plain(&'static str);
-
-impl HttpConsumer for Plain {
-    async fn handle(&mut self, body: Body, ctx: &mut HttpContext) -> Result<()> {
-        let number: Option<u32> = if body.bytes().is_empty() { None } else { Some(body.json()?) };
-        ctx.scope().add_response_header("x-by", "greenroom")?;
-        let param = ctx.scope().param_str("p").unwrap_or("-").to_owned();
-        ctx.send_json(200, &(self.0, param, ctx.scope().root_path(), number))
-    }
-}
-
-#[derive(NoEvents)]
-struct Socket;
-
-impl Consumer for Socket {}
-
-/// Consumers, WebSockets and the App's own pages have their paths side by side.
-#[actix_web::test]
-async fn requests_find_their_routes() {
-    use actix_web::{HttpResponse, web};
-    let routes = || {
-        UrlRouter::new()
-            .route("/both", |_: &Scope| Ok(Socket))
-            .http("/both", |_: &Scope| Ok(Plain("both")))
-            .nest("/in", UrlRouter::new().http("/{p:int}", |_: &Scope| Ok(Plain("int"))))
-            .http("/tail/{p:path}", |_: &Scope| Ok(Plain("tail")))
-            .http("/caf\u{e9}", |_: &Scope| Ok(Plain("cafe")))
-    };
-    let application = greenroom::ProtocolTypeRouter::new().websocket(routes()).http(move |config| {
-        let below = Mount::new(routes()).unwrap();
-        config
-            .service(web::scope("/below").configure(below.configure()))
-            .route("/page", web::get().to(|| async { HttpResponse::Ok().body("page") }));
-    });
-    let server = LiveServer::start(&Mount::new(application).unwrap(), 1).unwrap();
-    let mut http = Http::open(server.address()).await;
-    for (path, status, body) in [
-        ("/both", 200, r#"["both","-","",null]"#),
-        ("/in/7", 200, r#"["int","7","",null]"#),
-        ("/in/x", 404, "no such page"),
-        ("/tail/a/b%20c", 200, r#"["tail","a/b c","",null]"#),
-        ("/caf%C3%A9", 200, r#"["cafe","-","",null]"#),
-        ("/caf", 404, ""),
-        ("/below/in/8", 200, r#"["int","8","/below",null]"#),
-        ("/below/tail/x/y", 200, r#"["tail","x/y","/below",null]"#),
-        ("/page", 200, "page"),
-        ("/nowhere/at/all", 404, ""),
-    ] {
-        let (head, text) = http.ask("GET", path, &[], b"").await;
-        assert_eq!((head.status, text.as_str()), (status, body), "{path}");
-        assert_eq!(head.header("x-by").is_some(), status == 200 && path != "/page", "{path}");
-    }
-    let (head, text) = http.ask("POST", "/both", &[], b"12").await;
-    assert_eq!((head.status, text.as_str()), (200, r#"["both","-","",12]"#));
-    let (head, text) = http.ask("POST", "/both", &[], b"{").await;
-    assert_eq!((head.status, text.as_str()), (400, "the message is not the expected JSON"));
-    assert!(Client::try_connect(&server, "/both", &[]).await.is_ok());
-}
-
-#[actix_web::test]
-async fn middleware_and_origins_are_checked_as_for_websockets() {
-    let listed = UrlRouter::new()
-        .http("/", |_: &Scope| Ok(Plain("listed")))
-        .wrap(AllowedHostsOriginValidator::new(["example.com"]));
-    let gated = UrlRouter::new().http("/", |_: &Scope| Ok(Plain("gated"))).wrap(from_fn(
-        async |scope: &mut Scope| {
-            if scope.query_string() == "in" { Ok(()) } else { Err(Rejection::unauthorized()) }
-        },
-    ));
-    let routes = UrlRouter::new()
-        .http("/open", |_: &Scope| Ok(Plain("open")))
-        .nest("/listed", listed)
-        .nest("/gated", gated);
-    let server = LiveServer::start(&Mount::new(routes).unwrap(), 1).unwrap();
-    let own = format!("http://{}", server.address());
-    let mut http = Http::open(server.address()).await;
-    let foreign = "https://evil.example";
-    for (method, path, origin, status) in [
-        ("GET", "/open", None, 200),
-        ("GET", "/open", Some(foreign), 200),
-        ("POST", "/open", None, 200),
-        ("POST", "/open", Some(&*own), 200),
-        ("POST", "/open", Some(foreign), 403),
-        ("GET", "/listed/", None, 200),
-        ("GET", "/listed/", Some(foreign), 403),
-        ("POST", "/listed/", None, 403),
-        ("POST", "/listed/", Some("https://example.com"), 200),
-        ("GET", "/gated/", None, 401),
-        ("GET", "/gated/?in", None, 200),
-    ] {
-        let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
-        let (head, _) = http.ask(method, path, &headers, b"").await;
-        assert_eq!(head.status, status, "{method} {path} {origin:?}");
-    }
-}
-
-#[actix_web::test]
-async fn exchanges_count_as_connections() {
-    let subject = Subject::default();
-    let routes = UrlRouter::new().http("/", move |_: &Scope| Ok(subject.clone()));
-    let mount = Mount::new(routes).unwrap().max_connections(2).connections_per_peer(1);
-    let server = LiveServer::start(&mount, 1).unwrap();
-    let mut first = Http::open(server.address()).await;
-    assert_eq!(first.get("/?do=headers,part,keep").await.status, 200);
-    let (head, _) = Http::open(server.address()).await.ask("GET", "/?do=respond", &[], b"").await;
-    assert_eq!(head.status, 429);
-    drop(first);
-    if Host::from_env().unwrap() == Host::Mounted {
-        // Only what is sent shows there that the client has left.
-        while server.connections() > 0 {
-            let told = Told { what: "part".to_owned() };
-            mount.default_layer().group_send(&subjects(), &told).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-    server.wait_until_empty().await;
-    let (head, _) = Http::open(server.address()).await.ask("GET", "/?do=respond", &[], b"").await;
-    assert_eq!(head.status, 201);
 }
