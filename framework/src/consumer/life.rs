@@ -430,11 +430,13 @@ pub(super) async fn run(
         Poll::Pending
     })
     .await;
-    let dropped = guard(|| {
-        hook.set(None);
-        Ok(())
-    });
-    if let Err(error) = dropped {
+    // A hook that has ended holds nothing any more.
+    if matches!(outcome, HookOutcome::Cancelled)
+        && let Err(error) = guard(|| {
+            hook.set(None);
+            Ok(())
+        })
+    {
         tracing::error!(channel = %connection.channel_name(), error = %Shown(error), "a hook panicked when it was cancelled");
     }
     outcome

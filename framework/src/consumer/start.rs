@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Result, Scope,
     error::MisuseError,
-    groups::{budget::Budget, drain::Place, fan_out::Class, thread},
+    groups::{budget::Budget, drain::ConnectionPlace, fan_out::Class, thread},
     layers::Layers,
     middleware::Rejection,
     wire::{Wire, limits::Limits, websocket::deflate::Packer},
@@ -32,7 +32,7 @@ pub(crate) struct Start {
     pub(crate) limits: Arc<Limits>,
     pub(crate) budget: Arc<Budget>,
     /// The connection's place among all connections.
-    pub(crate) place: Place,
+    pub(crate) place: ConnectionPlace,
     /// Reads from the client. An HTTP exchange has no reader.
     pub(crate) input: Option<Box<dyn ClientReader>>,
     pub(crate) wire: Wire,

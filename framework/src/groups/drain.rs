@@ -141,8 +141,8 @@ impl Drain {
     /// Takes a place for a connection. Returns `None` if `most` places are taken.
     ///
     /// It is taken before the middleware runs, so that no storm of requests passes the limit meanwhile.
-    pub(crate) fn reserve(&self, most: usize) -> Option<Place> {
-        take_one(&self.0.places, most).then(|| Place(Some(Arc::clone(&self.0))))
+    pub(crate) fn reserve(&self, most: usize) -> Option<ConnectionPlace> {
+        take_one(&self.0.places, most).then(|| ConnectionPlace(Some(Arc::clone(&self.0))))
     }
 
     /// Takes a place for the session of a client without a WebSocket. Returns `None` if `most` places are taken.
@@ -158,9 +158,9 @@ fn take_one(count: &AtomicUsize, most: usize) -> bool {
 
 /// A place for a connection that is not made yet. Dropping it gives the place back.
 #[derive(Debug)]
-pub(crate) struct Place(Option<Arc<DrainState>>);
+pub(crate) struct ConnectionPlace(Option<Arc<DrainState>>);
 
-impl Place {
+impl ConnectionPlace {
     /// Makes the place one of a connection of this hub. Returns `None` once the drain has begun.
     pub(crate) fn enter(mut self, hub: &Arc<HubQueue>) -> Option<DrainGuard> {
         let drain = self.0.take()?;
@@ -178,7 +178,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         if let Some(drain) = self.0.take() {
             drain.places.fetch_sub(1, SeqCst);

@@ -24,7 +24,7 @@ use crate::{
     error::MisuseError,
     groups::{
         budget::Budget,
-        drain::{Drain, Place, SessionPlace},
+        drain::{ConnectionPlace, Drain, SessionPlace},
     },
     layers::{DEFAULT_LAYER, Layers},
     metrics::{Counter, Counters},
@@ -66,7 +66,7 @@ pub(crate) struct Application {
 
 /// The places of a client that may come in.
 struct Admitted {
-    place: Place,
+    place: ConnectionPlace,
     /// Its place among the connections of its address, if they are counted.
     of_peer: Option<PeerGuard>,
 }
@@ -157,7 +157,7 @@ impl Application {
     }
 
     /// The values that every consumer is started with.
-    fn start_of(&self, scope: Scope, limits: Arc<Limits>, wire: Wire, place: Place) -> Start {
+    fn start_of(&self, scope: Scope, limits: Arc<Limits>, wire: Wire, place: ConnectionPlace) -> Start {
         Start {
             scope: Box::new(scope),
             layers: self.layers.clone(),

@@ -28,6 +28,7 @@ use tokio::{
 
 use crate::{
     consumer::connection::Connection,
+    shown::Shown,
     wire::{socket::Socket, websocket::handshake::HandshakeError},
 };
 
@@ -104,7 +105,7 @@ where
     }
     if refused {
         let error = HandshakeError::Early;
-        tracing::info!(path = handshake.request.path(), %error, "a handshake was refused");
+        tracing::debug!(path = ?Shown(handshake.request.path()), %error, "a handshake was refused");
         return refuse(handshake.socket, handshake.codec, error.response().into()).await;
     }
     upgrade(app, handshake).await;

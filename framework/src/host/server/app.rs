@@ -21,7 +21,7 @@ use super::{
     connection::{HttpConnection, WatchedSocket, connection_of, watch},
     threads::ServeSocket,
 };
-use crate::{Layer, host::takeover, shown::Shown, time, wire::socket::Socket};
+use crate::{Layer, host::takeover, metrics::Counters, shown::Shown, time, wire::socket::Socket};
 
 /// How many bytes of a handshake are read at once. A longer one is read by actix-http, as other requests are.
 const HEAD: usize = 4 << 10;
@@ -61,15 +61,19 @@ where
     let app = map_config(app, move |()| config.clone()).new_service(()).await;
     let app = Rc::new(app.map_err(|error| io::Error::other(format!("the App did not start: {error:?}")))?);
 
-    let upgraded = Rc::clone(&app);
+    let upgraded = (Rc::clone(&app), layer.clone());
     let upgrades = fn_service(move |(request, framed): (Request, Framed<WatchedSocket, Codec>)| {
-        let app = Rc::clone(&upgraded);
+        let (app, layer) = upgraded.clone();
         async move {
             let parts = framed.into_parts();
             let WatchedSocket { socket, connection } = parts.io;
             let handshake =
                 takeover::Handshake { request, socket, codec: parts.codec, ahead: parts.read_buf };
-            takeover::upgrade_behind(app, handshake, &parts.write_buf, connection.has_waited()).await;
+            let refused = connection.has_waited();
+            if refused {
+                counters(&layer).bad_handshake.one();
+            }
+            takeover::upgrade_behind(app, handshake, &parts.write_buf, refused).await;
             Ok::<(), actix_http::Error>(())
         }
     });
@@ -111,7 +115,7 @@ where
                     };
                     if let Err(error) = served {
                         if matches!(error, DispatchError::Parse(_)) {
-                            count_malformed(&layer);
+                            counters(&layer).bad_request.one();
                         }
                         tracing::debug!(%error, "an HTTP connection ended");
                     }
@@ -134,8 +138,9 @@ fn app_config(secure: bool, local: SocketAddr) -> AppConfig {
     AppConfig::__priv_test_new(secure, local.to_string(), local)
 }
 
-fn count_malformed(layer: &Layer) {
-    layer.backend().groups().directory().counters.bad_request.one();
+/// The counters of what happens before a request reaches a consumer.
+fn counters(layer: &Layer) -> &Counters {
+    &layer.backend().groups().directory().counters
 }
 
 /// What a client sent first.
@@ -175,7 +180,7 @@ async fn first(
         }
         // actix-http would log this as an error of the server.
         Err(error) => {
-            count_malformed(layer);
+            counters(layer).bad_request.one();
             tracing::debug!(error = %Shown(&error), "a request is malformed: refused");
             let status = match error {
                 ParseError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

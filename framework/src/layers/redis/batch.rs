@@ -16,7 +16,7 @@ use crate::{
     layers::{
         LayerError,
         server::{
-            refusal::Refusal,
+            refusal::ServerRefusal,
             status::{Status, ended},
         },
     },
@@ -118,7 +118,7 @@ pub(super) struct Replies<'a> {
     commands: &'a Pipeline,
     replies: Result<std::vec::IntoIter<Value>, LayerError>,
     at: usize,
-    refusal: Option<Refusal>,
+    refusal: Option<ServerRefusal>,
 }
 
 impl<'a> Replies<'a> {
@@ -148,9 +148,9 @@ impl<'a> Replies<'a> {
         match self.replies.as_mut().map_err(|error| error.clone())?.next() {
             Some(Value::ServerError(error)) => {
                 let said = said(&error);
-                let refusal = Refusal::of_redis(&said);
+                let refusal = ServerRefusal::of_redis(&said);
                 self.refusal = Some(refusal);
-                if refusal == Refusal::Away {
+                if refusal == ServerRefusal::Away {
                     // The connection ends, and the log says that the server is away.
                     return Err(self.status.unavailable(self.shard, &said));
                 }
@@ -164,7 +164,7 @@ impl<'a> Replies<'a> {
 
     /// Whether the server has refused the last command, and may carry it out later.
     pub(super) fn may_pass(&self) -> bool {
-        self.refusal == Some(Refusal::Later)
+        self.refusal == Some(ServerRefusal::Later)
     }
 }
 

@@ -12,7 +12,7 @@ use redis::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{batch::said, config::RedisSettings, hello::Hello, hosts::RedisHost, sentinel};
-use crate::layers::server::refusal::Refusal;
+use crate::layers::server::refusal::ServerRefusal;
 
 /// How long the blocking command of a reader lasts. Its end shows that the connection works.
 pub(super) const BLOCK: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ impl RedisLink {
             if let Value::ServerError(error) = reply {
                 let said = said(error);
                 // A server that needs a password accepts a connection without one, and refuses the commands.
-                if error.code() == "NOAUTH" || Refusal::of_redis(&said) == Refusal::Away {
+                if error.code() == "NOAUTH" || ServerRefusal::of_redis(&said) == ServerRefusal::Away {
                     return Err(said);
                 }
             }
@@ -137,7 +137,7 @@ impl RedisLink {
             Ok(replies) => {
                 for reply in &replies {
                     if let Value::ServerError(error) = reply
-                        && Refusal::of_redis(&said(error)) == Refusal::Away
+                        && ServerRefusal::of_redis(&said(error)) == ServerRefusal::Away
                     {
                         self.fail_as(generation, said(error));
                     }

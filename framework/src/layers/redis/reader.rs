@@ -11,7 +11,7 @@ use super::{
     taking::Taking,
     writer::{CoreIo, WAKE},
 };
-use crate::{ChannelName, layers::server::refusal::Refusal};
+use crate::{ChannelName, layers::server::refusal::ServerRefusal};
 
 /// How many messages are taken at once from the queue of this process.
 ///
@@ -144,7 +144,7 @@ async fn ask(
     command: &Cmd,
 ) -> redis::RedisResult<Value> {
     match connection.send_packed_command(command).await {
-        Ok(Value::ServerError(error)) if Refusal::of_redis(&said(&error)) == Refusal::Away => {
+        Ok(Value::ServerError(error)) if ServerRefusal::of_redis(&said(&error)) == ServerRefusal::Away => {
             Value::ServerError(error).extract_error()
         }
         Ok(Value::ServerError(error)) => {

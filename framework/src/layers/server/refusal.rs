@@ -2,7 +2,7 @@
 
 /// What a server's refusal means for the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::layers) enum Refusal {
+pub(in crate::layers) enum ServerRefusal {
     /// The server does nothing for now, or is the wrong one. It counts as away until it takes writes again.
     Away,
     /// The server will refuse this again.
@@ -11,7 +11,7 @@ pub(in crate::layers) enum Refusal {
     Later,
 }
 
-impl Refusal {
+impl ServerRefusal {
     /// Reads an error of Redis. `said` starts with its code.
     ///
     /// An error that a script has met may have some words before the code.
@@ -33,7 +33,7 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::Refusal;
+    use super::ServerRefusal;
 
     #[test]
     fn what_passes_is_told_from_what_stays() {
@@ -45,12 +45,12 @@ mod tests {
             "NOREPLICAS Not enough good replicas to write.",
             "UNBLOCKED force unblock from blocking operation",
         ] {
-            assert_eq!(Refusal::of_redis(away), Refusal::Away, "{away}");
+            assert_eq!(ServerRefusal::of_redis(away), ServerRefusal::Away, "{away}");
         }
         let full = "OOM command not allowed when used memory > 'maxmemory'.";
-        assert_eq!(Refusal::of_redis(full), Refusal::Later);
+        assert_eq!(ServerRefusal::of_redis(full), ServerRefusal::Later);
         for stays in ["WRONGTYPE Operation against a key", "NOPERM this user has no permissions", "ERR", ""] {
-            assert_eq!(Refusal::of_redis(stays), Refusal::Final, "{stays}");
+            assert_eq!(ServerRefusal::of_redis(stays), ServerRefusal::Final, "{stays}");
         }
     }
 }
