@@ -4,8 +4,9 @@
 // It is one file without dependencies. The framework serves it at /greenroom.js, and it is also the npm package
 // `greenroom`. framework/docs/browser.md says what a page sees, framework/docs/protocol.md what goes over the wire.
 //
-// The file has three parts: the socket that a page holds; the two kinds of link, one over a WebSocket and one over
-// HTTP requests; and the functions that both need. Each link is one connection of the server.
+// The file has five parts: the socket that a page holds; its requests that wait for an answer; what it has heard of
+// groups that have a history; the two kinds of link, one over a WebSocket and one over HTTP requests; and the functions
+// that all need. Each link is one connection of the server.
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -18,6 +19,8 @@ const DEFAULTS = {
   timeout: 5_000,
   queueLimit: 1 << 20,
   remember: 30 * 60_000,
+  requestTimeout: 10_000,
+  resume: true,
   reconnect: { base: 1_000, max: 30_000, attempts: Infinity, when: mayReconnect },
 };
 
@@ -51,20 +54,42 @@ const POST_MESSAGES = 1_000;
 const POST_TIMEOUT = 30_000;
 
 /**
- * The event `statechange`: the state, and the transport in use. For `waiting` it also has the delay, and how the
- * connection ended.
+ * The event `statechange`: the state, the transport in use, and why the state changed. For `waiting` it also has the
+ * delay, and how the connection or the attempt ended.
  */
 export class StateEvent extends Event {
-  constructor(type, { state, transport, delay = null, code = null, reason = "" }) {
+  constructor(type, { state, transport, delay, cause = null, code = null, reason = "", status = null, error }) {
     super(type);
-    Object.assign(this, { state, transport, delay, code, reason });
+    Object.assign(this, { state, transport, delay, cause, code, reason, status, error });
   }
 }
 
+/**
+ * The events `reconnect` and `lost`: whether all that was missed comes now, and which groups have a gap, each with its
+ * reason.
+ */
+export class ResumeEvent extends Event {
+  constructor(type, { recovered, lost }) {
+    super(type);
+    Object.assign(this, { recovered, lost });
+  }
+}
+
+/** So many requests of one socket may wait for their answers. */
+const REQUESTS = 1_000;
+
 /** A `WebSocket` for consumers of Greenroom, over the first transport that works. */
 export class GreenroomSocket extends EventTarget {
-  #address;
-  #protocols;
+  /** What the page gave: `url` and `protocols`. Each may be a function that is asked before each attempt. */
+  #given;
+  /** The answers, for the attempt under way. `#asking` is aborted if the page is asked in vain. */
+  #address = null;
+  #protocols = null;
+  #asking = null;
+  /** Whether the functions were asked once more because the server refused what they had answered. */
+  #askedAgain = false;
+  /** Why the last connection or attempt ended. */
+  #cause = null;
   #settings;
   #binaryType = "blob";
   #readyState = CONNECTING;
@@ -76,12 +101,19 @@ export class GreenroomSocket extends EventTarget {
   #queue = [];
   #queued = 0;
   #link = null;
+  /** Made by the first request: until then, each message is a message. */
+  #requests = null;
+  #history = new History();
+  /** A connection whose server has yet to say what became of the positions, and what has come meanwhile. */
+  #held = null;
   /** The links that this attempt can still try. Each is a list of the transports that share the link. */
   #ways = [];
   /** The transport of this link that is known to work. */
   #known = null;
   #timer;
   #attempts = 0;
+  /** When the server said that it closes and when to come back, until a connection is open again. */
+  #restartedAt = -Infinity;
   #openedAt = null;
   /** Whether a WebSocket has ever opened on this socket. `#refusals` counts the failures in a row since then. */
   #proven = false;
@@ -92,8 +124,9 @@ export class GreenroomSocket extends EventTarget {
 
   constructor(url, protocols = [], options = {}) {
     super();
-    this.#address = address(url);
-    this.#protocols = names(protocols);
+    if (typeof url !== "function") this.#address = url = address(url);
+    if (typeof protocols !== "function") this.#protocols = protocols = names(protocols);
+    this.#given = { url, protocols };
     this.#settings = settings(options);
     const { signal } = this.#page;
     const hear = (type, handler) => globalThis.addEventListener?.(type, handler, { signal });
@@ -107,7 +140,8 @@ export class GreenroomSocket extends EventTarget {
     this.#begin();
   }
 
-  get url() { return this.#address.href; }
+  /** The last URL in use. It is empty until a function has told the first one. */
+  get url() { return this.#address?.href ?? ""; }
   get readyState() { return this.#readyState; }
   get protocol() { return this.#protocol; }
   get extensions() { return this.#extensions; }
@@ -121,7 +155,20 @@ export class GreenroomSocket extends EventTarget {
 
   /** Sends a message, or keeps it until it can be sent. Throws if too much is kept already. */
   send(data) {
-    const item = prepare(data);
+    this.#enqueue(prepare(data));
+  }
+
+  /**
+   * Sends a request, or keeps it until it can be sent. The promise has the value of the answer, or rejects with a
+   * `RequestError`. The request is never sent twice.
+   */
+  async request(input, { timeout = this.#settings.requestTimeout, signal } = {}) {
+    this.#requests ??= new Requests((item) => this.#drop(item));
+    if (this.#readyState >= CLOSING) throw new RequestError("closed", "the socket is closed");
+    return this.#requests.ask(input, { timeout, signal }, (item) => this.#enqueue(item));
+  }
+
+  #enqueue(item) {
     // An empty queue takes a message of any size: the server decides whether the message is too large.
     const full = this.#queued > 0 && this.#queued + item.size > this.#settings.queueLimit;
     if (full && this.#readyState < CLOSING) {
@@ -143,21 +190,62 @@ export class GreenroomSocket extends EventTarget {
     if (this.#readyState >= CLOSING) return;
     const open = this.#readyState === OPEN;
     this.#readyState = CLOSING;
-    clearTimeout(this.#timer);
-    this.#show("closing");
+    this.#pause();
+    this.#show("closing", { cause: "page" });
     if (open) return this.#link.close(code, String(reason));
     this.#link?.drop();
-    setTimeout(() => this.#finish({ code: 1006, reason: "", wasClean: false }));
+    setTimeout(() => this.#finish({ code: 1006, reason: "", wasClean: false, cause: "page" }));
   }
 
   /** Begins an attempt: first with the transport that worked lately, then with each one after it in the list. */
   #begin() {
+    this.#pause();
+    this.#show("connecting", { cause: this.#cause });
+    if (this.#readyState !== CONNECTING) return; // a listener of `statechange` may have closed the socket
+    this.#ask(() => {
+      const { transports } = this.#settings;
+      const known = transports.indexOf(recall(this.#address, this.#settings.remember));
+      this.#ways = ways(transports.slice(Math.max(known, 0)));
+      this.#next();
+    });
+  }
+
+  /** Stops what is to begin an attempt: the delay before it, and the functions that say where to connect. */
+  #pause() {
     clearTimeout(this.#timer);
-    const { transports } = this.#settings;
-    const known = transports.indexOf(recall(this.#address, this.#settings.remember));
-    this.#ways = ways(transports.slice(Math.max(known, 0)));
-    this.#show("connecting");
-    if (this.#readyState === CONNECTING) this.#next(); // a listener of `statechange` may have closed the socket
+    this.#release();
+    this.#asking?.abort();
+    this.#asking = null;
+  }
+
+  /** Finds out where to connect, then goes on. If the page's functions do not say so, the attempt has failed. */
+  #ask(then) {
+    const { url, protocols } = this.#given;
+    if (typeof url !== "function" && typeof protocols !== "function") return then();
+    const asking = this.#asking = new AbortController();
+    const asked = (act) => (answer) => {
+      if (this.#asking !== asking) return; // the socket was closed meanwhile, or the page was left
+      this.#asking = null;
+      act(answer);
+    };
+    // As long as the request that opens a connection without a WebSocket may take.
+    answers(this.#given, this.#cause, asking, 4 * this.#settings.timeout).then(
+      asked(([where, which]) => {
+        this.#address = where;
+        this.#protocols = which;
+        then();
+      }),
+      asked((error) => this.#wait({ code: 1006, reason: shown(error), cause: "url", error })),
+    );
+  }
+
+  /**
+   * Tries the next transport. The transports of an attempt share one answer of the functions, because only a refused
+   * request shows that it was a bad one. If it was, each transport gets a fresh one: it may be good for one use only.
+   */
+  #another() {
+    if (this.#askedAgain) this.#ask(() => this.#next());
+    else this.#next();
   }
 
   #next() {
@@ -165,19 +253,47 @@ export class GreenroomSocket extends EventTarget {
     const transports = this.#ways.shift();
     const Link = transports[0] === "websocket" ? WebSocketLink : HttpLink;
     this.#link = new Link(this.#address, this.#protocols, transports, this.#settings, {
+      history: this.#history,
       opened: (connection) => this.#opened(connection),
+      told: (control) => this.#told(this.#history.told(control).lost),
       failed: (failure) => this.#failed(Link === WebSocketLink, failure),
       heard: (transport) => this.#heard(transport),
-      away: (delay) => this.#readyState === OPEN && this.#show("waiting", { delay }),
-      message: (data) => this.#message(data),
+      away: (delay, status) => this.#readyState === OPEN && this.#show("waiting", { delay, ...failure(status) }),
+      message: (frame) => this.#frame(frame),
       ended: (end) => this.#ended(end),
       take: (...limits) => this.#take(...limits),
     });
   }
 
-  #opened({ transport, protocol, extensions }) {
+  #opened(connection) {
+    const { control } = connection;
+    const outcome = this.#history.told(control);
+    // If the hook `connect` takes long, the server says first that it is there, and only later what was missed.
+    const pending = this.#history.asks && control && !control.resumed;
+    if (!pending) return this.#begun(connection, outcome);
+    const timer = later(() => this.#resumed(outcome), this.#settings.timeout);
+    this.#held = { connection, outcome, timer, frames: [] };
+  }
+
+  /** What was missed is known, or it took too long. */
+  #resumed(outcome) {
+    const { connection, frames } = this.#release();
+    this.#begun(connection, outcome);
+    for (const frame of frames) this.#frame(frame);
+  }
+
+  #release() {
+    const held = this.#held;
+    clearTimeout(held?.timer);
+    this.#held = null;
+    return held;
+  }
+
+  #begun({ transport, protocol, extensions }, outcome) {
     const again = this.#openedAt !== null;
+    this.#askedAgain = false;
     this.#openedAt = performance.now();
+    this.#restartedAt = -Infinity;
     this.#readyState = OPEN;
     this.#protocol = protocol;
     this.#extensions = extensions;
@@ -189,10 +305,12 @@ export class GreenroomSocket extends EventTarget {
     }
     if (this.#readyState !== OPEN) return;
     // A page may have to tell a new consumer something first, so its handler sends before the messages that waited.
-    const waiting = this.#take(Infinity, Infinity);
-    this.dispatchEvent(new Event(again ? "reconnect" : "open"));
-    this.#queue.push(...waiting);
-    this.#queued += sizeOf(waiting);
+    const waiting = this.#queue.splice(0);
+    this.#queued = 0;
+    this.dispatchEvent(again ? new ResumeEvent("reconnect", outcome) : new Event("open"));
+    const kept = waiting.filter(({ dropped }) => !dropped);
+    this.#queue.push(...kept);
+    this.#queued += sizeOf(kept);
     if (this.#readyState === OPEN) this.#link.flush();
   }
 
@@ -204,13 +322,20 @@ export class GreenroomSocket extends EventTarget {
     const denied = status === 401 || status === 403;
     const refused = status >= 400 && status < 500 && ![408, 421, 425, 429].includes(status);
     const patient = websocket && this.#proven && ++this.#refusals < PATIENCE;
-    if ((websocket || refused) && !denied && !patient && this.#ways.length > 0) return this.#next();
+    if ((websocket || refused) && !denied && !patient && this.#ways.length > 0) return this.#another();
+    const why = failure(status);
+    // What the server refused may have been too old: a page that can say something else is asked once more.
+    if (denied && !this.#askedAgain && Object.values(this.#given).some((given) => typeof given === "function")) {
+      this.#askedAgain = true;
+      this.#cause = why.cause;
+      return this.#begin();
+    }
     if (denied || (refused && this.#openedAt === null)) {
-      return this.#finish({ code: 1006, reason: `HTTP ${status}: ${reason}`, wasClean: false });
+      return this.#finish({ code: 1006, reason: `HTTP ${status}: ${reason}`, wasClean: false, ...why });
     }
     // A few failures do not mean that the transport is blocked: the server may be away.
     if (this.#attempts >= PATIENCE) this.#remember(null);
-    this.#wait({ code: 1006, reason, retryAfter });
+    this.#wait({ code: 1006, reason, retryAfter, ...why });
   }
 
   /** An answer has come over this transport: the transport works, and the connection lives. */
@@ -221,38 +346,69 @@ export class GreenroomSocket extends EventTarget {
     this.#show("open", { transport });
   }
 
-  #message(data) {
+  /** Takes what has arrived: a message, where it stands in the history of its group, or word of the server. */
+  #frame(frame) {
+    if (this.#held && frame.control?.resumed) {
+      const [before, outcome] = [this.#held.outcome, this.#history.told(frame.control)];
+      const lost = [...before.lost, ...outcome.lost];
+      return this.#resumed({ recovered: outcome.recovered && lost.length === 0, lost });
+    }
+    if (this.#held) return this.#held.frames.push(frame);
     if (this.#readyState !== OPEN) return;
+    if (frame.control) return this.#told(this.#history.told(frame.control).lost);
+    // The position is that of this message before the page gets it: what its handler does, and how it fails, changes
+    // nothing.
+    const lastEventId = this.#history.take(frame);
+    if (lastEventId === null || (lastEventId === "" && this.#requests?.answered(frame.data))) return;
+    let { data } = frame;
     if (typeof data !== "string" && this.#binaryType === "blob") data = new Blob([data]);
-    this.dispatchEvent(new MessageEvent("message", { data, origin: this.#address.origin }));
+    this.dispatchEvent(new MessageEvent("message", { data, lastEventId, origin: this.#address.origin }));
   }
 
-  #ended({ unsent = [], ...end }) {
+  #told(lost) {
+    if (lost.length > 0) this.dispatchEvent(new ResumeEvent("lost", { recovered: false, lost }));
+  }
+
+  #ended({ unsent = [], early = this.#held !== null, ...end }) {
     this.#link = null;
-    this.#queue.unshift(...unsent);
-    this.#queued += sizeOf(unsent);
-    if (this.#readyState === CLOSING) return this.#finish(end);
-    if (performance.now() - this.#openedAt > STABLE) this.#attempts = 0;
+    this.#release();
+    const kept = unsent.filter(({ dropped }) => !dropped);
+    for (const item of kept) item.sent = false;
+    this.#queue.unshift(...kept);
+    this.#queued += sizeOf(kept);
+    if (this.#readyState === CLOSING) return this.#finish({ ...end, cause: "page" });
+    end.cause ??= end.code === 1006 ? "lost" : "closed";
+    if (!early && performance.now() - this.#openedAt > STABLE) this.#attempts = 0;
     const { reconnect } = this.#settings;
-    if (reconnect && reconnect.when(end.code, end.reason)) this.#wait(end);
+    // Whatever the page says: two that continue one connection would end each other for ever.
+    const superseded = end.code === 1000 && end.reason === SUPERSEDED;
+    if (reconnect && !superseded && reconnect.when(end.code, end.reason)) this.#wait(end);
     else this.#finish(end);
   }
 
   #wait(end) {
     const { reconnect } = this.#settings;
     if (!reconnect || this.#attempts >= reconnect.attempts) return this.#finish({ wasClean: false, ...end });
-    const delay = retryDelay({ ...reconnect, ...end, attempt: this.#attempts++ });
+    this.#requests?.lost();
+    const { code, reason, cause, status, error } = end;
+    if (hintOf(end) !== null) this.#restartedAt = performance.now();
+    const away = performance.now() - this.#restartedAt;
+    const delay = retryDelay({ ...reconnect, ...end, away, attempt: this.#attempts++ });
+    this.#cause = cause;
     this.#readyState = CONNECTING;
     this.#timer = later(() => this.#begin(), delay);
-    this.#show("waiting", { delay, code: end.code, reason: end.reason });
+    this.#show("waiting", { delay, code, reason, cause, status, error });
   }
 
-  #finish({ code, reason, wasClean }) {
+  #finish({ code, reason, wasClean, cause, status, error }) {
+    if (this.#readyState === CLOSED) return;
     this.#readyState = CLOSED;
     this.#link = null;
     this.#queue = [];
+    this.#history = null;
     this.#page.abort();
-    this.#show("closed", { code, reason });
+    this.#requests?.closed(code);
+    this.#show("closed", { code, reason, cause, status, error });
     if (!wasClean) this.dispatchEvent(new Event("error"));
     this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean }));
   }
@@ -263,16 +419,27 @@ export class GreenroomSocket extends EventTarget {
       if (count === messages || (count > 0 && size + item.size > bytes)) break;
       count += 1;
       size += item.size;
+      item.sent = true;
     }
     this.#queued -= size;
     return this.#queue.splice(0, count);
   }
 
-  #show(state, { transport = this.#shown.transport, delay = null, code, reason } = {}) {
+  /** Takes a message back, if no link has it yet. */
+  #drop(item) {
+    item.dropped = true;
+    const at = this.#queue.indexOf(item);
+    if (at < 0) return;
+    this.#queue.splice(at, 1);
+    this.#queued -= item.size;
+  }
+
+  #show(state, { transport = this.#shown.transport, delay = null, ...why } = {}) {
     const before = this.#shown;
     this.#shown = { state, transport, delay };
     if (before.state === state && before.transport === transport && before.delay === delay) return;
-    this.dispatchEvent(new StateEvent("statechange", { state, transport, delay, code, reason }));
+    if (state === "open" && before.transport !== null && before.transport !== transport) why.cause = "transport";
+    this.dispatchEvent(new StateEvent("statechange", { state, transport, delay, ...why }));
   }
 
   /** Remembers for the next page which transport works, unless the next page would try this one first anyway. */
@@ -286,9 +453,12 @@ export class GreenroomSocket extends EventTarget {
     if (this.#readyState === CLOSED) return;
     this.#link?.leave(persisted);
     this.#link = null;
-    clearTimeout(this.#timer);
-    if (this.#readyState === CLOSING) return this.#finish({ code: 1006, reason: "", wasClean: false });
+    this.#pause();
+    const closing = { code: 1006, reason: "", wasClean: false, cause: "page" };
+    if (this.#readyState === CLOSING) return this.#finish(closing);
+    this.#requests?.lost();
     this.#readyState = CONNECTING;
+    this.#cause = "left";
     this.#away = true;
   }
 
@@ -310,7 +480,7 @@ export class GreenroomSocket extends EventTarget {
     for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED })) {
       for (const target of [this, this.prototype]) Object.defineProperty(target, name, { value, enumerable: true });
     }
-    for (const type of ["open", "message", "error", "close", "reconnect", "statechange"]) {
+    for (const type of ["open", "message", "error", "close", "reconnect", "lost", "statechange"]) {
       Object.defineProperty(this.prototype, `on${type}`, {
         configurable: true,
         enumerable: true,
@@ -330,19 +500,278 @@ export class GreenroomSocket extends EventTarget {
 
 export default GreenroomSocket;
 
+/**
+ * Why a request has no answer with a value. `code` is the server's, or one of `aborted`, `closed`, `full`, `lost` and
+ * `timeout`. If `sent` is false, the server never got the request.
+ */
+export class RequestError extends Error {
+  name = "RequestError";
+
+  constructor(code, message, { sent = false, cause } = {}) {
+    super(message, { cause });
+    Object.assign(this, { code, sent });
+  }
+}
+
+/** With this each answer of the server begins. */
+const ANSWER = '{"type":"greenroom.answer",';
+
+/** The requests that wait for an answer. */
+class Requests {
+  #last = 0;
+  /** What to do with the answer to the request of an id, and the message that carries the request. */
+  #waiting = new Map();
+  /** Takes a message back that was not sent yet. */
+  #drop;
+
+  constructor(drop) {
+    this.#drop = drop;
+  }
+
+  ask(input, { timeout, signal }, enqueue) {
+    const id = this.#last += 1;
+    const item = prepare(JSON.stringify({ type: "greenroom.request", id, input }));
+    if (signal?.aborted) throw new RequestError("aborted", "the request was aborted", { cause: signal.reason });
+    if (this.#waiting.size >= REQUESTS) throw new RequestError("full", `${REQUESTS} requests wait for an answer`);
+    try {
+      enqueue(item);
+    } catch (cause) {
+      throw new RequestError("full", cause.message, { cause });
+    }
+    return new Promise((resolve, reject) => {
+      const abort = () => this.#fail(id, "aborted", "the request was aborted", signal.reason);
+      const timer = later(() => this.#fail(id, "timeout", `no answer came within ${timeout} ms`), timeout);
+      const end = () => { clearTimeout(timer); signal?.removeEventListener("abort", abort); };
+      signal?.addEventListener("abort", abort);
+      this.#waiting.set(id, { item, end, resolve, reject });
+    });
+  }
+
+  /** Takes an answer. Returns false for any other message. An answer that nobody waits for any more is ignored. */
+  answered(data) {
+    if (typeof data !== "string" || !data.startsWith(ANSWER)) return false;
+    const answer = parse(data);
+    const request = this.#take(answer?.id);
+    if (!request) return answer !== null;
+    const { value = null, error } = answer;
+    if (!error) request.resolve(value);
+    else request.reject(new RequestError(error.code, error.text, { sent: true }));
+    return true;
+  }
+
+  /** The connection is lost, and with it the answers to the requests that were sent. */
+  lost() {
+    for (const [id, { item }] of this.#waiting) {
+      if (item.sent) this.#fail(id, "lost", "the connection was lost before the answer came");
+    }
+  }
+
+  closed(code) {
+    for (const id of this.#waiting.keys()) this.#fail(id, "closed", `the socket was closed with ${code}`);
+  }
+
+  #fail(id, code, message, cause) {
+    const { item, reject } = this.#take(id);
+    const { sent = false } = item;
+    this.#drop(item);
+    reject(new RequestError(code, message, { sent, cause }));
+  }
+
+  #take(id) {
+    const request = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    request?.end();
+    return request;
+  }
+}
+
+/** The reason of a close with 1000: another connection of this client goes on for this one. */
+const SUPERSEDED = "superseded";
+/**
+ * So many positions, and so many earlier connections, a client may name when it comes back, in so many bytes. The
+ * server takes 64 KiB, and over HTTP the subprotocols are among them.
+ */
+const RESUME_LOGS = 1_000;
+const RESUME_IDS = 8;
+const RESUME_BYTES = 60 << 10;
+
+/**
+ * What a socket has heard of the groups that have a history. It lives as long as the socket, and nothing of it is
+ * stored: another tab has its own.
+ *
+ * A *frame* is what a link has heard: `data` if it is a message, `at` for where this stands in a log, as
+ * `[alias, offset, tag, k]`, `foreign` for a message that is in no log, as `[alias, watermark]`, or `control`.
+ */
+class History {
+  /**
+   * By the id of a group, the position in its log, and what the server wants to know of it:
+   * `{ epoch, offset, tag, part, token, foreign, here }`. `part` is the last frame of an event that has
+   * several and is not at its end. `here` says that the connection is in the group.
+   */
+  #logs = new Map();
+  /** Which group a number stands for on this connection. */
+  #aliases = new Map();
+  /**
+   * The ids of the last connections. The server ends the newest one if it still holds it for open. What any of them has
+   * sent to the others of a group does not come back to this client.
+   */
+  #ids = [];
+  /** The groups that the last attempt has named. */
+  #named = new Set();
+  #warned = false;
+  /** Whether a server has spoken of history on this socket. */
+  known = false;
+  /** Whether a server that was asked said nothing. Then no WebSocket asks again, since that costs time. */
+  silent = false;
+
+  /** Whether the last attempt has named positions. */
+  get asks() { return this.#named.size > 0; }
+
+  /** What a new connection asks to go on with. Returns nothing if there is nothing. */
+  resume() {
+    const resume = { was: this.#ids, logs: [] };
+    this.#named.clear();
+    let left = RESUME_BYTES - JSON.stringify({ resume }).length;
+    // The newest first, should there be too many.
+    for (const [group, { offset, tag, token, foreign }] of [...this.#logs].reverse()) {
+      const log = foreign > 0 ? [token, offset, tag, foreign] : [token, offset, tag];
+      left -= JSON.stringify(log).length + 1;
+      if (left < 0 || this.#named.size === RESUME_LOGS) break;
+      resume.logs.push(log);
+      this.#named.add(group);
+    }
+    return resume.was.length > 0 || resume.logs.length > 0 ? resume : null;
+  }
+
+  /**
+   * Takes what the server tells of its groups. Returns whether all was recovered, and which groups have a gap. Without
+   * word of the server, which may not know of histories, nothing was recovered.
+   */
+  told(control = {}) {
+    const { hello, recovered } = control;
+    const [logs, resumed, gone, at] = [control.logs, control.resumed, control.lost, control.at].map(entries);
+    const lost = [];
+    const lose = (group, reason) => lost.push({ group, reason });
+    const answers = new Map(resumed);
+    if (hello) this.#greeted(hello, answers, lose);
+    for (const [group, reason] of resumed) {
+      if (reason === true) continue;
+      this.#logs.delete(group);
+      lose(group, String(reason));
+    }
+    for (const [alias, entry] of logs) this.#joined(alias, entry, answers, lose);
+    for (const [group, reason] of gone) lose(group, String(reason));
+    for (const [group, [epoch, offset, tag]] of at.filter(([, position]) => Array.isArray(position))) {
+      const log = this.#logs.get(group);
+      if (log) Object.assign(log, { epoch, offset, tag, part: null });
+    }
+    for (const [alias, mark] of entries(control.foreign)) this.#hasForeign(Number(alias), mark);
+    for (const group of list(control.left)) this.#logs.delete(group);
+    // If the server knows none of the groups, all of them are recovered for it.
+    const some = resumed.some(([, outcome]) => outcome === true);
+    return { recovered: recovered === true && some && lost.length === 0, lost };
+  }
+
+  /** A connection is open. `answers` has the groups of which the server says what became of them. */
+  #greeted({ id }, answers, lose) {
+    if (isText(id)) this.#ids = [...this.#ids, id].slice(-RESUME_IDS);
+    this.known = true;
+    this.#aliases.clear();
+    for (const [group, log] of this.#logs) {
+      log.here = false;
+      if (this.#named.has(group) || answers.has(group)) continue;
+      lose(group, "too_many");
+      this.#logs.delete(group);
+    }
+  }
+
+  #joined(alias, entry, answers, lose) {
+    const [group, epoch, offset, tag, token, foreign] = list(entry);
+    if (!isText(group) || !Number.isSafeInteger(offset)) return;
+    const before = this.#logs.get(group);
+    // The server cannot say which group it was if it does not know the token.
+    if (before && !before.here && !answers.has(group)) lose(group, "forged");
+    // What has been resumed goes on behind what the page has seen, also in the middle of an event.
+    const goesOn = answers.get(group) === true && before?.epoch === epoch;
+    const log = goesOn ? before : { epoch, offset, tag, part: null };
+    Object.assign(log, { token, foreign: amount(foreign, 0), here: true });
+    this.#logs.delete(group);
+    this.#logs.set(group, log);
+    this.#aliases.set(Number(alias), log);
+  }
+
+  /** The page has got an event that is in no log, with this mark. */
+  #hasForeign(alias, mark) {
+    const log = this.#aliases.get(alias);
+    if (log && typeof mark === "number") log.foreign = Math.max(log.foreign, mark);
+  }
+
+  /**
+   * Takes a frame, and moves the position of its group. Returns the position of a message, which is empty if the
+   * message is in no log. Returns nothing for a message that came before, and for what is no message.
+   */
+  take({ data, at, foreign }) {
+    if (foreign) {
+      this.#hasForeign(...foreign);
+      return "";
+    }
+    if (!at) return data === undefined ? this.#ignored() : "";
+    const [alias, offset, tag, k = 0] = at;
+    const log = this.#aliases.get(alias);
+    if (!log) return data === undefined ? null : "";
+    if (offset <= log.offset) return null;
+    if (k > 0) {
+      const { part } = log;
+      if (part && (offset < part.offset || (offset === part.offset && k <= part.k))) return null;
+      log.part = { offset, k };
+    } else {
+      Object.assign(log, { offset, tag, part: null });
+    }
+    return data === undefined ? null : `${log.epoch}.${offset}.${tag}`;
+  }
+
+  #ignored() {
+    if (!this.#warned) console.warn("greenroom.js: a frame of an unknown kind is ignored; take the file of the server");
+    this.#warned = true;
+    return null;
+  }
+}
+
+/** How long a WebSocket's server that may not know of histories has for its first message, in ms. */
+const HELLO = 1_500;
+/** The reason of a close with 1002 of a server that reads heads, and has got a message without one. */
+const UNHEADED = "a message must begin with its kind";
+
 /** A connection over a WebSocket. */
 class WebSocketLink {
   #socket = null;
   #owner;
+  /** What the server was asked to go on with. */
+  #resume = null;
+  /**
+   * Whether each message has a head that says what it is. It is not known before the server's first message: one that
+   * does not know of histories has ignored the question.
+   */
+  #headed = null;
+  /** Whether the WebSocket has opened, and whether the owner knows. */
+  #connected = false;
   #open = false;
+  #over = false;
+  /** Whether the server's first message may answer the question, and whether a message was sent before it. */
+  #first;
+  #spoke = false;
   #timer;
 
-  constructor(address, protocols, _transports, { timeout }, owner) {
+  constructor(address, protocols, _transports, { timeout, resume }, owner) {
     this.#owner = owner;
     this.#timer = later(() => this.#end({ code: 1006, reason: "", wasClean: false }), timeout);
+    const { history } = owner;
+    const asks = resume && !history.silent;
+    this.#first = asks;
+    this.#resume = asks ? history.resume() : null;
     let socket;
     try {
-      socket = new WebSocket(address.href, protocols);
+      socket = new WebSocket(asks ? asking(address, this.#resume) : address.href, protocols);
     } catch {
       // There is no WebSocket, or this page may not use one. The owner learns it later, as with every failure.
       clearTimeout(this.#timer);
@@ -352,10 +781,12 @@ class WebSocketLink {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       clearTimeout(this.#timer);
-      this.#open = true;
-      owner.opened({ transport: "websocket", protocol: socket.protocol, extensions: socket.extensions });
+      this.#connected = true;
+      if (!asks) return this.#begin(false);
+      if (this.#resume) socket.send(`c${JSON.stringify({ resume: this.#resume })}`);
+      this.#timer = later(() => this.#silent(), history.known ? timeout : Math.min(HELLO, timeout));
     };
-    socket.onmessage = ({ data }) => owner.message(data);
+    socket.onmessage = ({ data }) => this.#hear(data);
     socket.onclose = ({ code, reason, wasClean }) => this.#end({ code, reason, wasClean });
     this.#socket = socket;
   }
@@ -363,7 +794,50 @@ class WebSocketLink {
   get bufferedAmount() { return this.#socket?.bufferedAmount ?? 0; }
 
   flush() {
-    for (const { data } of this.#owner.take(Infinity, Infinity)) this.#socket.send(data);
+    if (this.#over) return; // what waits is for the next connection
+    for (const { data } of this.#owner.take(Infinity, Infinity)) {
+      this.#spoke = true;
+      this.#socket.send(this.#headed ? headed(data) : data);
+    }
+  }
+
+  #begin(headed, control) {
+    clearTimeout(this.#timer);
+    this.#headed = headed;
+    this.#open = true;
+    const { protocol, extensions } = this.#socket;
+    this.#owner.opened({ transport: "websocket", protocol, extensions, control });
+  }
+
+  /** The server has said nothing. It knows nothing of histories, or the network is very slow. */
+  #silent() {
+    const { history } = this.#owner;
+    history.silent = !history.known;
+    this.#begin(false);
+  }
+
+  /** The server has only been slow, and cannot read what it was sent. The next attempt waits longer for it. */
+  #hasMisjudged() {
+    const { history } = this.#owner;
+    [history.known, history.silent] = [true, false];
+    this.drop();
+    this.#owner.ended({ code: 1006, reason: "", wasClean: false });
+  }
+
+  #hear(data) {
+    const hello = this.#first ? helloOf(data) : null;
+    this.#first = false;
+    if (this.#headed === null) {
+      this.#begin(hello !== null, hello ?? undefined);
+      if (hello || this.#over) return;
+    } else if (hello) {
+      // It came too late, but nothing is in doubt if nothing was sent without a head.
+      if (this.#spoke) return this.#hasMisjudged();
+      this.#owner.history.silent = false;
+      this.#headed = true;
+      return this.#owner.told(hello);
+    }
+    this.#owner.message(this.#headed ? frameOf(data) : { data });
   }
 
   close(code, reason) {
@@ -384,22 +858,106 @@ class WebSocketLink {
   }
 
   #forget() {
+    this.#over = true;
     clearTimeout(this.#timer);
     if (this.#socket) this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
   }
 
   /** Without a network, the socket would look open for many minutes, until TCP gives up. */
   offline() {
-    if (this.#open) this.#end({ code: 1006, reason: "offline", wasClean: false });
+    if (!this.#connected) return;
+    this.drop();
+    if (this.#open) this.#owner.ended({ code: 1006, reason: "offline", wasClean: false, cause: "offline" });
+    else this.#owner.failed({});
   }
 
   wake() {}
 
   #end(end) {
     this.drop();
+    if (this.#first && this.#spoke && end.code === 1002 && end.reason === UNHEADED) return this.#hasMisjudged();
+    if (this.#connected && !this.#open) {
+      // It opened, and ended without a word. Only if it should go on with something is it known to be no opening.
+      if (!this.#resume) this.#begin(false);
+      else if (end.code !== 1006) return this.#owner.ended({ ...end, early: true });
+    }
     if (this.#open) this.#owner.ended(end);
     else this.#owner.failed({});
   }
+}
+
+/** The address of a WebSocket that asks for heads, and for what was missed. */
+function asking(address, resume) {
+  const asking = new URL(address);
+  const own = address.search ? `${address.search}&` : "";
+  asking.search = `${own}greenroom=socket&v=1${resume ? "&resume=1" : ""}`;
+  return asking.href;
+}
+
+/** The server's first message, if it is the one with which a server begins that writes heads. */
+function helloOf(data) {
+  const control = typeof data === "string" && data.startsWith("c{") ? parse(data.slice(1)) : null;
+  return control?.hello ? control : null;
+}
+
+/** A message with the head that says that it is one. */
+function headed(data) {
+  if (typeof data === "string") return `m${data}`;
+  if (data instanceof Blob) return new Blob([Uint8Array.of(0), data]);
+  const bytes = new Uint8Array(data.length + 1);
+  bytes.set(data, 1);
+  return bytes;
+}
+
+/** Reads a message with a head. The frame is empty if the head is of an unknown kind. */
+function frameOf(data) {
+  try {
+    return typeof data === "string" ? textFrame(data) : binaryFrame(data);
+  } catch {
+    return {};
+  }
+}
+
+/** The heads of a message in a log, and of an event that is over. */
+const LOGGED = /^h(\d+)\.(\d+)\.([0-9a-f]{6})(?:\.(\d+))?$/;
+const MARK = /^p(\d+)\.(\d+)\.([0-9a-f]{6})$/;
+const FOREIGN = /^f(\d+)\.([\d.e+-]+)$/;
+
+function textFrame(text) {
+  if (text[0] === "m") return { data: text.slice(1) };
+  if (text[0] === "c") return { control: parse(text.slice(1)) ?? undefined };
+  const end = text.indexOf("\n");
+  const head = end < 0 ? text : text.slice(0, end);
+  const data = end < 0 ? undefined : text.slice(end + 1);
+  const logged = (data === undefined ? MARK : LOGGED).exec(head);
+  if (logged) return { data, at: [Number(logged[1]), Number(logged[2]), logged[3], Number(logged[4] ?? 0)] };
+  const foreign = FOREIGN.exec(head);
+  return foreign && data !== undefined ? { data, foreign: [Number(foreign[1]), Number(foreign[2])] } : {};
+}
+
+function binaryFrame(buffer) {
+  const view = new DataView(buffer);
+  let at = 1;
+  /** A number in base 128, its lowest digits first (LEB128). */
+  const number = () => {
+    let [value, unit, byte] = [0, 1];
+    do {
+      byte = view.getUint8(at++);
+      value += (byte & 127) * unit;
+      unit *= 128;
+    } while (byte > 127);
+    return value;
+  };
+  const kind = view.getUint8(0);
+  if (kind === 0) return { data: buffer.slice(1) };
+  if (kind > 2) return {};
+  const alias = number();
+  if (kind === 2) return { foreign: [alias, view.getFloat64(at)], data: buffer.slice(at + 8) };
+  const offset = number();
+  const tag = ((view.getUint16(at) << 8) | view.getUint8(at + 2)).toString(16).padStart(6, "0");
+  at += 3;
+  const k = number();
+  return { at: [alias, offset, tag, k], data: buffer.slice(at) };
 }
 
 /** A connection over HTTP requests: one request receives, and at most one at a time sends. */
@@ -449,7 +1007,7 @@ class HttpLink {
     // While nothing arrives, messages wait here. If they were sent now and the connection ended, nobody could know
     // whether they had arrived.
     if (this.#away) return;
-    this.#sending ??= this.#send().finally(() => { this.#sending = null; });
+    this.#sending ??= this.#send();
   }
 
   async close(code, reason) {
@@ -496,7 +1054,8 @@ class HttpLink {
   async #run(protocols) {
     let opened;
     try {
-      const body = JSON.stringify({ protocols });
+      const { history } = this.#owner;
+      const body = JSON.stringify({ protocols, ...(this.#settings.resume && { resume: history.resume() ?? {} }) });
       const answer = await this.#ask("open", {}, { body, timeout: 4 * this.#settings.timeout });
       opened = parse(answer.text);
       const reason = typeof opened?.message === "string" ? opened.message : answer.text;
@@ -515,7 +1074,8 @@ class HttpLink {
     this.#postBytes = Math.min(POST_BYTES, amount(opened.limit, POST_BYTES) / 3);
     this.#heardAt = performance.now();
     const protocol = isText(opened.protocol) ? opened.protocol : "";
-    this.#owner.opened({ transport: this.#modes[0], protocol, extensions: "" });
+    const control = opened.control?.hello ? opened.control : undefined;
+    this.#owner.opened({ transport: this.#modes[0], protocol, extensions: "", control });
     await this.#receive();
   }
 
@@ -545,7 +1105,7 @@ class HttpLink {
         }
         const delay = retryDelay({ ...PACE, attempt: failures++, retryAfter });
         this.#away = true;
-        this.#owner.away(delay);
+        this.#owner.away(delay, status);
         await this.#sleep(delay);
       }
     }
@@ -614,8 +1174,8 @@ class HttpLink {
     if (number !== this.#batch + 1 && !close) throw new Trouble({ cut: true });
     this.#batch = number;
     this.#unacknowledged.batches += 1;
-    for (const message of messages) {
-      this.#owner.message(message);
+    for (const frame of messages) {
+      this.#owner.message(frame);
       if (this.#over) return;
     }
     if (close) this.#end({ ...close, wasClean: true });
@@ -632,37 +1192,42 @@ class HttpLink {
   async #send() {
     let failures = 0;
     await null; // messages that a page sends in one turn leave in one request
-    while (!this.#over && !this.#away) {
-      if (!this.#post) {
-        const items = this.#owner.take(this.#postBytes, POST_MESSAGES);
-        if (items.length === 0) return;
-        this.#post = { items, size: sizeOf(items), unsent: true, doubtful: false };
-        this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
+    try {
+      while (!this.#over && !this.#away) {
+        if (!this.#post) {
+          const items = this.#owner.take(this.#postBytes, POST_MESSAGES);
+          if (items.length === 0) return;
+          this.#post = { items, size: sizeOf(items), unsent: true, doubtful: false };
+          this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
+          if (this.#over) return;
+        }
+        // From here on, only the server knows whether the messages have arrived. It accepts each number once.
+        this.#post.unsent = false;
+        let answer = { status: 0, retryAfter: 0 };
+        try {
+          const numbers = { seq: this.#seq + 1, ack: this.#batch };
+          answer = await this.#ask("send", numbers, { body: this.#post.body, timeout: POST_TIMEOUT });
+        } catch { /* the messages are sent again, with the same number */ }
         if (this.#over) return;
+        // Another success is not the server's: a network's own page takes any request, and the messages would be lost.
+        if (answer.status === 204) {
+          this.#seq += 1;
+          this.#post = null;
+          failures = 0;
+          continue;
+        }
+        const { status, retryAfter } = answer;
+        if (status === 413) return this.#end({ code: 1009, reason: "message too big", wasClean: true });
+        if (status === 400) return this.#end({ code: 1007, reason: "bad request", wasClean: true });
+        // These answers may come from something between here and the server, which may have passed the request on.
+        this.#post.doubtful ||= status < 400 || [408, 409, 500, 502, 504].includes(status);
+        this.#post.unsent = !this.#post.doubtful;
+        if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
+        await this.#sleep(retryDelay({ ...PACE, attempt: failures++, retryAfter }));
       }
-      // From here on, only the server knows whether the messages have arrived. It accepts each number once.
-      this.#post.unsent = false;
-      let answer = { status: 0, retryAfter: 0 };
-      try {
-        const numbers = { seq: this.#seq + 1, ack: this.#batch };
-        answer = await this.#ask("send", numbers, { body: this.#post.body, timeout: POST_TIMEOUT });
-      } catch { /* the messages are sent again, with the same number */ }
-      if (this.#over) return;
-      // Another success is not the server's: a network's own page takes any request, and the messages would be lost.
-      if (answer.status === 204) {
-        this.#seq += 1;
-        this.#post = null;
-        failures = 0;
-        continue;
-      }
-      const { status, retryAfter } = answer;
-      if (status === 413) return this.#end({ code: 1009, reason: "message too big", wasClean: true });
-      if (status === 400) return this.#end({ code: 1007, reason: "bad request", wasClean: true });
-      // These answers may come from something between here and the server, which may have passed the request on.
-      this.#post.doubtful ||= status < 400 || [408, 409, 500, 502, 504].includes(status);
-      this.#post.unsent = !this.#post.doubtful;
-      if (isGone(status)) return this.#end({ code: 1006, reason: "", wasClean: false, retryAfter });
-      await this.#sleep(retryDelay({ ...PACE, attempt: failures++, retryAfter }));
+    } finally {
+      // At once, and not when the promise tells of it: what the page sends in between would wait for the next message.
+      this.#sending = null;
     }
   }
 
@@ -781,11 +1346,26 @@ function mayReconnect(code) {
   return [1001, 1006, 1009, 1011, 1012, 1013, 1014].includes(code);
 }
 
-/** How long to wait before an attempt, in ms: back-off with full jitter, and the delay that the server asks for. */
-function retryDelay({ attempt, base, max, code, reason = "", retryAfter = 0 }, random = Math.random) {
-  const jitter = (attempt) => random() * Math.min(max, base * 2 ** attempt);
-  const hint = code === 1012 && attempt === 0 && /\bretry=(\d{1,9})ms\b/.exec(reason);
-  if (hint) return Math.min(Number(hint[1]), LONGEST_HINT); // the server gives each client another delay
+/** The delay that a server asks for which closes, in ms. */
+function hintOf({ code, reason = "" }) {
+  const hint = code === 1012 && /\bretry=(\d{1,9})ms\b/.exec(reason);
+  return hint ? Math.min(Number(hint[1]), LONGEST_HINT) : null;
+}
+
+/**
+ * How long to wait before an attempt, in ms: back-off with full jitter, and the delay that the server asks for.
+ *
+ * A server that restarts may not be there yet, and is soon. So nobody waits for longer than it has been `away`: else many
+ * would come much later than it does.
+ */
+function retryDelay({ attempt, base, max, away = Infinity, code, reason, retryAfter = 0 }, random = Math.random) {
+  const jitter = (attempt) => random() * Math.min(max, base * 2 ** attempt, Math.max(base, away));
+  const hint = hintOf({ code, reason });
+  if (hint !== null) {
+    // Greenroom gives each client another time, but something else may give the same to all. A tenth of it is added at
+    // random, and more if the connections do not last: two servers that are replaced in turn must not double the time.
+    return hint + random() * Math.min(max, Math.max(hint, 100) / 10 * 2 ** attempt);
+  }
   if (code === 1013) return base + jitter(attempt + 2);
   return Math.min(retryAfter, LONGEST_HINT) + jitter(attempt);
 }
@@ -834,6 +1414,43 @@ function address(url) {
     throw new DOMException(`${url} is not a valid URL for a WebSocket`, "SyntaxError");
   }
   return address;
+}
+
+/** Asks the page's functions where to connect. Rejects if one of them fails, or if they do not answer in time. */
+function answers({ url, protocols }, cause, asking, time) {
+  const { signal } = asking;
+  const ask = async (given, read) => (typeof given === "function" ? read(await given({ cause, signal })) : given);
+  // Not before the constructor has returned, so that the functions may use the socket.
+  const both = Promise.resolve().then(() => Promise.all([ask(url, told), ask(protocols, (list) => names(list ?? []))]));
+  return new Promise((resolve, reject) => {
+    const late = () => {
+      reject(new DOMException(`the page did not say within ${time} ms where to connect`, "TimeoutError"));
+      asking.abort();
+    };
+    const timer = later(late, time);
+    signal.addEventListener("abort", () => clearTimeout(timer));
+    both.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+/** The URL that a function has told. Nothing counts as one: it would be the URL of the page. */
+function told(url) {
+  const text = url?.href ?? url;
+  if (typeof text !== "string" || text === "") throw new TypeError("the function url returned no URL");
+  return address(text);
+}
+
+function shown(error) {
+  try {
+    return String(error).slice(0, 100);
+  } catch {
+    return ""; // an object without a text
+  }
+}
+
+/** Why a request failed: with the status of the answer, if there was one. */
+function failure(status = 0) {
+  return status > 0 ? { cause: "refused", status } : { cause: "unreachable" };
 }
 
 function names(protocols) {
@@ -896,11 +1513,29 @@ function batchOf(text) {
   if (!Number.isSafeInteger(number) || !Array.isArray(messages)) return null;
   if (close && !(Number.isInteger(close.code) && typeof close.reason === "string")) return null;
   try {
-    const read = (message) => (typeof message === "string" ? message : fromBase64(message.binary).buffer);
-    return { number, messages: messages.map(read), close };
+    return { number, messages: messages.map(messageOf), close };
   } catch {
     return null;
   }
+}
+
+/** Reads a message of a batch, as a frame. */
+function messageOf(message) {
+  if (typeof message === "string") return { data: message };
+  const { text, binary, at, foreign, control } = message;
+  if (control) return { control };
+  const data = binary === undefined ? text : fromBase64(binary).buffer;
+  if (Array.isArray(at)) return { data, at };
+  return Array.isArray(foreign) && data !== undefined ? { data, foreign } : { data };
+}
+
+/** The members of an object, or none. */
+function entries(value) {
+  return value !== null && typeof value === "object" ? Object.entries(value) : [];
+}
+
+function list(value) {
+  return Array.isArray(value) ? value : [];
 }
 
 function parse(text) {
@@ -949,4 +1584,6 @@ function keep({ host, pathname }, transport, time) {
 }
 
 /** Not part of the interface: the tests use these functions directly. */
-export const internals = { EventReader, mayReconnect, retryAfter, retryDelay, ways, toBase64, fromBase64, prepare };
+export const internals = {
+  EventReader, UNHEADED, frameOf, headed, mayReconnect, retryAfter, retryDelay, ways, toBase64, fromBase64, prepare,
+};

@@ -136,6 +136,8 @@ impl fmt::Display for CloseCode {
 }
 
 /// How a connection ended. [`Consumer::disconnect`](crate::Consumer::disconnect) gets it.
+///
+/// The [guide](crate::docs::guide#consumer) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Disconnect {
@@ -164,6 +166,21 @@ impl Disconnect {
 }
 
 /// Who or what ended a connection.
+///
+/// ```
+/// use greenroom::{close::Cause, prelude::*};
+///
+/// #[derive(NoEvents)]
+/// struct Player;
+/// impl Consumer for Player {
+///     async fn disconnect(&mut self, reason: Disconnect, _ctx: &mut Context) {
+///         match reason.cause {
+///             Cause::Client | Cause::Consumer => println!("the game is over"),
+///             cause => println!("the player may come back: {cause:?}"),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
@@ -181,6 +198,8 @@ pub enum Cause {
     Rejected,
     /// The server is shutting down.
     Shutdown,
+    /// The client has come back on another connection, which continues this one.
+    Superseded,
     /// The client sent nothing, or not the rest of its message, for too long: a timeout of [`Limits`](crate::Limits).
     Timeout,
     /// The client read too slowly ([`Overflow::Close`](crate::Overflow::Close)), or nothing

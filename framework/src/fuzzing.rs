@@ -2,6 +2,8 @@
 //!
 //! This module is not part of the public API. It may change in any release.
 
+mod history;
+
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use actix_web::{
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
+pub use self::history::{resume, tokens};
 use crate::{
     Consumer, Deflate, Envelope, Event, NoEvents, Outgoing, Scope, UrlRouter,
     event::Format,

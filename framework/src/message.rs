@@ -13,6 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{Event, Result, error::InputError, event, json};
 
 /// One whole message from the client.
+///
+/// The [guide](crate::docs::guide#consumer) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// A binary message.
@@ -69,6 +71,8 @@ impl Message {
 }
 
 /// One message to a client. Cheap to clone.
+///
+/// The [guide](crate::docs::guide#relay) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     message: Message,
@@ -189,6 +193,8 @@ impl From<Bytes> for Outgoing {
 }
 
 /// What a `#[relay]` method may return: an [`Outgoing`], or a [`Result`] of one.
+///
+/// [`relay`](macro@crate::relay) has an example.
 #[diagnostic::on_unimplemented(
     message = "a relay cannot return `{Self}`",
     label = "this is neither an `Outgoing` nor a `Result<Outgoing>`",

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The counters of one layer, since it was made.
+        ///
+        /// The [guide](crate::docs::guide#layer) has an example.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
@@ -29,7 +31,10 @@ macro_rules! counters {
 counters! {
     /// WebSocket handshakes that were malformed, and were refused.
     bad_handshake,
-    /// Messages and bodies that a consumer could not read: a hook ended with an [`InputError`](crate::error::InputError).
+    /// Messages, bodies, paths, query strings and credentials that a consumer could not read.
+    ///
+    /// A hook ended with an [`InputError`](crate::error::InputError), or with a [`ScopeError`](crate::scope::ScopeError)
+    /// that is the client's fault.
     bad_input,
     /// Requests whose HTTP is malformed, on the sockets of a [`Server`](crate::Server). Its default layer counts them.
     bad_request,
@@ -71,6 +76,26 @@ counters! {
     /// Jobs that were cancelled because they took too long
     /// ([`JobLimits::timeout`](crate::worker::JobLimits::timeout)).
     jobs_timed_out,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the client named a place that the log does not have yet.
+    lost_ahead,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the log had begun anew.
+    lost_epoch,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the client was away for too long.
+    lost_expired,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: an event had come from a program that does not add its events to the log.
+    lost_foreign,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the client's proof of its place was not made by this layer for it.
+    lost_forged,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the client did not name its place in time.
+    lost_late,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the layer's server had lost its newest entries.
+    lost_rollback,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the client named too many places.
+    lost_too_many,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: the log no longer had all that the member had missed.
+    lost_trimmed,
+    /// Members of a group with [history](crate::history) that were told that events may be missing: events had been delivered that are in no log.
+    lost_unlogged,
     /// Connections closed with 1008, because the client sent too many messages
     /// ([`message_rate`](crate::Limits::message_rate)).
     message_rate,
@@ -88,10 +113,20 @@ counters! {
     queue_full,
     /// How often a layer lost a server and reached it again. If it has several servers, each counts.
     reconnected,
+    /// Members that have come back to a group with [history](crate::history), and got all that they had missed.
+    recovered,
     /// Events whose `#[relay]` handler panicked or failed.
     relay_failed,
     /// Batches of a fallback transport that were sent again, because their client had not acknowledged them.
     resent,
+    /// Rooms that ended because a closure or a hook of theirs panicked.
+    room_panics,
+    /// Ticks of rooms that were left out, because the one before was not done in time.
+    room_ticks_skipped,
+    /// Events of rooms that the layer did not take.
+    room_unsent,
+    /// Joins that were refused because there are as many rooms as there may be ([`Rooms::limit`](crate::Rooms::limit)).
+    rooms_full,
     /// Messages from a layer's server for a channel or group that this process does not have, or no longer has.
     stray,
     /// Connections closed with 1013, because their outbox was full.

@@ -16,11 +16,15 @@ use std::{
     },
 };
 
+use sha2::{Digest as _, Sha256};
+
 /// The longest name, in bytes (rule 1: fewer than 100 characters).
 pub(crate) const MAX_NAME_LENGTH: usize = 99;
 
 /// Why a text is not a valid channel or group name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// [`GroupName`] has an example.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
     /// The name has no characters.
@@ -67,10 +71,63 @@ impl fmt::Display for NameError {
     }
 }
 
+crate::causes::debug_shows_causes!(NameError);
+
 impl std::error::Error for NameError {}
 
-fn is_name_byte(byte: u8) -> bool {
+const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// Checks the name of a group for [`group!`](crate::group), while the program is compiled.
+///
+/// # Panics
+/// If the name is not valid.
+pub const fn checked_group(name: &str) -> &str {
+    let bytes = name.as_bytes();
+    assert!(!bytes.is_empty(), "a group name must not be empty");
+    assert!(bytes.len() <= MAX_NAME_LENGTH, "a group name must have a length < 100 bytes");
+    let mut at = 0;
+    while at < bytes.len() {
+        assert!(
+            is_name_byte(bytes[at]),
+            "a group name may hold ASCII letters, digits, hyphens, underscores and periods only"
+        );
+        at += 1;
+    }
+    name
+}
+
+/// The name of a group, checked while the program is compiled.
+///
+/// The name is a literal or a constant. The value is a [`GroupName`](crate::GroupName), which needs no `?`. For a name
+/// with a part that comes from a client, use [`GroupName::escaped`](crate::GroupName::escaped).
+///
+/// ```
+/// use greenroom::{GroupName, prelude::*};
+///
+/// #[derive(NoEvents)]
+/// struct Reader;
+/// impl Consumer for Reader {
+///     fn groups(&self) -> Vec<GroupName> {
+///         vec![group!("news")]
+///     }
+/// }
+/// # assert_eq!(group!("news"), GroupName::new("news").unwrap());
+/// ```
+///
+/// ```compile_fail
+/// greenroom::group!("breaking news"); // a blank
+/// ```
+#[macro_export]
+macro_rules! group {
+    ($name:expr $(,)?) => {{
+        const NAME: &str = $crate::__checked_group($name);
+        static GROUP: ::std::sync::LazyLock<$crate::GroupName> = ::std::sync::LazyLock::new(|| {
+            $crate::GroupName::new(NAME).expect("the name was checked while the program was compiled")
+        });
+        $crate::GroupName::clone(&GROUP)
+    }};
 }
 
 fn check(kind: &'static str, name: &str) -> Result<(), NameError> {
@@ -185,7 +242,8 @@ macro_rules! name_type {
 name_type! {
     /// The name of a group, to which [`group_send`](crate::Layer::group_send) sends.
     ///
-    /// Cheap to clone. It matches `^[A-Za-z0-9_.-]+$` and has at most 99 bytes (rule 1).
+    /// Cheap to clone. It matches `^[A-Za-z0-9_.-]+$` and has at most 99 bytes (rule 1). [`group!`](crate::group) checks a
+    /// literal while the program is compiled, and [`escaped`](Self::escaped) makes a name of any text.
     GroupName, "group"
 }
 
@@ -194,6 +252,70 @@ name_type! {
     ///
     /// Cheap to clone. It matches `^[A-Za-z0-9_.-]+(![A-Za-z0-9_.-]*)?$` and has at most 99 bytes (rule 1).
     ChannelName, "channel"
+}
+
+impl GroupName {
+    /// A name made of a prefix and any text, for example the id of a user or a title.
+    ///
+    /// Two texts never have one name under the same prefix. Letters and digits of ASCII, `-` and `_` stay as they are,
+    /// so that `42` under `user_` is `user_42`. Each other byte of the text's UTF-8 becomes a period and two hexadecimal
+    /// digits: `a.b@c` is `user_a.2eb.40c`. In the prefix, periods stay too.
+    ///
+    /// If the name would be empty or have more than 99 bytes, it is its first 33 bytes, `._`, and the SHA-256 of the
+    /// prefix and the text in hexadecimal. No short name has `._` behind its prefix.
+    ///
+    /// ```
+    /// use greenroom::GroupName;
+    ///
+    /// assert_eq!(GroupName::escaped("user_", 42).as_str(), "user_42");
+    /// assert_eq!(GroupName::escaped("user_", "ada@example.org").as_str(), "user_ada.40example.2eorg");
+    /// assert_eq!(GroupName::escaped("room_", "caf\u{e9} \u{1f375}").as_str(), "room_caf.c3.a9.20.f0.9f.8d.b5");
+    /// assert_eq!(GroupName::escaped("room_", "x".repeat(1_000)).len(), 99);
+    /// ```
+    ///
+    /// Django makes the same name with this function:
+    ///
+    /// ```python
+    #[doc = include_str!("../docs/group_name.py")]
+    /// ```
+    ///
+    /// # Panics
+    /// If the `Display` of the text fails.
+    #[must_use]
+    pub fn escaped(prefix: &str, text: impl fmt::Display) -> Self {
+        let text = text.to_string();
+        let mut name = String::with_capacity(MAX_NAME_LENGTH);
+        push_escaped(&mut name, prefix, true);
+        push_escaped(&mut name, &text, false);
+        if name.is_empty() || name.len() > MAX_NAME_LENGTH {
+            name.truncate(READABLE);
+            name.push_str("._");
+            for byte in Sha256::new().chain_update(prefix).chain_update(&text).finalize() {
+                push_hex(&mut name, byte);
+            }
+        }
+        Self(Arc::from(name))
+    }
+}
+
+/// How many bytes of a name stay readable if its end is a hash: `._` and 64 digits go behind them.
+const READABLE: usize = MAX_NAME_LENGTH - 66;
+
+fn push_escaped(name: &mut String, text: &str, keep_periods: bool) {
+    for byte in text.bytes() {
+        if is_name_byte(byte) && (keep_periods || byte != b'.') {
+            name.push(char::from(byte));
+        } else {
+            name.push('.');
+            push_hex(name, byte);
+        }
+    }
+}
+
+fn push_hex(name: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    name.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    name.push(char::from(DIGITS[usize::from(byte & 15)]));
 }
 
 impl ChannelName {
@@ -212,6 +334,19 @@ impl ChannelName {
     #[must_use]
     pub fn local(&self) -> Option<&str> {
         self.0.split_once('!').map(|(_, local)| local)
+    }
+
+    /// The names in texts of another process. A text that is no valid name is skipped.
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(crate) fn of_texts(texts: Vec<String>) -> Vec<Self> {
+        texts.into_iter().filter_map(|text| Self::new(text).ok()).collect()
+    }
+}
+
+/// One channel, for a parameter that takes one or several.
+impl AsRef<[Self]> for ChannelName {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
     }
 }
 
@@ -261,6 +396,39 @@ mod tests {
         for name in ["chat\n", "٣", "a!é"] {
             assert!(ChannelName::new(name).is_err(), "{name:?}");
             assert!(GroupName::new(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn escaped_names_are_valid_and_tell_texts_apart() {
+        let mut names = std::collections::HashMap::new();
+        let mut texts: Vec<String> = (0..=255_u8).map(|byte| char::from(byte).to_string()).collect();
+        for length in [31, 32, 93, 94, 95, 98, 99, 100, 300] {
+            texts.extend([".", "x", "\u{e9}", ".2e", "._", "_"].map(|text| text.repeat(length)));
+            texts.push(format!("{}y", "x".repeat(length)));
+        }
+        texts.extend(["", "..", ".2e", "2e", "._", "a.b", "a.2eb", "a_2eb"].map(str::to_owned));
+        texts.sort();
+        texts.dedup();
+        for prefix in ["", "user_", "a.b-", &"p".repeat(120)] {
+            for text in &texts {
+                let name = GroupName::escaped(prefix, text);
+                assert_eq!(GroupName::new(&name).as_ref(), Ok(&name), "{text:?}");
+                let before = names.insert((prefix.to_owned(), name), text);
+                assert_eq!(before, None, "{prefix:?} {text:?}");
+            }
+        }
+        assert_eq!(GroupName::escaped("", "").as_str(), GroupName::escaped("", String::new()).as_str());
+        assert_eq!(GroupName::escaped("a b.c", "d").as_str(), "a.20b.cd");
+    }
+
+    #[test]
+    fn names_are_checked_while_the_program_is_compiled() {
+        const NEWS: &str = "news";
+        assert_eq!(crate::group!("news"), GroupName::new(NEWS).unwrap());
+        assert_eq!(crate::group!(NEWS), crate::group!("news"));
+        for name in ["", "a b", "a!b", "caf\u{e9}", &"x".repeat(100)] {
+            assert!(std::panic::catch_unwind(|| checked_group(name)).is_err(), "{name:?}");
         }
     }
 

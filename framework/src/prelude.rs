@@ -10,5 +10,5 @@ pub use serde::{Deserialize, Serialize};
 
 pub use crate::{
     Consumer, Context, Event, GroupName, JsonConsumer, Message, NoEvents, Outgoing, Result, Scope, UrlRouter,
-    close::Disconnect, event_handlers, on, relay,
+    close::Disconnect, event_handlers, group, on, relay,
 };

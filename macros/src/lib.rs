@@ -52,6 +52,31 @@ use proc_macro::TokenStream;
 /// `Room2Left` → `room2.left`. Names consist of ASCII letters, digits, `_`, `-` and `.`, and do not start with `_` or
 /// `.`.
 ///
+/// # Events that are not kept
+/// `#[event(transient)]` on a struct, on an enum or on a variant leaves the event out of a group's history. It is
+/// delivered as ever; whoever is away misses it, and nobody counts that as a loss. It is for what is soon out of date:
+///
+/// ```
+/// # use greenroom::Event;
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// #[event(transient)]
+/// struct Typing {
+///     user: String,
+/// }
+///
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// enum Board {
+///     Stroke { points: Vec<(f32, f32)> },
+///     #[event("board.pointer", transient)]
+///     Pointer { at: (f32, f32) },
+/// }
+///
+/// assert!(Typing { user: "Ann".into() }.is_transient());
+/// assert!(Board::Pointer { at: (0.5, 0.5) }.is_transient());
+/// assert!(!Board::Stroke { points: Vec::new() }.is_transient());
+/// ```
+///
 /// # Shapes
 /// A struct has named fields or no fields. A variant has named fields, no fields, or one value: such a struct.
 /// serde's attributes keep their meaning. The derive refuses those that change the map around the fields, or leave out

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote_spanned};
 use syn::{LitStr, Path, Token, parse::ParseStream};
 
 /// `::greenroom`, or what the user wrote: for a dependency under another name, and for a crate that passes the library on.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Root(Option<Path>);
 
 impl Root {

@@ -30,6 +30,8 @@ mod seed;
 mod serde_attributes;
 #[path = "ui/event_handlers/pass/shared.rs"]
 mod shared;
+#[path = "ui/event/pass/transient.rs"]
+mod transient;
 #[allow(dead_code, reason = "it only has to compile")]
 #[path = "ui/event_handlers/pass/ways_to_take_an_event.rs"]
 mod ways_to_take_an_event;

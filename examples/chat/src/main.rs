@@ -5,9 +5,18 @@
 mod pages;
 mod room;
 
+use std::{path::PathBuf, time::Duration};
+
 use clap::Parser;
 use examples_shared::{Failure, Listen};
-use greenroom::{Layer, Server, middleware::AllowedHosts, prelude::*, routing::ProtocolTypeRouter};
+use greenroom::{
+    Layer, LayerConfig, Server,
+    history::History,
+    layers::{OpenError, OpenOptions},
+    middleware::AllowedHosts,
+    prelude::*,
+    routing::ProtocolTypeRouter,
+};
 
 use crate::room::{Chat, Rooms};
 
@@ -21,6 +30,17 @@ struct Options {
     /// redis-pubsub://host:port: all programs on the same server share them, on Redis also Django.
     #[arg(long, default_value = "memory")]
     layer: String,
+    /// The file in which the rooms of the layer `memory` outlive a restart: then nobody misses anything. The other layers
+    /// do not need it.
+    #[arg(long, value_name = "PATH")]
+    history_file: Option<PathBuf>,
+}
+
+/// The settings of the layer: each room keeps its last messages for an hour.
+///
+/// So nobody misses what is said while they are away, and who comes late sees what was said last.
+fn config() -> LayerConfig {
+    LayerConfig::new().history("chat_*", History::last(100).within(Duration::from_secs(3_600)))
 }
 
 /// The routes. A page of another site can let its name stand for this server, so the names of this server are listed.
@@ -37,7 +57,14 @@ async fn main() -> Result<(), Failure> {
     let options = Options::parse();
     examples_shared::log();
 
-    let layer = Layer::open(&options.layer).await.map_err(|error| Failure::of("--layer", error))?;
+    let mut settings = OpenOptions::new().layer(config());
+    if let Some(path) = options.history_file {
+        settings = settings.history_file(path);
+    }
+    let layer = Layer::open_with(&options.layer, settings).await.map_err(|error| match error {
+        OpenError::HistoryFile(error) => Failure::of("--history-file", error),
+        error => Failure::of("--layer", error),
+    })?;
     let server = Server::new(application(&options.listen.allow_host))?
         .layer(layer.clone())
         .threads(options.listen.threads);

@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use greenroom::prelude::*;
+use greenroom::{history::Since, prelude::*};
 
 /// A message of a member to a room. Other programs may send it, and listen for it.
 #[derive(Clone, Serialize, Deserialize, Event)]
@@ -54,6 +54,9 @@ pub(crate) struct Members {
 /// Without a bound, each of a thousand members would get a thousand names, and hear of each that comes: a million
 /// messages for one room that fills.
 pub(crate) const LISTED: usize = 100;
+
+/// How many of the last messages a member gets when it comes.
+pub(crate) const SHOWN: usize = 50;
 
 /// What a room hears of a change of its members.
 enum News {
@@ -181,7 +184,8 @@ impl Chat {
 
 impl Consumer for Chat {
     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
-        ctx.group_add(&self.room).await?;
+        // A page that comes back has its own place in the room, and gets what it missed instead.
+        ctx.group_add_since(&self.room, Since::Last(SHOWN)).await?;
         ctx.group_add(&self.presence).await?;
         ctx.accept()?;
         self.joined = true;

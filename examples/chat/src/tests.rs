@@ -1,7 +1,11 @@
-use greenroom::{Layer, Mount, testing::WebsocketCommunicator};
+use greenroom::{MemoryLayer, Mount, testing::WebsocketCommunicator};
 use serde_json::{Value, json};
 
 use super::*;
+
+fn chat() -> Mount {
+    Mount::new(application(&[])).unwrap().layer(MemoryLayer::with_config(config()))
+}
 
 async fn join(mount: &Mount, name: &str) -> WebsocketCommunicator {
     let mut member = WebsocketCommunicator::new(mount, &format!("/room/123/?name={name}"));
@@ -15,7 +19,7 @@ async fn join(mount: &Mount, name: &str) -> WebsocketCommunicator {
 
 #[actix_web::test]
 async fn everyone_in_the_room_hears_what_one_says() {
-    let mount = Mount::new(application(&[])).unwrap();
+    let mount = chat();
     let mut ann = join(&mount, "ann").await;
     let mut bob = join(&mount, "bob").await;
     assert_eq!(
@@ -40,9 +44,40 @@ async fn everyone_in_the_room_hears_what_one_says() {
     );
 }
 
+/// The texts of the messages that a member gets before this one.
+async fn heard_text(member: &mut WebsocketCommunicator, last: &str) -> Vec<String> {
+    let mut heard = Vec::new();
+    loop {
+        let event: Value = member.receive_json().await.unwrap();
+        match event["text"].as_str() {
+            Some(text) if text == last => return heard,
+            Some(text) => heard.push(text.to_owned()),
+            None => {}
+        }
+    }
+}
+
+#[actix_web::test]
+async fn who_comes_late_sees_what_was_said_last() {
+    let mount = chat();
+    let mut ann = join(&mount, "ann").await;
+    for number in 0..room::SHOWN + 10 {
+        ann.send_text(number.to_string());
+    }
+    heard_text(&mut ann, "59").await;
+    ann.disconnect().await;
+    let mut bob = WebsocketCommunicator::new(&mount, "/room/123/?name=bob");
+    bob.connect().await.unwrap();
+    // The message behind them comes next, and nothing comes twice.
+    bob.send_text("hi");
+    let said: Vec<_> = heard_text(&mut bob, "hi").await;
+    let expected: Vec<_> = (10..room::SHOWN + 10).map(|number| number.to_string()).collect();
+    assert_eq!(said, expected);
+}
+
 #[actix_web::test]
 async fn another_program_sends_to_the_room() {
-    let mount = Mount::new(application(&[])).unwrap();
+    let mount = chat();
     let mut ann = join(&mount, "ann").await;
     let layer: &Layer = mount.default_layer();
     let event = r#"{"type":"chat.message","user":"django","text":"hi"}"#;
@@ -53,7 +88,7 @@ async fn another_program_sends_to_the_room() {
 
 #[actix_web::test]
 async fn the_text_close_closes_the_connection() {
-    let mount = Mount::new(application(&[])).unwrap();
+    let mount = chat();
     let mut ann = join(&mount, "ann").await;
     ann.send_text("close");
     assert!(ann.receive().await.is_err());
@@ -85,7 +120,7 @@ async fn heard(member: &mut WebsocketCommunicator) -> Vec<Value> {
 
 #[actix_web::test]
 async fn a_crowded_room_says_how_many_there_are_and_not_who() {
-    let mount = Mount::new(application(&[])).unwrap();
+    let mount = chat();
     let mut ann = join(&mount, "ann").await;
     let mut members = Vec::new();
     for count in 2..=400 {

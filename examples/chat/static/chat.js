@@ -15,7 +15,8 @@ const WORDS = {
     connecting: "Connecting…", open: "Connected", closing: "Disconnecting…", closed: "Disconnected",
     waiting: (seconds) => (seconds > 1 ? `Trying again in ${seconds} s` : "Trying again…"),
     unsent: (count) => `${count} to send`,
-    opened: "[connected]", lost: "[disconnected]",
+    opened: "[connected]", dropped: "[disconnected]", recovered: "[connected, nothing missed]",
+    missing: (reason) => `Some messages may be missing here (${reason})`,
     guest: (number) => `Guest ${number}`,
     joined: (user) => `${user} joined`,
     left: (user) => `${user} left`,
@@ -32,7 +33,8 @@ const WORDS = {
     connecting: "连接中…", open: "已连接", closing: "断开中…", closed: "已断开",
     waiting: (seconds) => (seconds > 1 ? `${seconds} 秒后重试` : "重试中…"),
     unsent: (count) => `${count} 条待发送`,
-    opened: "[连接成功]", lost: "[连接断开]",
+    opened: "[连接成功]", dropped: "[连接断开]", recovered: "[连接成功，没有遗漏]",
+    missing: (reason) => `这里可能缺少一些消息（${reason}）`,
     guest: (number) => `访客 ${number}`,
     joined: (user) => `${user} 来了`,
     left: (user) => `${user} 离开了`,
@@ -79,7 +81,7 @@ function room() {
   document.title = `${roomName} · Greenroom`;
 
   const show = new Map(Object.entries({
-    "chat.message": (event) => log.message(event),
+    "chat.message": (event, place) => log.message(event, place),
     "chat.members": (event) => members.replace(event),
     "chat.joined": (event) => members.add(event) && log.quiet("joined", words.joined(event.user), event.user),
     "chat.left": (event) => members.remove(event) && log.quiet("left", words.left(event.user), event.user),
@@ -90,12 +92,13 @@ function room() {
   // Whether the room knows this page. While it does not, messages wait in the socket.
   let present = false;
   let unsent = 0;
-  const came = () => {
+  const came = (text) => {
     present = true;
-    log.quiet("status", words.opened);
+    log.came = Date.now();
+    log.quiet("status", text);
   };
   const went = () => {
-    if (present) log.quiet("status", words.lost);
+    if (present) log.quiet("status", words.dropped);
     present = false;
     members.replace({ users: [] });
   };
@@ -104,11 +107,16 @@ function room() {
     socket = mine;
     unsent = 0;
     const on = (type, handler) => mine.addEventListener(type, (event) => mine === socket && handler(event));
-    on("open", came);
-    on("reconnect", came);
-    on("message", ({ data }) => {
+    const missing = ({ lost: [gap] }) => gap && log.quiet("lost", words.missing(gap.reason));
+    on("open", () => came(words.opened));
+    on("reconnect", (event) => {
+      missing(event);
+      came(event.recovered ? words.recovered : words.opened);
+    });
+    on("lost", missing);
+    on("message", ({ data, lastEventId }) => {
       const event = parse(data);
-      show.get(event.type)?.(event);
+      show.get(event.type)?.(event, lastEventId);
     });
     on("statechange", ({ state, transport, delay }) => {
       if (mine.readyState !== WebSocket.OPEN) went();
@@ -217,21 +225,28 @@ class Log {
     this.box = byId("log");
     this.newer = byId("newer");
     this.pinned = true;
+    /** When this page came last. */
+    this.came = 0;
     this.box.addEventListener("scroll", () => this.pin(this.atEnd()));
     // A phone's keyboard shrinks the box. If it was scrolled to the end, it stays at the end.
     new ResizeObserver(() => this.pinned && this.toEnd()).observe(this.box);
     this.newer.addEventListener("click", () => { this.toEnd(); this.box.focus(); });
   }
 
-  message({ user, text, at }) {
+  /** Shows a message. `place` is its place in the room's history, or empty. */
+  message({ user, text, at }, place) {
+    // A new socket on this page gets the last messages again.
+    if (place && this.box.querySelector(`[data-place="${place}"]`)) return;
+    const when = new Date(at ?? Date.now());
+    const next = when < this.came ? this.newerThan(when) : null;
     const own = user === this.name;
-    const before = this.box.lastElementChild?.dataset;
+    const before = (next ? next.previousElementSibling : this.box.lastElementChild)?.dataset;
     const line = element("div", "line message");
     line.classList.toggle("own", own);
     line.classList.toggle("follow", before?.kind === "message" && before.user === user);
     line.dataset.kind = "message";
     line.dataset.user = user;
-    const when = new Date(at ?? Date.now());
+    line.dataset.place = place;
     const time = element("time", "", Log.TIME.format(when));
     time.dateTime = when.toISOString();
     const said = element("span", "text", text);
@@ -239,18 +254,27 @@ class Log {
     const bubble = element("div", "bubble");
     bubble.append(said, time);
     line.append(avatar(user), element("bdi", "who", user), bubble);
-    this.append(line);
+    this.insert(line, next);
+  }
+
+  /** The first of the last lines, none a message, that are newer than this. What was missed goes before them. */
+  newerThan(when) {
+    let next = null;
+    for (let line = this.box.lastElementChild; line?.dataset.at > when; line = line.previousElementSibling) next = line;
+    return next;
   }
 
   quiet(kind, text, user) {
     const line = element("div", "line quiet-line", text);
     line.dataset.kind = kind;
     if (user !== undefined) line.dataset.user = user;
-    this.append(line);
+    // What is known to be missing stays where it is.
+    if (kind !== "lost") line.dataset.at = Date.now();
+    this.insert(line, null);
   }
 
-  append(line) {
-    this.box.append(line);
+  insert(line, next) {
+    this.box.insertBefore(line, next);
     if (this.box.childElementCount > Log.LIMIT) {
       this.box.firstElementChild.remove();
       this.box.firstElementChild.classList.remove("follow");

@@ -47,7 +47,7 @@ function show(event) {
       message(String(event.user ?? ""), String(event.text ?? ""));
       break;
     case "rust.typing":
-      if (event.user !== byId("name").value) typing(event.user);
+      typing(event.user);
       break;
     case "layer.gap":
       line("gap", `Redis was away for ${event.seconds.toFixed(1)} s, and this connection lived; something may be missing`);

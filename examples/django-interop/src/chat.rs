@@ -52,7 +52,7 @@ impl Consumer for Chat {
         let FromPage { user, text } = message.json()?;
         match text {
             Some(text) => ctx.group_send(&self.room, ChatMessage { user, text }).await,
-            None => ctx.group_send(&self.ours, Typing { user }).await,
+            None => ctx.group_send_others(&self.ours, Typing { user }).await,
         }
     }
 }

@@ -52,6 +52,8 @@ async fn typing_notices_reach_no_member_on_djangos_side() {
     ann.send_json(&json!({"user": "Ann", "text": "hi"}));
     let first = layer.receive(&django).await.unwrap();
     assert_eq!(first.name(), "chat.message");
+    let own = ann.receive_json::<Value>().await.unwrap();
+    assert_eq!(own["text"], "hi", "and nothing of her own typing before it");
 }
 
 #[actix_web::test]

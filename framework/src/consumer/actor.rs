@@ -19,6 +19,8 @@ use crate::{Envelope, Event, layers::LayerError};
 ///
 /// [`Context::address`](crate::ConnectionContext::address) gives its address. The actor takes one message, [`Deliver`]:
 /// an event for the consumer. It stops when the connection has ended.
+///
+/// [`Deliver`] has an example.
 #[derive(Debug)]
 pub struct ConsumerActor {
     connection: Weak<Connection>,
@@ -28,6 +30,27 @@ pub struct ConsumerActor {
 ///
 /// The event waits in the consumer's bounded inbox, in sequence with the events of its groups. The result is
 /// [`LayerError::ChannelFull`] if the inbox is full, [`LayerError::NoReceiver`] if the connection has ended.
+///
+/// ```
+/// use greenroom::{consumer::Deliver, prelude::*};
+///
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// struct Told { text: String }
+///
+/// struct Listener;
+/// impl Consumer for Listener {
+///     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+///         ctx.accept()?;
+///         // Any actor of the program may hold this address.
+///         ctx.address().do_send(Deliver(Told { text: "hello".to_owned() }));
+///         Ok(())
+///     }
+/// }
+/// #[event_handlers]
+/// impl Listener {
+///     async fn told(&mut self, event: &Told, ctx: &mut Context) -> Result<()> { ctx.send_text(event.text.clone()) }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Deliver<E>(pub E);
 

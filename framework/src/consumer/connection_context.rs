@@ -1,6 +1,6 @@
 //! What the hooks of a WebSocket and of an HTTP exchange have in common.
 
-use std::{fmt, future::Future, ops::Deref, rc::Rc, time::Duration};
+use std::{fmt, future::Future, ops::Deref, rc::Rc, sync::Arc, time::Duration};
 
 use actix::Addr;
 
@@ -8,13 +8,16 @@ use super::{
     ConsumerActor, LayerContext,
     actor::ActorAddress,
     connection::{Connection, RequestAnswer},
-    handle::{Handle, Tasks, Timer},
+    handle::{Handle, Task, Tasks},
 };
 use crate::{
-    ChannelName, GroupName, IntoEnvelope, Layer, Result, Scope,
-    error::Closed,
+    ChannelName, Delivery, GroupName, IntoEnvelope, Layer, Result, Scope,
+    error::{Closed, MisuseError},
+    groups::history::log::Log,
+    history::{Outcome, Since},
     layers::Layers,
     middleware::Rejection,
+    shown::Shown,
     time::{FOREVER, from_now},
 };
 
@@ -22,6 +25,8 @@ use crate::{
 ///
 /// [`Context`](crate::Context) and [`HttpContext`](crate::HttpContext) deref to it. A function that takes a
 /// `&ConnectionContext` can be called by the hooks of both. It derefs to [`LayerContext`], which sends to groups.
+///
+/// The [guide](crate::docs::guide#groups) has an example.
 pub struct ConnectionContext {
     connection: Rc<Connection>,
     scope: Box<Scope>,
@@ -41,7 +46,8 @@ impl ConnectionContext {
     }
 
     /// Answers with a rejection. Returns false if the connection has an answer already.
-    pub(super) fn refuse(&self, rejection: Rejection) -> bool {
+    pub(super) fn refuse(&self, mut rejection: Rejection) -> bool {
+        rejection.log_failure(&self.scope, None);
         self.connection.answer(RequestAnswer::Reject(rejection.with_headers_of(&self.scope)))
     }
 
@@ -68,14 +74,57 @@ impl ConnectionContext {
     /// [`LayerError::TooManyGroups`](crate::LayerError::TooManyGroups) at the limit of [`Limits::groups`](crate::Limits::groups),
     /// [`Closed`] after the connection has ended.
     pub async fn group_add(&self, group: &GroupName) -> Result<()> {
+        if let Some(log) = self.join(group, false).await? {
+            Box::pin(self.connection.begin(&log, Since::Now)).await;
+        }
+        Ok(())
+    }
+
+    /// Joins a group that keeps its events, and gets those since an earlier place first: none missing, each once.
+    ///
+    /// For a late joiner who shall see the last events, and for a page that knows the place up to which it has them. A
+    /// place that the client itself names when it comes back goes before `since`. Returns whether all events since the
+    /// place are there: [`Since::Now`] and [`Since::Last`] are always [`Outcome::Recovered`]. In a group that the
+    /// consumer is in already, it does nothing.
+    ///
+    /// # Errors
+    /// As [`group_add`](Self::group_add), and [`MisuseError::NoHistory`] if the group keeps no events.
+    ///
+    /// ```
+    /// use greenroom::{history::Since, prelude::*};
+    ///
+    /// #[derive(NoEvents)]
+    /// struct Chat { room: GroupName }
+    ///
+    /// impl Consumer for Chat {
+    ///     async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+    ///         ctx.accept()?;
+    ///         ctx.group_add_since(&self.room, Since::Last(50)).await?;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub async fn group_add_since(&self, group: &GroupName, since: Since) -> Result<Outcome> {
+        let directory = self.connection.hub().directory();
+        if directory.logs.policy(&directory.config, group).is_none() {
+            return Err(MisuseError::NoHistory(group.to_string()).into());
+        }
+        match self.join(group, since != Since::Now).await? {
+            Some(log) => Ok(Box::pin(self.connection.begin(&log, since)).await),
+            None => Ok(Outcome::Recovered),
+        }
+    }
+
+    /// Makes the consumer a member. Returns the log of the group if it has one, and the consumer was no member.
+    async fn join(&self, group: &GroupName, held: bool) -> Result<Option<Arc<Log>>> {
         if self.connection.has_ended() {
             return Err(Closed.into());
         }
-        self.connection.hub().join(Rc::clone(&self.connection) as _, group)?;
+        let log = self.connection.hub().join_held(Rc::clone(&self.connection) as _, group, held)?;
         if let Some(known) = self.layer().backend().joined(group) {
             known.await;
         }
-        Ok(())
+        Ok(log)
     }
 
     /// Leaves a group: nothing that is sent to it after this call arrives.
@@ -86,7 +135,56 @@ impl ConnectionContext {
     /// None: no layer of this crate can fail to leave a group.
     pub async fn group_discard(&self, group: &GroupName) -> Result<()> {
         self.connection.hub().leave(&*self.connection, group);
+        self.connection.tell_left(group);
         Ok(())
+    }
+
+    /// Sends an event to every member of a group but this consumer.
+    ///
+    /// For what the client of this consumer knows already: its own message, that it types, where its cursor is. What a
+    /// `#[relay]` makes of the event goes to the clients of the other members, and is still encoded once. In all else
+    /// this is [`group_send`](LayerContext::group_send), its order included. This consumer need not be a member.
+    /// [`Layer::group_send_except`] leaves out any channels.
+    ///
+    /// # Errors
+    /// As [`Layer::group_send_except`].
+    ///
+    /// ```
+    /// use greenroom::prelude::*;
+    ///
+    /// #[derive(Clone, Serialize, Deserialize, Event)]
+    /// struct Typing { user: String }
+    ///
+    /// struct Chat { room: GroupName, user: String }
+    ///
+    /// impl Consumer for Chat {
+    ///     fn groups(&self) -> Vec<GroupName> { vec![self.room.clone()] }
+    ///
+    ///     async fn receive(&mut self, _: Message, ctx: &mut Context) -> Result<()> {
+    ///         ctx.group_send_others(&self.room, Typing { user: self.user.clone() }).await
+    ///     }
+    /// }
+    ///
+    /// #[event_handlers]
+    /// impl Chat {
+    ///     #[relay]
+    ///     fn typing(event: &Typing) -> Result<Outgoing> { Outgoing::event(event) }
+    /// }
+    /// ```
+    pub async fn group_send_others(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<()> {
+        Ok(self.layer().group_send_except(group, self.channel_name(), event.into()).await?)
+    }
+
+    /// As [`group_send_others`](Self::group_send_others), and counts how many members got the event.
+    ///
+    /// # Errors
+    /// As [`Layer::group_send_except`].
+    pub async fn group_send_others_counted(
+        &self,
+        group: &GroupName,
+        event: impl IntoEnvelope,
+    ) -> Result<Delivery> {
+        Ok(self.layer().group_send_except_counted(group, self.channel_name(), event.into()).await?)
     }
 
     /// The name of this consumer's channel. [`Layer::send`] to this name reaches the consumer.
@@ -105,20 +203,27 @@ impl ConnectionContext {
 
     /// Runs a task beside the hooks, on this thread.
     ///
-    /// The task is cancelled when `disconnect` has run.
+    /// The task is cancelled when `disconnect` has run, or by [`Task::cancel`]. If it panics, that is logged, and the
+    /// connection goes on.
     ///
     /// # Errors
     /// [`MisuseError::TooManyTasks`](crate::error::MisuseError::TooManyTasks) at the limit of
     /// [`Limits::tasks`](crate::Limits::tasks).
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Result<()> {
-        self.start(task).map(|_| ())
+    pub fn spawn<T: Future<Output = ()> + 'static>(&self, task: T) -> Result<Task> {
+        let path = self.scope.path().to_owned();
+        let log = move |error| {
+            // The name of a future's type has that of the hook that started it.
+            let task = std::any::type_name::<T>();
+            tracing::error!(path = ?Shown(path), task, error = %Shown(error), "a task of a connection panicked");
+        };
+        self.tasks.spawn(task, self.connection.limits.tasks, log)
     }
 
     /// Hands an event to this consumer after `delay`, in sequence with all other events.
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn).
-    pub fn notify_later(&self, event: impl IntoEnvelope, delay: Duration) -> Result<Timer> {
+    pub fn notify_later(&self, event: impl IntoEnvelope, delay: Duration) -> Result<Task> {
         let (handle, event) = (Handle::new(&self.connection), event.into());
         self.start(async move {
             tokio::time::sleep(delay).await;
@@ -135,7 +240,7 @@ impl ConnectionContext {
     ///
     /// # Panics
     /// If `period` is zero.
-    pub fn notify_every(&self, event: impl IntoEnvelope, period: Duration) -> Result<Timer> {
+    pub fn notify_every(&self, event: impl IntoEnvelope, period: Duration) -> Result<Task> {
         assert!(!period.is_zero(), "the period of a timer must not be zero");
         let (handle, event) = (Handle::new(&self.connection), event.into());
         self.start(async move {
@@ -149,8 +254,9 @@ impl ConnectionContext {
         })
     }
 
-    fn start(&self, task: impl Future<Output = ()> + 'static) -> Result<Timer> {
-        self.tasks.spawn(task, self.connection.limits.tasks)
+    fn start(&self, task: impl Future<Output = ()> + 'static) -> Result<Task> {
+        let log = |error| tracing::error!(error = %Shown(error), "a timer of a connection panicked");
+        self.tasks.spawn(task, self.connection.limits.tasks, log)
     }
 }
 

@@ -1,14 +1,15 @@
 //! A hook's view of its connection.
 
-use std::ops::Deref;
+use std::{ops::Deref, rc::Rc};
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::Serialize;
 
 use super::{
     ConnectionContext,
-    connection::{Accepted, RequestAnswer},
+    connection::{Accepted, RequestAnswer, backpressure},
     handle::Handle,
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     close::{Cause, CloseCode},
     error::MisuseError,
     middleware::Rejection,
+    scope::answer_header,
     wire::Transport,
 };
 
@@ -26,14 +28,18 @@ use crate::{
 ///
 /// It derefs to [`ConnectionContext`], which has the groups, tasks and timers, and that to
 /// [`LayerContext`](crate::LayerContext), which has the sends to groups.
+///
+/// The [guide](crate::docs::guide#context) has an example.
 pub struct Context(ConnectionContext);
 
 /// How a connection is accepted, for [`Context::accept_with`].
+///
+/// The [guide](crate::docs::guide#context) has an example.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Accept {
     subprotocol: Option<String>,
-    headers: Vec<(String, String)>,
+    headers: Vec<Result<(HeaderName, HeaderValue), MisuseError>>,
 }
 
 impl Accept {
@@ -48,9 +54,13 @@ impl Accept {
         self
     }
 
-    /// Adds a header to the response.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
+    /// Adds a header to the response. If it is invalid, [`Context::accept_with`] says so.
+    pub fn header(
+        mut self,
+        name: impl TryInto<HeaderName> + AsRef<str>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Self {
+        self.headers.push(answer_header(name, value));
         self
     }
 }
@@ -82,7 +92,8 @@ impl Context {
         if !self.connection().is_connecting() {
             return Err(MisuseError::AlreadyAnswered.into());
         }
-        for (name, value) in &accept.headers {
+        for header in accept.headers {
+            let (name, value) = header?;
             self.scope().add_response_header(name, value)?;
         }
         let headers = self.scope().take_response_headers();
@@ -109,7 +120,48 @@ impl Context {
         if self.connection().is_connecting() {
             return Err(MisuseError::NotAccepted.into());
         }
-        Ok(self.connection().send(&message.into())?)
+        Ok(self.connection().send_from_hook(&message.into())?)
+    }
+
+    /// Waits until the client has read enough for more to be sent.
+    ///
+    /// `send` never waits: it ends the connection with 1013, or drops a message, if [`Limits::outbox_size`] is full. So
+    /// whoever sends much, such as a file, waits here before each part:
+    ///
+    /// ```
+    /// # use greenroom::{Context, Result};
+    /// async fn stream(parts: Vec<Vec<u8>>, ctx: &Context) -> Result<()> {
+    ///     for part in parts {
+    ///         ctx.ready().await?;
+    ///         ctx.send_bytes(part)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// After the call, at most [`Limits::read_ahead`] (64 KiB) wait in the outbox, and at most half of `outbox_size`. So
+    /// a part of up to half of `outbox_size` fits. If all outboxes of the mount hold more than half of
+    /// [`Mount::outbox_budget`], the call waits until nothing waits for this client. It returns at once if nothing waits.
+    ///
+    /// While a hook waits, no other hook of its connection runs: events wait in the inbox, and a full inbox drops them.
+    /// The client's next messages wait too. For a stream that takes long, [`spawn`](ConnectionContext::spawn) a task with
+    /// a [`Handle`], which has [`ready`](Handle::ready) too. A client that reads nothing ends the wait after
+    /// [`Limits::write_timeout`] (30 s). An [HTTP consumer](crate::HttpConsumer) needs no such call, because
+    /// [`send_body`](crate::HttpContext::send_body) waits.
+    ///
+    /// [`Limits::outbox_size`]: crate::Limits::outbox_size
+    /// [`Limits::read_ahead`]: crate::Limits::read_ahead
+    /// [`Limits::write_timeout`]: crate::Limits::write_timeout
+    /// [`Mount::outbox_budget`]: crate::Mount::outbox_budget
+    ///
+    /// # Errors
+    /// [`MisuseError::NotAccepted`] before the accept, [`Closed`](crate::error::Closed) as soon as the connection ends,
+    /// also by a shutdown.
+    pub async fn ready(&self) -> Result<()> {
+        if self.connection().is_connecting() {
+            return Err(MisuseError::NotAccepted.into());
+        }
+        Ok(backpressure::ready(Rc::downgrade(self.connection())).await?)
     }
 
     /// Queues a text message for the client.
@@ -159,11 +211,7 @@ impl Context {
     /// # Errors
     /// [`MisuseError::BadCloseCode`] for a code that may not be sent (RFC 6455, section 7.4).
     pub fn close_with(&self, code: impl Into<CloseCode>, reason: &str) -> Result<()> {
-        let code = code.into();
-        if !code.can_be_sent() {
-            return Err(MisuseError::BadCloseCode(code.into()).into());
-        }
-        self.connection().end(Cause::Consumer, code, reason);
+        self.connection().end(Cause::Consumer, MisuseError::check_code(code.into())?, reason);
         Ok(())
     }
 

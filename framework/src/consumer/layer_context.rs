@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-use crate::{Delivery, GroupName, IntoEnvelope, Layer, Result, error::MisuseError, layers::Layers};
+use crate::{
+    Delivery, GroupName, IntoEnvelope, Layer, Result, error::MisuseError, history::HistoryReader,
+    layers::Layers,
+};
 
 /// What every context can do: send to groups, use layers, and run blocking work.
 ///
 /// [`WorkerContext`](crate::WorkerContext) and [`ConnectionContext`](super::ConnectionContext) deref to it. A function
 /// that takes a `&LayerContext` can be called by hooks, and by handlers of jobs.
+///
+/// The [guide](crate::docs::guide#background-work) has an example.
 pub struct LayerContext {
     layer: Layer,
     layers: Layers,
@@ -20,7 +25,8 @@ impl LayerContext {
 
     /// Sends an event to every member of a group.
     ///
-    /// A consumer that is a member gets its own event too. A member with a full inbox misses the event (rule 23): see
+    /// A consumer that is a member gets its own event too: see
+    /// [`group_send_others`](super::ConnectionContext::group_send_others). A member with a full inbox misses the event (rule 23): see
     /// [`group_send_counted`](Self::group_send_counted).
     ///
     /// # Errors
@@ -35,6 +41,33 @@ impl LayerContext {
     /// As [`Layer::group_send`].
     pub async fn group_send_counted(&self, group: &GroupName, event: impl IntoEnvelope) -> Result<Delivery> {
         Ok(self.layer.group_send_counted(group, event.into()).await?)
+    }
+
+    /// Reads the events that a group keeps, and where its log ends now.
+    ///
+    /// [`HistoryReader`] has more examples.
+    ///
+    /// ```
+    /// use greenroom::prelude::*;
+    ///
+    /// #[derive(Clone, Serialize, Deserialize, Event)]
+    /// struct Said { text: String }
+    ///
+    /// #[derive(NoEvents)]
+    /// struct Chat { room: GroupName }
+    ///
+    /// impl Consumer for Chat {
+    ///     /// The client asks for the last ones.
+    ///     async fn receive(&mut self, _: Message, ctx: &mut Context) -> Result<()> {
+    ///         for said in ctx.history(&self.room).limit(10).read().await?.events {
+    ///             ctx.send_event(&*said.envelope.event::<Said>()?)?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn history(&self, group: &GroupName) -> HistoryReader {
+        self.layer.history(group)
     }
 
     /// The layer of this consumer: the one with the alias [`LAYER`](crate::Consumer::LAYER).

@@ -1,33 +1,51 @@
 //! A consumer's life: `connect`, then one hook at a time, then `disconnect`, whatever happens.
 
 use std::{
+    any::type_name,
     future::{Future, poll_fn},
     ops::Deref,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
     rc::Rc,
     task::{Context as TaskContext, Poll, ready},
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use tokio::time::{Instant, Sleep};
+use futures_util::future::LocalBoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use super::{
-    ConnectionContext, Consumer, Context, EventContext, EventHandlers, Handled,
+    ConnectionContext, Consumer, Context, EventContext, EventHandlers, Handled, Resumed,
     connection::{Connection, Next},
-    guard::{drop_guarded, guard, panicked},
+    failure::{fail, fail_connect},
+    hook::{HookLimit, HookOutcome, run},
+    watch::{measured, watched},
 };
 use crate::{
-    Envelope, EventError, GroupName, Result, Scope,
+    ChannelName, Envelope, Event, EventError, GroupName, Layer, Result, Scope,
     close::{Cause, CloseCode, Disconnect},
-    error::{AcceptConnection, Closed, DenyConnection, Error, InputError, StopConsumer},
-    groups::inbox::Mail,
-    layers::LayerGap,
+    error::{AcceptConnection, Error},
+    groups::{history::position::Position, inbox::Mail, pace::jitter},
+    guard::{drop_guarded, guard},
+    history::Outcome,
+    layers::{LayerError, LayerGap},
     middleware::Rejection,
+    notices::Notice,
+    rooms::RoomEnded,
     shown::Shown,
-    time::{GRACE, grace},
 };
+
+/// Tells a connection that its client has come back on another one.
+#[derive(Clone, Serialize, Deserialize, Event)]
+#[event("greenroom.superseded")]
+struct Superseded;
+
+/// How long to wait after each try to end the connection that a client has come back from.
+const SUPERSEDING: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_millis(3_200),
+];
 
 /// Leaves the hub when it is dropped, even with an unfinished future.
 pub(super) struct Attached(Rc<Connection>);
@@ -57,6 +75,7 @@ impl Drop for Attached {
             // The thread's runtime is ending: nothing can be sent any more.
             self.0.gone();
         }
+        self.0.log_end();
     }
 }
 
@@ -70,21 +89,24 @@ pub(super) fn live<C: Consumer>(
 ) -> impl Future<Output = ()> {
     async move {
         let attached = Attached::new(ctx.connection());
-        let made = guard(|| make(ctx.scope()));
+        let made = guard(|| measured(type_name::<C>, "make", || make(ctx.scope())));
         let mut consumer = match made {
             Ok(consumer) => consumer,
-            Err(error) => return fail_connect(&ctx, error),
+            Err(error) => return fail_connect::<C>(&ctx, error),
         };
         match Box::pin(connect(&mut consumer, &mut ctx)).await {
-            Ok(()) => loop {
-                let next = poll_fn(|cx| poll_next(ctx.connection(), cx));
-                let Some(hook) = begin(next.await, &mut consumer, &mut ctx) else { break };
-                let outcome = hook.await;
-                if !go_on::<C>(ctx.connection(), outcome) {
-                    break;
+            Ok(()) => {
+                ctx.connection().await_places();
+                loop {
+                    let next = poll_fn(|cx| poll_next(ctx.connection(), cx));
+                    let Some(hook) = begin(next.await, &mut consumer, &mut ctx) else { break };
+                    let outcome = hook.await;
+                    if !go_on::<C>(&ctx, outcome) {
+                        break;
+                    }
                 }
-            },
-            Err(error) => fail_connect(&ctx, error),
+            }
+            Err(error) => fail_connect::<C>(&ctx, error),
         }
         let disconnect =
             async |consumer: &mut C, reason, ctx: &mut Context| consumer.disconnect(reason, ctx).await;
@@ -99,8 +121,7 @@ pub(super) fn poll_next(connection: &Rc<Connection>, cx: &TaskContext<'_>) -> Po
         let next = ready!(connection.poll_next(cx));
         connection.set_busy(true);
         match next {
-            // It fails if the connection has ended meanwhile: then the frame cannot be sent.
-            Next::Mail(Mail::Packet(frame)) => drop(connection.write(frame)),
+            Next::Mail(Mail::Packet(frame)) => connection.write_mail(frame),
             next => return Poll::Ready(next),
         }
     }
@@ -117,36 +138,62 @@ fn begin<'a, C: Consumer>(
     let connection = Rc::clone(ctx.connection());
     Some(match next {
         Next::Message(message) => Box::pin(async move {
-            run(&connection, HookLimit::Grace, async { consumer.receive(message, ctx).await }).await
+            run(&connection, HookLimit::Grace, async {
+                watched::<C, _>("receive", consumer.receive(message, ctx)).await
+            })
+            .await
         }),
         Next::Mail(Mail::Event(envelope)) => Box::pin(async move {
             let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
             run(&connection, HookLimit::Grace, hook).await
+        }),
+        Next::Introduce => Box::pin(async move {
+            run(&connection, HookLimit::Grace, introduce(consumer, ctx, Rc::clone(&connection))).await
+        }),
+        Next::Mail(Mail::Logged(envelope, alias, position)) => Box::pin(async move {
+            let hook = handle_logged(consumer, envelope, (alias, position), ctx, Rc::clone(&connection));
+            run(&connection, HookLimit::Grace, hook).await
+        }),
+        Next::Mail(Mail::Foreign(envelope, alias, mark)) => Box::pin(async move {
+            run(&connection, HookLimit::Grace, async {
+                let handled = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection)).await;
+                connection.tell_foreign(alias, mark);
+                handled
+            })
+            .await
+        }),
+        Next::Mail(Mail::Lost(group, reason)) => Box::pin(async move {
+            let resumed = Resumed::new([(group, Outcome::Lost(reason))]);
+            run(&connection, HookLimit::Grace, async {
+                watched::<C, _>("resume", consumer.resume(&resumed, ctx)).await
+            })
+            .await
         }),
         Next::End | Next::Mail(Mail::Packet(_)) => return None,
     })
 }
 
 /// Takes the outcome of a hook. Returns false if no other hook may follow.
-fn go_on<C>(connection: &Connection, outcome: HookOutcome) -> bool {
+fn go_on<C>(ctx: &ConnectionContext, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => true,
         HookOutcome::Done(Err(error)) => {
-            fail(connection, error);
+            fail::<C>(ctx, error);
             true
         }
         HookOutcome::Cancelled => {
-            log_cancelled::<C>(connection);
+            log_cancelled::<C>(ctx);
             false
         }
     }
 }
 
 /// Logs that a hook did not end within the grace after its connection's end.
-pub(super) fn log_cancelled<C>(connection: &Connection) {
+pub(super) fn log_cancelled<C>(ctx: &ConnectionContext) {
     tracing::warn!(
-        grace = ?connection.limits.disconnect_grace,
-        consumer = std::any::type_name::<C>(),
+        grace = ?ctx.connection().limits.disconnect_grace,
+        path = ?Shown(ctx.scope().path()),
+        consumer = type_name::<C>(),
         "a hook still ran after its connection had ended, and was cancelled"
     );
 }
@@ -168,33 +215,36 @@ pub(super) async fn end<C, X: Deref<Target = ConnectionContext>>(
 ) {
     let connection = Rc::clone(ctx.connection());
     connection.answer_close();
-    log_end(&connection);
+    log_end::<C>(&ctx);
     let reason = attached.leave();
-    run_disconnect::<C>(&connection, disconnect(&mut consumer, reason, &mut ctx)).await;
+    let outcome = run_disconnect::<C>(&connection, disconnect(&mut consumer, reason, &mut ctx)).await;
+    log_disconnect::<C>(&ctx, outcome);
     // A context has values of middleware. The tasks are cancelled with it, before the consumer is dropped.
     drop_guarded(ctx, "the context of a consumer");
     drop_guarded(consumer, "a consumer");
 }
 
 /// Runs `disconnect`, up to its limit.
-async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = ()>) {
+async fn run_disconnect<C>(connection: &Connection, hook: impl Future<Output = ()>) -> HookOutcome {
     let hook = async {
-        hook.await;
+        watched::<C, _>("disconnect", hook).await;
         Ok(())
     };
-    let limit = connection.limits.disconnect_grace;
-    match run(connection, HookLimit::Whole(limit), hook).await {
+    run(connection, HookLimit::Whole(connection.limits.disconnect_grace), hook).await
+}
+
+/// Logs a `disconnect` that did not end well.
+fn log_disconnect<C>(ctx: &ConnectionContext, outcome: HookOutcome) {
+    let (path, consumer) = (Shown(ctx.scope().path()), type_name::<C>());
+    match outcome {
         HookOutcome::Done(Ok(())) => {}
         HookOutcome::Done(Err(error)) => {
-            tracing::error!(error = %Shown(&error), "disconnect failed");
+            tracing::error!(?path, consumer, error = %Shown(&error), "disconnect failed");
             drop_guarded(error, "an error");
         }
         HookOutcome::Cancelled => {
-            tracing::warn!(
-                ?limit,
-                consumer = std::any::type_name::<C>(),
-                "disconnect took too long and was cancelled"
-            );
+            let limit = ctx.connection().limits.disconnect_grace;
+            tracing::warn!(?limit, ?path, consumer, "disconnect took too long and was cancelled");
         }
     }
 }
@@ -205,12 +255,18 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
     let limit = connection.limits.connect_timeout;
     let hook = async {
         join(ctx, consumer.groups()).await?;
-        consumer.connect(ctx).await
+        watched::<C, _>("connect", consumer.connect(ctx)).await
     };
+    let hook = connection.greeted_during(hook);
     match run(&connection, HookLimit::Connecting(limit), hook).await {
         HookOutcome::Done(Ok(())) => {
             if connection.is_connecting() {
-                tracing::info!("connect returned without accept: rejected with 403");
+                let path = Shown(ctx.scope().path());
+                tracing::info!(
+                    ?path,
+                    consumer = type_name::<C>(),
+                    "connect returned without accept: rejected with 403"
+                );
                 ctx.reject(Rejection::forbidden())?;
             }
             Ok(())
@@ -223,7 +279,8 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
             if connection.is_connecting() {
                 tracing::warn!(
                     ?limit,
-                    consumer = std::any::type_name::<C>(),
+                    path = ?Shown(ctx.scope().path()),
+                    consumer = type_name::<C>(),
                     "connect took too long and was cancelled"
                 );
                 ctx.reject(Rejection::unavailable("the server is busy, try again later"))?;
@@ -233,70 +290,69 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
     }
 }
 
-/// Ends a connection whose `connect` failed.
-fn fail_connect(ctx: &Context, error: Error) {
+/// Logs an end for which neither a hook nor the client asked.
+fn log_end<C>(ctx: &ConnectionContext) {
     let connection = ctx.connection();
-    if !connection.is_connecting() {
-        return fail(connection, error);
-    }
-    let rejection = if denies(&error) {
-        Rejection::forbidden()
-    } else {
-        tracing::error!(error = %Shown(&error), "connect failed: rejected with 500");
-        Rejection::internal()
-    };
-    ctx.refuse(rejection);
-    drop_guarded(error, "an error");
-}
-
-/// Ends a connection after a failed hook. The close code says whether the client or the server is at fault.
-fn fail(connection: &Connection, error: Error) {
-    let channel = connection.channel_name();
-    if ended_quietly(connection, &error) {
+    let Some(Disconnect { cause, reason, .. }) = connection.ending() else { return };
+    if !matches!(cause, Cause::TooSlow | Cause::Timeout) {
         return;
     }
-    if let Some(input) = error.downcast_ref::<InputError>() {
-        connection.hub().directory().counters.bad_input.one();
-        tracing::debug!(%channel, error = %Shown(&error), "the client sent what the consumer cannot read");
-        connection.end(Cause::Error, CloseCode::INVALID_DATA, &input.to_string());
+    let (channel, path, consumer) = (connection.channel_name(), Shown(ctx.scope().path()), type_name::<C>());
+    if cause == Cause::TooSlow {
+        let limit = connection.limits.outbox_size;
+        tracing::warn!(%channel, ?path, consumer, limit, %reason, "the client read too slowly: closed with 1013");
     } else {
-        tracing::error!(%channel, error = %Shown(&error), "a hook failed, its connection ends");
-        connection.end(Cause::Error, CloseCode::INTERNAL, "");
+        tracing::info!(%channel, ?path, consumer, %reason, "a timeout ended the connection");
     }
-    drop_guarded(error, "an error");
 }
 
-/// Returns true if an error after the answer is not a failure. A [`StopConsumer`] ends the connection.
-pub(super) fn ended_quietly(connection: &Connection, error: &Error) -> bool {
-    if error.is::<StopConsumer>() {
-        connection.end(Cause::Consumer, CloseCode::NORMAL, "");
-        return true;
+/// Tells the client its places, and the consumer what became of them. Then the members go on.
+async fn introduce<C: Consumer>(
+    consumer: &mut C,
+    ctx: &mut Context,
+    connection: Rc<Connection>,
+) -> Result<()> {
+    let introduced = connection.introduce_client().await;
+    if let Some(was) = introduced.was {
+        supersede(ctx.layer().clone(), was);
     }
-    let late = error.is::<Closed>() && connection.has_ended();
-    if late {
-        let channel = connection.channel_name();
-        tracing::debug!(%channel, "a hook sent to a connection that had ended");
-    }
-    late
+    let resumed = match introduced.outcomes.map(Resumed::new).filter(|resumed| !resumed.is_empty()) {
+        Some(resumed) => watched::<C, _>("resume", consumer.resume(&resumed, ctx)).await,
+        None => Ok(()),
+    };
+    connection.go_on(&introduced.logs);
+    resumed
 }
 
-/// Whether an error before the answer is answered 403.
-pub(super) fn denies(error: &Error) -> bool {
-    error.is::<DenyConnection>() || error.is::<StopConsumer>()
-}
-
-/// Logs an end for which neither a hook nor the client asked.
-fn log_end(connection: &Connection) {
-    let Some(Disconnect { cause, reason, .. }) = connection.ending() else { return };
-    let channel = connection.channel_name();
-    match cause {
-        Cause::TooSlow => {
-            let limit = connection.limits.outbox_size;
-            tracing::warn!(%channel, limit, %reason, "the client read too slowly: closed with 1013");
+/// Ends the connection that a client has come back from, if it still lives.
+///
+/// When many come back at once, the old connection's process may have no room for the message, or be away for a moment.
+fn supersede(layer: Layer, was: ChannelName) {
+    actix_rt::spawn(async move {
+        for pause in SUPERSEDING {
+            // Other errors say that the connection has ended, as most have.
+            let Err(LayerError::ChannelFull(_) | LayerError::Unavailable(_)) =
+                layer.send(&was, Superseded).await
+            else {
+                return;
+            };
+            sleep(pause + jitter(pause)).await;
         }
-        Cause::Timeout => tracing::info!(%channel, %reason, "a timeout ended the connection"),
-        _ => {}
-    }
+    });
+}
+
+/// Hands an event of a log to its handler. What the handler sends is marked with the event's place.
+async fn handle_logged<C: Consumer>(
+    consumer: &mut C,
+    envelope: Envelope,
+    at: (u32, Position),
+    ctx: &mut Context,
+    connection: Rc<Connection>,
+) -> Result<()> {
+    connection.begin_logged(at.0, at.1);
+    let handled = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection)).await;
+    connection.end_logged();
+    handled
 }
 
 /// Hands one event to its handler, or to the client if it has a relay and did not come from a group.
@@ -311,15 +367,21 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     if dispatched == Dispatched::Handled || LayerGap::is(envelope.name()) {
         return Ok(());
     }
+    if RoomEnded::is(envelope.name()) {
+        // It waits for events of a state that is gone.
+        connection.end(Cause::Error, CloseCode::INTERNAL, "the room has ended");
+        return Ok(());
+    }
     connection.hub().directory().counters.unhandled.one();
     if strict {
         return Err(Error::msg(format!("no handler for message type {:?}", envelope.name())));
     }
-    tracing::debug!(
-        event = ?Shown(envelope.name()),
-        consumer = std::any::type_name::<C>(),
-        "no handler for an event"
-    );
+    let (event, consumer) = (Shown(envelope.name()), type_name::<C>());
+    if Notice::Unhandled.is_new(consumer, envelope.name()) {
+        tracing::warn!(?event, consumer, "no handler for an event; further ones are logged at debug");
+    } else {
+        tracing::debug!(?event, consumer, "no handler for an event");
+    }
     Ok(())
 }
 
@@ -340,106 +402,23 @@ pub(crate) async fn dispatch<C: EventHandlers<X>, X: EventContext>(
     ctx: &mut X,
     strict: bool,
 ) -> Result<Dispatched> {
-    match consumer.handle_event(envelope, ctx).await {
+    match watched::<C, _>(envelope.name(), consumer.handle_event(envelope, ctx)).await {
         Ok(Handled::Yes) => Ok(Dispatched::Handled),
         Ok(Handled::Unknown) => Ok(Dispatched::Unknown),
         Err(error) => match error.downcast_ref::<EventError>() {
             // Another program's event of a known name with other fields must not end the connection.
             Some(unfit @ EventError::Fields { name, .. }) if !strict && name == envelope.name() => {
-                tracing::warn!(event = ?Shown(envelope.name()), error = %Shown(unfit), "an event does not fit its handler");
+                let (event, consumer) = (Shown(envelope.name()), type_name::<C>());
+                if Notice::Misfit.is_new(consumer, envelope.name()) {
+                    tracing::warn!(?event, consumer, error = %Shown(unfit), "an event does not fit its handler; further ones are logged at debug");
+                } else {
+                    tracing::debug!(?event, consumer, error = %Shown(unfit), "an event does not fit its handler");
+                }
                 Ok(Dispatched::Misfit)
             }
             _ => Err(error),
         },
     }
-}
-
-/// How a hook ended.
-pub(super) enum HookOutcome {
-    /// It took longer than its limit, or than the grace after the connection's end.
-    Cancelled,
-    Done(Result<()>),
-}
-
-/// When a hook is cancelled.
-#[derive(Clone, Copy)]
-pub(super) enum HookLimit {
-    /// After this time, whatever the connection does.
-    Whole(Duration),
-    /// If it has not answered the handshake within this time. After the answer, as [`Grace`](Self::Grace).
-    Connecting(Duration),
-    /// If it still runs at the end of the grace, which begins with the connection's end.
-    Grace,
-    /// If an HTTP exchange has no headers by this time, or its client is gone. Otherwise as [`Grace`](Self::Grace).
-    Responding(Option<Instant>),
-}
-
-impl HookLimit {
-    /// The time after which a suspended hook is cancelled, and whether that time is the grace.
-    fn current(self, connection: &Connection) -> Option<(Duration, bool)> {
-        match self {
-            Self::Whole(limit) => Some((limit, false)),
-            Self::Connecting(limit) if connection.is_connecting() => Some((limit, false)),
-            Self::Responding(overdue) if connection.is_connecting() => {
-                overdue.map(|overdue| (overdue.saturating_duration_since(Instant::now()), false))
-            }
-            Self::Responding(_) if connection.is_gone() => Some((Duration::ZERO, true)),
-            Self::Connecting(_) | Self::Grace | Self::Responding(_) => {
-                connection.grace_left().map(|grace| (grace, true))
-            }
-        }
-    }
-}
-
-/// Runs a hook until it ends or is cancelled.
-///
-/// The hook borrows the consumer, so a cancelled hook gives the consumer back. What the hook held is dropped, and if that
-/// panics, the consumer's life goes on to `disconnect`. Callers wrap the hook in an `async` block, because a hook that is
-/// a plain function may panic before it returns its future.
-pub(super) async fn run(
-    connection: &Connection,
-    limit: HookLimit,
-    hook: impl Future<Output = Result<()>>,
-) -> HookOutcome {
-    let mut hook = pin!(Some(AssertUnwindSafe(hook).catch_unwind()));
-    // The flag says whether the timer measures the grace after the end.
-    let mut timer: Option<(bool, Pin<Box<Sleep>>)> = None;
-    let mut put_off = false;
-    let outcome = poll_fn(|cx| {
-        if let Some(hook) = hook.as_mut().as_pin_mut()
-            && let Poll::Ready(done) = hook.poll(cx)
-        {
-            return Poll::Ready(HookOutcome::Done(done.unwrap_or_else(|panic| Err(panicked(panic)))));
-        }
-        let Some((limit, ended)) = limit.current(connection) else {
-            timer = None;
-            return Poll::Pending;
-        };
-        // The limit changes when the client leaves or is answered. Then the timer starts again.
-        timer = timer.take().filter(|(measures, _)| *measures == ended);
-        let (_, timer) = timer.get_or_insert_with(|| (ended, Box::pin(tokio::time::sleep(limit))));
-        while timer.as_mut().poll(cx).is_ready() {
-            let due = timer.deadline();
-            if limit.is_zero() || put_off || due.elapsed() < GRACE {
-                return Poll::Ready(HookOutcome::Cancelled);
-            }
-            // The thread was blocked. What the hook waits for may have come in time, so it is read first.
-            put_off = true;
-            timer.as_mut().reset(Instant::now() + grace(due));
-        }
-        Poll::Pending
-    })
-    .await;
-    // A hook that has ended holds nothing any more.
-    if matches!(outcome, HookOutcome::Cancelled)
-        && let Err(error) = guard(|| {
-            hook.set(None);
-            Ok(())
-        })
-    {
-        tracing::error!(channel = %connection.channel_name(), error = %Shown(error), "a hook panicked when it was cancelled");
-    }
-    outcome
 }
 
 #[cfg(test)]

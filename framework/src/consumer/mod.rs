@@ -4,23 +4,30 @@ mod actor;
 pub(crate) mod connection;
 mod connection_context;
 mod context;
-pub(crate) mod guard;
+mod failure;
 mod handle;
+mod hook;
 pub(crate) mod http;
 mod json;
 mod layer_context;
 pub(crate) mod life;
+mod request;
+mod resumed;
+mod room;
 pub(crate) mod start;
 pub(crate) mod task;
+pub(crate) mod watch;
 
 pub use self::{
     actor::{ConsumerActor, Deliver},
     connection_context::ConnectionContext,
     context::{Accept, Context},
-    handle::{Handle, Timer},
+    handle::{Handle, Task},
     http::{Body, HttpConsumer, HttpContext, HttpHandle},
     json::JsonConsumer,
     layer_context::LayerContext,
+    request::{Answer, Request},
+    resumed::Resumed,
 };
 use crate::{
     Envelope, GroupName, Message, Outgoing, Result, close::Disconnect, groups::fan_out::Relayed,
@@ -34,6 +41,8 @@ use crate::{
 /// an `#[event_handlers]` block beside it. A consumer without events derives [`NoEvents`](derive@crate::NoEvents).
 ///
 /// A connection stays on one thread. So the futures of hooks need not be `Send`, and a consumer may hold an `Rc`.
+///
+/// The [guide](crate::docs::guide#consumer) has an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a consumer",
     note = "write `impl Consumer for {Self} {{}}`; every hook has a default"
@@ -81,6 +90,20 @@ pub trait Consumer: EventHandlers {
         Ok(())
     }
 
+    /// Runs when the client comes back and names its places in groups that keep their events, and whenever it has
+    /// missed events of such a group. The default does nothing.
+    ///
+    /// When the client comes back, it runs after [`connect`](Self::connect), and before the events that the client
+    /// missed. What it sends goes before them. A client that reads so slowly that it misses events, and a log that
+    /// begins anew, are told here too. [The page on history](crate::docs::history) says when which reason comes.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    async fn resume(&mut self, resumed: &Resumed, ctx: &mut Context) -> Result<()> {
+        let _ = (resumed, ctx);
+        Ok(())
+    }
+
     /// Runs exactly once, however the connection ended. The default does nothing.
     ///
     /// By then nothing can be sent to the client any more, and the consumer has left its groups. The hook is cancelled
@@ -96,6 +119,8 @@ pub trait Consumer: EventHandlers {
 ///
 /// `X` is the context of the handlers: [`Context`] for a [`Consumer`], [`HttpContext`] for an [`HttpConsumer`],
 /// [`WorkerContext`](crate::WorkerContext) for the jobs of a [`Worker`](crate::Worker).
+///
+/// The [guide](crate::docs::guide#events-and-handlers) has an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which events it handles",
     note = "write `#[event_handlers]` above the `impl {Self}` block with its handlers; each handler takes `ctx: &mut {X}`",
@@ -119,6 +144,8 @@ pub trait EventHandlers<X: EventContext = Context>: Sized + 'static {
 /// What event handlers are called with: [`Context`], [`HttpContext`] or [`WorkerContext`](crate::WorkerContext).
 ///
 /// There are no other contexts.
+///
+/// [`EventHandlers`] has an example.
 pub trait EventContext: sealed::Sealed + 'static {}
 
 impl EventContext for Context {}
@@ -127,6 +154,8 @@ impl EventContext for HttpContext {}
 /// A context with a client: [`Context`] or [`HttpContext`].
 ///
 /// Relays and [`NoEvents`](derive@crate::NoEvents) are for these.
+///
+/// [`EventHandlers`] has an example.
 #[diagnostic::on_unimplemented(
     message = "`#[relay]` and `#[derive(NoEvents)]` are not enough for a worker, because its jobs have no clients",
     label = "this consumer handles no jobs",
@@ -158,7 +187,10 @@ pub(crate) mod sealed {
 }
 
 /// Whether an event found its handler.
+///
+/// [`EventHandlers`] has an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Handled {
     /// No handler is declared for this name.
     Unknown,

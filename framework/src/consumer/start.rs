@@ -1,22 +1,26 @@
 //! Starts a consumer, and waits for its answer.
 
-use std::{rc::Rc, sync::Arc};
+use std::{any::type_name, rc::Rc, sync::Arc};
 
 use actix_web::web::Payload;
 use tokio::sync::oneshot;
 
 use super::{
     ConnectionContext, Consumer, Context, EventContext, EventHandlers, HttpConsumer, HttpContext,
-    connection::{Accepted, ClientReader, Connection, Head, RequestAnswer},
+    connection::{
+        Accepted, ClientReader, Connection, Head, Record, RequestAnswer,
+        places::{Introduction, Places},
+    },
     http::Exchange,
     task,
 };
 use crate::{
     Result, Scope,
     error::MisuseError,
-    groups::{budget::Budget, drain::ConnectionPlace, fan_out::Class, thread},
+    groups::{budget::Budget, drain::ConnectionPlace, fan_out::Class, history::token::UserHash, thread},
     layers::Layers,
     middleware::Rejection,
+    shown::Shown,
     wire::{Wire, limits::Limits, websocket::deflate::Packer},
 };
 
@@ -37,6 +41,8 @@ pub(crate) struct Start {
     pub(crate) input: Option<Box<dyn ClientReader>>,
     pub(crate) wire: Wire,
     pub(crate) packer: Option<Packer>,
+    /// How the client is told its places in logs, if it asked for that.
+    pub(crate) introduction: Option<Introduction>,
 }
 
 /// A consumer that was started and has not answered yet. If it is dropped, the client is gone.
@@ -79,12 +85,32 @@ impl Start {
 
     /// Makes the connection. Returns `None` while the server drains.
     fn begin<C: EventHandlers<X>, X: EventContext>(self, layer: &str) -> Result<Option<Begun>, MisuseError> {
-        let layer = self.layers.get(layer).ok_or_else(|| MisuseError::NoLayer(layer.to_owned()))?.clone();
+        let record = Record::of(&self.scope, type_name::<C>());
+        let layer = match self.layers.get(layer) {
+            Some(layer) => layer.clone(),
+            None => {
+                let error = MisuseError::NoLayer(layer.to_owned());
+                let path = Shown(self.scope.path());
+                tracing::error!(%error, ?path, consumer = type_name::<C>(), "no consumer can be started");
+                return Err(error);
+            }
+        };
         let hub = thread::of_thread(layer.backend().groups().directory());
-        let Some(guard) = self.place.enter(hub.queue()) else { return Ok(None) };
+        let Some(guard) = self.place.enter(hub.queue()) else {
+            if let Some(record) = record {
+                record.rejected(self.wire.transport_name(), 503);
+            }
+            return Ok(None);
+        };
         let (sender, answer) = oneshot::channel();
         let class = class_of::<C, X>(self.wire);
         let connection = Connection::new(&hub, class, self.limits, &self.budget, guard, sender, self.packer);
+        if let Some(record) = record {
+            connection.keep_record(record);
+        }
+        if let Some(introduction) = self.introduction {
+            connection.keep_places(Places::new(UserHash::of(self.scope.user_key()), introduction));
+        }
         let context = ConnectionContext::new(Rc::clone(&connection), self.scope, self.layers, layer);
         let starting = Starting { connection: Some(connection), answer };
         Ok(Some(Begun { context, input: self.input, starting }))

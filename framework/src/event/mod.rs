@@ -17,6 +17,8 @@ use self::decoded::Decoded;
 ///
 /// Derive it: `#[derive(Clone, Serialize, Deserialize, Event)]`. The name is `#[event("xx.oo")]`, or
 /// the type's name in dotted lower case (`ChatMessage` → `chat.message`). On an enum each variant has a name.
+///
+/// The [guide](crate::docs::guide#events-and-handlers) has an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "this type has no event name",
@@ -32,10 +34,19 @@ pub trait Event: Serialize + for<'de> Deserialize<'de> + Clone + Send + Sync + '
 
     /// The name of this value.
     fn name(&self) -> &'static str;
+
+    /// Whether a group with [history](crate::history) leaves this value out: who is away misses it. Default false.
+    ///
+    /// `#[event(transient)]` on the type or on a variant says so: for what is soon out of date, as "Ann is typing".
+    fn is_transient(&self) -> bool {
+        false
+    }
 }
 
 /// Why an event could not be read from its wire form or written to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// [`Envelope`] has an example.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventError {
     /// The fields do not fit the type as which the event is read.
@@ -79,11 +90,37 @@ impl fmt::Display for EventError {
     }
 }
 
+impl EventError {
+    /// Names both types of an event that was sent as one type and does not fit another type with the same name.
+    fn of_types(self, sent: &str, read: &str) -> Self {
+        match self {
+            Self::Fields { name, reason } => Self::Fields {
+                name,
+                reason: format!("{reason} (it was sent as {sent}, and is read as {read})"),
+            },
+            other => other,
+        }
+    }
+}
+
+crate::causes::debug_shows_causes!(EventError);
+
 impl std::error::Error for EventError {}
 
 /// An event on its way through a layer. Cheap to clone.
 ///
 /// It holds a typed value that all receivers share, or the bytes that another program wrote.
+///
+/// ```
+/// use greenroom::{Envelope, prelude::*};
+///
+/// #[derive(Clone, Serialize, Deserialize, Event)]
+/// struct ChatMessage { text: String }
+///
+/// let envelope = Envelope::from_json(r#"{"type": "chat.message", "text": "hello"}"#)?;
+/// assert_eq!(envelope.event::<ChatMessage>()?.text, "hello");
+/// # Ok::<(), greenroom::EventError>(())
+/// ```
 #[derive(Clone)]
 pub struct Envelope(Repr);
 
@@ -112,12 +149,18 @@ pub enum Format {
 
 /// An [`Event`] of any type.
 trait AnyEvent: Any + Send + Sync {
+    fn type_name(&self) -> &'static str;
     fn name(&self) -> &'static str;
     fn write(&self, format: Format) -> Result<Vec<u8>, EventError>;
     fn check_writable(&self) -> Result<(), EventError>;
+    fn is_transient(&self) -> bool;
 }
 
 impl<E: Event> AnyEvent for E {
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<E>()
+    }
+
     fn name(&self) -> &'static str {
         Event::name(self)
     }
@@ -128,6 +171,10 @@ impl<E: Event> AnyEvent for E {
 
     fn check_writable(&self) -> Result<(), EventError> {
         writable::check(self)
+    }
+
+    fn is_transient(&self) -> bool {
+        Event::is_transient(self)
     }
 }
 
@@ -192,12 +239,31 @@ impl Envelope {
                 match any.downcast::<E>() {
                     Ok(event) => Ok(event),
                     // Another type with the same name: it is read from the wire form.
-                    Err(_) => wire::from_bytes(Format::MsgPack, &event.write(Format::MsgPack)?).map(Arc::new),
+                    Err(_) => wire::from_bytes(Format::MsgPack, &event.write(Format::MsgPack)?)
+                        .map(Arc::new)
+                        .map_err(|error| error.of_types(event.type_name(), std::any::type_name::<E>())),
                 }
             }
             Repr::Wire(event) => {
                 event.decoded.event(|| wire::read_named(event.format, &event.name, &event.bytes))
             }
+        }
+    }
+
+    /// About how many bytes the event has in its wire form. A typed event is written to find out.
+    pub(crate) fn size_hint(&self) -> usize {
+        match &self.0 {
+            // An event that cannot be written is refused elsewhere.
+            Repr::Typed(event) => event.write(Format::MsgPack).map_or(0, |bytes| bytes.len()),
+            Repr::Wire(event) => event.bytes.len(),
+        }
+    }
+
+    /// Whether the event is never kept in a group's history. For an event that another program wrote, nobody knows.
+    pub(crate) fn is_transient(&self) -> bool {
+        match &self.0 {
+            Repr::Typed(event) => event.is_transient(),
+            Repr::Wire(_) => false,
         }
     }
 
@@ -248,6 +314,8 @@ impl From<&Self> for Envelope {
 /// Every type that is `Into<Envelope>` can be sent. The derive of [`Event`] adds references, whose events are cloned.
 /// If `Event` is implemented by hand, the event is sent by value. To send one event several times, make an `Envelope`
 /// of it: its clones share the event.
+///
+/// The [guide](crate::docs::guide#layer) has an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "this is neither an event nor an `Envelope`",

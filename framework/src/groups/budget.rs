@@ -174,6 +174,11 @@ impl Ledger {
         self.tell() <= self.budget.limit - self.budget.limit / 16
     }
 
+    /// Whether all threads together hold more than half of the limit, by what they have told.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.budget.total.load(Relaxed) > self.budget.limit / 2
+    }
+
     pub(super) fn limit(&self) -> usize {
         self.budget.limit
     }

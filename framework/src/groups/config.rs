@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{ChannelName, time::FOREVER};
+use super::history::policy::History;
+use crate::{ChannelName, GroupName, time::FOREVER};
 
 /// The bounds and lifetimes of a layer: the fields of Channels, with its defaults.
 ///
@@ -13,6 +14,17 @@ use crate::{ChannelName, time::FOREVER};
 /// | [`group_expiry`](Self::group_expiry) | 86,400 s | a queue leaves its groups; a live consumer stays in them |
 /// | [`channels`](Self::channels) | 100,000 queues | `send` and `receive` fail with `TooManyChannels` |
 /// | [`group_queues`](Self::group_queues) | 10,000 queues a group | `group_add` fails with `TooManyQueues` |
+/// | [`history`](Self::history) | no group keeps its events | the oldest events are dropped; who has missed them is told |
+/// | [`history_memory`](Self::history_memory) | 64 MiB | as above |
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use greenroom::{Layer, LayerConfig, MemoryLayer};
+///
+/// let config = LayerConfig::new().capacity(1_000).expiry(Duration::from_secs(30));
+/// let layer = Layer::from(MemoryLayer::with_config(config));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct LayerConfig {
@@ -22,6 +34,8 @@ pub struct LayerConfig {
     pub(crate) group_expiry: Duration,
     pub(crate) channels: usize,
     pub(crate) group_queues: usize,
+    pub(crate) history: Vec<(String, History)>,
+    pub(crate) history_memory: usize,
 }
 
 impl Default for LayerConfig {
@@ -33,6 +47,8 @@ impl Default for LayerConfig {
             group_expiry: Duration::from_secs(86_400),
             channels: 100_000,
             group_queues: 10_000,
+            history: Vec::new(),
+            history_memory: 64 << 20,
         }
     }
 }
@@ -80,6 +96,34 @@ impl LayerConfig {
     pub fn group_queues(mut self, count: usize) -> Self {
         self.group_queues = count;
         self
+    }
+
+    /// The groups whose whole name fits `pattern` keep their events, and members that were away get what they missed.
+    ///
+    /// If several patterns fit, the first one counts. The syntax is that of [`channel_capacity`](Self::channel_capacity).
+    /// All processes of a layer must have the same patterns and policies. [`History`] has an example.
+    pub fn history(mut self, pattern: impl Into<String>, history: History) -> Self {
+        self.history.push((pattern.into(), history));
+        self
+    }
+
+    /// How many bytes of events this process keeps in its memory for all groups. Default 64 MiB, at least 64 KiB.
+    ///
+    /// The oldest events go first, whichever group they are of. A layer with a server reads them again when they are
+    /// needed. Without a server they are lost, and a member that has missed them is told so.
+    pub fn history_memory(mut self, bytes: usize) -> Self {
+        self.history_memory = bytes.max(64 << 10);
+        self
+    }
+
+    /// What a group keeps of its events; `None` if nothing.
+    pub(crate) fn history_of(&self, group: &GroupName) -> Option<History> {
+        self.policy_of(group).map(|policy| self.history[policy].1)
+    }
+
+    /// The number of the policy that holds for a group.
+    pub(crate) fn policy_of(&self, group: &GroupName) -> Option<usize> {
+        self.history.iter().position(|(pattern, _)| fits(pattern.as_bytes(), group.as_bytes()))
     }
 
     /// The capacity of a channel. Its name is made only if there are patterns to compare it with.

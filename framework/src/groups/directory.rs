@@ -18,6 +18,7 @@ use super::{
     config::LayerConfig,
     error::LayerError,
     fan_out::Class,
+    history::logs::Logs,
     key::Key,
     queue::HubQueue,
     queues::Queues,
@@ -47,6 +48,7 @@ pub(crate) struct Directory {
     pub(crate) config: LayerConfig,
     pub(crate) counters: Counters,
     pub(crate) queues: Queues,
+    pub(crate) logs: Logs,
     watch: Watch,
 }
 
@@ -105,6 +107,7 @@ impl Directory {
             shards: std::array::from_fn(shard),
             hubs: Mutex::default(),
             queues: Queues::new(&config),
+            logs: Logs::new(&config),
             counters: Counters::default(),
             config,
             watch,
@@ -344,7 +347,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::{Envelope, Event, groups::fan_out::Parcel};
+    use crate::{Envelope, Event};
 
     #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
     struct Note;
@@ -420,7 +423,7 @@ mod tests {
 
         // When its time is over: noticed by a send, at the limit of a group, and by a count.
         tokio::time::advance(Duration::from_secs(10)).await;
-        directory.publish(&room, Envelope::new(Note), true).await;
+        directory.publish(&room, &[], Envelope::new(Note), true).await;
         assert_eq!(changed(), [told(2, false)]);
         for number in 1..=2 {
             directory.add_queue(&room, &queue(number)).unwrap();
@@ -447,9 +450,8 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         let read_by_a_send = directory.members_of(&room).unwrap();
         directory.add_queue(&room, &queue(1)).unwrap();
-        let parcel = Parcel::new(Envelope::new(Note), std::iter::empty(), &directory.counters);
-        directory.publish_to_queues(&room, &read_by_a_send, &parcel);
-        assert_eq!(directory.publish(&room, Envelope::new(Note), true).await.delivered, 1);
+        directory.publish_to_queues(&room, &read_by_a_send, &[], &Envelope::new(Note));
+        assert_eq!(directory.publish(&room, &[], Envelope::new(Note), true).await.delivered, 1);
     }
 
     #[actix_web::test]

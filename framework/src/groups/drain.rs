@@ -20,6 +20,17 @@ use super::{
 /// The connections that end together: usually all of one server.
 ///
 /// Every [`Mount`](crate::Mount) uses the drain of the process, unless it is given another.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use greenroom::{Drain, run_with};
+///
+/// async fn serve(server: greenroom::Server, drain: Drain) -> std::io::Result<()> {
+///     // Runs until a signal, or until someone calls `drain.drain(deadline)` on a clone. Then clients have 10 s.
+///     run_with(server, drain, Duration::from_secs(10)).await
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Drain(Arc<DrainState>);
 
@@ -28,6 +39,8 @@ struct DrainState {
     id: u64,
     pace: Pace,
     live: AtomicUsize,
+    /// How many connections there were when the drain began. The hints of all follow from it.
+    crowd: AtomicUsize,
     /// The connections, and the requests that may become one.
     places: AtomicUsize,
     /// The sessions of clients without a WebSocket.
@@ -37,6 +50,13 @@ struct DrainState {
     /// The hubs that have, or had, a connection of this drain.
     hubs: Mutex<Vec<Weak<HubQueue>>>,
     empty: Notify,
+}
+
+impl DrainState {
+    /// How long a client should wait before it comes back: with as many others as there are, or were.
+    fn retry_hint(&self) -> Duration {
+        self.pace.hint(self.live.load(SeqCst).max(self.crowd.load(SeqCst)))
+    }
 }
 
 impl Drain {
@@ -54,6 +74,7 @@ impl Drain {
             id: NEXT.fetch_add(1, SeqCst),
             pace,
             live: AtomicUsize::new(0),
+            crowd: AtomicUsize::new(0),
             places: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
@@ -85,14 +106,17 @@ impl Drain {
     ///
     /// Returns how many connections were left at the deadline. A second call only waits.
     pub async fn drain(&self, deadline: Duration) -> usize {
+        let connections = self.connections();
         if !self.0.draining.swap(true, SeqCst) {
+            // Before the first of them ends, so that the last ones are not asked back as if they were alone.
+            self.0.crowd.store(connections, SeqCst);
             self.0.begun.notify_waiters();
             let hubs: Vec<_> = {
                 let hubs = self.0.hubs.lock().unwrap_or_else(PoisonError::into_inner);
                 hubs.iter().filter_map(Weak::upgrade).collect()
             };
-            let batches = self.0.pace.batches(self.connections());
-            let window = self.0.pace.window_within(deadline);
+            let batches = self.0.pace.batches(connections);
+            let window = self.0.pace.window_within(deadline, connections);
             for hub in hubs {
                 // An error means that the thread has ended, and its connections with it.
                 let _ = hub.push(Call::CloseAll { drain: self.0.id, batches, window });
@@ -124,7 +148,7 @@ impl Drain {
 
     /// How long a client should wait before it comes back.
     pub(crate) fn retry_hint(&self) -> Duration {
-        self.0.pace.hint()
+        self.0.retry_hint()
     }
 
     /// Waits until all connections have ended.
@@ -212,7 +236,11 @@ impl DrainGuard {
     }
 
     pub(crate) fn retry_hint(&self) -> Duration {
-        self.0.pace.hint()
+        self.0.retry_hint()
+    }
+
+    pub(crate) fn drain(&self) -> Drain {
+        Drain(Arc::clone(&self.0))
     }
 }
 
@@ -223,5 +251,22 @@ impl Drop for DrainGuard {
         if self.0.live.fetch_sub(1, SeqCst) == 1 {
             self.0.empty.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn the_last_client_of_a_crowd_is_asked_back_as_one_of_the_crowd() {
+        let drain = Drain::new();
+        let longest = || (0..200).map(|_| drain.retry_hint()).max().unwrap_or_default();
+        drain.0.live.store(1, SeqCst);
+        assert!(longest() <= Duration::from_secs(1));
+        drain.0.live.store(50_000, SeqCst);
+        assert_eq!(drain.drain(Duration::ZERO).await, 50_000);
+        drain.0.live.store(1, SeqCst);
+        assert!(longest() > Duration::from_secs(5), "{:?}", longest());
     }
 }

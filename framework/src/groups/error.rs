@@ -5,11 +5,17 @@ use std::fmt;
 use crate::{ChannelName, EventError, NameError};
 
 /// Why a layer did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The [guide](crate::docs::guide#layer) has an example.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerError {
     /// The channel is full (rule 23: a direct send to a full channel is an error).
     ChannelFull(ChannelName),
+    /// The layer was closed, and the group's history is written to a file: nobody gets the event.
+    ///
+    /// [`MemoryLayer::history_file`](crate::MemoryLayer::history_file) says why.
+    Closed,
     /// A consumer reads this channel, so `receive` cannot.
     ConsumerChannel(ChannelName),
     /// The message is larger than the layer allows.
@@ -44,6 +50,8 @@ pub enum LayerError {
     },
     /// The layer's server cannot be reached. The text says which server, and why.
     Unavailable(String),
+    /// The layer's backend does not have this operation. The text says which.
+    Unsupported(&'static str),
     /// The event cannot be written for another process.
     Unwritable(EventError),
     /// A blocking call on a thread that runs consumers: it would stop them all.
@@ -62,6 +70,9 @@ impl fmt::Display for LayerError {
                     channel = channel.as_str()
                 )
             }
+            Self::Closed => f.write_str(
+                "the layer was closed, and the history of its groups is written: send before Layer::close",
+            ),
             Self::ConsumerChannel(channel) => {
                 write!(
                     f,
@@ -96,6 +107,9 @@ impl fmt::Display for LayerError {
                 )
             }
             Self::Unavailable(reason) => write!(f, "the layer's server is away: {reason}"),
+            Self::Unsupported(operation) => {
+                write!(f, "the layer's backend does not implement ChannelLayer::{operation}")
+            }
             Self::Unwritable(_) => f.write_str("the event cannot be sent to another process"),
             Self::WouldBlock => f.write_str(
                 "a blocking call on a thread that runs consumers: await the call without `_blocking`",
@@ -106,6 +120,8 @@ impl fmt::Display for LayerError {
         }
     }
 }
+
+crate::causes::debug_shows_causes!(LayerError);
 
 impl std::error::Error for LayerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

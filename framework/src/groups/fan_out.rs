@@ -7,11 +7,12 @@ use std::{
 
 use smallvec::SmallVec;
 
+use super::except::Except;
 use crate::{
     Envelope, Outgoing, Result,
     metrics::Counters,
     shown::Shown,
-    wire::{Packet, Wire, encoded},
+    wire::{Packet, Wire, encoded, history::down::Head},
 };
 
 /// Members that need the same bytes: one consumer type on one wire form.
@@ -33,22 +34,25 @@ impl Class {
     }
 
     /// The bytes of a message for this class, with the message's key. Without `counters` they are not compressed.
-    pub(crate) fn encode(&self, frame: &Outgoing, counters: Option<&Counters>) -> Packet {
+    pub(crate) fn encode(&self, head: Head, frame: &Outgoing, counters: Option<&Counters>) -> Packet {
         let bytes = match counters {
-            Some(counters) => encoded::encode(self.wire, frame, counters),
-            None => self.wire.encode_plain(frame),
+            Some(counters) => encoded::encode_headed(self.wire, head, frame, counters),
+            None => self.wire.encode_plain_headed(head, frame),
         };
         Packet { bytes, key: frame.key() }
     }
 
     /// The form for the members of this class, from the relay's result.
-    fn form(&self, relayed: &Relayed, counters: &Counters) -> Form {
+    fn form(&self, relayed: &Relayed, head: Head, counters: &Counters) -> Form {
         match relayed {
             Relayed::Failed => Form::Failed,
-            Relayed::Handler => Form::Handler,
+            Relayed::Handler => match head {
+                Head::Foreign { alias, watermark } => Form::Foreign(alias, watermark),
+                Head::Logged(_) | Head::Plain => Form::Handler,
+            },
             Relayed::Message(frame) => {
                 counters.encoded.one();
-                Form::Packet(self.encode(frame, Some(counters)))
+                Form::Packet(self.encode(head, frame, Some(counters)))
             }
         }
     }
@@ -108,6 +112,8 @@ pub(crate) enum Form {
     Packet(Packet),
     /// The event itself, for their handler.
     Handler,
+    /// The event itself, which is in no log: the number of the log, and the event's mark.
+    Foreign(u32, f64),
 }
 
 /// An event with the form for every class that had members when it was sent.
@@ -116,13 +122,19 @@ pub(crate) enum Form {
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
     pub(crate) envelope: Envelope,
+    /// The members that do not get it.
+    pub(super) except: Except,
     forms: SmallVec<[(Class, Form); 1]>,
 }
 
 impl Parcel {
-    /// Runs each consumer's relay, and makes the bytes of each class. No lock or borrow may be held.
-    pub(crate) fn new<'a>(
+    /// Runs each consumer's relay, and makes the bytes of each class. The head says what the event is.
+    ///
+    /// No lock or borrow may be held.
+    pub(super) fn headed<'a>(
+        head: Head,
         envelope: Envelope,
+        except: Except,
         classes: impl Iterator<Item = &'a Class>,
         counters: &Counters,
     ) -> Self {
@@ -132,15 +144,15 @@ impl Parcel {
             if forms.iter().any(|(known, _)| known == class) {
                 continue;
             }
-            let at = relayed.iter().position(|(consumer, _)| *consumer == class.consumer);
-            let at = at.unwrap_or_else(|| {
+            let known = relayed.iter().position(|(consumer, _)| *consumer == class.consumer);
+            let known = known.unwrap_or_else(|| {
                 let relay = || (class.relay)(&envelope);
                 relayed.push((class.consumer, Relayed::new(relay, envelope.name(), counters)));
                 relayed.len() - 1
             });
-            forms.push((*class, class.form(&relayed[at].1, counters)));
+            forms.push((*class, class.form(&relayed[known].1, head, counters)));
         }
-        Self { envelope, forms }
+        Self { envelope, except, forms }
     }
 
     pub(crate) fn form(&self, class: &Class) -> Option<&Form> {

@@ -11,22 +11,28 @@ use std::{
 
 use slab::Slab;
 use smallvec::SmallVec;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     Delivery,
+    behind::Behind,
     budget::Ledger,
     directory::Directory,
     error::LayerError,
     fan_out::{Class, Parcel},
+    history::log::Log,
     key::{Key, consumer_channel},
     later::Later,
+    local_log::LocalLog,
     member::{Member, MemberList, hand_over},
     queue::HubQueue,
-    slices::Slices,
+    slices::{LargeSend, Logged, Slices},
     wheel::Wheel,
 };
 use crate::{ChannelName, Envelope, GroupName, wire::limits::Flush};
+
+/// The event that ends a connection because its client has come back on another one. Only the framework sends it.
+pub(crate) const SUPERSEDED: &str = "greenroom.superseded";
 
 /// One thread's part of a layer.
 ///
@@ -40,7 +46,7 @@ pub(crate) struct Hub {
     next_serial: Cell<u64>,
     /// How many inboxes of this hub are full. While this is 0, a send need not look at the inboxes.
     pub(super) full: Cell<usize>,
-    /// The number of the current pass, see [`room`](super::room).
+    /// The number of the current pass, see [`headroom`](super::headroom).
     pub(super) pass: Cell<u64>,
     /// The large sends that some members have not got yet.
     pub(super) slices: Slices,
@@ -65,6 +71,8 @@ pub(super) struct LocalGroup {
     next_class: u32,
     /// Lets the senders that wait for room in this group go on one by one, in order.
     pub(super) turn: Option<Arc<Semaphore>>,
+    /// The log of the group, if the group has one.
+    pub(super) log: Option<Box<LocalLog>>,
 }
 
 /// The members of one class.
@@ -144,8 +152,9 @@ impl Hub {
     /// Ends all memberships of a connection. A second call does nothing.
     pub(crate) fn leave_all(&self, member: &dyn Member) {
         for membership in member.memberships().take() {
-            self.remove(&membership.group, member, membership.place);
+            self.remove(&membership.group, member, membership.place());
         }
+        self.behind().remove(member.key(), None);
     }
 
     /// Removes a connection that has ended. A second call does nothing.
@@ -178,12 +187,28 @@ impl Hub {
     }
 
     /// Makes a connection a member from now on. A second call does nothing (rule 26: joining twice is joining once).
-    pub(crate) fn join(&self, member: Rc<dyn Member>, group: &GroupName) -> Result<(), LayerError> {
+    ///
+    /// If the group has a log and the member is new, returns the log.
+    pub(crate) fn join(
+        &self,
+        member: Rc<dyn Member>,
+        group: &GroupName,
+    ) -> Result<Option<Arc<Log>>, LayerError> {
+        self.join_held(member, group, false)
+    }
+
+    /// As [`join`](Self::join). A member that is `held` waits where it is until [`go_on`](Self::go_on).
+    pub(crate) fn join_held(
+        &self,
+        member: Rc<dyn Member>,
+        group: &GroupName,
+        held: bool,
+    ) -> Result<Option<Arc<Log>>, LayerError> {
         if member.has_ended() {
             return Err(LayerError::NoReceiver);
         }
         if !member.memberships().may_join(group, member.max_groups())? {
-            return Ok(());
+            return Ok(None);
         }
         let mut groups = self.groups.borrow_mut();
         let local = groups.entry(group.clone()).or_default();
@@ -201,12 +226,20 @@ impl Hub {
         self.directory.note_consumer(group, self.queue.id(), member.key(), true);
         let place = members.list.push(Rc::clone(&member));
         member.memberships().add(group.clone(), place, self.slices.last());
-        Ok(())
+        let log = self.open_local_log(group, local);
+        drop(groups);
+        if let Some(log) = &log
+            && (held || member.is_told_places())
+        {
+            self.hold(&*member, log);
+        }
+        Ok(log)
     }
 
     /// Ends a membership from now on. Does nothing if there is none (rule 26: leaving twice is no error).
     pub(crate) fn leave(&self, member: &dyn Member, group: &GroupName) {
         self.slices.catch_up(member, u64::MAX);
+        self.leave_log(member, group);
         if let Some(place) = member.memberships().remove(group) {
             self.remove(group, member, place);
         }
@@ -235,23 +268,81 @@ impl Hub {
 
     /// Hands a parcel to the members of this thread, at once. If the group is large, does nothing and returns `None`.
     pub(super) fn deliver(&self, group: &GroupName, parcel: &Parcel) -> Option<Delivery> {
-        let mut sum = Delivery::default();
         let groups = self.groups.borrow();
-        let Some(local) = groups.get(group) else { return Some(sum) };
+        let Some(local) = groups.get(group) else { return Some(Delivery::default()) };
         if local.is_large() {
             return None;
         }
+        // Decided here, once: an event that leaves out nobody on this hub is handed over without a look at the keys.
+        let except = parcel.except.on(self.queue.id());
+        Some(if except.is_nobody() {
+            self.deliver_if(local, parcel, |_| true)
+        } else {
+            self.deliver_if(local, parcel, |member| !except.has(member.key()))
+        })
+    }
+
+    /// Hands a parcel to those members of a small group that are `wanted`.
+    fn deliver_if(
+        &self,
+        local: &LocalGroup,
+        parcel: &Parcel,
+        wanted: impl Fn(&dyn Member) -> bool,
+    ) -> Delivery {
+        let mut sum = Delivery::default();
         let pending = self.slices.has_pending();
         for members in &local.classes {
             let Some(form) = parcel.form(&members.class) else { continue };
-            for member in members.list.iter() {
+            for member in members.list.iter().filter(|member| wanted(&***member)) {
                 if pending {
                     self.slices.catch_up(&**member, u64::MAX);
                 }
                 sum.note(hand_over(&**member, form, parcel));
             }
         }
-        Some(sum)
+        sum
+    }
+
+    /// The members that are behind in a log.
+    pub(super) fn behind(&self) -> &Behind {
+        &self.slices.behind
+    }
+
+    /// Notes that a connection has room for more of a log.
+    #[inline]
+    pub(crate) fn note_room(&self, key: Key) {
+        if !self.behind().is_empty() {
+            self.behind().note_room(key);
+        }
+    }
+
+    /// Whether the members of a group are served in slices.
+    pub(super) fn is_large(&self, group: &GroupName) -> bool {
+        self.groups.borrow().get(group).is_some_and(LocalGroup::is_large)
+    }
+
+    /// Starts a large send: the members are owed a parcel from now on, but for those that it leaves out.
+    pub(super) fn start_large(
+        &self,
+        group: GroupName,
+        parcel: Parcel,
+        logged: Option<Logged>,
+        reply: Option<oneshot::Sender<Delivery>>,
+        room: Option<OwnedSemaphorePermit>,
+    ) {
+        let number = self.slices.last() + 1;
+        // A member that is up to date counts as served, so the walk need not look for it. A member with a full inbox
+        // is owed older events, and must be looked for. A connection that has gone, or joins later, is owed nothing.
+        let must_be_looked_for = |key: &Key| {
+            let Some(member) = self.connection(*key) else { return false };
+            let is_current = self.slices.catch_up(&*member, 0).all;
+            if is_current {
+                member.memberships().note_served(&group, number);
+            }
+            !is_current
+        };
+        let except = parcel.except.on(self.queue.id()).keys().filter(must_be_looked_for).collect();
+        self.slices.start(LargeSend::new(number, group, parcel, except, logged, reply, room), self.pass());
     }
 
     /// Hands an event to one connection (rule 23: a full inbox is an error for a direct send).
@@ -259,6 +350,10 @@ impl Hub {
         let member = self.connection(key).ok_or(LayerError::NoReceiver)?;
         if member.has_ended() {
             return Err(LayerError::NoReceiver);
+        }
+        if envelope.name() == SUPERSEDED {
+            member.supersede();
+            return Ok(());
         }
         // The large sends that it is owed come first, if its inbox has room for them.
         self.slices.catch_up(&*member, 0);

@@ -2,13 +2,20 @@
 
 use std::collections::VecDeque;
 
-use crate::{Envelope, Message, wire::Packet};
+use super::history::{lost::LostReason, position::Position};
+use crate::{Envelope, GroupName, Message, wire::Packet};
 
 /// One entry of an inbox.
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// An event for a handler.
     Event(Envelope),
+    /// An event of a group with a log, for a handler: the number of the log, and the place behind the event.
+    Logged(Envelope, u32, Position),
+    /// An event of a group with a log that is in no log: the number of the log, and the event's mark.
+    Foreign(Envelope, u32, f64),
+    /// The member may have missed entries of a log.
+    Lost(GroupName, LostReason),
     /// The bytes of a relayed event, which came while they could not go straight to the outbox.
     Packet(Packet),
 }
@@ -34,12 +41,22 @@ impl Inbox {
         Ok(())
     }
 
+    /// Adds `mail` even if the inbox is full, for the few things that must not be lost.
+    pub(crate) fn push_beyond(&mut self, mail: Mail) {
+        self.mail.push_back(mail);
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Mail> {
         let mail = self.mail.pop_front();
         if self.mail.is_empty() && self.mail.capacity() > 8 {
             self.mail = VecDeque::new();
         }
         mail
+    }
+
+    /// What waits, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mail> {
+        self.mail.iter()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

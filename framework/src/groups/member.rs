@@ -1,6 +1,6 @@
 //! A connection as groups see it: the [`Member`] trait, and the list of its memberships.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -8,9 +8,10 @@ use super::{
     budget::Ledger,
     error::LayerError,
     fan_out::{Class, Form, Parcel},
+    history::{log::Log, lost::LostReason, position::Position},
     key::Key,
 };
-use crate::{Envelope, GroupName, wire::Packet};
+use crate::{ChannelName, Envelope, GroupName, wire::Packet};
 
 /// A connection, as its hub and its groups see it.
 ///
@@ -55,6 +56,29 @@ pub(crate) trait Member {
     /// Changes the count of sends of this member's hook that wait for room.
     fn note_sending(&self, by: isize);
 
+    // --- history ---
+
+    /// Whether the client is told its place in each log. Then it is told where it begins before it gets anything.
+    fn is_told_places(&self) -> bool;
+
+    /// Whether this is one of the channels that an entry leaves out, now or before the client came back.
+    fn is_left_out(&self, left_out: &[ChannelName]) -> bool;
+
+    /// Takes an entry of a log, if there is room for it.
+    fn take_logged(&self, form: &Form, envelope: &Envelope, alias: u32, position: Position) -> Taken;
+
+    /// Ends the connection, because its client has come back on another one.
+    fn supersede(&self);
+
+    /// Takes an event of a group with a log that is in no log: the number of the log, and the event's mark.
+    fn take_foreign(&self, envelope: Envelope, alias: u32, mark: f64) -> bool;
+
+    /// Tells the client that it has joined a group with a log, and where it begins. Then it gets what comes.
+    fn introduce(&self, log: &Arc<Log>);
+
+    /// Tells the client and the consumer that entries may be missing, and where the member goes on.
+    fn note_lost(&self, log: &Arc<Log>, reason: LostReason, from: Position);
+
     // --- upkeep ---
 
     /// Writes the frames that came since the last flush, or wakes the task that writes them.
@@ -73,12 +97,23 @@ pub(crate) trait Member {
     fn shut_down(&self);
 }
 
+/// Whether a member took an entry of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Yes,
+    /// It has no room, and gets the entry later.
+    Full,
+    /// It has ended.
+    Ended,
+}
+
 /// Puts an event into a member's outbox or inbox. False if the member refused it, or the relay failed.
 pub(super) fn hand_over(member: &dyn Member, form: &Form, parcel: &Parcel) -> bool {
     match form {
         Form::Failed => false,
         Form::Packet(packet) => member.relay(packet.clone()),
         Form::Handler => member.take_event(parcel.envelope.clone()),
+        Form::Foreign(alias, mark) => member.take_foreign(parcel.envelope.clone(), *alias, *mark),
     }
 }
 
@@ -91,9 +126,18 @@ pub(crate) struct Memberships(RefCell<SmallVec<[Membership; 1]>>);
 pub(super) struct Membership {
     pub(super) group: GroupName,
     /// The member's place in the list of its class.
-    pub(super) place: usize,
+    place: u32,
+    /// Whether the member is behind in the log of the group.
+    is_behind: bool,
     /// The number of the last large send that the member has got, or that came before it joined.
     served: u64,
+}
+
+impl Membership {
+    /// The member's place in the list of its class.
+    pub(super) fn place(&self) -> usize {
+        self.place as usize
+    }
 }
 
 impl Memberships {
@@ -108,14 +152,14 @@ impl Memberships {
 
     /// Adds a membership. The member is owed only large sends with a number above `served`.
     pub(super) fn add(&self, group: GroupName, place: usize, served: u64) {
-        self.0.borrow_mut().push(Membership { group, place, served });
+        self.0.borrow_mut().push(Membership { group, place: place as u32, is_behind: false, served });
     }
 
     /// Notes that the member stands at another place in the list of a group.
     pub(super) fn moved(&self, group: &GroupName, place: usize) {
         let mut memberships = self.0.borrow_mut();
         if let Some(membership) = memberships.iter_mut().find(|membership| membership.group == *group) {
-            membership.place = place;
+            membership.place = place as u32;
         }
     }
 
@@ -123,7 +167,31 @@ impl Memberships {
     pub(super) fn remove(&self, group: &GroupName) -> Option<usize> {
         let mut memberships = self.0.borrow_mut();
         let at = memberships.iter().position(|membership| membership.group == *group)?;
-        Some(memberships.swap_remove(at).place)
+        Some(memberships.swap_remove(at).place())
+    }
+
+    /// Notes whether the member is behind in the log of a group.
+    pub(super) fn set_behind(&self, group: &GroupName, is_behind: bool) {
+        let mut memberships = self.0.borrow_mut();
+        if let Some(membership) = memberships.iter_mut().find(|membership| membership.group == *group) {
+            membership.is_behind = is_behind;
+        }
+    }
+
+    /// Whether the member is behind in the log of a group.
+    pub(super) fn is_behind(&self, group: &GroupName) -> bool {
+        let memberships = self.0.borrow();
+        memberships.iter().any(|membership| membership.group == *group && membership.is_behind)
+    }
+
+    /// Whether the member is in a group.
+    pub(super) fn is_in(&self, group: &GroupName) -> bool {
+        self.0.borrow().iter().any(|membership| membership.group == *group)
+    }
+
+    /// The groups of the member.
+    pub(crate) fn groups(&self) -> Vec<GroupName> {
+        self.0.borrow().iter().map(|membership| membership.group.clone()).collect()
     }
 
     /// Ends all memberships.

@@ -9,7 +9,10 @@
 //! the sender waits for [`room`]. A large group is served in [`slices`], by a [`walk`]. The module [`thread`] has the
 //! tasks that a thread runs beside its connections.
 
+mod append;
+mod behind;
 pub(crate) mod budget;
+mod catching_up;
 #[cfg(feature = "testing")]
 pub(crate) mod census;
 pub(crate) mod changes;
@@ -17,12 +20,18 @@ pub(crate) mod config;
 pub(crate) mod directory;
 pub(crate) mod drain;
 pub(crate) mod error;
+pub(crate) mod except;
 pub(crate) mod fan_out;
+mod headroom;
+pub(crate) mod history;
 pub(crate) mod hub;
+mod hub_logs;
 pub(crate) mod hubs;
 pub(crate) mod inbox;
 pub(crate) mod key;
 pub(crate) mod later;
+mod load;
+mod local_log;
 pub(crate) mod member;
 #[cfg(all(test, shuttle))]
 mod model;
@@ -32,13 +41,16 @@ mod publish;
 pub(crate) mod queue;
 pub(crate) mod queues;
 mod relief;
-mod room;
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) mod server_log;
 mod slices;
 pub(crate) mod thread;
 mod walk;
 pub(crate) mod wheel;
 
 /// How far an event got. Returned by [`Layer::group_send_counted`](crate::Layer::group_send_counted).
+///
+/// The [guide](crate::docs::guide#layer) has an example.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {

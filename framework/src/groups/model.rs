@@ -4,6 +4,8 @@
 //! and by priorities. `shuttle` changes threads at each lock and each atomic; an operation on one of tokio's semaphores
 //! or channels counts as one step. In this test two members on a thread are a large group, and a slice has one member.
 
+mod logged;
+
 use std::{
     future::Future,
     pin::pin,
@@ -14,7 +16,9 @@ use std::{
 
 use futures_util::future::{self, Either};
 use shuttle::{
+    Config, Runner,
     future::block_on,
+    scheduler::{PctScheduler, RandomScheduler},
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
     thread,
 };
@@ -24,7 +28,7 @@ use super::{
     Delivery, budget::Budget, directory::Directory, hub::Hub, hubs::Registered, thread::run_calls, walk,
 };
 use crate::{
-    Drain, Envelope, Event, GroupName, LayerConfig, Limits, Outgoing,
+    ChannelName, Drain, Envelope, Event, GroupName, LayerConfig, Limits, Outgoing,
     consumer::{
         connection::{Accepted, Connection, RequestAnswer},
         start::class_of,
@@ -52,8 +56,14 @@ impl Member {
 
 /// Tries a scenario in many orders.
 fn explore(scenario: impl Fn() + Send + Sync + Clone + 'static) {
-    shuttle::check_random(scenario.clone(), ORDERS / 2);
-    shuttle::check_pct(scenario, ORDERS / 2, 3);
+    let config = || {
+        let mut config = Config::default();
+        // A send is a deep call, more so without optimization.
+        config.stack_size = 256 << 10;
+        config
+    };
+    Runner::new(RandomScheduler::new(ORDERS / 2), config()).run(scenario.clone());
+    Runner::new(PctScheduler::new(3, ORDERS / 2), config()).run(scenario);
 }
 
 fn directory() -> Arc<Directory> {
@@ -80,11 +90,15 @@ fn run_thread<F: Future<Output = ()>>(directory: &Arc<Directory>, script: impl F
 
 /// An accepted member without a client.
 fn member(hub: &Rc<Hub>) -> Rc<Connection> {
+    member_with(hub, Limits::new())
+}
+
+fn member_with(hub: &Rc<Hub>, limits: Limits) -> Rc<Connection> {
     let guard = Drain::new().reserve(1).unwrap().enter(hub.queue()).unwrap();
     let (sender, answer) = oneshot::channel();
     let class = class_of::<Member, crate::Context>(Wire::WebSocket(None));
     let budget = Budget::new(Budget::DEFAULT);
-    let connection = Connection::new(hub, class, Arc::new(Limits::new()), &budget, guard, sender, None);
+    let connection = Connection::new(hub, class, Arc::new(limits), &budget, guard, sender, None);
     connection.answer(RequestAnswer::Accept(Accepted::default()));
     drop(answer);
     connection.set_busy(false);
@@ -102,7 +116,11 @@ fn texts(connection: &Connection) -> Vec<String> {
 }
 
 async fn send(directory: &Directory, text: String, count: bool) -> Delivery {
-    directory.publish(&room(), Envelope::new(Said { text }), count).await
+    send_except(directory, &[], text, count).await
+}
+
+async fn send_except(directory: &Directory, except: &[ChannelName], text: String, count: bool) -> Delivery {
+    directory.publish(&room(), except, Envelope::new(Said { text }), count).await
 }
 
 /// Lets the tasks of this thread go on until `done` is true.
@@ -220,6 +238,67 @@ fn two_threads_that_send_to_each_other_lose_nothing_and_keep_the_order() {
         other.join().unwrap();
         assert_eq!(directory.group_count(), 0);
     });
+}
+
+/// A member leaves and joins again, while another thread sends every second event to all but this member.
+///
+/// `others` members stay in the group.
+fn a_member_that_is_left_out_gets_nothing(others: usize) {
+    const SENDS: usize = 4;
+    explore(move || {
+        let directory = directory();
+        let name = Arc::new(std::sync::OnceLock::new());
+        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let membership = thread::spawn({
+            let (directory, name) = (Arc::clone(&directory), Arc::clone(&name));
+            let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
+            move || {
+                run_thread(&directory, |hub| async move {
+                    let others: Vec<_> = (0..others).map(|_| member(&hub)).collect();
+                    let one = member(&hub);
+                    for member in others.iter().chain([&one]) {
+                        hub.join(Rc::clone(member) as _, &room()).unwrap();
+                    }
+                    name.set(hub.channel_of(one.key())).unwrap();
+                    begun.store(1, SeqCst);
+                    shuttle::future::yield_now().await;
+                    hub.leave(&*one, &room());
+                    shuttle::future::yield_now().await;
+                    hub.join(Rc::clone(&one) as _, &room()).unwrap();
+                    until(|| ended.load(SeqCst) == SENDS).await;
+                    let got = numbers(&one);
+                    assert!(got.iter().all(|number| number % 2 == 0), "{got:?}");
+                    for other in &others {
+                        assert_eq!(numbers(other), (0..SENDS).collect::<Vec<_>>());
+                    }
+                    for connection in others.iter().chain([&one]) {
+                        drop(connection.leave_all());
+                    }
+                });
+            }
+        });
+        block_on(until(|| begun.load(SeqCst) == 1));
+        let name = name.get().cloned().unwrap();
+        for number in 0..SENDS {
+            let except = if number % 2 == 0 { &[][..] } else { std::slice::from_ref(&name) };
+            let delivery = block_on(send_except(&directory, except, number.to_string(), number != 1));
+            let most = if except.is_empty() { others + 1 } else { others };
+            assert!(delivery.delivered <= most as u64 && delivery.dropped == 0, "{delivery:?}");
+            ended.store(number + 1, SeqCst);
+        }
+        membership.join().unwrap();
+        assert_eq!(directory.group_count(), 0);
+    });
+}
+
+#[test]
+fn a_member_that_is_left_out_gets_nothing_from_other_threads() {
+    a_member_that_is_left_out_gets_nothing(0);
+}
+
+#[test]
+fn a_member_that_is_left_out_gets_nothing_in_a_large_group() {
+    a_member_that_is_left_out_gets_nothing(2);
 }
 
 /// A thread ends while its members are in the group.

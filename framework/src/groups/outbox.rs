@@ -128,6 +128,11 @@ impl Outbox {
                 && self.frames.len() < FEW_FRAMES + limits.outbox_size / SMALL_FRAME)
     }
 
+    /// Whether at most so many bytes wait, in at most half as many frames as fit.
+    pub(crate) fn has_few(&self, bytes: usize, limits: &Limits) -> bool {
+        self.bytes <= bytes && self.frames.len() <= (FEW_FRAMES + limits.outbox_size / SMALL_FRAME) / 2
+    }
+
     /// Adds the answer to a ping. If many frames wait and the last is such an answer too, it takes that one's place
     /// (RFC 6455, section 5.5.3): a client that sends pings and reads nothing has few pongs waiting.
     pub(crate) fn push_pong(&mut self, pong: Bytes, limits: &Limits) -> Pushed {
@@ -259,6 +264,10 @@ impl Outbox {
         }
         self.bytes += frame.len();
         let over_budget = self.ledger.add(frame.len());
+        if self.frames.capacity() == 0 {
+            // Most connections never have more than one frame that waits. By itself the queue would make room for four.
+            self.frames.reserve_exact(1);
+        }
         self.frames.push_back(frame);
         over_budget
     }

@@ -15,7 +15,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Delivery, error::LayerError, fan_out::Parcel, key::Key};
+use super::{
+    Delivery,
+    error::LayerError,
+    fan_out::Parcel,
+    history::{entry::Entry, log::Log},
+    key::Key,
+    load::Load,
+};
 use crate::{
     Envelope, GroupName,
     sync::{AtomicUsize, Mutex},
@@ -50,6 +57,17 @@ pub(crate) enum Call {
         reply: Option<oneshot::Sender<Delivery>>,
         room: OwnedSemaphorePermit,
     },
+    /// Hand the members of a group what comes next in its log.
+    Log {
+        log: Arc<Log>,
+        /// The entry for which the sender waits.
+        entry: Arc<Entry>,
+        /// Gets the result, if the sender counts.
+        reply: Option<oneshot::Sender<Delivery>>,
+        room: OwnedSemaphorePermit,
+    },
+    /// Hand the members of a group what comes next in its log, for which nobody waits.
+    LateLog { log: Arc<Log> },
     /// Make a connection a member.
     Join {
         key: Key,
@@ -68,6 +86,24 @@ pub(crate) enum Call {
     },
 }
 
+impl Call {
+    fn of(
+        group: &GroupName,
+        load: Load<'_>,
+        reply: Option<oneshot::Sender<Delivery>>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        match load {
+            Load::Event(parcel) => {
+                Self::Deliver { group: group.clone(), parcel: parcel.clone(), reply, room }
+            }
+            Load::Log(log, entry) => {
+                Self::Log { log: Arc::clone(log), entry: Arc::clone(entry), reply, room }
+            }
+        }
+    }
+}
+
 /// The queue of one hub. Other threads reach the hub through it.
 #[derive(Debug)]
 pub(crate) struct HubQueue {
@@ -84,6 +120,8 @@ pub(crate) struct HubQueue {
 #[derive(Debug, Default)]
 struct QueueState {
     calls: VecDeque<Call>,
+    /// The logs that are to be looked at although the queue had no room, each once.
+    late: VecDeque<Arc<Log>>,
     hub: Option<Waker>,
     closed: bool,
 }
@@ -142,44 +180,58 @@ impl HubQueue {
     }
 
     /// Queues a delivery if there is room.
-    pub(crate) fn deliver_now(
+    pub(super) fn deliver_now(
         &self,
         group: &GroupName,
-        parcel: &Parcel,
+        load: Load<'_>,
         reply: Option<oneshot::Sender<Delivery>>,
     ) -> Result<(), NotQueued> {
-        let room = self.room_now(parcel).ok_or(NotQueued::Behind)?;
-        let call = Call::Deliver { group: group.clone(), parcel: parcel.clone(), reply, room };
-        self.push(call).map_err(|HubGone| NotQueued::Gone)
+        let room = self.room_now(load).ok_or(NotQueued::Behind)?;
+        self.push(Call::of(group, load, reply, room)).map_err(|HubGone| NotQueued::Gone)
+    }
+
+    /// Has the hub look at a log, although the queue has no room.
+    pub(super) fn look_at(&self, log: &Arc<Log>) {
+        let waker = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.closed || state.late.iter().any(|known| known.alias == log.alias) {
+                return;
+            }
+            state.late.push_back(Arc::clone(log));
+            state.hub.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Queues a delivery. Waits for room up to the deadline.
-    pub(crate) async fn deliver(
+    pub(super) async fn deliver(
         &self,
-        group: GroupName,
-        parcel: Parcel,
+        group: &GroupName,
+        load: Load<'_>,
         reply: Option<oneshot::Sender<Delivery>>,
         deadline: Instant,
     ) -> Result<(), NotQueued> {
-        let room = self.room_for(&parcel, &mut Some(deadline)).await?;
-        self.push(Call::Deliver { group, parcel, reply, room }).map_err(|HubGone| NotQueued::Gone)
+        let room = self.room_for(load, &mut Some(deadline)).await?;
+        self.push(Call::of(group, load, reply, room)).map_err(|HubGone| NotQueued::Gone)
     }
 
-    fn room_now(&self, parcel: &Parcel) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_many_owned(weight(parcel)).ok()
+    fn room_now(&self, load: Load<'_>) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_many_owned(weight(load)).ok()
     }
 
     /// Waits for room for a delivery up to the deadline, which the first wait of a send sets.
     pub(super) async fn room_for(
         &self,
-        parcel: &Parcel,
+        load: Load<'_>,
         deadline: &mut Option<Instant>,
     ) -> Result<OwnedSemaphorePermit, NotQueued> {
-        if let Some(room) = self.room_now(parcel) {
+        if let Some(room) = self.room_now(load) {
             return Ok(room);
         }
         let deadline = *deadline.get_or_insert_with(send_deadline);
-        self.wait_for_room(weight(parcel), deadline).await
+        self.wait_for_room(weight(load), deadline).await
     }
 
     async fn wait_for_room(&self, weight: u32, deadline: Instant) -> Result<OwnedSemaphorePermit, NotQueued> {
@@ -208,6 +260,9 @@ impl HubQueue {
         match state.calls.pop_front() {
             Some(call) => Poll::Ready(call),
             None => {
+                if let Some(log) = state.late.pop_front() {
+                    return Poll::Ready(Call::LateLog { log });
+                }
                 state.hub = Some(cx.waker().clone());
                 Poll::Pending
             }
@@ -234,6 +289,6 @@ pub(super) fn send_deadline() -> Instant {
     Instant::now() + SEND_DEADLINE
 }
 
-fn weight(parcel: &Parcel) -> u32 {
-    parcel.weight().min(QUEUE_BYTES) as u32
+fn weight(load: Load<'_>) -> u32 {
+    load.weight().min(QUEUE_BYTES) as u32
 }

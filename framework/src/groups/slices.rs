@@ -12,9 +12,11 @@
 use std::{
     cell::{Cell, Ref, RefCell},
     collections::VecDeque,
+    sync::Arc,
     task::Waker,
 };
 
+use smallvec::SmallVec;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
@@ -22,8 +24,11 @@ use tokio::{
 
 use super::{
     Delivery,
+    behind::{Behind, Hold},
     fan_out::{Class, Form, Parcel},
-    member::{Member, hand_over},
+    history::{entry::Entry, log::Log, position::Position},
+    key::Key,
+    member::{Member, Taken, hand_over},
 };
 use crate::GroupName;
 
@@ -40,6 +45,8 @@ pub(super) struct Slices {
     pub(super) walks: RefCell<VecDeque<Walk>>,
     /// The task that walks.
     pub(super) walker: RefCell<Option<Waker>>,
+    /// The members that are behind in a log, and are not served by a walk.
+    pub(super) behind: Behind,
 }
 
 /// One event for one large group.
@@ -49,11 +56,25 @@ pub(super) struct LargeSend {
     number: u64,
     group: GroupName,
     parcel: Parcel,
+    /// The members that are left out, and whose memberships do not say so. Sorted. [`Hub::start_large`] says which.
+    ///
+    /// [`Hub::start_large`]: super::hub::Hub::start_large
+    except: SmallVec<[Key; 1]>,
+    /// The log and the entry, if the group has a log.
+    logged: Option<Logged>,
     pub(super) sum: Cell<Delivery>,
     /// Gets the result. The send belongs to the hub, so all members get the event even if the sender gives up.
     pub(super) reply: Option<oneshot::Sender<Delivery>>,
     /// Room in the hub's queue, held until all members have the event.
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// An entry of a log on its way to the members of a large group.
+pub(super) struct Logged {
+    pub(super) log: Arc<Log>,
+    pub(super) entry: Arc<Entry>,
+    /// The place of the members that have not got it.
+    pub(super) before: Position,
 }
 
 /// The way through the members of one group, pass after pass, until nothing is owed.
@@ -102,32 +123,18 @@ impl Slices {
         self.last.get()
     }
 
-    /// Adds a large send: the members of a group are owed an event from now on. `pass` is the hub's.
-    pub(super) fn start(
-        &self,
-        group: GroupName,
-        parcel: Parcel,
-        reply: Option<oneshot::Sender<Delivery>>,
-        room: OwnedSemaphorePermit,
-        pass: u64,
-    ) {
-        let number = self.last.get() + 1;
+    /// Adds a large send: the members of its group but `except` are owed an event from now on. `pass` is the hub's.
+    pub(super) fn start(&self, send: LargeSend, pass: u64) {
+        let (number, group) = (send.number, &send.group);
         self.last.set(number);
         let mut walks = self.walks.borrow_mut();
-        match walks.iter_mut().find(|walk| walk.group == group) {
+        match walks.iter_mut().find(|walk| walk.group == *group) {
             // A pass that has not begun yet serves this event too.
             Some(walk) if walk.is_at_start() => walk.until = number,
             Some(_) => {}
             None => walks.push_back(Walk::new(group.clone(), number, pass)),
         }
-        self.sends.borrow_mut().push_back(LargeSend {
-            number,
-            group,
-            parcel,
-            sum: Cell::default(),
-            reply,
-            _room: room,
-        });
+        self.sends.borrow_mut().push_back(send);
         self.pending.set(self.pending.get() + 1);
         if let Some(walker) = self.walker.take() {
             walker.wake();
@@ -153,26 +160,30 @@ impl Slices {
             if !memberships.is_owed(&send.group, send.number) {
                 continue;
             }
-            if send.number > forced && member.is_full() && !member.has_ended() {
+            if send.leaves_out(member) {
+                memberships.note_served(&send.group, send.number);
+                continue;
+            }
+            // A member of a group with a log gets it later from there.
+            let waits = send.logged.is_none();
+            if waits && send.number > forced && member.is_full() && !member.has_ended() {
                 return CaughtUp { all: false, deliveries };
             }
             memberships.note_served(&send.group, send.number);
-            let Some(form) = send.parcel.form(member.class()) else { continue };
-            deliveries += 1;
-            let mut sum = send.sum.get();
-            sum.note(hand_over(member, form, &send.parcel));
-            send.sum.set(sum);
+            let form = send.parcel.form(member.class());
+            deliveries += usize::from(send.hand_over(member, form, &self.behind));
         }
         memberships.note_all_served(last);
         CaughtUp { all: true, deliveries }
     }
 
-    /// The large send of this group, if this hub has no other.
+    /// The large send of this group, if this hub has no other, and nobody must be looked for to be left out.
     ///
     /// Then no member is owed anything else, and a walk can serve a member without a look at all its memberships.
     pub(super) fn only_send(&self, group: &GroupName) -> Option<Ref<'_, LargeSend>> {
         let sends = self.sends.borrow();
-        (sends.len() == 1 && sends[0].group == *group).then(|| Ref::map(sends, |sends| &sends[0]))
+        let is_only = sends.len() == 1 && sends[0].group == *group && sends[0].except.is_empty();
+        is_only.then(|| Ref::map(sends, |sends| &sends[0]))
     }
 
     /// The number of the oldest large send of a group.
@@ -219,21 +230,71 @@ impl Slices {
 }
 
 impl LargeSend {
+    pub(super) fn new(
+        number: u64,
+        group: GroupName,
+        parcel: Parcel,
+        except: SmallVec<[Key; 1]>,
+        logged: Option<Logged>,
+        reply: Option<oneshot::Sender<Delivery>>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { number, group, parcel, except, logged, sum: Cell::default(), reply, _room: room }
+    }
+
+    /// Hands the event to a member. Returns false if the member gets nothing, or not now.
+    fn hand_over(&self, member: &dyn Member, form: Option<&Form>, behind: &Behind) -> bool {
+        let taken = match (&self.logged, form) {
+            (Some(logged), form) => logged.hand_over(member, form, behind),
+            (None, Some(form)) => hand_over(member, form, &self.parcel),
+            (None, None) => return false,
+        };
+        let mut sum = self.sum.get();
+        sum.note(taken);
+        self.sum.set(sum);
+        true
+    }
+
     /// What the members of a class get.
     pub(super) fn form(&self, class: &Class) -> Option<&Form> {
         self.parcel.form(class)
     }
 
+    fn leaves_out(&self, member: &dyn Member) -> bool {
+        !self.except.is_empty() && self.except.binary_search(&member.key()).is_ok()
+    }
+
     /// Hands the event to a member with room in its inbox, if it is owed. Returns how many deliveries that took.
-    pub(super) fn serve(&self, member: &dyn Member, form: Option<&Form>) -> usize {
+    pub(super) fn serve(&self, member: &dyn Member, form: Option<&Form>, behind: &Behind) -> usize {
         if !member.memberships().take_owed(&self.group, self.number) {
             return 0;
         }
-        let Some(form) = form else { return 0 };
-        let mut sum = self.sum.get();
-        sum.note(hand_over(member, form, &self.parcel));
-        self.sum.set(sum);
-        1
+        usize::from(self.hand_over(member, form, behind))
+    }
+}
+
+impl Logged {
+    /// Hands the entry to a member that has got all before it. A member without room is behind from now on.
+    ///
+    /// True if the member has the entry, or will get it.
+    pub(super) fn hand_over(&self, member: &dyn Member, form: Option<&Form>, behind: &Behind) -> bool {
+        if !behind.is_empty() && member.memberships().is_behind(&self.log.group) {
+            return true;
+        }
+        let Self { log, entry, before } = self;
+        let Some(form) = form else {
+            // The first of its class, which joined after the bytes were made.
+            behind.put(member, log, Some(*before), Hold::Free);
+            return true;
+        };
+        match member.take_logged(form, &entry.envelope, log.alias, entry.position) {
+            Taken::Yes => true,
+            Taken::Full => {
+                behind.put(member, log, Some(*before), Hold::Room);
+                true
+            }
+            Taken::Ended => false,
+        }
     }
 }
 

@@ -6,17 +6,22 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     Delivery,
+    catching_up::catch_up,
     directory::Directory,
     error::LayerError,
+    headroom::{LocalDelivery, deliver_on_hub, wait_for_room_of, yield_pass},
     hub::Hub,
     hubs::{self, Registered},
+    load::Load,
     pace,
     queue::Call,
-    room::{LocalDelivery, deliver_on_hub, wait_for_room_of, yield_pass},
     walk::walk,
     wheel,
 };
-use crate::wire::{encoded, limits::Ticks};
+use crate::{
+    runtime,
+    wire::{encoded, limits::Ticks},
+};
 
 /// How many writers are woken before the thread looks at its sockets again.
 const FLUSHES_A_TURN: usize = 256;
@@ -30,10 +35,14 @@ pub(crate) fn of_thread(directory: &Arc<Directory>) -> Rc<Hub> {
     if let Some(hub) = hubs::find(|hub| hub.directory().id() == directory.id()) {
         return hub;
     }
+    runtime::require_local();
     let registered = Registered::new(directory);
     let hub = Rc::clone(&registered.0);
     actix_rt::spawn(run_calls(registered));
     actix_rt::spawn(walk(Rc::clone(&hub)));
+    if directory.logs.are_kept() {
+        actix_rt::spawn(catch_up(Rc::clone(&hub)));
+    }
     actix_rt::spawn(flush(Rc::clone(&hub)));
     actix_rt::spawn(turn_wheel(Rc::clone(&hub)));
     hub
@@ -131,12 +140,28 @@ pub(super) async fn run_calls(registered: Registered) {
                 actix_rt::spawn(close_all(Rc::clone(hub), drain, batches, window));
             }
             Call::Relieve { budget } => hub.relieve_for(budget),
+            Call::Log { log, entry, reply, room } => {
+                let delivery = match deliver_on_hub(hub, &log.group, Load::Log(&log, &entry)).await {
+                    Some(LocalDelivery::Delivered(delivery)) => delivery,
+                    Some(LocalDelivery::Large) => {
+                        hub.serve_large_log(&log, &entry, reply, room);
+                        continue;
+                    }
+                    None => Delivery::default(),
+                };
+                drop(room);
+                if let Some(reply) = reply {
+                    // The sender may have given up.
+                    let _ = reply.send(delivery);
+                }
+            }
+            Call::LateLog { log } => hub.serve_log(&log, &mut None, &mut None),
             Call::Deliver { group, parcel, reply, room } => {
-                let delivery = match deliver_on_hub(hub, &group, &parcel).await {
+                let delivery = match deliver_on_hub(hub, &group, Load::Event(&parcel)).await {
                     Some(LocalDelivery::Delivered(delivery)) => delivery,
                     // The large send has a number, so the calls behind it need not wait for it to keep the order.
                     Some(LocalDelivery::Large) => {
-                        hub.slices.start(group, parcel, reply, room, hub.pass());
+                        hub.start_large(group, parcel, None, reply, Some(room));
                         continue;
                     }
                     None => Delivery::default(),
@@ -149,7 +174,11 @@ pub(super) async fn run_calls(registered: Registered) {
             }
             Call::Join { key, group, reply, room: _room } => {
                 let joined = match hub.connection(key) {
-                    Some(connection) => hub.join(connection, &group),
+                    Some(connection) => hub.join(Rc::clone(&connection), &group).map(|log| {
+                        if let Some(log) = log {
+                            connection.introduce(&log);
+                        }
+                    }),
                     None => Err(LayerError::NoReceiver),
                 };
                 let _ = reply.send(joined);

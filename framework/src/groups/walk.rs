@@ -10,9 +10,9 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    headroom::{ROOM_DEADLINE, yield_pass},
     hub::Hub,
     member::Member,
-    room::{ROOM_DEADLINE, yield_pass},
     slices::{LargeSend, Walk},
 };
 
@@ -85,7 +85,7 @@ impl Walk {
                     return false;
                 }
                 let deliveries = match &only {
-                    Some(send) if !member.is_full() => send.serve(&**member, form),
+                    Some(send) if !member.is_full() => send.serve(&**member, form, &hub.slices.behind),
                     _ => self.serve(hub, &**member),
                 };
                 budget = budget.saturating_sub(deliveries.max(1));

@@ -2,24 +2,28 @@
 
 use std::{
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use actix_web::{
+    HttpRequest,
     http::header::{self, HeaderValue},
-    web::Payload,
+    web::{Data, Payload},
 };
 
 use crate::{
-    Result, Scope,
+    Layer, Result, Scope,
     consumer::{
         connection::{
-            Accepted, ClientReader, Connection, Head,
+            Accepted, ClientReader, Connection, Record,
             peers::{PeerGuard, Peers},
+            places::Introduction,
         },
-        http::Exchange,
-        start::Start,
+        start::{Responding, Start},
     },
     error::MisuseError,
     groups::{
@@ -29,6 +33,7 @@ use crate::{
     layers::{DEFAULT_LAYER, Layers},
     metrics::{Counter, Counters},
     middleware::{self, Rejection},
+    notices::Notice,
     routing::{
         Routes,
         endpoint::{Endpoint, Target},
@@ -36,6 +41,7 @@ use crate::{
     transport::fallback::table::{SessionPlaces, SessionTable},
     wire::{
         Wire,
+        history::resume,
         limits::Limits,
         websocket::{Decoder, Role, deflate},
     },
@@ -62,6 +68,8 @@ pub(crate) struct Application {
     pub(crate) fallback: Arc<SessionTable>,
     /// When the log last said that the server is full.
     pub(crate) told_full: Mutex<Option<Instant>>,
+    /// Whether a request has shown what the App has.
+    pub(crate) app_seen: AtomicBool,
 }
 
 /// The places of a client that may come in.
@@ -87,15 +95,24 @@ impl Application {
         endpoint: &Endpoint,
         mut scope: Scope,
         offers: &[deflate::DeflateOffer],
+        introduction: Option<Introduction>,
         input: impl FnOnce(Decoder) -> Box<dyn ClientReader>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
-        let Admitted { place, of_peer } = self.admit(endpoint, &mut scope).await?;
+        let Admitted { place, of_peer } = self.admit(endpoint, &mut scope, "websocket").await?;
         let limits = self.limits_of(endpoint);
         let agreed = limits.deflate.as_ref().and_then(|wanted| deflate::settle(offers, wanted));
-        let inflate = agreed.map(|agreed| agreed.inflate_params(limits.message_size));
-        let input = input(Decoder::new(Role::Server, limits.message_size).with_deflate(inflate));
-        let wire = Wire::WebSocket(agreed.and_then(|agreed| agreed.compress_params()));
+        // The head of a message, and the request to resume, count too. What is for the consumer is checked behind them.
+        let largest = match introduction {
+            Some(_) => resume::LARGEST.max(limits.message_size).saturating_add(1),
+            None => limits.message_size,
+        };
+        let inflate = agreed.map(|agreed| agreed.inflate_params(largest));
+        let input = input(Decoder::new(Role::Server, largest).with_deflate(inflate));
+        let params = agreed.and_then(|agreed| agreed.compress_params());
+        let wire =
+            if introduction.is_some() { Wire::MarkedWebSocket(params) } else { Wire::WebSocket(params) };
         let start = Start {
+            introduction,
             input: Some(input),
             packer: agreed.and_then(|agreed| agreed.packer()),
             ..self.start_of(scope, limits, wire, place)
@@ -123,32 +140,53 @@ impl Application {
         endpoint: &Endpoint,
         mut scope: Scope,
         session: SessionPlace,
+        introduction: Option<Introduction>,
         input: Box<dyn ClientReader>,
     ) -> Result<(Rc<Connection>, Accepted, SessionPlaces), Rejection> {
-        let Admitted { place, of_peer } = self.admit(endpoint, &mut scope).await?;
-        let places = SessionPlaces::new(session, self.enter_peer(self.fallback.peers(), &scope)?);
+        let transport = Wire::Fallback.transport_name();
+        let Admitted { place, of_peer } = self.admit(endpoint, &mut scope, transport).await?;
+        let of_session = self
+            .enter_peer(self.fallback.peers(), &scope)
+            .inspect_err(|rejection| log_rejected(endpoint, &scope, transport, rejection))?;
+        let places = SessionPlaces::new(session, of_session);
         let limits = Arc::new(self.limits_of(endpoint).for_fallback(self.fallback.settings.expires));
-        let start = Start { input: Some(input), ..self.start_of(scope, limits, Wire::Fallback, place) };
+        let wire = if introduction.is_some() { Wire::MarkedFallback } else { Wire::Fallback };
+        let start = Start { input: Some(input), introduction, ..self.start_of(scope, limits, wire, place) };
         let (connection, accepted) = self.connect(endpoint, start, of_peer).await?;
         Ok((connection, accepted, places))
     }
 
-    /// Runs the middleware and the consumer's `handle`, until it has sent its headers.
+    /// Runs the middleware, and starts the consumer's `handle`.
     pub(crate) async fn exchange(
         &self,
         endpoint: &Endpoint,
         mut scope: Scope,
         payload: Payload,
-    ) -> Result<(Rc<Exchange>, Head), Rejection> {
+    ) -> Result<Responding, Rejection> {
         let Target::Http(starter) = &endpoint.starter else { return Err(Rejection::internal()) };
-        let Admitted { place, of_peer } = self.admit(endpoint, &mut scope).await?;
+        let transport = Wire::Body.transport_name();
+        let Admitted { place, of_peer } = self.admit(endpoint, &mut scope, transport).await?;
         let limits = endpoint.limits.clone().unwrap_or_else(|| Arc::clone(&self.http_limits));
         let responding = starter.start(self.start_of(scope, limits, Wire::Body, place), payload);
         let responding = self.started(responding)?;
         if let Some(of_peer) = of_peer {
             responding.exchange().connection().keep_place(of_peer);
         }
-        responding.head().await
+        Ok(responding)
+    }
+
+    /// Looks at what the App has, at the first request. Warns if that is a layer that the consumers do not have.
+    pub(super) fn see_app(&self, request: &HttpRequest) {
+        if self.app_seen.load(Relaxed) || self.app_seen.swap(true, Relaxed) {
+            return;
+        }
+        let layer = request.app_data::<Data<Layer>>().map(Data::get_ref).or_else(|| request.app_data());
+        if layer.is_some_and(|layer| !self.layers.contains(layer)) {
+            tracing::warn!(
+                "the App has a Layer in its app_data that the consumers do not have, so its events reach none of them: \
+                 give the same layer to both, by .layer(layer.clone()) on the Server or Mount"
+            );
+        }
     }
 
     /// The limits of a WebSocket's route.
@@ -167,6 +205,7 @@ impl Application {
             input: None,
             wire,
             packer: None,
+            introduction: None,
         }
     }
 
@@ -178,11 +217,16 @@ impl Application {
         of_peer: Option<PeerGuard>,
     ) -> Result<(Rc<Connection>, Accepted), Rejection> {
         let Target::WebSocket(starter) = &endpoint.starter else { return Err(Rejection::internal()) };
+        let is_offered = start.scope.subprotocols().next().is_some();
         let starting = self.started(starter.start(start))?;
         if let (Some(connection), Some(of_peer)) = (starting.connection(), of_peer) {
             connection.keep_place(of_peer);
         }
-        starting.answer().await
+        let (connection, accepted) = starting.answer().await?;
+        if is_offered && accepted.subprotocol.is_none() {
+            note_no_subprotocol(endpoint);
+        }
+        Ok((connection, accepted))
     }
 
     /// The started consumer, or the rejection if none was started.
@@ -190,14 +234,28 @@ impl Application {
         match started {
             Ok(Some(started)) => Ok(started),
             Ok(None) => Err(Rejection::shutting_down(self.drain.retry_hint())),
-            Err(error) => Err(Rejection::from(error)),
+            // It has been logged with all that is known.
+            Err(_) => Err(Rejection::internal()),
         }
     }
 
     /// Checks whether a client may come in: for room, by the middleware, then by its address.
     ///
     /// The place is taken first. If anything refuses the client, dropping the place gives it back.
-    async fn admit(&self, endpoint: &Endpoint, scope: &mut Scope) -> Result<Admitted, Rejection> {
+    async fn admit(
+        &self,
+        endpoint: &Endpoint,
+        scope: &mut Scope,
+        transport: &'static str,
+    ) -> Result<Admitted, Rejection> {
+        self.check(endpoint, scope).await.map_err(|mut rejection| {
+            rejection.log_failure(scope, Some(endpoint.starter.describe()));
+            log_rejected(endpoint, scope, transport, &rejection);
+            rejection
+        })
+    }
+
+    async fn check(&self, endpoint: &Endpoint, scope: &mut Scope) -> Result<Admitted, Rejection> {
         let Some(place) = self.drain.reserve(self.max_connections) else {
             self.note_full(self.max_connections, "connections");
             return Err(Rejection::busy("the server is full, try again later", FULL_RETRY));
@@ -247,5 +305,27 @@ impl Application {
             *told = Some(Instant::now());
         }
         tracing::warn!(limit, "there are too many {kind}: further ones are refused with 503");
+    }
+}
+
+/// Logs that a client was refused before its consumer was made.
+fn log_rejected(endpoint: &Endpoint, scope: &Scope, transport: &'static str, rejection: &Rejection) {
+    if let Some(record) = Record::of(scope, endpoint.starter.describe()) {
+        record.rejected(transport, rejection.status());
+    }
+}
+
+/// Warns of a consumer that chooses none of its clients' subprotocols, once for each route.
+///
+/// The names stay out of the log: clients without another place for a secret put one there.
+#[cold]
+fn note_no_subprotocol(endpoint: &Endpoint) {
+    let consumer = endpoint.starter.describe();
+    if Notice::NoSubprotocol.is_new(consumer, endpoint.pattern()) {
+        tracing::warn!(
+            route = endpoint.pattern(),
+            consumer,
+            "a client offered subprotocols, and none was chosen: browsers close such a WebSocket at once. Choose one by accept_with"
+        );
     }
 }

@@ -22,6 +22,8 @@ use super::{application::Application, server::connection::HttpConnection};
 use crate::{
     Fallback, Scope,
     close::CloseCode,
+    consumer::connection::places::Introduction,
+    middleware,
     shown::Shown,
     time,
     transport::fallback::{
@@ -33,6 +35,10 @@ use crate::{
         refusal::Refusal,
         session::{Command, MOST_COMMANDS, Session, SessionAnswer},
         table::{Bringing, Door, Id},
+    },
+    wire::{
+        history::resume::{self, ResumeRequest},
+        websocket::handshake,
     },
 };
 
@@ -51,13 +57,35 @@ const FULL_RETRY: Duration = Duration::from_secs(10);
 /// How long a browser may keep the answer to a preflight, in seconds. Browsers allow no longer time.
 const PREFLIGHT_AGE: &str = "7200";
 
-/// Whether a request belongs to the fallback protocol.
+/// Whether a request belongs to the fallback protocol. A handshake with the parameter asks for the marked form.
 pub(super) fn is_asked_for(ctx: &GuardContext<'_>) -> bool {
-    ctx.head().uri.query().is_some_and(|query| pairs(query).any(|(name, _)| name == PARAMETER))
+    !handshake::is_asked_for(ctx.head().headers())
+        && ctx.head().uri.query().is_some_and(|query| pairs(query).any(|(name, _)| name == PARAMETER))
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// How the client of a WebSocket is introduced, by the query of its handshake. `None` if it does not ask for it.
+pub(super) fn introduction(query: &str) -> Option<Introduction> {
+    let has = |wanted: &str, value: &str| pairs(query).any(|(name, given)| name == wanted && given == value);
+    // A client of a later version is introduced as one of this version.
+    if !has(PARAMETER, "socket") {
+        return None;
+    }
+    Some(if has("resume", "1") { Introduction::Awaited } else { Introduction::New })
+}
+
+/// The client's own part of the query of such a handshake: without what asks for the introduction.
+pub(super) fn own_query(query: &str) -> String {
+    let mut asks = false;
+    let is_own = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        asks |= name == PARAMETER;
+        !(name == PARAMETER || (asks && matches!(name, "resume" | "v")))
+    };
+    query.split('&').filter(is_own).collect::<Vec<_>>().join("&")
 }
 
 /// Answers one request.
@@ -66,13 +94,13 @@ pub(super) async fn serve(
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let allowed = allowed_origin(&request, &application.fallback.settings);
+    let allowed = allowed_origin(&request, application);
     if let Some(connection) = HttpConnection::of(&request) {
         // If the client has ended its side before, it may still read. A held request ends in time anyway.
         connection.end_with_client();
     }
     let answer = if *request.method() == Method::OPTIONS {
-        preflight(&request, &application.fallback.settings, allowed.is_some())
+        preflight(&request, allowed.is_some())
     } else {
         answer(application, request, payload).await
     };
@@ -82,9 +110,7 @@ pub(super) async fn serve(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if !application.fallback.settings.origins.is_empty() {
-        headers.append(header::VARY, HeaderValue::from_static("origin"));
-    }
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allowed {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -93,18 +119,30 @@ pub(super) async fn serve(
     response
 }
 
-/// The request's origin, if pages of that origin may send requests (CORS).
-fn allowed_origin(request: &HttpRequest, settings: &Fallback) -> Option<HeaderValue> {
-    let origin = request.headers().get(header::ORIGIN)?;
-    settings.origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+/// The request's origin, if it is another one whose pages may send requests (CORS). The route's validators say so.
+fn allowed_origin(request: &HttpRequest, application: &Application) -> Option<HeaderValue> {
+    let mut origins = request.headers().get_all(header::ORIGIN);
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+    let text = origin.to_str().ok()?;
+    // A page of the own origin needs no permission to read. Most requests are of such pages, and cost no route here.
+    let is_own = text.split_once("://").is_some_and(|(_, host)| host == host_of(request));
+    (!is_own && application.routes.allows_origin(Scope::path_of(request), text)).then(|| origin.clone())
+}
+
+/// The request's `Host`.
+fn host_of(request: &HttpRequest) -> &str {
+    request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 /// Answers a browser that asks whether a page of another origin may send a request.
-fn preflight(request: &HttpRequest, settings: &Fallback, allowed: bool) -> Result<HttpResponse, Refusal> {
-    if settings.origins.is_empty() || !request.headers().contains_key(header::ORIGIN) {
+fn preflight(request: &HttpRequest, allowed: bool) -> Result<HttpResponse, Refusal> {
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Err(Refusal::method("GET, POST"));
-    }
+    };
     if !allowed {
+        // The browser sends no other request, so this is all that the log can tell.
+        let origin = String::from_utf8_lossy(origin.as_bytes());
+        middleware::note_denied(&origin, host_of(request), request.path());
         return Err(Refusal::origin());
     }
     Ok(HttpResponse::NoContent()
@@ -240,6 +278,7 @@ async fn open(
     query: &str,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
+    application.see_app(&request);
     let table = &application.fallback;
     let mut scope = Scope::from_request(&request);
     let own: Vec<_> = query.split('&').filter(|pair| pair.split('=').next() != Some(PARAMETER)).collect();
@@ -252,9 +291,10 @@ async fn open(
         return Err(Refusal::no_route());
     };
     let bound = Bound::of(&request, &table.settings);
-    drop(request);
-    let body = read(payload, SMALL_BODY).await?.ok_or_else(|| Refusal::too_large(SMALL_BODY))?;
+    let most = SMALL_BODY + resume::LARGEST;
+    let body = read(payload, most).await?.ok_or_else(|| Refusal::too_large(most))?;
     scope.set_subprotocols(&body::protocols(&body).map_err(shape)?);
+    let (introduction, introduced) = body::resume(&body).map_err(shape)?.map(introduction_of).unzip();
     // Sessions that have ended, and whose client has yet to be told, count too.
     let Some(place) = application.reserve_session() else {
         return Err(Refusal::busy("the server is full, try again later", FULL_RETRY));
@@ -262,7 +302,7 @@ async fn open(
     let message_size = application.limits_of(&endpoint).message_size;
     let intake = Rc::new(Intake::default());
     let input = Box::new(PostedReader::new(&intake));
-    let opened = application.open_fallback(&endpoint, scope, place, input).await;
+    let opened = application.open_fallback(&endpoint, scope, place, introduction, input).await;
     let (connection, accepted, places) = match opened {
         Ok(opened) => opened,
         Err(rejection) => return Ok(rejection.into()),
@@ -273,7 +313,7 @@ async fn open(
         connection.gone();
         return Err(Refusal::busy("the server cannot make an id", FULL_RETRY));
     };
-    let answer = serde_json::json!({
+    let mut answer = serde_json::json!({
         "id": listed.id(),
         "protocol": accepted.subprotocol,
         "wait": table.settings.wait.as_secs(),
@@ -281,11 +321,25 @@ async fn open(
         "limit": message_size,
     });
     Session::start(listed, receiver, intake, connection);
+    if let Some(introduced) = introduced
+        // It fails if the connection has ended meanwhile. The next poll then says so.
+        && let Ok(control) = introduced.await
+    {
+        answer["control"] = serde_json::from_str(&control).unwrap_or_default();
+    }
     let mut response = HttpResponse::Ok();
     for header in accepted.headers {
         response.append_header(header);
     }
     Ok(response.json(answer))
+}
+
+/// How a client is introduced that has asked for it: in the answer to its `open`.
+fn introduction_of(request: ResumeRequest) -> (Introduction, oneshot::Receiver<String>) {
+    let (answer, introduced) = oneshot::channel();
+    // Who names nothing has been nowhere before.
+    let request = Some(request).filter(|request| !request.was.is_empty() || !request.logs.is_empty());
+    (Introduction::Answer(request, answer), introduced)
 }
 
 async fn poll(door: &Door, settings: &Fallback, query: &str) -> Result<HttpResponse, Refusal> {
@@ -362,10 +416,8 @@ async fn send(
             return Err(Refusal::bad_request(text));
         }
         Err(BodyError::TooLarge) => {
-            tell(
-                door,
-                Command::Fail { code: CloseCode::TOO_BIG, reason: "the message is too large".into() },
-            )?;
+            let too_big = format!("the message has more than {size} bytes (Limits::message_size)");
+            tell(door, Command::Fail { code: CloseCode::TOO_BIG, reason: too_big.into() })?;
             return Err(Refusal::too_large(size));
         }
     };

@@ -17,7 +17,7 @@ use actix_web::{
 use super::{application::Application, server::connection::HttpConnection};
 use crate::{
     Scope,
-    consumer::{connection::Head, http::Exchange},
+    consumer::{connection::Head, http::Exchange, start::Responding},
 };
 
 /// The name that actix-web's router has for a consumer's path.
@@ -39,6 +39,7 @@ pub(super) fn configure(application: &Arc<Application>, config: &mut ServiceConf
 
 /// Answers one request. The consumer goes on after this call, and the body of the response takes its output.
 async fn exchange(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    application.see_app(&request);
     let mut scope = Scope::from_matched(&request, request.match_info().get(PATH).unwrap_or_default());
     scope.set_method(request.method().clone());
     let Some(endpoint) = application.routes.route_http(&mut scope) else {
@@ -49,24 +50,29 @@ async fn exchange(application: &Application, request: HttpRequest, payload: web:
         return HttpResponse::BadRequest().force_close().content_type("text/plain; charset=utf-8").body(text);
     }
     let is_head = request.method() == Method::HEAD;
-    // Actix's request is dropped early, because its headers keep the read buffer alive.
-    drop(request);
     match application.exchange(&endpoint, scope, payload).await {
-        Ok((exchange, Head { status, headers, length })) => {
-            let mut response = HttpResponse::build(status);
-            for header in headers {
-                response.append_header(header);
-            }
-            let size = match length {
-                Some(length) => BodySize::Sized(length),
-                // Otherwise the head would announce chunks.
-                None if exchange.is_bodyless() && !is_head => BodySize::None,
-                None => BodySize::Stream,
-            };
-            response.body(ExchangeBody { exchange, size, given: 0, end: BodyEnd::NotReached })
-        }
+        Ok(responding) => response(responding, is_head).await,
         Err(rejection) => rejection.into(),
     }
+}
+
+/// Waits for the headers of an exchange. The body of the response takes what the consumer sends.
+pub(crate) async fn response(responding: Responding, is_head: bool) -> HttpResponse {
+    let (exchange, Head { status, headers, length }) = match responding.head().await {
+        Ok(answered) => answered,
+        Err(rejection) => return rejection.into(),
+    };
+    let mut response = HttpResponse::build(status);
+    for header in headers {
+        response.append_header(header);
+    }
+    let size = match length {
+        Some(length) => BodySize::Sized(length),
+        // Otherwise the head would announce chunks.
+        None if exchange.is_bodyless() && !is_head => BodySize::None,
+        None => BodySize::Stream,
+    };
+    response.body(ExchangeBody { exchange, size, given: 0, end: BodyEnd::NotReached })
 }
 
 /// The body of a response: drains the outbox. At the end it says whether the response is whole.
@@ -126,7 +132,6 @@ impl MessageBody for ExchangeBody {
                 Poll::Ready(Some(part)) if part.is_empty() => {}
                 Poll::Ready(Some(part)) => {
                     self.given += part.len() as u64;
-                    exchange.note_room();
                     return Poll::Ready(Some(Ok(part)));
                 }
                 Poll::Pending if !connection.has_ended() => return Poll::Pending,
@@ -152,6 +157,5 @@ impl Drop for ExchangeBody {
             // The client left. Or the response has no body: then the connection has ended already, and nothing changes.
             self.exchange.connection().gone();
         }
-        self.exchange.note_room();
     }
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod application;
 mod fallback;
-mod http;
+pub(crate) mod http;
 mod mount;
 mod outbox_body;
 mod run;

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use actix_web::{
@@ -49,16 +52,20 @@ use crate::{
 /// }
 ///
 /// #[actix_web::main]
-/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn main() -> Result<()> {
 ///     let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
 ///     let server = HttpServer::new(move || App::new().configure(mount.configure())).bind("127.0.0.1:8000")?;
 ///     Ok(greenroom::run(server).await?)
 /// }
 /// ```
 ///
-/// The mount's own router takes every request that asks for `Upgrade: websocket`, and every request with the query
-/// parameter `greenroom` of the [fallback transports](Fallback). If it has no route for such a request, the answer is
-/// 404. All other requests go to the routes of the App. Configure the mount before routes of the App on the same paths.
+/// The mount's own router takes every request that asks for `Upgrade: websocket`. If it has no route for such a request,
+/// the answer is 404. All other requests go to the routes of the App. Configure the mount before routes of the App on the
+/// same paths, and before services that take every path, such as `Files::new("/", …)`: actix asks them in this order.
+///
+/// In an App of yours a mount adds nothing that you did not ask for. [`fallback`](Self::fallback) serves clients without
+/// a WebSocket: the mount then also takes every request with the query parameter `greenroom`. [`script`](Self::script)
+/// serves the JavaScript client. A [`Server`](crate::Server) does both by default.
 #[derive(Clone)]
 pub struct Mount {
     routes: Routes,
@@ -69,9 +76,12 @@ pub struct Mount {
     pub(super) peers: Option<Arc<Peers>>,
     pub(super) drain: Drain,
     pub(super) max_connections: usize,
-    pub(super) fallback: Arc<SessionTable>,
-    /// The path at which the JavaScript client is served.
-    pub(super) script: Option<String>,
+    /// How clients without a WebSocket are served. `None`: nobody has said.
+    pub(super) fallback: Option<Arc<SessionTable>>,
+    /// The path at which the JavaScript client is served, or that it is not served. `None`: nobody has said.
+    pub(super) script: Option<Option<String>>,
+    /// Whether an App has taken the routes.
+    configured: Arc<AtomicBool>,
 }
 
 /// How many connections there may be at once, by default.
@@ -95,9 +105,26 @@ impl Mount {
             peers: None,
             drain: Drain::process(),
             max_connections: MAX_CONNECTIONS,
-            fallback: SessionTable::new(Fallback::new()),
-            script: Some(script::PATH.to_owned()),
+            fallback: None,
+            script: None,
+            configured: Arc::default(),
         })
+    }
+
+    /// Serves the script and clients without a WebSocket, unless somebody has said otherwise: what a server does.
+    pub(crate) fn complete(mut self) -> Self {
+        self.fallback.get_or_insert_with(|| SessionTable::new(Fallback::new()));
+        self.script.get_or_insert_with(|| Some(script::PATH.to_owned()));
+        self
+    }
+
+    /// The same mount, which does not yet know whether an App takes its routes.
+    pub(super) fn unconfigured(&self) -> Self {
+        Self { configured: Arc::default(), ..self.clone() }
+    }
+
+    pub(super) fn is_configured(&self) -> bool {
+        self.configured.load(Relaxed)
     }
 
     pub(crate) fn drain_of(&self) -> &Drain {
@@ -114,8 +141,10 @@ impl Mount {
     pub fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let application = Arc::new(self.application());
         let routes = self.http.clone();
-        let script = self.script.clone();
+        let script = self.script.clone().flatten();
+        let configured = Arc::clone(&self.configured);
         move |config: &mut ServiceConfig| {
+            configured.store(true, Relaxed);
             if application.fallback.settings.on {
                 let application = Arc::clone(&application);
                 let serve = move |request: HttpRequest, payload: web::Payload| {
@@ -131,7 +160,7 @@ impl Mount {
             let for_upgrades = Arc::clone(&application);
             let upgrade = move |request: HttpRequest, payload: web::Payload| {
                 let application = Arc::clone(&for_upgrades);
-                async move { upgrade(&application, request, payload).await }
+                async move { takeover::answered(upgrade(&application, request, payload).await) }
             };
             config.service(
                 web::scope("")
@@ -159,8 +188,9 @@ impl Mount {
             peers: self.peers.clone(),
             drain: self.drain.clone(),
             max_connections: self.max_connections,
-            fallback: Arc::clone(&self.fallback),
+            fallback: self.fallback.clone().unwrap_or_else(|| SessionTable::new(Fallback::off())),
             told_full: Mutex::default(),
+            app_seen: AtomicBool::new(false),
         }
     }
 
@@ -182,7 +212,12 @@ impl fmt::Debug for Mount {
 
 /// Answers a handshake. The connection goes on after this call, and the body of the 101 response takes its frames.
 async fn upgrade(application: &Application, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    application.see_app(&request);
     let mut scope = Scope::from_request(&request);
+    let introduction = fallback::introduction(request.query_string());
+    if introduction.is_some() {
+        scope.set_query(&fallback::own_query(request.query_string()));
+    }
     let Some(endpoint) = application.routes.route(&mut scope) else {
         tracing::info!(path = ?Shown(request.path()), "there is no route for this WebSocket: answered 404");
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("no such WebSocket");
@@ -206,8 +241,6 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
     };
     let direct = carrier.is_some();
     let secure = request.app_config().secure();
-    // Actix's request is dropped early, because its headers keep the read buffer alive.
-    drop(request);
     // In the direct host the payload is empty.
     let payload = SharedPayload::new(payload);
     let input = |decoder| -> Box<dyn ClientReader> {
@@ -217,7 +250,7 @@ async fn upgrade(application: &Application, request: HttpRequest, payload: web::
             Box::new(StreamReader::new(payload.clone(), decoder))
         }
     };
-    match application.open(&endpoint, scope, &offer.deflate, input).await {
+    match application.open(&endpoint, scope, &offer.deflate, introduction, input).await {
         Ok((connection, accepted)) => {
             let mut head = offer.accept(accepted.subprotocol.as_deref(), accepted.headers);
             if direct {

@@ -8,29 +8,45 @@ use actix_web::{
     body::MessageBody,
     dev::{AppConfig, Response, Service, ServiceFactory},
 };
-use tokio::task::JoinHandle;
+use futures_util::{FutureExt as _, future::Fuse};
 
 use super::{Running, RunningHandle, signals::Signals};
-use crate::groups::drain::Drain;
 #[cfg(doc)]
 use crate::groups::pace::Pace;
+use crate::{groups::drain::Drain, runtime};
 
 /// How long the connections have to end before the server stops anyway.
 pub(super) const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a server may take to stop at once, before its task is aborted.
+/// How long a server may take to stop at once, before nobody waits for it any more.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
-/// A server that [`run`] can run: an [`HttpServer`] or a [`Server`](crate::Server).
+/// A server that [`run`] can run: an [`HttpServer`] or a [`Server`](crate::Server). There are no others.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be run as a server",
     note = "pass a `greenroom::Server`, or an `actix_web::HttpServer` after `bind` and without `.run()`"
 )]
-pub trait Serve {
+pub trait Serve: sealed::Sealed {
     /// Starts the server, without its own handling of signals.
     ///
     /// # Errors
     /// If the server cannot listen.
     fn start(self) -> io::Result<Running>;
+}
+
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
+
+impl<F, I, S, B> sealed::Sealed for HttpServer<F, I, S, B>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, actix_http::Request>,
+    S: ServiceFactory<actix_http::Request, Config = AppConfig>,
+    S::Error: Into<actix_web::Error>,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>>,
+    B: MessageBody,
+{
 }
 
 impl<F, I, S, B> Serve for HttpServer<F, I, S, B>
@@ -46,6 +62,10 @@ where
     B: MessageBody + 'static,
 {
     fn start(self) -> io::Result<Running> {
+        let addresses = self.addrs_with_scheme().into_iter();
+        let addresses: Vec<String> =
+            addresses.map(|(address, scheme)| format!("{scheme}://{address}")).collect();
+        tracing::info!(addresses = addresses.join(", "), "listening");
         let server = self
             .disable_signals()
             // Nagle's algorithm would hold small frames back for up to 40 ms.
@@ -67,10 +87,15 @@ where
 /// you made them. If you call `HttpServer::run` instead, memberships still end with their connection, but on Ctrl-C no
 /// `disconnect` runs.
 ///
+/// It runs under `#[actix_web::main]`, and under `#[tokio::main]` too: the threads of the server have runtimes of their
+/// own.
+///
 /// # Errors
-/// If the signal handlers cannot be set, or if the server fails. A second signal stops the server at once with
+/// If the signal handlers cannot be set, if there is no runtime, or if the server fails. A second signal stops the server at once with
 /// [`io::ErrorKind::Interrupted`]. A `main` that returns this error ends the process with exit code 1. After one signal
 /// the result is `Ok`, even if connections were left when the time was over.
+///
+/// The [guide](crate::docs::guide#running-and-shutdown) has an example.
 pub async fn run(server: impl Serve) -> io::Result<()> {
     run_with(server, Drain::process(), DRAIN_DEADLINE).await
 }
@@ -79,13 +104,17 @@ pub async fn run(server: impl Serve) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`run`].
+///
+/// See [`Drain`] for an example.
 pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> io::Result<()> {
+    runtime::require_any()?;
     let mut signals = Signals::new()?;
     let server = server.start()?;
     let handle = server.handle();
-    let mut server = actix_rt::spawn(server);
+    // It is polled here, and not in a task of its own: such a task would need the runtime of actix.
+    let mut server = server.fuse();
     tokio::select! {
-        ended = &mut server => return ended?,
+        ended = &mut server => return ended,
         name = signals.next() => tracing::info!(signal = name, connections = drain.connections(), "draining"),
         () = drain.begun() => tracing::info!(connections = drain.connections(), "draining: the program asked for it"),
     }
@@ -94,9 +123,12 @@ pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> i
         name = signals.next() => {
             let left = drain.connections();
             tracing::warn!(signal = name, connections = left, "a second signal: stopping at once");
-            // The server may be stopping already, and then does not answer.
-            let _ = tokio::time::timeout(STOP_DEADLINE, handle.stop(false)).await;
-            server.abort();
+            tokio::select! {
+                () = handle.stop(false) => {}
+                _ = &mut server => {}
+                // The server may be stopping already, and then does not answer.
+                () = tokio::time::sleep(STOP_DEADLINE) => {}
+            }
             let text = format!("stopped at once by a second signal, {name}; connections left: {left}");
             Err(io::Error::new(io::ErrorKind::Interrupted, text))
         }
@@ -106,20 +138,23 @@ pub async fn run_with(server: impl Serve, drain: Drain, deadline: Duration) -> i
 /// Drains the connections and stops the server.
 async fn end(
     handle: &RunningHandle,
-    server: &mut JoinHandle<io::Result<()>>,
+    server: &mut Fuse<Running>,
     drain: &Drain,
     deadline: Duration,
 ) -> io::Result<()> {
-    let left = drain.drain(deadline).await;
-    if left == 0 {
-        tracing::info!("drained, stopping");
-    } else {
-        tracing::warn!(
-            connections = left,
-            ?deadline,
-            "stopping, although some connections did not end in time"
-        );
-    }
-    handle.stop(left == 0).await;
-    server.await?
+    let stopping = async {
+        let left = drain.drain(deadline).await;
+        if left == 0 {
+            tracing::info!("drained, stopping");
+        } else {
+            tracing::warn!(
+                connections = left,
+                ?deadline,
+                "stopping, although some connections did not end in time"
+            );
+        }
+        handle.stop(left == 0).await;
+    };
+    let ((), ended) = tokio::join!(stopping, server);
+    ended
 }

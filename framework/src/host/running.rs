@@ -15,6 +15,8 @@ use super::server::threads::{StopHandle, Threads};
 /// A server that was started: a future that ends when the server ends.
 ///
 /// If it is dropped, a [`Server`](crate::Server) stops at once. An `HttpServer` goes on until it is told to stop.
+///
+/// [`RunningHandle::stop`] ends it.
 #[must_use = "a server runs while it is awaited"]
 pub struct Running(RunningKind);
 

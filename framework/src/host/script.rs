@@ -1,4 +1,4 @@
-//! The JavaScript client, which every mount serves.
+//! The JavaScript client, which every server serves, and every mount that is told to.
 
 use actix_web::{
     HttpRequest, HttpResponse, Resource,
@@ -14,7 +14,7 @@ const SCRIPT: &str = include_str!("../../js/greenroom.js");
 
 const HASH: u64 = hash(SCRIPT.as_bytes());
 
-/// The path of the script, by default.
+/// The path of the script in a server, by default.
 pub(super) const PATH: &str = "/greenroom.js";
 
 /// The route of the script.
@@ -32,6 +32,8 @@ async fn script(request: HttpRequest) -> HttpResponse {
     let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     // A browser may keep the script, but must ask each time: the script must fit the server that the page talks to.
     answer.insert_header((header::CACHE_CONTROL, "no-cache")).insert_header(header::ETag(tag));
+    // It holds nothing but code, so a page of any origin may import it.
+    answer.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
     if known {
         return answer.finish();
     }
@@ -64,7 +66,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_mount_serves_the_script_once_to_a_browser_that_keeps_it() {
-        let mount = Mount::new(UrlRouter::new()).unwrap();
+        let mount = Mount::new(UrlRouter::new()).unwrap().script("/greenroom.js");
         let app = init_service(App::new().configure(mount.configure())).await;
 
         let first = call_service(&app, TestRequest::with_uri("/greenroom.js").to_request()).await;
@@ -72,6 +74,7 @@ mod tests {
         let value = |name| first.headers().get(name).unwrap().clone();
         assert_eq!(value(header::CONTENT_TYPE), "text/javascript; charset=utf-8");
         assert_eq!(value(header::CACHE_CONTROL), "no-cache");
+        assert_eq!(value(header::ACCESS_CONTROL_ALLOW_ORIGIN), "*", "a page of another origin may import it");
         let tag = value(header::ETAG);
         assert_eq!(read_body(first).await, super::SCRIPT);
 
@@ -85,11 +88,13 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_mount_serves_the_script_at_another_path_or_not_at_all() {
+    async fn a_mount_serves_the_script_if_it_is_told_to() {
         let mount = Mount::new(UrlRouter::new()).unwrap();
         for (mount, at, elsewhere) in [
             (mount.clone().script("/static/socket.js"), StatusCode::OK, StatusCode::NOT_FOUND),
-            (mount.script(None), StatusCode::NOT_FOUND, StatusCode::NOT_FOUND),
+            (mount.clone().script(None), StatusCode::NOT_FOUND, StatusCode::NOT_FOUND),
+            (mount.clone().complete(), StatusCode::NOT_FOUND, StatusCode::OK),
+            (mount, StatusCode::NOT_FOUND, StatusCode::NOT_FOUND),
         ] {
             let app = init_service(App::new().configure(mount.configure())).await;
             for (path, status) in [("/static/socket.js", at), ("/greenroom.js", elsewhere)] {

@@ -87,9 +87,11 @@ settings! {
         mount.peers = count.into().map(Peers::new);
     }
 
-    /// How clients without a WebSocket are served. Default: [`Fallback::new`]. [`Fallback::off`] turns this off.
+    /// Serves clients without a WebSocket. A [`Server`] does so by default, with [`Fallback::new`].
+    ///
+    /// A [`Mount`] in an App of yours does so only if this is called. [`Fallback::off`] turns it off.
     fn fallback(mount, settings: Fallback) {
-        mount.fallback = SessionTable::new(settings);
+        mount.fallback = Some(SessionTable::new(settings));
     }
 
     /// The drain that ends these connections. Default: [`Drain::process`], which [`run`](crate::run) uses.
@@ -97,8 +99,11 @@ settings! {
         mount.drain = drain;
     }
 
-    /// The path of the [JavaScript client](crate::docs::browser). Default `/greenroom.js`; `None` leaves it out.
+    /// Serves the [JavaScript client](crate::docs::browser) at this path. A [`Server`] does so by default, at
+    /// `/greenroom.js`.
+    ///
+    /// A [`Mount`] in an App of yours does so only if this is called: `.script("/greenroom.js")`. `None` leaves it out.
     fn script<'a>(mount, path: impl Into<Option<&'a str>>) {
-        mount.script = path.into().map(str::to_owned);
+        mount.script = Some(path.into().map(str::to_owned));
     }
 }

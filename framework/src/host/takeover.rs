@@ -4,6 +4,7 @@
 //! App. If the response carries an [`Opened`], its connection gets the socket. Any other response is written as it is.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     io,
     pin::{Pin, pin},
@@ -14,7 +15,7 @@ use std::{
 
 use actix_codec::Encoder as _;
 use actix_http::{
-    ConnectionType, HttpMessage as _, Request, Response, StatusCode,
+    ConnectionType, HttpMessage as _, Method, Request, Response, StatusCode, Uri,
     body::{BodySize, BoxBody, MessageBody},
     h1::{Codec, Message},
 };
@@ -28,6 +29,7 @@ use tokio::{
 
 use crate::{
     consumer::connection::Connection,
+    routing::{Match, Routes},
     shown::Shown,
     wire::{socket::Socket, websocket::handshake::HandshakeError},
 };
@@ -78,6 +80,63 @@ pub(super) fn attach(response: &mut HttpResponse, connection: Rc<Connection>) {
     response.extensions_mut().insert(Rc::new(Opened(Some(connection))));
 }
 
+/// Says that the mount has answered a handshake itself, if the answer opens no connection.
+struct OfMount;
+
+/// Marks the mount's answer to a handshake.
+pub(super) fn answered(mut response: HttpResponse) -> HttpResponse {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.extensions_mut().insert(OfMount);
+    }
+    response
+}
+
+/// Notices that another route of the App takes requests for a consumer's path.
+pub(super) struct HiddenRoutes {
+    routes: Routes,
+    has_http: bool,
+    /// Each thread says so once.
+    told: Cell<bool>,
+}
+
+impl HiddenRoutes {
+    pub(super) fn new(routes: Routes) -> Self {
+        Self { has_http: routes.has_http(), routes, told: Cell::new(false) }
+    }
+
+    /// The target of a request without an upgrade, if its answer is to be looked at. Preflights are for middleware.
+    pub(super) fn wants(&self, request: &Request) -> Option<Uri> {
+        let wants = self.has_http && !self.told.get() && request.method() != Method::OPTIONS;
+        wants.then(|| request.uri().clone())
+    }
+
+    /// Looks at the answer to a request that did not reach an HTTP consumer.
+    pub(super) fn look_at_page<B>(&self, uri: &Uri, response: &Response<B>) {
+        self.look(uri, response.status(), self.routes.resolve_http(uri.path()));
+    }
+
+    /// Looks at an answer that opens no connection.
+    fn look_at_handshake<B>(&self, uri: &Uri, response: &Response<B>) {
+        if response.extensions().get::<OfMount>().is_none() {
+            self.look(uri, response.status(), self.routes.resolve(uri.path()));
+        }
+    }
+
+    /// A middleware may refuse a request before it reaches the mount. So only statuses of pages count.
+    fn look(&self, uri: &Uri, status: StatusCode, route: Option<Match<'_, '_>>) {
+        let is_of_page =
+            status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+        let Some(route) = route.filter(|_| is_of_page && !self.told.replace(true)) else { return };
+        tracing::warn!(
+            path = ?Shown(uri.path()),
+            route = route.pattern(),
+            status = status.as_u16(),
+            "a route of the App took a request for a consumer's path: configure the mount before other routes, by \
+             App::new().configure(mount.configure()).service(…)"
+        );
+    }
+}
+
 /// A request to upgrade, and its socket.
 pub(super) struct Handshake {
     pub(super) request: Request,
@@ -90,8 +149,13 @@ pub(super) struct Handshake {
 /// Answers an upgrade request that came behind other requests.
 ///
 /// `earlier` is what was not written yet of their answers. With `refused` the handshake came too early to be served.
-pub(super) async fn upgrade_behind<S, B>(app: Rc<S>, mut handshake: Handshake, earlier: &[u8], refused: bool)
-where
+pub(super) async fn upgrade_behind<S, B>(
+    app: Rc<S>,
+    mut handshake: Handshake,
+    hidden: &HiddenRoutes,
+    earlier: &[u8],
+    refused: bool,
+) where
     S: Service<Request>,
     S::Error: Into<Response<actix_http::body::BoxBody>>,
     S::Response: Into<Response<B>>,
@@ -108,11 +172,11 @@ where
         tracing::debug!(path = ?Shown(handshake.request.path()), %error, "a handshake was refused");
         return refuse(handshake.socket, handshake.codec, error.response().into()).await;
     }
-    upgrade(app, handshake).await;
+    upgrade(app, handshake, hidden).await;
 }
 
 /// Answers one upgrade request.
-pub(super) async fn upgrade<S, B>(app: Rc<S>, handshake: Handshake)
+pub(super) async fn upgrade<S, B>(app: Rc<S>, handshake: Handshake, hidden: &HiddenRoutes)
 where
     S: Service<Request>,
     S::Error: Into<Response<actix_http::body::BoxBody>>,
@@ -121,6 +185,7 @@ where
 {
     let Handshake { request, mut socket, mut codec, mut ahead } = handshake;
     request.extensions_mut().insert(Carrier::Socket);
+    let uri = request.uri().clone();
     let answer = {
         let mut call = pin!(app.call(request));
         poll_fn(|cx| {
@@ -154,7 +219,10 @@ where
                     let error = Response::new(StatusCode::NOT_IMPLEMENTED);
                     answer_with(&mut socket, &mut codec, error, &mut out).await
                 }
-                None => answer_with(&mut socket, &mut codec, response, &mut out).await,
+                None => {
+                    hidden.look_at_handshake(&uri, &response);
+                    answer_with(&mut socket, &mut codec, response, &mut out).await
+                }
             }
         }
         Some(Err(error)) => answer_with(&mut socket, &mut codec, error.into(), &mut out).await,

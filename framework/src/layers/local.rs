@@ -9,7 +9,7 @@ use crate::{
     ChannelName, Delivery, Envelope, GroupName, NameError,
     groups::{
         directory::Directory,
-        key::Key,
+        key::{Key, consumer_of, is_of},
         queue::{Call, HubGone, HubQueue},
     },
     metrics::Metrics,
@@ -78,12 +78,26 @@ impl Groups {
 
     /// Hands an event to every member of a group in this process.
     pub async fn publish(&self, group: &GroupName, envelope: Envelope) {
-        self.0.publish(group, envelope, false).await;
+        self.0.publish(group, &[], envelope, false).await;
     }
 
     /// As [`publish`](Self::publish), but also waits, and returns how many members the event reached.
     pub async fn publish_counted(&self, group: &GroupName, envelope: Envelope) -> Delivery {
-        self.0.publish(group, envelope, true).await
+        self.0.publish(group, &[], envelope, true).await
+    }
+
+    /// Hands an event to every member of a group in this process but `except`: consumers and queues.
+    ///
+    /// With `count` it also waits, and returns how many members the event reached. Channels of other processes in
+    /// `except` are ignored.
+    pub async fn publish_except(
+        &self,
+        group: &GroupName,
+        except: &[ChannelName],
+        envelope: Envelope,
+        count: bool,
+    ) -> Delivery {
+        self.0.publish(group, except, envelope, count).await
     }
 
     /// Hands an event to a consumer of this process, or to a queue.
@@ -183,7 +197,7 @@ impl Groups {
     /// Only this layer receives from the channel (rule 30).
     #[must_use]
     pub fn owns(&self, channel: &ChannelName) -> bool {
-        channel.non_local().strip_suffix('!').is_some_and(|name| name.ends_with(&self.0.process))
+        is_of(&self.0.process, channel)
     }
 
     /// Whether a channel belongs to another process, or to another layer.
@@ -193,11 +207,7 @@ impl Groups {
 
     /// The hub and key of a consumer of this process, from its channel. `None` for every other name.
     fn consumer_of(&self, channel: &ChannelName) -> Option<(u64, Key)> {
-        let mut parts = channel.local()?.split('.');
-        let hub = parts.next()?.parse().ok()?;
-        let slot = parts.next()?.parse().ok()?;
-        let serial = parts.next()?.parse().ok()?;
-        (parts.next().is_none() && self.owns(channel)).then_some((hub, Key { slot, serial }))
+        consumer_of(&self.0.process, channel)
     }
 
     /// Sends a call to the hub of a consumer, and waits for the reply. The hub takes its calls in order.

@@ -36,12 +36,47 @@ pub use self::{
     open::{OpenError, OpenOptions},
 };
 pub use crate::groups::{config::LayerConfig, error::LayerError};
-use crate::{ChannelName, Delivery, Envelope, GroupName, IntoEnvelope, groups::hubs, metrics::Metrics};
+use crate::{
+    ChannelName, Delivery, Envelope, GroupName, IntoEnvelope,
+    groups::{history::reader::HistoryReader, hubs},
+    metrics::Metrics,
+};
 
 /// A backend of a layer. Implement it to share events by another kind of server.
 ///
 /// Programs use it through [`Layer`]. A backend holds a [`Groups`], with the members and queues of this
 /// process, and hands to it the events that arrive. Delivery is at most once (rule 24: an event may be lost).
+///
+/// Only [`groups`](Self::groups) has no default. The other methods do what a layer inside one process does, so a backend
+/// writes only what differs:
+///
+/// ```
+/// use greenroom::{
+///     Delivery, Envelope, GroupName, Layer, LayerConfig, LayerError, async_trait,
+///     layers::{ChannelLayer, Groups},
+/// };
+///
+/// /// Prints what is sent to groups.
+/// #[derive(Debug)]
+/// struct Printed(Groups);
+///
+/// #[async_trait]
+/// impl ChannelLayer for Printed {
+///     fn groups(&self) -> &Groups {
+///         &self.0
+///     }
+///
+///     async fn group_send_counted(&self, group: &GroupName, event: Envelope) -> Result<Delivery, LayerError> {
+///         println!("{group}: {}", event.name());
+///         Ok(self.0.publish_counted(group, event).await)
+///     }
+/// }
+///
+/// let layer = Layer::from(Printed(Groups::new(LayerConfig::new())));
+/// # let _: Layer = layer;
+/// ```
+///
+/// A mount and a server take it as it is: `mount.layer(Printed(…))`.
 #[async_trait]
 pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// The consumers, groups and queues of this process.
@@ -52,7 +87,9 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`LayerError::ChannelFull`] if the channel is at its capacity, [`LayerError::NoReceiver`] for a
     /// consumer that has gone, or [`LayerError::TooManyChannels`].
-    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError>;
+    async fn send(&self, channel: &ChannelName, envelope: Envelope) -> Result<(), LayerError> {
+        self.groups().send(channel, envelope).await
+    }
 
     /// Waits for the next message of a queue.
     ///
@@ -62,7 +99,9 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`LayerError::ConsumerChannel`], [`LayerError::TooManyChannels`], or [`LayerError::WrongProcess`]
     /// (rule 30: only the process that made a channel with a `!` receives from it).
-    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError>;
+    async fn receive(&self, channel: &ChannelName) -> Result<Envelope, LayerError> {
+        self.groups().receive(channel).await
+    }
 
     /// Says that a worker has stopped receiving from a channel.
     ///
@@ -79,7 +118,9 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`LayerError::Name`] if `prefix` is too long, or contains a character that a name may not have.
-    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError>;
+    async fn new_channel(&self, prefix: &str) -> Result<ChannelName, LayerError> {
+        self.groups().new_channel(prefix)
+    }
 
     /// Gives the future that a consumer must await after it has joined a group.
     ///
@@ -98,34 +139,69 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`LayerError::NoReceiver`], [`LayerError::TooManyGroups`] or [`LayerError::TooManyQueues`].
-    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+    async fn group_add(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.groups().add(group, channel).await
+    }
 
     /// Takes a channel out of a group. Nothing happens if the channel is not in the group (rule 26).
     ///
     /// # Errors
     /// If the backend could not be asked.
-    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError>;
+    async fn group_discard(&self, group: &GroupName, channel: &ChannelName) -> Result<(), LayerError> {
+        self.groups().discard(group, channel).await
+    }
 
     /// Sends to every member of a group.
     ///
-    /// A member with a full inbox misses the event, without an error (rule 23).
+    /// A member with a full inbox misses the event, without an error (rule 23). The default is
+    /// [`group_send_counted`](Self::group_send_counted) without its count, so that a backend writes at least that one.
+    /// Write this one too if it need not wait for the count.
     ///
     /// # Errors
     /// If the backend did not take the event.
-    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError>;
+    async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
+        self.group_send_counted(group, envelope).await.map(drop)
+    }
 
     /// As `group_send`, but also waits, and returns how many members got the event.
     ///
     /// # Errors
     /// As `group_send`.
-    async fn group_send_counted(&self, group: &GroupName, envelope: Envelope)
-    -> Result<Delivery, LayerError>;
+    async fn group_send_counted(
+        &self,
+        group: &GroupName,
+        envelope: Envelope,
+    ) -> Result<Delivery, LayerError> {
+        Ok(self.groups().publish_counted(group, envelope).await)
+    }
+
+    /// Sends to every member of a group but `except`. With `count` it also waits, and counts as
+    /// `group_send_counted` does.
+    ///
+    /// `except` may name consumers and queues of any process, and channels that are no members. In this process
+    /// [`Groups::publish_except`] leaves them out. A backend with a server tells the other processes.
+    ///
+    /// # Errors
+    /// As `group_send`. The default sends nothing, and returns [`LayerError::Unsupported`].
+    async fn group_send_except(
+        &self,
+        group: &GroupName,
+        except: &[ChannelName],
+        envelope: Envelope,
+        count: bool,
+    ) -> Result<Delivery, LayerError> {
+        let _ = (group, except, envelope, count);
+        Err(LayerError::Unsupported("group_send_except"))
+    }
 
     /// Drops every message and every membership of a queue. Consumers stay in their groups.
     ///
     /// # Errors
     /// If the backend could not be asked.
-    async fn flush(&self) -> Result<(), LayerError>;
+    async fn flush(&self) -> Result<(), LayerError> {
+        self.groups().flush();
+        Ok(())
+    }
 
     /// Removes this process from the server, at the program's end.
     ///
@@ -136,6 +212,8 @@ pub trait ChannelLayer: Send + Sync + fmt::Debug + 'static {
 /// A channel layer, which can be used from anywhere. It is cheap to clone.
 ///
 /// Hooks, HTTP handlers, jobs and other threads use it in the same way.
+///
+/// The [guide](crate::docs::guide#layer) has an example.
 #[derive(Debug, Clone)]
 pub struct Layer(Arc<dyn ChannelLayer>);
 
@@ -143,10 +221,6 @@ impl Layer {
     /// Wraps a backend.
     pub fn new(layer: impl ChannelLayer) -> Self {
         Self(Arc::new(layer))
-    }
-
-    pub(crate) fn from_arc(layer: Arc<dyn ChannelLayer>) -> Self {
-        Self(layer)
     }
 
     /// The backend, for operations that this type does not offer.
@@ -222,6 +296,55 @@ impl Layer {
         self.0.group_send_counted(group, event.into()).await
     }
 
+    /// Sends an event to every member of a group but some channels.
+    ///
+    /// `except` is one channel or several: consumers or queues, of this process or of another. Channels that are not
+    /// in the group do not matter. In all else this is [`group_send`](Self::group_send), its order included. A consumer
+    /// leaves out itself by [`group_send_others`](crate::ConnectionContext::group_send_others).
+    ///
+    /// The pages of docs on Redis and NATS say how other processes learn whom to leave out, and which programs do not
+    /// look: a consumer of Django on Redis' pub/sub gets the event all the same.
+    ///
+    /// # Errors
+    /// As [`group_send`](Self::group_send), and [`LayerError::Unsupported`] if the backend of this layer is not one of
+    /// this crate, and cannot do it.
+    ///
+    /// ```
+    /// use greenroom::{ChannelName, Layer, prelude::*};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize, Event)]
+    /// struct Said { text: String }
+    ///
+    /// /// For those who have not muted the speaker.
+    /// async fn say(layer: &Layer, text: String, muted_by: &[ChannelName]) -> Result<()> {
+    ///     layer.group_send_except(&GroupName::new("lobby")?, muted_by, Said { text }).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn group_send_except(
+        &self,
+        group: &GroupName,
+        except: impl AsRef<[ChannelName]>,
+        event: impl IntoEnvelope,
+    ) -> Result<(), LayerError> {
+        self.0.group_send_except(group, except.as_ref(), event.into(), false).await.map(drop)
+    }
+
+    /// As [`group_send_except`](Self::group_send_except), but also waits, and returns how many members got the event.
+    ///
+    /// Those that were left out are not counted.
+    ///
+    /// # Errors
+    /// As [`group_send_except`](Self::group_send_except).
+    pub async fn group_send_except_counted(
+        &self,
+        group: &GroupName,
+        except: impl AsRef<[ChannelName]>,
+        event: impl IntoEnvelope,
+    ) -> Result<Delivery, LayerError> {
+        self.0.group_send_except(group, except.as_ref(), event.into(), true).await
+    }
+
     /// As [`group_send`](Self::group_send), from a thread without a runtime.
     ///
     /// # Errors
@@ -238,6 +361,11 @@ impl Layer {
         block_on(self.0.send(channel, event.into()))?
     }
 
+    /// Reads the events that a group keeps, and where its log ends now. [`HistoryReader`] has examples.
+    pub fn history(&self, group: &GroupName) -> HistoryReader {
+        HistoryReader::new(self.0.groups().directory(), group)
+    }
+
     /// Drops every message and every membership of a queue. Consumers stay in their groups.
     ///
     /// # Errors
@@ -249,7 +377,8 @@ impl Layer {
     /// Removes this process from the layer's server. Call it last in a program, after [`run`](crate::run).
     ///
     /// Otherwise other processes write to the groups of this process until its memberships expire. It waits
-    /// for a second at most. On a layer in memory it does nothing.
+    /// for a second at most. On a layer in memory it does nothing, except with a
+    /// [history file](MemoryLayer::history_file), which it writes.
     pub async fn close(&self) {
         self.0.close().await;
     }
@@ -258,6 +387,13 @@ impl Layer {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.0.groups().metrics()
+    }
+}
+
+/// Every backend is a layer, so that `mount.layer(MemoryLayer::new())` works, and so does a backend of your own.
+impl<L: ChannelLayer> From<L> for Layer {
+    fn from(layer: L) -> Self {
+        Self::new(layer)
     }
 }
 
@@ -301,5 +437,10 @@ impl Layers {
 
     pub(crate) fn get(&self, alias: &str) -> Option<&Layer> {
         self.0.get(alias)
+    }
+
+    /// Whether this is one of the layers, under any alias.
+    pub(crate) fn contains(&self, layer: &Layer) -> bool {
+        self.0.values().any(|own| Arc::ptr_eq(&own.0, &layer.0))
     }
 }

@@ -1,6 +1,6 @@
 //! Makes a layer from a URL, for example from an option of the command line.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 #[cfg(feature = "nats")]
 use super::nats::{NatsConfig, NatsConfigError, NatsLayer};
@@ -12,7 +12,8 @@ use super::{Layer, LayerConfig, LayerError, MemoryLayer};
 use crate::event::Format;
 
 /// Why no layer could be opened for a URL.
-#[derive(Debug)]
+///
+/// [`Layer::open`](crate::Layer::open) has an example.
 #[non_exhaustive]
 pub enum OpenError {
     /// The URL of a NATS server cannot be used.
@@ -21,6 +22,8 @@ pub enum OpenError {
     /// The URL of a Redis server cannot be used.
     #[cfg(feature = "redis")]
     Redis(RedisConfigError),
+    /// The history file of the layer in memory can never work.
+    HistoryFile(std::io::Error),
     /// No layer has this scheme, or the feature that adds the layer is off. The scheme is empty if the URL has none.
     Scheme(String),
     /// The layer does not have this setting. [`OpenOptions`] says which layer has which.
@@ -41,6 +44,7 @@ impl fmt::Display for OpenError {
             Self::Nats(_) => f.write_str("the layer cannot be made"),
             #[cfg(feature = "redis")]
             Self::Redis(_) => f.write_str("the layer cannot be made"),
+            Self::HistoryFile(_) => f.write_str("the layer cannot be made"),
             Self::Scheme(scheme) => {
                 if scheme.is_empty() {
                     f.write_str("the URL of the layer has no scheme: write memory")?;
@@ -66,6 +70,8 @@ impl fmt::Display for OpenError {
     }
 }
 
+crate::causes::debug_shows_causes!(OpenError);
+
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -73,6 +79,7 @@ impl std::error::Error for OpenError {
             Self::Nats(error) => Some(error),
             #[cfg(feature = "redis")]
             Self::Redis(error) => Some(error),
+            Self::HistoryFile(error) => Some(error),
             Self::Scheme(_) | Self::Setting { .. } => None,
             Self::Unavailable(error) => Some(error),
         }
@@ -81,8 +88,17 @@ impl std::error::Error for OpenError {
 
 /// Settings for [`Layer::open_with`], whichever layer the URL names.
 ///
-/// The layer in memory uses only [`layer`](Self::layer). NATS has no serializer and no keys: with one of
+/// The layer in memory uses only [`layer`](Self::layer) and [`history_file`](Self::history_file). NATS has no serializer and no keys: with one of
 /// these it is not opened. The configuration of each layer has more settings.
+///
+/// ```
+/// use greenroom::{Layer, LayerConfig, layers::OpenOptions};
+///
+/// # async fn open() -> greenroom::Result<Layer> {
+/// let options = OpenOptions::new().prefix("shop").layer(LayerConfig::new().capacity(1_000));
+/// Ok(Layer::open_with("redis://127.0.0.1:6379", options).await?)
+/// # }
+/// ```
 #[derive(Clone, Default)]
 #[must_use]
 pub struct OpenOptions {
@@ -91,6 +107,7 @@ pub struct OpenOptions {
     serializer: Option<Format>,
     keys: Vec<Vec<u8>>,
     must: bool,
+    history_file: Option<PathBuf>,
 }
 
 impl OpenOptions {
@@ -126,6 +143,14 @@ impl OpenOptions {
     /// Makes a `group_send` fail if the server does not take it, as `Away::Error` does.
     pub fn must_publish(mut self) -> Self {
         self.must = true;
+        self
+    }
+
+    /// The file in which the layer in memory keeps the history of its groups over a restart.
+    ///
+    /// See [`MemoryLayer::history_file`]. The other layers do not use it, because their server keeps the history.
+    pub fn history_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.history_file = Some(path.into());
         self
     }
 
@@ -211,7 +236,11 @@ impl Layer {
     pub async fn open_with(url: &str, options: OpenOptions) -> Result<Self, OpenError> {
         let url = url.trim();
         if url.eq_ignore_ascii_case("memory") {
-            return Ok(MemoryLayer::with_config(options.config).into());
+            let layer = MemoryLayer::with_config(options.config);
+            return match options.history_file {
+                Some(path) => layer.history_file(path).map(Self::from).map_err(OpenError::HistoryFile),
+                None => Ok(layer.into()),
+            };
         }
         let scheme = scheme(url).unwrap_or_default();
         match scheme.as_str() {
@@ -253,6 +282,16 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[actix_web::test]
+    async fn a_history_file_that_can_never_work_is_an_error() {
+        let options = OpenOptions::new().history_file("/");
+        let error = Layer::open_with("memory", options).await.unwrap_err();
+        assert_eq!(error.to_string(), "the layer cannot be made");
+        assert!(
+            matches!(error, OpenError::HistoryFile(reason) if reason.to_string().starts_with("the history file /"))
+        );
+    }
 
     #[cfg(feature = "nats")]
     #[actix_web::test]

@@ -6,8 +6,13 @@ use actix_web::{
 };
 use async_trait::async_trait;
 
-use super::{Middleware, Rejection, pattern::HostPattern, site::Authority};
-use crate::{Error, Result, Scope, shown::Shown};
+use super::{
+    Middleware, Rejection,
+    denied::tells,
+    pattern::{HostList, HostPattern},
+    site::Authority,
+};
+use crate::{Result, Scope, shown::Shown};
 
 /// Lets in requests for the listed hosts, and no requests for other names.
 ///
@@ -33,7 +38,7 @@ use crate::{Error, Result, Scope, shown::Shown};
 /// | `*` | all hosts: nothing is checked |
 ///
 /// An empty list allows only `localhost` and addresses, on every listener. An invalid name is an error when the router is
-/// built. A denied client is answered 403, and a warning in the log says what to change.
+/// built. A denied client is answered 403, and a warning in the log says what to change: once a minute for each host.
 ///
 /// Behind [`TrustedProxies`](super::TrustedProxies) it checks two hosts: the request's own `Host`, and the one that the
 /// proxy says.
@@ -49,21 +54,13 @@ use crate::{Error, Result, Scope, shown::Shown};
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct AllowedHosts {
-    patterns: Vec<HostPattern>,
-    errors: Vec<String>,
+    list: HostList,
 }
 
 impl AllowedHosts {
     /// Lets in requests for these hosts, for `localhost`, and for addresses.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Self {
-        let mut allowed = Self { patterns: Vec::new(), errors: Vec::new() };
-        for name in names {
-            match HostPattern::parse_name(name.as_ref()) {
-                Ok(pattern) => allowed.patterns.push(pattern),
-                Err(error) => allowed.errors.push(error),
-            }
-        }
-        allowed
+        Self { list: HostList::new(names, HostPattern::parse_name) }
     }
 
     fn allows(&self, scope: &Scope) -> bool {
@@ -75,13 +72,11 @@ impl AllowedHosts {
         if host.is_empty() {
             return true;
         }
-        if self.patterns.iter().any(|pattern| matches!(pattern, HostPattern::Any)) {
+        if self.list.any(|pattern| matches!(pattern, HostPattern::Any)) {
             return true;
         }
         let host = std::str::from_utf8(host).ok().and_then(Authority::parse);
-        host.is_some_and(|host| {
-            host.is_beyond_dns() || self.patterns.iter().any(|pattern| pattern.matches_name(&host))
-        })
+        host.is_some_and(|host| host.is_beyond_dns() || self.list.any(|pattern| pattern.matches_name(&host)))
     }
 }
 
@@ -96,7 +91,7 @@ impl Middleware for AllowedHosts {
     }
 
     fn check(&self) -> Result<()> {
-        if self.errors.is_empty() { Ok(()) } else { Err(Error::msg(self.errors.join("\n"))) }
+        self.list.check()
     }
 }
 
@@ -108,7 +103,9 @@ impl Guard for AllowedHosts {
         let allowed = self.allows_host(target) && headers.all(|host| self.allows_host(host));
         if !allowed {
             let host = head.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
-            tracing::warn!(host = ?Shown(host.unwrap_or_default()), path = ?Shown(head.uri.path()), "a route is not there for a host that is not in the list of AllowedHosts");
+            let host = host.unwrap_or_default();
+            let Some(more) = tells(&host) else { return false };
+            tracing::warn!(host = ?Shown(host), path = ?Shown(head.uri.path()), more, "a route is not there for a host that is not in the list of AllowedHosts");
         }
         allowed
     }
@@ -136,11 +133,13 @@ fn sent(scope: &Scope) -> impl Iterator<Item = &[u8]> {
 
 /// Answers 403, and tells the operator in the log why.
 fn deny(scope: &Scope, cause: &str) -> Rejection {
-    let hosts: Vec<_> = sent(scope).map(String::from_utf8_lossy).collect();
+    let hosts = sent(scope).map(String::from_utf8_lossy).collect::<Vec<_>>().join(", ");
+    let Some(more) = tells(&hosts) else { return Rejection::forbidden() };
     tracing::warn!(
-        hosts = ?Shown(hosts.join(", ")),
+        hosts = ?Shown(hosts),
         origin = ?Shown(scope.origin().unwrap_or_default()),
         path = ?Shown(scope.path()),
+        more,
         "connection denied: {cause}; if this host is yours, for example because a proxy passes it on, wrap \
          AllowedHosts::new([\"its name\"]) around the routes; otherwise a page of another site has tried DNS rebinding"
     );

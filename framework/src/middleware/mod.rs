@@ -18,6 +18,7 @@
 //!
 //! Unlike in Channels, routing comes first. If a path has no route, it is answered 404, and no middleware runs.
 
+mod denied;
 #[cfg(feature = "django")]
 #[cfg_attr(docsrs, doc(cfg(feature = "django")))]
 pub mod django;
@@ -35,6 +36,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
+pub(crate) use self::origin::note_denied;
 pub use self::{
     host::AllowedHosts,
     origin::{AllowedHostsOriginValidator, SameOrigin},
@@ -49,6 +51,8 @@ use crate::{Result, Scope};
 ///
 /// One value serves all connections on all threads. Write the implementation with `#[async_trait(?Send)]`, or use
 /// [`from_fn`], which needs no trait.
+///
+/// See [`from_fn`](crate::middleware::from_fn) for the shortest form, and the [guide](crate::docs::guide#middleware) for a stack.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a middleware",
     note = "for a function or a closure, write `middleware::from_fn(async |scope: &mut Scope| …)`",
@@ -72,6 +76,18 @@ pub trait Middleware: Send + Sync + 'static {
     /// routes.
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether pages of another origin may connect. The default, `None`, says that this middleware does not decide that.
+    ///
+    /// A browser asks so before a page of another origin sends a request of a [fallback transport](crate::Fallback)
+    /// (CORS). The answer is yes if a middleware of the route says yes, and none says no. [`handle`](Self::handle) still
+    /// runs for the connection, so it has the last word.
+    ///
+    /// Write this only in a middleware that checks origins itself. `origin` is the header's value, which may be any text.
+    fn allows_origin(&self, origin: &str) -> Option<bool> {
+        let _ = origin;
+        None
     }
 }
 
@@ -103,6 +119,16 @@ pub(crate) async fn admit(chain: &[Arc<dyn Middleware>], scope: &mut Scope) -> R
     }
 }
 
+/// Whether pages of another origin may send requests to the route of this chain.
+pub(crate) fn allows_origin(chain: &[Arc<dyn Middleware>], origin: &str) -> bool {
+    opinion(chain, origin) == Some(true)
+}
+
+/// What a chain says about an origin: a middleware that says no outweighs all others.
+fn opinion(chain: &[Arc<dyn Middleware>], origin: &str) -> Option<bool> {
+    chain.iter().filter_map(|middleware| middleware.allows_origin(origin)).reduce(|one, other| one && other)
+}
+
 /// Makes a middleware from an async closure or function.
 ///
 /// ```
@@ -128,6 +154,8 @@ where
 }
 
 /// The middleware that [`from_fn`] makes.
+///
+/// [`from_fn`] has an example.
 #[derive(Clone)]
 pub struct FromFn<F>(F);
 

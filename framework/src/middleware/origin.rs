@@ -7,14 +7,16 @@ use async_trait::async_trait;
 
 use super::{
     Middleware, Rejection,
-    pattern::{HostPattern, is_opaque},
+    denied::tells,
+    pattern::{HostList, HostPattern, is_opaque},
     site::{Authority, Site},
 };
-use crate::{Error, Result, Scope, scope::Scheme, shown::Shown};
+use crate::{Result, Scope, scope::Scheme, shown::Shown};
 
 /// Lets pages of the listed hosts connect, and no others.
 ///
-/// It has the same name in Channels.
+/// It has the same name in Channels. To let in pages of the server's own host *and* of other hosts, see
+/// [`SameOrigin::and`].
 ///
 /// | Pattern | Allows |
 /// |---|---|
@@ -29,19 +31,30 @@ use crate::{Error, Result, Scope, scope::Scheme, shown::Shown};
 ///
 /// In patterns and origins `ws` is the same as `http`, and `wss` the same as `https`.
 ///
-/// Without `*`, a missing or malformed `Origin` is denied, and an empty list denies everyone, as in Channels. Case
-/// does not matter. An IPv6 address stands in brackets. On the routes of [HTTP consumers](crate::UrlRouter::http) a
+/// Without `*`, a malformed `Origin` is denied, and an empty list denies everyone, as in Channels. A missing `Origin`
+/// is denied too, unless [`allow_missing_origin`](Self::allow_missing_origin) is called. Case does not matter. An IPv6
+/// address stands in brackets. On the routes of [HTTP consumers](crate::UrlRouter::http) a
 /// GET or HEAD without an `Origin` is let in: browsers send no `Origin` with such a request to the page's own site.
 ///
 /// An invalid pattern, such as `*.example.com`, matches nothing and is an error when the router is built. A denied
-/// client is answered 403, and a warning in the log says what to change.
+/// client is answered 403, and a warning in the log says what to write: once a minute for each origin.
+///
+/// The list decides for WebSockets, HTTP consumers and the [fallback transports](crate::Fallback) alike. It also
+/// answers browsers that ask before a page of another origin sends a request of a fallback transport (CORS).
 ///
 /// If it has let in a page of a listed host, the `Host` of the request is not checked any more. Without an `Origin`, and
 /// with `*`, it is checked as [`AllowedHosts`](super::AllowedHosts) says.
+///
+/// ```
+/// use greenroom::{UrlRouter, middleware::AllowedHostsOriginValidator};
+///
+/// let router = UrlRouter::new().wrap(AllowedHostsOriginValidator::new(["example.com", "https://app.example.org"]));
+/// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct AllowedHostsOriginValidator {
-    patterns: Vec<HostPattern>,
-    errors: Vec<String>,
+    list: HostList,
+    missing: bool,
 }
 
 /// Lets pages of the request's own host connect.
@@ -52,7 +65,7 @@ pub struct AllowedHostsOriginValidator {
 /// The `Origin` must have the host and the port of the request's `Host`. The scheme is compared too if the scheme
 /// of the request is known: because this server does TLS itself, or because a [trusted
 /// proxy](super::TrustedProxies) says so. A `Host` without a port stands for the default port of the origin's
-/// scheme.
+/// scheme. [`and`](Self::and) lets in pages of other hosts too, such as those of a development server.
 ///
 /// The `Host` is what the page's address says, so it is no proof alone: with **DNS rebinding** the owner of a site lets its
 /// name stand for the address of your server, and both headers then have that name. So the `Host` is checked as well.
@@ -62,14 +75,24 @@ pub struct AllowedHostsOriginValidator {
 /// On the routes of [HTTP consumers](crate::UrlRouter::http) the default checks only requests that change
 /// something, such as a POST. A `SameOrigin` that you wrap around them checks every request.
 ///
-/// Clients that send no `Origin` are not browsers and are let in. After [`require_origin`](Self::require_origin)
-/// they are denied.
+/// Clients that send no `Origin` are not browsers but, for example, apps and scripts. They are let in. After
+/// [`require_origin`](Self::require_origin) they are denied.
+///
+/// A denied client is answered 403, and a warning in the log says what to write: once a minute for each origin.
 ///
 /// If a proxy changes the host, wrap [`TrustedProxies`](super::TrustedProxies) around this middleware, or list the
 /// hosts with [`AllowedHostsOriginValidator`].
+///
+/// ```
+/// use greenroom::{UrlRouter, middleware::SameOrigin};
+///
+/// // Only pages of this server, and no clients other than browsers.
+/// let router = UrlRouter::new().wrap(SameOrigin::default().require_origin());
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct SameOrigin {
+    others: HostList,
     require: bool,
 }
 
@@ -87,33 +110,26 @@ enum SentOrigin {
 
 impl AllowedHostsOriginValidator {
     /// Lets in pages of the hosts that match these patterns.
-    #[must_use]
     pub fn new<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
-        let mut validator = Self { patterns: Vec::new(), errors: Vec::new() };
-        for pattern in patterns {
-            match HostPattern::parse(pattern.as_ref()) {
-                Ok(pattern) => validator.patterns.push(pattern),
-                Err(error) => validator.errors.push(error),
-            }
-        }
-        validator
+        Self { list: HostList::new(patterns, HostPattern::parse), missing: false }
+    }
+
+    /// Also lets in clients that send no `Origin`, such as apps and scripts.
+    ///
+    /// Browsers always send one with a WebSocket, and with a request to another site that changes something. By default
+    /// such clients are denied, as in Channels.
+    pub fn allow_missing_origin(mut self) -> Self {
+        self.missing = true;
+        self
     }
 
     fn allows(&self, sent: &SentOrigin) -> bool {
-        matches!(sent, SentOrigin::Unneeded)
-            || self.patterns.iter().any(|pattern| match (pattern, sent) {
-                (HostPattern::Any, _) => true,
-                (HostPattern::Opaque(own), SentOrigin::Opaque(text)) => own.eq_ignore_ascii_case(text),
-                (_, SentOrigin::Site(site, _)) => pattern.matches(site),
-                _ => false,
-            })
-    }
-
-    /// Whether the page is of a site that is listed. Then it is not a page of another site, whatever the `Host` is.
-    fn lists(&self, sent: &SentOrigin) -> bool {
-        let SentOrigin::Site(site, _) = sent else { return false };
-        let is_listed = |pattern: &HostPattern| !matches!(pattern, HostPattern::Any) && pattern.matches(site);
-        self.patterns.iter().any(is_listed)
+        self.list.any(|pattern| matches!(pattern, HostPattern::Any))
+            || match sent {
+                SentOrigin::Missing => self.missing,
+                SentOrigin::Unneeded => true,
+                _ => lists(&self.list, sent),
+            }
     }
 }
 
@@ -122,9 +138,9 @@ impl Middleware for AllowedHostsOriginValidator {
     async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
         let sent = SentOrigin::of(scope);
         if !self.allows(&sent) {
-            return Err(deny(scope, &sent, "add the origin's host to the allowed hosts"));
+            return Err(deny(scope, &sent));
         }
-        if self.lists(&sent) {
+        if names_site(&self.list, &sent) {
             scope.set_host_checked();
         }
         scope.set_origin_checked();
@@ -132,7 +148,11 @@ impl Middleware for AllowedHostsOriginValidator {
     }
 
     fn check(&self) -> Result<()> {
-        if self.errors.is_empty() { Ok(()) } else { Err(Error::msg(self.errors.join("\n"))) }
+        self.list.check()
+    }
+
+    fn allows_origin(&self, origin: &str) -> Option<bool> {
+        Some(self.allows(&SentOrigin::parse(origin)))
     }
 }
 
@@ -140,6 +160,25 @@ impl SameOrigin {
     /// Lets in pages of the same host, and clients that send no `Origin`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Also lets in pages of these hosts, for example of a development server.
+    ///
+    /// The patterns are those of [`AllowedHostsOriginValidator`], except `*`. A second call adds to the first.
+    ///
+    /// ```
+    /// use greenroom::{UrlRouter, middleware::SameOrigin};
+    ///
+    /// let router = UrlRouter::new();
+    /// // While you develop, Vite serves the pages.
+    /// #[cfg(debug_assertions)]
+    /// let router = router.wrap(SameOrigin::new().and(["http://localhost:5173"]));
+    /// ```
+    ///
+    /// An invalid pattern is an error when the router is built.
+    pub fn and<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
+        self.others.extend(HostList::new(patterns, HostPattern::parse_other));
+        self
     }
 
     /// Also denies clients that send no `Origin`.
@@ -150,10 +189,10 @@ impl SameOrigin {
 
     fn allows(&self, scope: &Scope, sent: &SentOrigin) -> bool {
         match sent {
-            SentOrigin::Malformed(_) | SentOrigin::Opaque(_) => false,
             SentOrigin::Missing => !self.require,
             SentOrigin::Unneeded => true,
-            SentOrigin::Site(site, _) => is_own(scope, site),
+            SentOrigin::Site(site, _) if is_own(scope, site) => true,
+            _ => lists(&self.others, sent),
         }
     }
 }
@@ -163,13 +202,37 @@ impl Middleware for SameOrigin {
     async fn handle(&self, scope: &mut Scope) -> Result<(), Rejection> {
         let sent = SentOrigin::of(scope);
         if !self.allows(scope, &sent) {
-            let fix = "list the page's host with AllowedHostsOriginValidator; if a proxy changes the host or \
-                       the scheme, list the proxy with TrustedProxies";
-            return Err(deny(scope, &sent, fix));
+            return Err(deny(scope, &sent));
+        }
+        if names_site(&self.others, &sent) {
+            scope.set_host_checked();
         }
         scope.set_origin_checked();
         Ok(())
     }
+
+    fn check(&self) -> Result<()> {
+        self.others.check()
+    }
+
+    fn allows_origin(&self, origin: &str) -> Option<bool> {
+        Some(lists(&self.others, &SentOrigin::parse(origin)))
+    }
+}
+
+/// Whether the origin matches a pattern of the list.
+fn lists(list: &HostList, sent: &SentOrigin) -> bool {
+    list.any(|pattern| match (pattern, sent) {
+        (HostPattern::Opaque(own), SentOrigin::Opaque(text)) => own.eq_ignore_ascii_case(text),
+        (_, SentOrigin::Site(site, _)) => pattern.matches(site),
+        _ => false,
+    })
+}
+
+/// Whether the list names the page's site. Then it is not a page of another site, whatever the `Host` is.
+fn names_site(list: &HostList, sent: &SentOrigin) -> bool {
+    let SentOrigin::Site(site, _) = sent else { return false };
+    list.any(|pattern| !matches!(pattern, HostPattern::Any) && pattern.matches(site))
 }
 
 fn is_own(scope: &Scope, site: &Site) -> bool {
@@ -184,19 +247,51 @@ fn is_own(scope: &Scope, site: &Site) -> bool {
 }
 
 /// Answers 403, and tells the operator in the log why.
-fn deny(scope: &Scope, sent: &SentOrigin, fix: &str) -> Rejection {
-    let (origin, cause) = match sent {
-        SentOrigin::Malformed(text) => (text.as_str(), "the Origin header is not a scheme, host and port"),
-        SentOrigin::Missing | SentOrigin::Unneeded => {
-            ("", "the client sent no Origin header: it is not a browser")
-        }
-        SentOrigin::Opaque(text) => (text.as_str(), "the page has no site: it is a file, or in a sandbox"),
-        SentOrigin::Site(_, text) => {
-            (text.as_str(), "the page is of another site, or a proxy changes the Host header")
-        }
-    };
-    tracing::warn!(origin = ?Shown(origin), host = ?Shown(scope.host().unwrap_or_default()), path = ?Shown(scope.path()), "connection denied: {cause}; {fix}");
+fn deny(scope: &Scope, sent: &SentOrigin) -> Rejection {
+    note(sent, scope.host().unwrap_or_default(), scope.path());
     Rejection::forbidden()
+}
+
+/// Tells the operator that a page of another origin may not send requests, and what to write.
+pub(crate) fn note_denied(origin: &str, host: &str, path: &str) {
+    note(&SentOrigin::parse(origin), host, path);
+}
+
+fn note(sent: &SentOrigin, host: &str, path: &str) {
+    let (SentOrigin::Malformed(origin) | SentOrigin::Opaque(origin) | SentOrigin::Site(_, origin)) = sent
+    else {
+        if let Some(more) = tells("") {
+            tracing::warn!(
+                host = ?Shown(host),
+                path = ?Shown(path),
+                more,
+                "connection denied: the client sent no Origin header, so it is not a browser; to let it in, leave out \
+                 `.require_origin()` of SameOrigin, or add `.allow_missing_origin()` to AllowedHostsOriginValidator"
+            );
+        }
+        return;
+    };
+    let Some(more) = tells(origin) else { return };
+    let why = match sent {
+        SentOrigin::Site(site, _) => format!(
+            "the page is of another site; if it is yours, write `.wrap(SameOrigin::new().and([\"{site}\"]))` at the \
+             router, or add \"{site}\" to the list of the validator that is there; if a proxy changes the Host or the \
+             scheme, list the proxy with TrustedProxies"
+        ),
+        SentOrigin::Opaque(_) => {
+            "the page has no site: it is a file, or in a sandbox; if it is of an app of yours, add \
+                                  its origin to the list of the validator, as `SameOrigin::new().and([…])`"
+                .to_owned()
+        }
+        _ => "the Origin header is not a scheme, host and port".to_owned(),
+    };
+    tracing::warn!(
+        origin = ?Shown(origin),
+        host = ?Shown(host),
+        path = ?Shown(path),
+        more,
+        "connection denied: {why}"
+    );
 }
 
 impl SentOrigin {
@@ -205,12 +300,16 @@ impl SentOrigin {
         let Some(value) = lines.next() else {
             return if scope.is_safe_exchange() { Self::Unneeded } else { Self::Missing };
         };
-        let text = String::from_utf8_lossy(value).into_owned();
-        match Site::parse(&text) {
-            _ if lines.next().is_some() => Self::Malformed(text),
-            Some(site) => Self::Site(site, text),
-            None if is_opaque(&text) => Self::Opaque(text),
-            None => Self::Malformed(text),
+        let text = String::from_utf8_lossy(value);
+        if lines.next().is_some() { Self::Malformed(text.into_owned()) } else { Self::parse(&text) }
+    }
+
+    /// Reads the only `Origin` of a request.
+    fn parse(text: &str) -> Self {
+        match Site::parse(text) {
+            Some(site) => Self::Site(site, text.to_owned()),
+            None if is_opaque(text) => Self::Opaque(text.to_owned()),
+            None => Self::Malformed(text.to_owned()),
         }
     }
 }
@@ -322,6 +421,61 @@ mod tests {
             assert!(text.contains(&format!("{pattern:?} is invalid")) && text.contains(part), "{text}");
         }
         assert!(AllowedHostsOriginValidator::new(["a.example", "*"]).check().is_ok());
+        let text = SameOrigin::new().and(["a.example", "*.b", "*"]).check().unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.contains("write AllowedHostsOriginValidator::new([\"*\"])"), "{text}");
+    }
+
+    #[test]
+    fn the_own_host_and_a_list_are_let_in_together() {
+        let both = || SameOrigin::new().and(["http://localhost:5173", "null"]).and([".app.example"]);
+        for (origin, expected) in [
+            ("http://server", true),
+            ("https://server", true),
+            ("http://localhost:5173", true),
+            ("ws://localhost:5173", true),
+            ("https://a.app.example", true),
+            ("null", true),
+            ("http://localhost", false),
+            ("http://localhost:5174", false),
+            ("https://localhost:5173", false),
+            ("http://127.0.0.1:5173", false),
+            ("http://localhost:5173.evil.example", false),
+            ("http://localhost:5173/", false),
+            ("http://server:5173", false),
+            ("file://", false),
+            ("", false),
+        ] {
+            assert_eq!(is_let_in(&both(), from(origin)), expected, "{origin}");
+        }
+        let twice = from("http://localhost:5173").header("origin", "http://evil.example");
+        assert!(!is_let_in(&both(), twice));
+        let missing = || Scope::builder("/").header("host", "server");
+        assert!(is_let_in(&both(), missing()) && !is_let_in(&both().require_origin(), missing()));
+    }
+
+    #[test]
+    fn all_validators_of_a_route_decide_whether_a_page_may_ask_first() {
+        let chain = |router: UrlRouter, origin: &str| {
+            let routes = router.route("/", |_: &Scope| Ok(crate::routing::testing::Nobody)).build().unwrap();
+            let endpoint = routes.route(&mut Scope::builder("/").build()).unwrap();
+            super::super::allows_origin(&endpoint.middleware, origin)
+        };
+        const DEV: &str = "http://localhost:5173";
+        let validator = |patterns: &[&str]| UrlRouter::new().wrap(AllowedHostsOriginValidator::new(patterns));
+        for (router, expected) in [
+            (UrlRouter::new(), false),
+            (UrlRouter::new().wrap(SameOrigin::new()), false),
+            (UrlRouter::new().wrap(SameOrigin::new().and([DEV])), true),
+            (UrlRouter::new().wrap(super::super::Stack::new().with(SameOrigin::new().and([DEV]))), true),
+            (validator(&["localhost"]), true),
+            (validator(&["*"]), true),
+            (validator(&["a.example"]), false),
+            (validator(&[DEV]).wrap(SameOrigin::new()), false),
+            (validator(&["*"]).wrap(SameOrigin::new().and([DEV])), true),
+        ] {
+            assert_eq!(chain(router, DEV), expected);
+        }
     }
 
     #[test]
@@ -397,5 +551,10 @@ mod tests {
         assert!(is_let_in(&SameOrigin::new(), missing()));
         assert!(!is_let_in(&SameOrigin::new().require_origin(), missing()));
         assert!(is_let_in(&SameOrigin::new().require_origin(), from("http://server")));
+        let listed = || AllowedHostsOriginValidator::new(["server"]);
+        assert!(!is_let_in(&listed(), missing()));
+        assert!(is_let_in(&listed().allow_missing_origin(), missing()));
+        assert!(!is_let_in(&listed().allow_missing_origin(), from("http://evil.example")));
+        assert!(!is_let_in(&listed().allow_missing_origin(), from("")), "an empty one is not a missing one");
     }
 }

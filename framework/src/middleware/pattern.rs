@@ -1,6 +1,14 @@
 //! Parses and matches what users write to allow a host or an origin.
 
 use super::site::{Authority, Site, known_scheme};
+use crate::{Error, Result};
+
+/// A list of allowed hosts, with the mistakes in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HostList {
+    patterns: Vec<HostPattern>,
+    errors: Vec<String>,
+}
 
 /// One entry of a list of allowed hosts.
 #[derive(Debug, Clone)]
@@ -13,6 +21,38 @@ pub(super) enum HostPattern {
     },
     /// An origin without a host, in lower case: `null`, or a scheme alone such as `file://`.
     Opaque(String),
+}
+
+impl HostList {
+    /// Parses each text of a list with `parse`.
+    pub(super) fn new<P: AsRef<str>>(
+        texts: impl IntoIterator<Item = P>,
+        parse: impl Fn(&str) -> Result<HostPattern, String>,
+    ) -> Self {
+        let mut list = Self::default();
+        for text in texts {
+            match parse(text.as_ref()) {
+                Ok(pattern) => list.patterns.push(pattern),
+                Err(error) => list.errors.push(error),
+            }
+        }
+        list
+    }
+
+    /// Appends another list.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.patterns.extend(more.patterns);
+        self.errors.extend(more.errors);
+    }
+
+    pub(super) fn any(&self, matches: impl Fn(&HostPattern) -> bool) -> bool {
+        self.patterns.iter().any(matches)
+    }
+
+    /// All mistakes as one error.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.errors.is_empty() { Ok(()) } else { Err(Error::msg(self.errors.join("\n"))) }
+    }
 }
 
 impl HostPattern {
@@ -45,6 +85,16 @@ impl HostPattern {
             None => error(
                 "write host, .host, host:port or scheme://host:port, with IPv6 in brackets and other scripts in punycode",
             ),
+        }
+    }
+
+    /// Parses a pattern that stands beside the own host, so that it does not stand for every host.
+    pub(super) fn parse_other(text: &str) -> Result<Self, String> {
+        match Self::parse(text)? {
+            Self::Any => Err(format!(
+                "the allowed host {text:?} is invalid: for pages of every site write AllowedHostsOriginValidator::new([\"*\"])"
+            )),
+            pattern => Ok(pattern),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Parses `scheme://host:port`, whole or in parts.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 /// A scheme and an authority, in lower case. The scheme of a WebSocket is `http` or `https` here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,17 @@ impl Site {
     /// The port, or the scheme's default port.
     pub(super) fn port(&self) -> Option<u16> {
         self.authority.port.or_else(|| default_port(&self.scheme))
+    }
+}
+
+/// Shows the site as browsers write it, and as a list of allowed hosts takes it.
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority.host)?;
+        match self.authority.port {
+            Some(port) if Some(port) != default_port(&self.scheme) => write!(f, ":{port}"),
+            _ => Ok(()),
+        }
     }
 }
 

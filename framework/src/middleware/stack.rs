@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{Middleware, Rejection, run};
+use super::{Middleware, Rejection, opinion, run};
 use crate::{Error, Result, Scope};
 
 /// Several middleware as one, run in the order in which they are written.
@@ -10,6 +10,8 @@ use crate::{Error, Result, Scope};
 /// It replaces `AuthMiddlewareStack` and similar functions of Channels.
 ///
 /// `.wrap(Stack::new().with(a).with(b))` runs `a`, then `b`; `.wrap(a).wrap(b)` runs `b` first.
+///
+/// The [guide](crate::docs::guide#middleware) has an example.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Stack(Vec<Arc<dyn Middleware>>);
@@ -41,6 +43,10 @@ impl Middleware for Stack {
             .map(|error| error.to_string())
             .collect();
         if errors.is_empty() { Ok(()) } else { Err(Error::msg(errors.join("\n"))) }
+    }
+
+    fn allows_origin(&self, origin: &str) -> Option<bool> {
+        opinion(&self.0, origin)
     }
 }
 

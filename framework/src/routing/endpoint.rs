@@ -14,13 +14,14 @@ use crate::{
     consumer::start::{Responding, Start, Starting},
     error::MisuseError,
     middleware::Chain,
+    scope::MatchedRoute,
 };
 
 /// The endpoint of a route. All threads share it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// The whole pattern, prefixes of outer routers included: for logs and metrics.
-    pub(crate) pattern: String,
+    /// The route with its whole pattern: for errors and logs.
+    pub(crate) route: Arc<MatchedRoute>,
     /// The name to [reverse](crate::routing::Routes::reverse) it by.
     pub(crate) name: Option<String>,
     /// The route's own limits, if it has any.
@@ -52,10 +53,17 @@ impl Target {
     }
 }
 
+impl Endpoint {
+    /// The whole pattern, prefixes of outer routers included.
+    pub(crate) fn pattern(&self) -> &str {
+        &self.route.pattern
+    }
+}
+
 impl Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
-            .field("pattern", &self.pattern)
+            .field("pattern", &self.pattern())
             .field("name", &self.name)
             .field("consumer", &self.starter.describe())
             .field("middleware", &self.middleware.len())

@@ -1,7 +1,11 @@
 use std::{error::Error as StdError, fmt};
 
+use crate::causes::debug_shows_causes;
+
 /// What is wrong with one route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// [`Error`](crate::Error) has an example.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RouteError {
     /// A worker cannot take jobs from a channel of this name.
@@ -61,7 +65,9 @@ pub enum RouteError {
 }
 
 /// All errors of a router, found at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// [`Error`](crate::Error) has an example.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RouteErrors(pub(crate) Vec<RouteError>);
 
 impl RouteErrors {
@@ -72,7 +78,9 @@ impl RouteErrors {
 }
 
 /// Why no path can be made from a name and parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The [guide](crate::docs::guide#routing) has an example.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReverseError {
     /// A value does not fit its parameter.
@@ -179,6 +187,8 @@ impl StdError for RouteError {}
 impl StdError for RouteErrors {}
 impl StdError for ReverseError {}
 
+debug_shows_causes!(RouteError, RouteErrors, ReverseError);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +213,7 @@ mod tests {
             Box::new(ReverseError::UnknownRoute { name: text(), known: vec![text()] }),
             Box::new(crate::scope::ScopeError::BadParam { name: text(), text: text(), reason: text() }),
             Box::new(crate::scope::ScopeError::BadQuery { reason: text() }),
-            Box::new(crate::scope::ScopeError::NoParam { name: text(), known: vec![] }),
+            Box::new(crate::scope::ScopeError::NoParam { name: text(), known: vec![], pattern: None }),
         ];
         for error in all {
             let text = error.to_string();

@@ -37,6 +37,7 @@
 
 pub(crate) mod endpoint;
 mod error;
+mod foreign;
 mod parse;
 mod pattern;
 pub(crate) mod protocol;

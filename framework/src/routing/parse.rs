@@ -2,7 +2,10 @@
 
 use regex_lite::Regex;
 
-use super::pattern::{Param, ParamKind, Segment};
+use super::{
+    foreign,
+    pattern::{Param, ParamKind, Segment},
+};
 
 /// Parses a pattern, or the prefix of a nested router. The error says what is wrong and how to write it.
 pub(super) fn parse(text: &str, is_prefix: bool) -> Result<Vec<Segment>, String> {
@@ -81,7 +84,10 @@ fn closing(text: &str) -> Option<usize> {
 
 fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
     let Some(open) = piece.find('{') else {
-        return literal(piece).map(Segment::Literal);
+        return match foreign::segment(piece) {
+            Some(meant) => Err(format!("`{piece}` is no parameter here: did you mean {meant}?")),
+            None => literal(piece).map(Segment::Literal),
+        };
     };
     let close = open + closing(&piece[open..]).ok_or("a `{` is never closed: add `}`")?;
     let (before, inside, after) = (&piece[..open], &piece[open + 1..close], &piece[close + 1..]);
@@ -89,6 +95,9 @@ fn segment(piece: &str, is_last: bool) -> Result<Segment, String> {
         return Err(
             "two parameters share a segment: put a `/` between them, or read both from one".to_owned()
         );
+    }
+    if let Some(meant) = foreign::braces(inside) {
+        return Err(format!("`{{{inside}}}` is how another router writes it: did you mean {meant}?"));
     }
     let (name, kind) = match inside.split_once(':') {
         Some((name, kind)) => (name, self::kind(name, kind, is_last && after.is_empty())?),
@@ -162,7 +171,14 @@ mod tests {
             ("/{{a}}", "is invalid"),
             ("/{a}/{a}/", "twice"),
             ("/{a}-{b}/", "share a segment"),
-            ("/{a:integer}", "unknown converter"),
+            ("/{a:foo}", "unknown converter"),
+            ("/{a:integer}", "did you mean `{a:int}`?"),
+            ("/{int:id}/", "did you mean `{id:int}`?"),
+            ("/{*rest}", "did you mean `{rest:path}`?"),
+            ("/z/:id/", "`:id` is no parameter here: did you mean `{id}`, or `{id:int}` for a number?"),
+            ("/z/<int:id>/", "did you mean `{id:int}`?"),
+            ("/z/*", "did you mean `{rest:path}`?"),
+            (r"/(?P<id>\d+)/", "did you mean `{id:[0-9]+}`"),
             ("/{a:}", "unknown converter"),
             ("/{a:[}", "never closed"),
             ("/{a:(}", "the regex of `{a}` is invalid"),

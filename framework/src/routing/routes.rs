@@ -7,9 +7,11 @@ use super::{
     error::ReverseError,
     pattern::{Param, Pattern, Segment, Spans, decode},
 };
-use crate::Scope;
+use crate::{Scope, middleware};
 
 /// The checked routes of a [`UrlRouter`](crate::UrlRouter). Cheap to clone; all threads share them.
+///
+/// The [guide](crate::docs::guide#routing) has an example.
 #[derive(Clone)]
 pub struct Routes(Arc<[Route]>);
 
@@ -20,6 +22,8 @@ pub(super) struct Route {
 }
 
 /// The route of a path, and the values of its parameters.
+///
+/// See [`Routes`](super::Routes).
 #[derive(Debug)]
 pub struct Match<'r, 'p> {
     route: &'r Route,
@@ -83,7 +87,7 @@ impl Routes {
             let known = self.0.iter().filter_map(|route| route.endpoint.name.clone()).collect();
             return Err(ReverseError::UnknownRoute { name: name.to_owned(), known });
         };
-        let text = || endpoint.pattern.clone();
+        let text = || endpoint.pattern().to_owned();
         let is_param = |name: &str| pattern.params().any(|param| param.name == name);
         if let Some((unknown, _)) = params.iter().find(|(name, _)| !is_param(name)) {
             return Err(ReverseError::UnknownParam { param: (*unknown).to_owned(), pattern: text() });
@@ -124,6 +128,22 @@ impl Routes {
         self.resolve_http(&path).map(|found| Self::enter(scope, &found))
     }
 
+    /// Whether there is a route for HTTP.
+    pub(crate) fn has_http(&self) -> bool {
+        self.0.iter().any(|route| route.endpoint.starter.is_http())
+    }
+
+    /// Whether pages of another origin may send requests to this path.
+    ///
+    /// If the path has no route, they may read that, if they may send requests to any other path.
+    pub(crate) fn allows_origin(&self, path: &str, origin: &str) -> bool {
+        let allows = |route: &Route| middleware::allows_origin(&route.endpoint.middleware, origin);
+        match self.find(path, false) {
+            Some((route, _)) => allows(route),
+            None => self.0.iter().any(allows),
+        }
+    }
+
     /// Patterns for actix-web's router, which match the paths of the HTTP routes and a few more.
     ///
     /// Everything after the first slash is captured as `name`.
@@ -134,6 +154,7 @@ impl Routes {
 
     fn enter(scope: &mut Scope, found: &Match<'_, '_>) -> Arc<Endpoint> {
         scope.set_params(found.params(), found.route.pattern.ends_in_rest());
+        scope.set_route(&found.endpoint().route);
         found.endpoint().clone()
     }
 
@@ -160,7 +181,7 @@ impl Match<'_, '_> {
     /// The pattern of the route, prefixes of outer routers included.
     #[must_use]
     pub fn pattern(&self) -> &str {
-        &self.route.endpoint.pattern
+        self.route.endpoint.pattern()
     }
 
     /// The name of the route, if it has one.
@@ -190,7 +211,7 @@ impl Match<'_, '_> {
 /// Shows the patterns and the consumers of their routes.
 impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes = self.0.iter().map(|route| (&route.endpoint.pattern, route.endpoint.starter.describe()));
+        let routes = self.0.iter().map(|route| (route.endpoint.pattern(), route.endpoint.starter.describe()));
         f.debug_map().entries(routes).finish()
     }
 }
@@ -279,7 +300,7 @@ mod tests {
             });
         let routes = routes.build().unwrap();
         let mut scope = Scope::builder("/year/2012/").build();
-        assert_eq!(routes.route(&mut scope).unwrap().pattern, "/year/{year:int}/");
+        assert_eq!(routes.route(&mut scope).unwrap().pattern(), "/year/{year:int}/");
         assert_eq!(scope.param::<u32>("year"), Ok(2012));
         assert!(find(&routes, "/year/uhh/").is_none());
     }
@@ -301,7 +322,7 @@ mod tests {
         let routes = UrlRouter::new().route("/f/{a}/{rest:path}", nobody).build().unwrap();
         let mut scope = Scope::builder("/f/x%20y/b%2Fc/d?q=1").build();
         let endpoint = routes.route(&mut scope).unwrap();
-        assert_eq!(endpoint.pattern, "/f/{a}/{rest:path}");
+        assert_eq!(endpoint.pattern(), "/f/{a}/{rest:path}");
         assert_eq!(scope.params().collect::<Vec<_>>(), [("a", "x y"), ("rest", "b/c/d")]);
         assert_eq!((scope.path_remaining(), scope.query_string()), ("b/c/d", "q=1"));
         assert!(routes.route(&mut Scope::builder("/g").build()).is_none());

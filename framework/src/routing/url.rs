@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Consumer, HttpConsumer, Limits, Result, Scope,
     middleware::{Chain, Middleware},
+    scope::MatchedRoute,
 };
 
 /// Maps paths to consumers; the first match wins. Channels' `URLRouter`.
@@ -66,7 +67,8 @@ impl UrlRouter {
     /// `make` is called once for each connection, with the scope as all middleware left it.
     ///
     /// If `make` fails, the error is logged and the client is answered 500. If the error is a
-    /// [`DenyConnection`](crate::error::DenyConnection), the client is answered 403.
+    /// [`DenyConnection`](crate::error::DenyConnection), the client is answered 403. If the client's path does not fit
+    /// what `make` asks the scope for, the client is answered 404 ([what that is](crate::docs::guide#paths-that-do-not-fit)).
     pub fn route<C, F>(self, pattern: impl Into<String>, make: F) -> Self
     where
         C: Consumer,
@@ -234,8 +236,8 @@ impl FlatRoutes {
                 EntryTarget::Route { limits, starter } => {
                     let Some(segments) = segments else { continue };
                     let name = name.map(|name| format!("{}{name}", outer.namespace));
-                    let endpoint =
-                        Endpoint { pattern: whole, name, limits, middleware: chain.clone(), starter };
+                    let route = MatchedRoute::new(whole);
+                    let endpoint = Endpoint { route, name, limits, middleware: chain.clone(), starter };
                     self.routes.push(Route { pattern: Pattern { segments }, endpoint: Arc::new(endpoint) });
                 }
             }
@@ -266,10 +268,11 @@ impl FlatRoutes {
     /// Notes names that are used twice, and routes that can never match.
     fn check(&mut self) {
         let mut names: HashMap<&str, &str> = HashMap::new();
-        for Endpoint { pattern, name, .. } in self.routes.iter().map(|route| &*route.endpoint) {
-            let Some(name) = name else { continue };
-            if let Some(earlier) = names.insert(name, pattern) {
-                let (name, earlier, later) = (name.clone(), earlier.to_owned(), pattern.clone());
+        for endpoint in self.routes.iter().map(|route| &*route.endpoint) {
+            let Some(name) = &endpoint.name else { continue };
+            let later = endpoint.pattern();
+            if let Some(earlier) = names.insert(name, later) {
+                let (name, earlier, later) = (name.clone(), earlier.to_owned(), later.to_owned());
                 self.errors.push(RouteError::DuplicateName { name, earlier, later });
             }
         }
@@ -280,7 +283,8 @@ impl FlatRoutes {
                 overlap(&earlier.pattern, &later.pattern).map(|overlap| (earlier, overlap))
             });
             let Some((earlier, overlap)) = found else { continue };
-            let (earlier, later) = (earlier.endpoint.pattern.clone(), later.endpoint.pattern.clone());
+            let (earlier, later) =
+                (earlier.endpoint.pattern().to_owned(), later.endpoint.pattern().to_owned());
             self.errors.push(match overlap {
                 Overlap::SameShape => RouteError::SameShape { earlier, later },
                 Overlap::Shadowed => RouteError::Shadowed { earlier, later },

@@ -1,10 +1,12 @@
 //! Makes scopes: from a request, or by hand in a test.
 
-use std::{cell::Cell, net::SocketAddr};
+use std::{cell::Cell, fmt, net::SocketAddr, rc::Rc, sync::Arc};
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage as _, HttpRequest,
     http::header::{HeaderName, HeaderValue},
+    test::TestRequest,
+    web,
 };
 use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
@@ -30,6 +32,23 @@ pub struct ScopeBuilder {
     peer: Option<SocketAddr>,
     secure: bool,
     of_loopback: bool,
+    of_app: OfApp,
+}
+
+type AddData = Rc<dyn Fn(TestRequest) -> TestRequest>;
+type AddReqData = Rc<dyn Fn(&HttpRequest)>;
+
+/// What the App of a real connection would have added to its request.
+#[derive(Clone, Default)]
+struct OfApp {
+    data: Vec<AddData>,
+    req_data: Vec<AddReqData>,
+}
+
+impl fmt::Debug for OfApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values", self.data.len() + self.req_data.len())
+    }
 }
 
 impl Scope {
@@ -51,6 +70,7 @@ impl ScopeBuilder {
             peer: None,
             secure: false,
             of_loopback: false,
+            of_app: OfApp::default(),
         }
     }
 
@@ -71,6 +91,21 @@ impl ScopeBuilder {
     /// Adds a parameter, as a route would.
     pub fn param(mut self, name: &str, value: &str) -> Self {
         self.params.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds data of the App, for [`Scope::data`].
+    pub fn data<T: ?Sized + 'static>(mut self, data: Arc<T>) -> Self {
+        let data = web::Data::from(data);
+        self.of_app.data.push(Rc::new(move |request| request.app_data(data.clone())));
+        self
+    }
+
+    /// Adds a value to the extensions of the request, as a middleware of the App would, for [`Scope::req_data`].
+    pub fn req_data<T: Clone + 'static>(mut self, value: T) -> Self {
+        self.of_app.req_data.push(Rc::new(move |request| {
+            request.extensions_mut().insert(value.clone());
+        }));
         self
     }
 
@@ -117,7 +152,25 @@ impl ScopeBuilder {
             let params = self.params.iter().map(|(name, value)| (name.as_str(), value.into()));
             scope.set_params(params, false);
         }
+        if !self.of_app.data.is_empty() || !self.of_app.req_data.is_empty() {
+            scope.set_request(&self.request());
+        }
         scope
+    }
+
+    /// The request of actix-web that a client would have sent.
+    fn request(&self) -> HttpRequest {
+        let target = format!("{}{}?{}", self.root_path, self.path, self.query);
+        let mut request = TestRequest::with_uri(&target);
+        for (name, value) in HeaderBlock(&self.headers).iter() {
+            request = request.append_header((name, value));
+        }
+        if let Some(peer) = self.peer {
+            request = request.peer_addr(peer);
+        }
+        let request = self.of_app.data.iter().fold(request, |request, add| add(request)).to_http_request();
+        self.of_app.req_data.iter().for_each(|add| add(&request));
+        request
     }
 }
 
@@ -125,6 +178,11 @@ impl Scope {
     /// The scope of a request. Its path is the part that actix-web's routing has not consumed.
     pub(crate) fn from_request(request: &HttpRequest) -> Self {
         Self::of_parts(request, split_path(request))
+    }
+
+    /// The path of a request, as its scope has it: without the prefix of the actix-web scope.
+    pub(crate) fn path_of(request: &HttpRequest) -> &str {
+        split_path(request).1
     }
 
     /// The scope of a request that actix-web's router has matched to its end.
@@ -155,7 +213,9 @@ impl Scope {
             secure: request.app_config().secure(),
             of_loopback: is_of_loopback(request),
         };
-        parts.into_scope()
+        let scope = parts.into_scope();
+        scope.set_request(request);
+        scope
     }
 }
 
@@ -218,7 +278,7 @@ impl RequestParts<'_> {
             host_checked: false,
             of_loopback: self.of_loopback,
             extensions: TypeMap::default(),
-            response: Cell::default(),
+            handshake: Cell::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::Scope;
 /// A separate slot, so that a user and an extension may have the same type.
 struct UserSlot<U>(U);
 struct SessionSlot<S>(S);
+struct UserKey(String);
 
 impl Scope {
     /// Keeps a value for later middleware and the consumer. Returns the value it replaces.
@@ -37,6 +38,22 @@ impl Scope {
     /// Sets the user. Returns the user it replaces, if that has the same type.
     pub fn set_user<U: 'static>(&mut self, user: U) -> Option<U> {
         self.extensions.insert(UserSlot(user)).map(|user| user.0)
+    }
+
+    /// A text that names the user, if middleware has set it.
+    ///
+    /// A client that comes back to a group with [history](crate::history) must have the same.
+    #[must_use]
+    pub fn user_key(&self) -> Option<&str> {
+        self.extensions.get::<UserKey>().map(|key| &*key.0)
+    }
+
+    /// Sets a text that names the user: the same for all connections of one user, such as an id of a database.
+    ///
+    /// A page gets a proof of where its user has joined each group with [history](crate::history), and can read back to
+    /// there. With the key, this proof is worth nothing to another user. `DjangoAuth` sets it.
+    pub fn set_user_key(&mut self, key: impl Into<String>) {
+        self.extensions.insert(UserKey(key.into()));
     }
 
     /// The client's session, if middleware loaded one: Channels' `scope["session"]`.

@@ -4,6 +4,7 @@ mod builder;
 mod cookies;
 mod error;
 mod extensions;
+mod handshake;
 mod header_block;
 mod headers;
 pub(crate) mod list;
@@ -14,13 +15,19 @@ mod values;
 
 use std::{borrow::Cow, cell::Cell, fmt, net::SocketAddr};
 
-use actix_web::http::header::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::cookies::raw_cookies;
-pub use self::{builder::ScopeBuilder, error::ScopeError};
-use self::{header_block::HeaderBlock, text::Texts, values::TypeMap};
+pub use self::{
+    builder::ScopeBuilder,
+    error::{Refusal, ScopeError},
+};
+pub(crate) use self::{
+    cookies::raw_cookies,
+    handshake::MatchedRoute,
+    response::{answer_header, answer_status},
+};
+use self::{handshake::Handshake, header_block::HeaderBlock, text::Texts, values::TypeMap};
 
 /// What is known of a connection.
 ///
@@ -34,6 +41,8 @@ use self::{header_block::HeaderBlock, text::Texts, values::TypeMap};
 /// Routes may be mounted below an actix-web scope. Then the prefix of that scope is the
 /// [`root_path`](Self::root_path), and [`path`](Self::path) is the rest, as with `root_path` in Channels. Routes see
 /// only the path.
+///
+/// The [guide](crate::docs::guide#middleware) has an example.
 pub struct Scope {
     /// The parts whose places are the constants below, then the name and value of each parameter.
     texts: Texts,
@@ -47,7 +56,8 @@ pub struct Scope {
     /// Whether the request came to a listener on a loopback address.
     of_loopback: bool,
     extensions: TypeMap,
-    response: Cell<ResponseHeaders>,
+    /// `None` after the answer, so that an idle connection keeps nothing of it.
+    handshake: Cell<Option<Box<Handshake>>>,
 }
 
 const ROOT_PATH: usize = 0;
@@ -81,9 +91,6 @@ pub(crate) enum Scheme {
     /// Plain HTTP arrived, but an unknown proxy may have ended TLS.
     Unknown,
 }
-
-/// Headers for the accept or the rejection. Without headers it is one null pointer.
-type ResponseHeaders = Option<Box<Vec<(HeaderName, HeaderValue)>>>;
 
 /// The method of an HTTP exchange. For a WebSocket it is always GET, and not kept.
 struct Method(actix_web::http::Method);

@@ -4,7 +4,11 @@ use std::{borrow::Cow, fmt::Display, str::FromStr};
 
 use smallvec::SmallVec;
 
-use super::{PARAMS, Remaining, Scope, ScopeError};
+use super::{PARAMS, Remaining, Scope, ScopeError, decode_form};
+use crate::{
+    Error,
+    names::{MAX_NAME_LENGTH, NameError},
+};
 
 impl Scope {
     /// The parameter `name` of the route's pattern, as a `T`.
@@ -20,6 +24,7 @@ impl Scope {
         let text = self.param_str(name).ok_or_else(|| ScopeError::NoParam {
             name: name.to_owned(),
             known: self.params().map(|(name, _)| name.to_owned()).collect(),
+            pattern: self.pattern(),
         })?;
         text.parse().map_err(|reason: T::Err| ScopeError::BadParam {
             name: name.to_owned(),
@@ -54,6 +59,30 @@ impl Scope {
         }
     }
 
+    /// Puts the blame for a bad name on the part of the request that it was made of, if there is one.
+    ///
+    /// A name can also be wrong because the program puts a blank into it. So what is wrong with the name must be in the
+    /// client's text.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        let blamed = error.downcast_ref::<NameError>().and_then(|name| self.source_of(name));
+        blamed.map_or(error, Error::from)
+    }
+
+    fn source_of(&self, error: &NameError) -> Option<ScopeError> {
+        let is_at_fault = |text: &str| match error {
+            NameError::Empty { .. } => text.is_empty(),
+            NameError::Forbidden { character, .. } => text.contains(*character),
+            NameError::TooLong { length, .. } => length.saturating_sub(text.len()) <= MAX_NAME_LENGTH,
+        };
+        if let Some((name, text)) = self.params().find(|(_, text)| is_at_fault(text)) {
+            let (name, text, reason) = (name.to_owned(), text.to_owned(), error.to_string());
+            return Some(ScopeError::BadParam { name, text, reason });
+        }
+        let values = self.query_string().split('&').filter_map(|pair| pair.split_once('='));
+        let mut values = values.map(|(_, value)| decode_form(value));
+        values.any(|value| is_at_fault(&value)).then(|| ScopeError::BadQuery { reason: error.to_string() })
+    }
+
     /// Replaces the parameters. `last_is_rest`: the last one took the rest of the path.
     pub(crate) fn set_params<'a>(
         &mut self,
@@ -86,6 +115,25 @@ mod tests {
         assert_eq!(text, "the route has no parameter \"none\", only room, id");
         let text = Scope::builder("/").build().param::<u64>("id").unwrap_err().to_string();
         assert_eq!(text, "the route has no parameter \"id\": write {id} into its pattern");
+    }
+
+    #[test]
+    fn a_bad_name_is_the_clients_fault_if_its_text_comes_from_the_client() {
+        let scope = Scope::builder("/x y/?room=a%2Fb").param("room", "x y").build();
+        let blamed = |name: String| {
+            let error = scope.blame(GroupName::new(name).unwrap_err().into());
+            error.downcast_ref::<ScopeError>().cloned()
+        };
+        assert!(
+            matches!(blamed("room_x y".into()), Some(ScopeError::BadParam { name, .. }) if name == "room")
+        );
+        assert!(matches!(blamed("room_a/b".into()), Some(ScopeError::BadQuery { .. })));
+        assert_eq!(blamed("room:x".into()), None, "the colon is the program's");
+        assert_eq!(blamed("x".repeat(200)), None, "it is too long without the client's text too");
+        assert_eq!(blamed(String::new()), None);
+        let long = Scope::builder("/").param("room", &"x".repeat(98)).build();
+        let error = long.blame(GroupName::new("room_".to_owned() + &"x".repeat(98)).unwrap_err().into());
+        assert!(error.is::<ScopeError>());
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Headers that middleware or the consumer adds to the answer.
 
-use actix_web::http::header::{HeaderName, HeaderValue, SET_COOKIE};
+use std::ops::RangeInclusive;
+
+use actix_web::http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue, SET_COOKIE},
+};
 use cookie::{Cookie, SameSite};
 
 use super::Scope;
@@ -14,14 +19,13 @@ impl Scope {
     /// # Errors
     /// [`MisuseError::BadHeader`] if the name or the value is invalid, or if the name belongs to the handshake or to
     /// the framing of the answer: `connection`, `content-length`, `sec-websocket-*`, `transfer-encoding`, `upgrade`.
-    pub fn add_response_header(&self, name: &str, value: &str) -> Result<(), MisuseError> {
-        let bad = || MisuseError::BadHeader(name.to_owned());
-        let header = HeaderName::try_from(name).map_err(|_| bad())?;
-        let value = HeaderValue::try_from(value).map_err(|_| bad())?;
-        if is_reserved(header.as_str()) {
-            return Err(bad());
-        }
-        self.push(header, value);
+    pub fn add_response_header(
+        &self,
+        name: impl TryInto<HeaderName> + AsRef<str>,
+        value: impl TryInto<HeaderValue>,
+    ) -> Result<(), MisuseError> {
+        let (name, value) = answer_header(name, value)?;
+        self.push(name, value);
         Ok(())
     }
 
@@ -61,16 +65,30 @@ impl Scope {
         self.set_cookie(Cookie::build(name.to_owned()).removal().build())
     }
 
-    /// Takes the headers for the answer, in the order in which they were added.
-    pub(crate) fn take_response_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        self.response.take().map(|headers| *headers).unwrap_or_default()
-    }
-
     fn push(&self, name: HeaderName, value: HeaderValue) {
-        let mut headers = self.response.take().unwrap_or_default();
-        headers.push((name, value));
-        self.response.set(Some(headers));
+        self.with_handshake(|handshake| handshake.headers.push((name, value)));
     }
+}
+
+/// A header for an answer: checked, and none that belongs to the handshake or to the framing.
+pub(crate) fn answer_header(
+    name: impl TryInto<HeaderName> + AsRef<str>,
+    value: impl TryInto<HeaderValue>,
+) -> Result<(HeaderName, HeaderValue), MisuseError> {
+    let text = name.as_ref().to_owned();
+    match (name.try_into(), value.try_into()) {
+        (Ok(name), Ok(value)) if !is_reserved(name.as_str()) => Ok((name, value)),
+        _ => Err(MisuseError::BadHeader(text)),
+    }
+}
+
+/// A status of an answer, if it is in the range. The error is the number, if it is a status at all.
+pub(crate) fn answer_status(
+    status: impl TryInto<StatusCode>,
+    range: RangeInclusive<u16>,
+) -> Result<StatusCode, Option<u16>> {
+    let status = status.try_into().map_err(|_| None)?;
+    if range.contains(&status.as_u16()) { Ok(status) } else { Err(Some(status.as_u16())) }
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -132,7 +150,7 @@ mod tests {
     fn headers_are_checked_and_keep_their_order() {
         let scope = Scope::builder("/").build();
         scope.add_response_header("X-A", "1").unwrap();
-        scope.add_response_header("x-a", "2").unwrap();
+        scope.add_response_header(HeaderName::from_static("x-a"), 2_u16).unwrap();
         for (name, value) in [("a b", "1"), ("x", "a\nb"), ("Upgrade", "x"), ("Sec-WebSocket-Protocol", "x")]
         {
             assert_eq!(scope.add_response_header(name, value), Err(MisuseError::BadHeader(name.to_owned())));

@@ -1,6 +1,8 @@
 //! A client of one consumer, without a socket.
 
-use std::{collections::VecDeque, fmt, future::poll_fn, pin::Pin, rc::Rc, task, time::Duration};
+mod request;
+
+use std::{collections::VecDeque, future::poll_fn, pin::Pin, rc::Rc, sync::Arc, task, time::Duration};
 
 use actix_web::http::header::{self, HeaderName};
 use bytes::Bytes;
@@ -9,12 +11,14 @@ use futures_util::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::mpsc, time::timeout};
 
+use super::CommunicatorError;
 use crate::{
     ChannelName, Consumer, Drain, Message, Mount, Result, Scope, UrlRouter,
     close::CloseCode,
     consumer::connection::Connection,
     host::application::Application,
     middleware::Rejection,
+    runtime,
     scope::ScopeBuilder,
     time::FOREVER,
     transport::reader::StreamReader,
@@ -22,7 +26,7 @@ use crate::{
 };
 
 /// How long a client waits for a message. Channels waits for 1 s, which is too short on a machine with much else to do.
-const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client listens when it expects nothing: as in Channels.
 const NOTHING_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -33,13 +37,17 @@ const NOTHING_TIMEOUT: Duration = Duration::from_millis(100);
 ///
 /// The client answers pings while it waits for a message. While it does not wait, it reads nothing, and
 /// [`Limits`](crate::Limits) apply to it as to any client that does not read.
+///
+/// The [guide](crate::docs::guide#testing) has an example, and [part 3 of the tutorial](crate::docs::tutorial::part_3) more.
 #[derive(Debug)]
 pub struct WebsocketCommunicator {
     application: Application,
     scope: Option<ScopeBuilder>,
     drain: Drain,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     open: Option<OpenConnection>,
+    /// How many requests it has sent. The last one has this id.
+    requests: u64,
 }
 
 #[derive(Debug)]
@@ -51,6 +59,10 @@ struct OpenConnection {
 }
 
 /// The consumer's answer to a handshake that it accepted.
+///
+/// See [`WebsocketCommunicator`](super::WebsocketCommunicator).
+///
+/// [`WebsocketCommunicator`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Connected {
@@ -60,53 +72,14 @@ pub struct Connected {
     pub headers: Vec<(String, String)>,
 }
 
-/// Why a client did not receive the message that it waited for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CommunicatorError {
-    /// The server closed the connection.
-    Closed {
-        /// The code of the close frame.
-        code: CloseCode,
-        /// The reason in the close frame.
-        reason: ByteString,
-    },
-    /// The connection ended without a close frame, or `connect` was not called.
-    Gone,
-    /// The text is not the expected JSON.
-    Json {
-        /// The text.
-        text: String,
-        /// The error of serde.
-        reason: String,
-    },
-    /// No message came in this time.
-    Timeout(Duration),
-    /// A text came instead of a binary message, or the other way round.
-    WrongKind(Message),
-}
-
-impl fmt::Display for CommunicatorError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed { code, reason } => write!(f, "the server closed with {code}, {reason:?}"),
-            Self::Gone => f.write_str("there is no connection: it has ended, or connect was not called"),
-            Self::Json { text, reason } => write!(f, "{text:?} is not the expected JSON: {reason}"),
-            Self::Timeout(time) => write!(f, "nothing came for {time:?}"),
-            Self::WrongKind(message) => write!(f, "a message of the other kind came: {message:?}"),
-        }
-    }
-}
-
-impl std::error::Error for CommunicatorError {}
-
 impl WebsocketCommunicator {
     /// A client that will request `target` from `mount`: a path with or without a query.
     #[must_use]
     pub fn new(mount: &Mount, target: &str) -> Self {
         let drain = mount.drain_of().sibling();
         let application = mount.clone().drain(drain.clone()).application();
-        Self { application, scope: Some(Scope::builder(target)), drain, timeout: RECEIVE_TIMEOUT, open: None }
+        let scope = Some(Scope::builder(target));
+        Self { application, scope, drain, timeout: RECEIVE_TIMEOUT, open: None, requests: 0 }
     }
 
     /// A client of one consumer, without routes. The path is `/`.
@@ -137,6 +110,12 @@ impl WebsocketCommunicator {
         self
     }
 
+    /// Adds data of the App, for [`Scope::data`](crate::Scope::data): a communicator has no App.
+    #[must_use]
+    pub fn data<T: ?Sized + 'static>(self, data: Arc<T>) -> Self {
+        self.with_scope(|scope| scope.data(data))
+    }
+
     /// Changes the scope of the handshake, for example the client's address or the scheme.
     #[must_use]
     pub fn with_scope(mut self, change: impl FnOnce(ScopeBuilder) -> ScopeBuilder) -> Self {
@@ -150,8 +129,9 @@ impl WebsocketCommunicator {
     /// The [`Rejection`] of a middleware or of the consumer. 404 if no route matches.
     ///
     /// # Panics
-    /// If it is called a second time.
+    /// If it is called a second time, and outside of actix's runtime: call it in an `#[actix_web::test]`.
     pub async fn connect(&mut self) -> Result<Connected, Rejection> {
+        runtime::require_actix();
         let mut scope = self.scope.take().expect("connect once").build();
         let Some(endpoint) = self.application.routes.route(&mut scope) else {
             return Err(Rejection::new(404, "no such WebSocket").unwrap_or_else(|_| Rejection::forbidden()));
@@ -160,7 +140,9 @@ impl WebsocketCommunicator {
         let (chunks, receiver) = mpsc::unbounded_channel();
         let (connection, accepted) = self
             .application
-            .open(&endpoint, scope, &offers, |decoder| Box::new(StreamReader::new(Chunks(receiver), decoder)))
+            .open(&endpoint, scope, &offers, None, |decoder| {
+                Box::new(StreamReader::new(Chunks(receiver), decoder))
+            })
             .await?;
         let agreed = accepted.headers.iter().find(|(name, _)| *name == header::SEC_WEBSOCKET_EXTENSIONS);
         let inflate = agreed.map(|(_, value)| deflate::InflateParams {
@@ -330,7 +312,7 @@ impl WebsocketCommunicator {
     }
 
     async fn next_item(&mut self) -> Result<Item, CommunicatorError> {
-        let Some(open) = &mut self.open else { return Err(CommunicatorError::Gone) };
+        let Some(open) = &mut self.open else { return Err(CommunicatorError::NotConnected) };
         loop {
             if let Some(item) = open.items.pop_front() {
                 return Ok(item);

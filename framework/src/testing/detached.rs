@@ -13,6 +13,7 @@ use crate::{
     consumer::{ConnectionContext, connection::Connection, start::class_of},
     groups::{budget::Budget, thread},
     layers::{DEFAULT_LAYER, Layers},
+    runtime,
     wire::Wire,
 };
 
@@ -20,6 +21,29 @@ use crate::{
 ///
 /// It is for calling one hook of a consumer. Messages to the client go nowhere. For a whole conversation use
 /// [`WebsocketCommunicator`](super::WebsocketCommunicator).
+///
+/// ```
+/// use greenroom::{prelude::*, testing::DetachedContext};
+///
+/// #[derive(NoEvents)]
+/// struct Counter { count: u32 }
+/// impl Consumer for Counter {
+///     async fn receive(&mut self, _message: Message, _ctx: &mut Context) -> Result<()> {
+///         self.count += 1;
+///         Ok(())
+///     }
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<()> {
+/// // In a test, under `#[actix_web::test]`:
+/// let mut ctx = DetachedContext::of::<Counter>();
+/// let mut counter = Counter { count: 0 };
+/// counter.receive(Message::Text("hello".into()), &mut ctx).await?;
+/// assert_eq!(counter.count, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct DetachedContext {
     context: Context,
@@ -34,6 +58,7 @@ impl DetachedContext {
     /// Outside of actix's runtime. Call it in an `#[actix_web::test]`.
     #[must_use]
     pub fn of<C: EventHandlers>() -> Self {
+        runtime::require_actix();
         let layer = Layer::from(MemoryLayer::new());
         let hub = thread::of_thread(layer.backend().groups().directory());
         let guard = Drain::new()

@@ -3,6 +3,7 @@
 //! | In Channels | In Greenroom |
 //! |---|---|
 //! | `WebsocketCommunicator` | [`WebsocketCommunicator`] |
+//! | `HttpCommunicator` | [`HttpCommunicator`] |
 //! | `ApplicationCommunicator`, for the consumers of a worker | [`WorkerCommunicator`] |
 //! | `ChannelsLiveServerTestCase` | [`LiveServer`] |
 //! | waiting for a timeout | [`pause`] and [`advance`]: the test moves the time |
@@ -19,7 +20,7 @@
 //! }
 //!
 //! # #[actix_web::main]
-//! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//! # async fn main() -> Result<()> {
 //! let mount = Mount::new(UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo)))?;
 //! let mut client = WebsocketCommunicator::new(&mount, "/echo/");
 //! client.connect().await.expect("the consumer accepts");
@@ -30,11 +31,15 @@
 //! # }
 //! ```
 //!
-//! Write tests as `#[actix_web::test]`: a consumer needs actix's runtime, which has one thread.
+//! Write tests as `#[actix_web::test]`, and not as `#[tokio::test]`: a consumer needs actix's runtime, which has one thread.
+//! A communicator panics elsewhere, and says so. A `LiveServer` has a thread of its own, and works in any test.
 
 mod census;
 mod communicator;
+mod communicator_error;
 mod detached;
+mod expect;
+mod http_communicator;
 mod live_server;
 mod worker;
 
@@ -48,8 +53,10 @@ pub use tokio::time::pause;
 
 pub use self::{
     census::{Census, census},
-    communicator::{CommunicatorError, Connected, WebsocketCommunicator},
+    communicator::{Connected, WebsocketCommunicator},
+    communicator_error::CommunicatorError,
     detached::DetachedContext,
+    http_communicator::{HttpAnswer, HttpCommunicator, HttpHead},
     live_server::{Host, LiveServer},
     worker::WorkerCommunicator,
 };

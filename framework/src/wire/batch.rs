@@ -5,6 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
+use super::history::{At, Head, down::Watermark};
 use crate::{Message, Outgoing, close::CloseCode, wire::websocket::encode::cut_reason};
 
 /// The first byte of a close. No fragment of a message begins with it.
@@ -15,16 +16,51 @@ pub(crate) fn encode(frame: &Outgoing) -> Bytes {
     match frame.message() {
         // A text can always be written as JSON.
         Message::Text(text) => serde_json::to_vec(&**text).unwrap_or_default().into(),
-        Message::Binary(bytes) => {
-            let (head, tail) = ("{\"binary\":\"", "\"}");
-            let length = bytes.len().div_ceil(3) * 4;
-            let mut out = String::with_capacity(head.len() + length + tail.len());
-            out.push_str(head);
-            STANDARD.encode_string(bytes, &mut out);
-            out.push_str(tail);
+        Message::Binary(bytes) => binary(bytes, "\"}"),
+    }
+}
+
+/// Encodes a message with its head: `{"text":"…","at":[12,1843,"0a1b2d"]}`, or `"foreign":[12,1764451200.25]` in place
+/// of `at`, or `binary` in place of `text`. A plain one is encoded as [`encode`] does.
+pub(crate) fn encode_headed(head: Head, frame: &Outgoing) -> Bytes {
+    let head = match head {
+        Head::Foreign { alias, watermark } => format!(",\"foreign\":[{alias},{}]}}", Watermark(watermark)),
+        Head::Logged(at) => format!(",\"at\":{at}}}"),
+        Head::Plain => return encode(frame),
+    };
+    match frame.message() {
+        Message::Text(text) => {
+            let start = b"{\"text\":";
+            let mut out = Vec::with_capacity(start.len() + text.len() + 2 + head.len());
+            out.extend_from_slice(start);
+            // A text can always be written as JSON.
+            let _ = serde_json::to_writer(&mut out, &**text);
+            out.extend_from_slice(head.as_bytes());
             out.into()
         }
+        Message::Binary(bytes) => binary(bytes, &["\"", &head].concat()),
     }
+}
+
+/// Encodes the mark of an event that is done: `{"at":[12,1843,"0a1b2d"]}`.
+pub(crate) fn encode_mark(at: At) -> Bytes {
+    format!("{{\"at\":{}}}", At { part: None, ..at }).into()
+}
+
+/// Encodes a control frame: `{"control":{…}}`. `json` is an object without line breaks.
+pub(crate) fn encode_control(json: &str) -> Bytes {
+    ["{\"control\":", json, "}"].concat().into()
+}
+
+/// Bytes in base64, and what comes behind them.
+fn binary(bytes: &[u8], tail: &str) -> Bytes {
+    let head = "{\"binary\":\"";
+    let length = bytes.len().div_ceil(3) * 4;
+    let mut out = String::with_capacity(head.len() + length + tail.len());
+    out.push_str(head);
+    STANDARD.encode_string(bytes, &mut out);
+    out.push_str(tail);
+    out.into()
 }
 
 /// Encodes the close, which ends the last batch.
@@ -106,15 +142,48 @@ mod tests {
 
     #[test]
     fn no_fragment_has_a_line_end_or_looks_like_a_close() {
+        let at = At { alias: 12, offset: 1_843, tag: 0xa_1b2d, part: None };
         for frame in [
             Outgoing::text("\r\n,"),
             Outgoing::text(""),
             Outgoing::binary(vec![]),
             Outgoing::text(",\"close\""),
         ] {
-            let fragment = encode(&frame);
-            assert!(!fragment.contains(&b'\n') && !fragment.contains(&b'\r'));
-            assert_ne!(fragment[0], CLOSE);
+            let headed = encode_headed(Head::Logged(at), &frame);
+            for fragment in [encode(&frame), headed, encode_mark(at), encode_control("{}")] {
+                assert!(!fragment.contains(&b'\n') && !fragment.contains(&b'\r'));
+                assert_ne!(fragment[0], CLOSE);
+            }
         }
+    }
+
+    #[test]
+    fn a_marked_fragment_says_where_the_message_stands() {
+        let at = |part| At { alias: 12, offset: 1_843, tag: 0xa_1b2d, part: std::num::NonZeroU32::new(part) };
+        let foreign = Head::Foreign { alias: 3, watermark: 1_764_451_200.25 };
+        let (text, bytes) = (Outgoing::text("a \"b\"\n"), Outgoing::binary(vec![0xff, 0, 1, 2]));
+        for (head, as_text, as_bytes) in [
+            (Head::Plain, r#""a \"b\"\n""#, r#"{"binary":"/wABAg=="}"#),
+            (
+                Head::Logged(at(0)),
+                r#"{"text":"a \"b\"\n","at":[12,1843,"0a1b2d"]}"#,
+                r#"{"binary":"/wABAg==","at":[12,1843,"0a1b2d"]}"#,
+            ),
+            (
+                Head::Logged(at(2)),
+                r#"{"text":"a \"b\"\n","at":[12,1843,"0a1b2d",2]}"#,
+                r#"{"binary":"/wABAg==","at":[12,1843,"0a1b2d",2]}"#,
+            ),
+            (
+                foreign,
+                r#"{"text":"a \"b\"\n","foreign":[3,1764451200.25]}"#,
+                r#"{"binary":"/wABAg==","foreign":[3,1764451200.25]}"#,
+            ),
+        ] {
+            assert_eq!(encode_headed(head, &text), as_text);
+            assert_eq!(encode_headed(head, &bytes), as_bytes);
+        }
+        assert_eq!(encode_mark(at(2)), r#"{"at":[12,1843,"0a1b2d"]}"#);
+        assert_eq!(encode_control(r#"{"left":[]}"#), r#"{"control":{"left":[]}}"#);
     }
 }

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 
-use super::Wire;
+use super::{Wire, history::Head};
 use crate::{
     message::{Message, Outgoing},
     metrics::Counters,
@@ -19,6 +19,7 @@ const MIN_CACHED: usize = 64;
 
 struct LastEncoded {
     wire: Wire,
+    head: Head,
     is_text: bool,
     payload: Bytes,
     encoded: Bytes,
@@ -29,22 +30,28 @@ thread_local! {
 }
 
 /// Encodes a message, or returns the cached bytes if it is the same as before.
-pub(crate) fn encode(wire: Wire, frame: &Outgoing, counters: &Counters) -> Bytes {
+#[cfg(test)]
+fn encode(wire: Wire, frame: &Outgoing, counters: &Counters) -> Bytes {
+    encode_headed(wire, Head::Plain, frame, counters)
+}
+
+/// As [`encode`], with what the message is. Only marked forms say it to the client.
+pub(crate) fn encode_headed(wire: Wire, head: Head, frame: &Outgoing, counters: &Counters) -> Bytes {
     let (payload, is_text) = match frame.message() {
         Message::Binary(bytes) => (bytes, false),
         Message::Text(text) => (text.as_bytes(), true),
     };
     // If nobody else holds the bytes, nobody will send them again.
     if payload.len() < MIN_CACHED || payload.is_unique() {
-        return wire.encode_anew(frame, counters);
+        return wire.encode_anew(head, frame, counters);
     }
     let last = LAST.take().filter(|last| {
-        (last.wire, last.is_text, last.payload.as_ptr(), last.payload.len())
-            == (wire, is_text, payload.as_ptr(), payload.len())
+        (last.wire, last.is_text, last.payload.as_ptr(), last.payload.len(), last.head)
+            == (wire, is_text, payload.as_ptr(), payload.len(), head)
     });
     let last = last.unwrap_or_else(|| {
-        let encoded = wire.encode_anew(frame, counters);
-        Box::new(LastEncoded { wire, is_text, payload: payload.clone(), encoded })
+        let encoded = wire.encode_anew(head, frame, counters);
+        Box::new(LastEncoded { wire, head, is_text, payload: payload.clone(), encoded })
     });
     let encoded = last.encoded.clone();
     LAST.set(Some(last));
@@ -82,6 +89,21 @@ mod tests {
         forget();
         assert_ne!(encoded(&frame).as_ptr(), first.as_ptr());
         assert_eq!(encoded(&frame), first);
+    }
+
+    #[test]
+    fn the_same_text_at_another_place_is_another_frame() {
+        let frame = Outgoing::text("x".repeat(100));
+        let _held = frame.clone();
+        let encoded = |wire, offset| {
+            let at = crate::wire::history::At { alias: 1, offset, tag: 1, part: None };
+            encode_headed(wire, Head::Logged(at), &frame, &Counters::default())
+        };
+        let marked = Wire::MarkedWebSocket(None);
+        let (first, second, other) = (encoded(marked, 1), encoded(marked, 1), encoded(marked, 2));
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_ne!(first, other);
+        assert_eq!(encoded(PLAIN, 2), encode(PLAIN, &frame, &Counters::default()));
     }
 
     #[test]

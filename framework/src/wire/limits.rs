@@ -32,6 +32,8 @@ use super::{rate::Rate, websocket::deflate::Deflate};
 /// Pings and timeouts, from `ping_interval` to `close_timeout`, never wait for a hook. They also apply to a client
 /// that has stopped reading. Their times are rounded up to quarters of a second, and may end up to a quarter of a
 /// second later.
+///
+/// The [guide](crate::docs::guide#routing) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Limits {
@@ -56,6 +58,13 @@ pub struct Limits {
 }
 
 /// What happens if a frame does not fit into a connection's outbox.
+///
+/// ```
+/// use greenroom::{Limits, Overflow};
+///
+/// // For values that are soon replaced by newer ones.
+/// let limits = Limits::new().outbox_size(64 << 10).overflow(Overflow::DropOldest);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -102,7 +111,15 @@ impl Ticks {
 /// When the frames of a connection are written to its socket.
 ///
 /// One write carries all frames that wait, and the write is nearly the whole cost of a delivery. So a longer wait
-/// means fewer writes. The performance section of the README shows what that saves.
+/// means fewer writes. The page about [performance](crate::docs::performance) shows what that saves.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use greenroom::{Flush, Limits};
+///
+/// let limits = Limits::new().flush(Flush::Every(Duration::from_millis(20)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Flush {
@@ -324,7 +341,8 @@ impl Limits {
         self
     }
 
-    /// How many tasks of [`Context::spawn`](crate::ConnectionContext::spawn) may run at once. Default 128.
+    /// How many tasks of [`Context::spawn`](crate::ConnectionContext::spawn), timers and
+    /// [later answers](crate::Answer::later) may run at once. Default 128.
     pub fn tasks(mut self, count: usize) -> Self {
         self.tasks = count;
         self

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod encoded;
 mod form;
+pub(crate) mod history;
 pub(crate) mod limits;
 pub(crate) mod rate;
 pub(crate) mod socket;

@@ -16,6 +16,8 @@ use crate::{
 /// Each handler borrows it, and so does the function that makes the consumer. It cannot be kept.
 ///
 /// It derefs to [`LayerContext`], which has the layers and the sends to groups.
+///
+/// The [guide](crate::docs::guide#background-work) has an example.
 pub struct WorkerContext {
     layers: LayerContext,
     channel: ChannelName,

@@ -27,6 +27,8 @@ pub(crate) enum Stop {
 }
 
 /// What a worker has done.
+///
+/// The [guide](crate::docs::guide#background-work) has an example.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -43,6 +45,10 @@ pub struct Summary {
 }
 
 /// A job that still ran when the grace of a stop was over.
+///
+/// See [`Summary`](super::Summary).
+///
+/// The [guide](crate::docs::guide#background-work) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CancelledJob {

@@ -23,11 +23,9 @@ use super::{
 };
 use crate::{
     ChannelName, Envelope, EventHandlers, Layer, LayerError, Result,
-    consumer::{
-        guard::{drop_guarded, guard, panicked},
-        life::{Dispatched, dispatch},
-    },
+    consumer::life::{Dispatched, dispatch},
     error::StopConsumer,
+    guard::{drop_guarded, guard, panicked},
     layers::LayerGap,
     shown::Shown,
     time::{Pauses, over},

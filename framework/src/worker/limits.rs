@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 /// How the jobs of a channel are done: how many at once, and for how long.
+///
+/// The [guide](crate::docs::guide#background-work) has an example of a worker.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct JobLimits {

@@ -72,6 +72,7 @@ use crate::{
     host::signals::Signals,
     layers::{DEFAULT_LAYER, Layers},
     routing::RouteErrors,
+    runtime,
     time::FOREVER,
 };
 
@@ -190,6 +191,7 @@ impl Worker {
     /// error ends the process with exit code 1. After one signal the result is `Ok`, even if jobs had to be
     /// cancelled: see [`Summary::cancelled`].
     pub async fn run(self) -> io::Result<Summary> {
+        runtime::require_any()?;
         let signals = Signals::new()?;
         self.start()?.until(signals).await
     }

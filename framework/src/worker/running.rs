@@ -17,6 +17,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(1);
 /// A worker that was started by [`Worker::start`](super::Worker::start).
 ///
 /// When it is dropped, the worker stops at once: running jobs are cancelled.
+///
+/// The [guide](crate::docs::guide#background-work) has an example.
 #[must_use = "a worker that is dropped stops at once"]
 pub struct RunningWorker {
     ledger: Arc<JobLedger>,
@@ -131,6 +133,8 @@ impl fmt::Debug for RunningWorker {
 }
 
 /// Stops a [`RunningWorker`]. Cheap to clone.
+///
+/// The [guide](crate::docs::guide#background-work) has an example.
 #[derive(Debug, Clone)]
 pub struct WorkerHandle(Arc<JobLedger>);
 

@@ -20,6 +20,7 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
         let name = event.kinds.iter().map(|kind| &kind.name);
         quote!(#(#name)*)
     };
+    let is_transient = is_transient(event);
     quote! {
         #[automatically_derived]
         #[allow(deprecated)]
@@ -30,6 +31,8 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
             fn name(&self) -> &'static ::core::primitive::str {
                 #name
             }
+
+            #is_transient
         }
 
         #[automatically_derived]
@@ -38,6 +41,24 @@ pub(super) fn event(event: &Event<'_>) -> TokenStream {
             fn from(event: &#ident) -> Self {
                 #root::__private::envelope_of(event)
             }
+        }
+    }
+}
+
+/// `Event::is_transient`. Nothing if no value of the type is transient.
+fn is_transient(event: &Event<'_>) -> TokenStream {
+    if event.kinds.iter().all(|kind| !kind.is_transient) {
+        return TokenStream::new();
+    }
+    let is_transient = if event.kinds.iter().all(|kind| kind.is_transient) {
+        quote!(true)
+    } else {
+        let variants = event.kinds.iter().filter(|kind| kind.is_transient).map(|kind| kind.ident);
+        quote!(::core::matches!(self, #(Self::#variants { .. })|*))
+    };
+    quote! {
+        fn is_transient(&self) -> ::core::primitive::bool {
+            #is_transient
         }
     }
 }

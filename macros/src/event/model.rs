@@ -8,6 +8,10 @@ use crate::{
     root::Root,
 };
 
+mod word {
+    syn::custom_keyword!(transient);
+}
+
 pub(super) struct Event<'a> {
     pub(super) root: Root,
     pub(super) ident: &'a Ident,
@@ -23,6 +27,8 @@ pub(super) struct Kind<'a> {
     pub(super) name: String,
     /// The name in `#[event("xx.oo")]`. Without it, the name comes from the Rust name.
     pub(super) written: Option<LitStr>,
+    /// Whether no group keeps it: `#[event(transient)]` on it or on its enum.
+    pub(super) is_transient: bool,
 }
 
 impl<'a> Event<'a> {
@@ -30,29 +36,37 @@ impl<'a> Event<'a> {
         let of_type = Words::read(&input.attrs, true, errors);
         let kinds = match &input.data {
             Data::Enum(data) => {
-                if let Some(name) = of_type.name {
+                if let Some(name) = &of_type.name {
                     errors.at(
                         name,
                         "each variant of an enum is an event with a name: write `#[event(\"chat.message\")]` above a variant, not above the enum",
                     );
                 }
-                let name = |attributes, errors: &mut Errors| Words::read(attributes, false, errors).name;
-                data.variants
-                    .iter()
-                    .map(|variant| Kind::new(&variant.ident, name(&variant.attrs, errors)))
-                    .collect()
+                let kind = |variant: &'a syn::Variant| {
+                    let mut words = Words::read(&variant.attrs, false, errors);
+                    if let (Some(_), Some(word)) = (&of_type.transient, &words.transient) {
+                        errors.at(
+                            word,
+                            "the whole enum is `transient`: remove the word here, or above the enum",
+                        );
+                    }
+                    words.transient = words.transient.or(of_type.transient);
+                    Kind::new(&variant.ident, words)
+                };
+                data.variants.iter().map(kind).collect()
             }
-            Data::Struct(_) | Data::Union(_) => vec![Kind::new(&input.ident, of_type.name)],
+            Data::Struct(_) | Data::Union(_) => vec![Kind::new(&input.ident, of_type.clone())],
         };
         Self { root: of_type.root, ident: &input.ident, is_enum: matches!(input.data, Data::Enum(_)), kinds }
     }
 }
 
 /// What stands in the `#[event(…)]` attributes of a type or a variant.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Words {
     root: Root,
     name: Option<LitStr>,
+    transient: Option<word::transient>,
 }
 
 impl Words {
@@ -60,7 +74,8 @@ impl Words {
         let mut words = Self::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("event")) {
             let before = words.name.is_some();
-            let read = |input: ParseStream<'_>| words.add(input, of_type);
+            let mut again = None;
+            let read = |input: ParseStream<'_>| words.add(input, of_type, &mut again);
             match attribute.parse_args_with(read) {
                 Ok(true) if before => {
                     errors.at(attribute, "an event can have only one name: remove one of the two")
@@ -68,19 +83,33 @@ impl Words {
                 Ok(_) => {}
                 Err(_) => errors.at(
                     arguments_of(attribute),
-                    "write one name, in parentheses and quotes: `#[event(\"chat.message\")]`",
+                    "write one name, in parentheses and quotes: `#[event(\"chat.message\")]`, or the word `transient`: `#[event(transient)]`",
                 ),
+            }
+            if let Some(again) = again {
+                errors.at(again, "`transient` stands here twice: remove one of the two");
             }
         }
         words
     }
 
-    /// Returns whether a name stands there. The first name counts.
-    fn add(&mut self, input: ParseStream<'_>, of_type: bool) -> syn::Result<bool> {
+    /// Returns whether a name stands there. The first name counts. `again` is a `transient` too many.
+    fn add(
+        &mut self,
+        input: ParseStream<'_>,
+        of_type: bool,
+        again: &mut Option<word::transient>,
+    ) -> syn::Result<bool> {
         let mut named = false;
         loop {
             if of_type && input.peek(Token![crate]) {
                 self.root = Root::parse(input)?;
+            } else if input.peek(word::transient) {
+                let word = input.parse()?;
+                if self.transient.is_some() {
+                    *again = Some(word);
+                }
+                self.transient = Some(word);
             } else {
                 let name: LitStr = input.parse()?;
                 self.name.get_or_insert(name);
@@ -95,9 +124,10 @@ impl Words {
 }
 
 impl<'a> Kind<'a> {
-    fn new(ident: &'a Ident, written: Option<LitStr>) -> Self {
+    fn new(ident: &'a Ident, words: Words) -> Self {
+        let Words { name: written, transient, .. } = words;
         let name = written.as_ref().map_or_else(|| names::dotted(ident), LitStr::value);
-        Self { ident, name, written }
+        Self { ident, name, written, is_transient: transient.is_some() }
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn is_hook(item: &Item) -> bool {
 }
 
 /// The methods of the traits of consumers.
-const HOOKS: [&str; 7] = ["connect", "disconnect", "groups", "handle", "invalid", "receive", "receive_json"];
+const HOOKS: [&str; 8] =
+    ["connect", "disconnect", "groups", "handle", "invalid", "receive", "receive_json", "request"];
 
 /// Refuses items that are neither methods nor constants.
 pub(super) fn items(block: &Block, errors: &mut Errors) {

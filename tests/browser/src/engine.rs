@@ -102,12 +102,17 @@ type Started = (Vec<Program>, u16, Value);
 
 fn chromium(folder: &Folder, language: &str) -> Result<Started> {
     let browser = installed(&["chromium", "chromium-browser", "google-chrome"])?;
-    let mut command = Command::new(installed(&["chromedriver"])?);
-    command.arg("--port=0");
-    let (driver, port) = Program::start(command, |line| {
-        let (_, port) = line.split_once("started successfully on port ")?;
-        port.trim_end_matches('.').parse::<u16>().ok()
-    })?;
+    let name = installed(&["chromedriver"])?;
+    let start = || {
+        let mut command = Command::new(&name);
+        command.arg("--port=0");
+        Program::start(command, |line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        })
+    };
+    // The driver takes a free port of IPv4, and ends if another program has the same port of IPv6.
+    let (driver, port) = start().or_else(|_| start()).or_else(|_| start())?;
     let mut flags = CHROMIUM_FLAGS.map(str::to_owned).to_vec();
     flags.push(format!("--user-data-dir={}", folder.0.display()));
     flags.push(format!("--lang={language}"));

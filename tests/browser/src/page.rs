@@ -178,6 +178,12 @@ impl<'a> Page<'a> {
         Ok(self.driver.screenshot(path).await?)
     }
 
+    /// Loads the page again.
+    pub async fn reload(&self) -> Result<()> {
+        self.switch().await?;
+        Ok(self.driver.refresh().await?)
+    }
+
     /// Closes the tab without closing the connection first.
     pub async fn leave(self) -> Result<()> {
         self.switch().await?;

@@ -34,7 +34,12 @@ impl Server {
 
     /// Starts the chat with a layer that other servers may share, such as `redis://127.0.0.1:6379`.
     pub fn start_on(layer: &str) -> Result<Self> {
-        Self::launch("chat", &["--bind", "127.0.0.1:0", "--layer", layer])
+        Self::start_with(&["--layer", layer])
+    }
+
+    /// Starts the chat with these options, on a free port.
+    pub fn start_with(options: &[&str]) -> Result<Self> {
+        Self::launch("chat", &[&["--bind", "127.0.0.1:0"], options].concat())
     }
 
     /// Starts an example at this address. Port 0 stands for a free port.

@@ -29,6 +29,10 @@ struct Rules {
     spoil: Mutex<Spoil>,
     /// How many answers were lost.
     lost: watch::Sender<usize>,
+    /// How often all connections were cut.
+    cuts: watch::Sender<usize>,
+    /// The server's sides of connections that only the browser has lost.
+    left_open: Mutex<Vec<TcpStream>>,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,10 @@ struct Spoil {
     requests: Vec<String>,
     refuse_upgrades: bool,
     hold_streams: bool,
+    /// Whether new connections end at once.
+    away: bool,
+    /// Whether the server does not notice that a connection is cut.
+    unnoticed: bool,
     /// The next answer to lose: a part of its request line, and its status.
     lose: Option<(&'static str, u16)>,
 }
@@ -45,16 +53,28 @@ struct Spoil {
 impl Proxy {
     /// Starts a proxy in front of a server. At first it disturbs nothing.
     pub async fn start(server: &Server) -> Result<Self> {
+        Self::start_before(server.address()?).await
+    }
+
+    /// Does the same for a server at an address.
+    pub async fn start_before(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let spoil = Spoil {
-            target: server.address()?,
+            target,
             requests: Vec::new(),
             refuse_upgrades: false,
             hold_streams: false,
+            away: false,
+            unnoticed: false,
             lose: None,
         };
-        let rules = Arc::new(Rules { spoil: Mutex::new(spoil), lost: watch::Sender::new(0) });
+        let rules = Arc::new(Rules {
+            spoil: Mutex::new(spoil),
+            lost: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
+            left_open: Mutex::default(),
+        });
         let serving = Arc::clone(&rules);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -73,8 +93,13 @@ impl Proxy {
 
     /// Sends new requests to another server from now on.
     pub fn turn_to(&self, server: &Server) -> Result<()> {
-        self.rules.spoil().target = server.address()?;
+        self.turn_to_address(server.address()?);
         Ok(())
+    }
+
+    /// Does the same for a server at an address.
+    pub fn turn_to_address(&self, target: SocketAddr) {
+        self.rules.spoil().target = target;
     }
 
     /// Answers each request for a WebSocket with 403.
@@ -85,6 +110,21 @@ impl Proxy {
     /// Passes on no byte of an event stream, like a proxy that waits for the end of each answer.
     pub fn hold_streams(&self) {
         self.rules.spoil().hold_streams = true;
+    }
+
+    /// Ends all connections, and each new one at once, until [`restore`](Self::restore).
+    pub fn cut(&self) {
+        self.rules.cut(false);
+    }
+
+    /// Does the same, but the server does not notice: as when a network is gone, its side of each WebSocket stays open.
+    pub fn cut_unnoticed(&self) {
+        self.rules.cut(true);
+    }
+
+    /// Lets connections through again.
+    pub fn restore(&self) {
+        self.rules.spoil().away = false;
     }
 
     /// Loses the next answer with this status to a request whose first line has this part.
@@ -117,7 +157,27 @@ impl Rules {
         self.spoil.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(&self, mut client: TcpStream) -> Result<()> {
+    fn cut(&self, unnoticed: bool) {
+        let mut spoil = self.spoil();
+        (spoil.away, spoil.unnoticed) = (true, unnoticed);
+        drop(spoil);
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    async fn serve(&self, client: TcpStream) -> Result<()> {
+        // Looked at in this order: what begins after a cut is away, and what began before it is cut.
+        let mut cuts = self.cuts.subscribe();
+        if self.spoil().away {
+            return Ok(());
+        }
+        tokio::select! {
+            biased; // a cut WebSocket ends by itself
+            ended = self.pass(client, cuts.clone()) => ended,
+            _ = cuts.changed() => Ok(()),
+        }
+    }
+
+    async fn pass(&self, mut client: TcpStream, mut cuts: watch::Receiver<usize>) -> Result<()> {
         let (head, rest) = read_head(&mut client).await?;
         let upgrade = head.to_ascii_lowercase().contains("upgrade: websocket");
         let line = head.lines().next().unwrap_or_default().to_owned();
@@ -137,7 +197,14 @@ impl Rules {
         server.write_all(head.as_bytes()).await?;
         server.write_all(&rest).await?;
         if upgrade {
-            copy_bidirectional(&mut client, &mut server).await?;
+            tokio::select! {
+                biased; // before the whole of this is dropped
+                _ = cuts.changed() => {}
+                ended = copy_bidirectional(&mut client, &mut server) => return Ok(ended.map(drop)?),
+            }
+            if self.spoil().unnoticed {
+                self.left_open.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+            }
             return Ok(());
         }
 

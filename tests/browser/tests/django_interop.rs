@@ -36,6 +36,8 @@ async fn people_on_both_servers_share_one_room() -> Result<()> {
     // Only the Rust server has typing notices: they would end a Django consumer.
     ann.type_into("input", "I am").await?;
     wait_for_typing(&cy, "Ann is typing…").await?;
+    // The notice goes to the others only.
+    wait_for_typing(&ann, "").await?;
 
     // Django shows a message that Rust cannot decode. Rust counts it, and no connection ends. The next message reaches all.
     let send = "from asgiref.sync import async_to_sync; from channels.layers import get_channel_layer

@@ -138,7 +138,12 @@ impl Consumer for Member {
                 let sent = ctx.layer().send_blocking(&ctx.channel_name(), note(1));
                 ctx.send_text(format!("{sent:?}"))?;
             }
-            other => panic!("no such command: {other}"),
+            command => {
+                let number = command.strip_prefix("others ").and_then(|number| number.parse().ok());
+                let number = number.unwrap_or_else(|| panic!("no such command: {command}"));
+                let sent = ctx.group_send_others_counted(&group("room"), note(number)).await?;
+                ctx.send_text(format!("{} got it, {} missed it", sent.delivered, sent.dropped))?;
+            }
         }
         Ok(())
     }

@@ -19,8 +19,10 @@
 //! | [`stored!`] | that a channel of any process keeps a message until someone receives it |
 //! | [`processes!`] | that several layers on one server act as layers of several processes |
 //! | [`shared!`] | both of the above, and that the server knows the members of groups |
+//! | [`history!`] | that several layers on one server share what the groups keep |
 //! | [`workers!`] | that a message goes to one of the processes that receive from its channel |
 //! | [`faults!`] | a [`FaultyServer`](faulty::FaultyServer), which a case can end, freeze and cut off |
+//! | [`log_faults!`] | a [`LogServer`](history::LogServer), which a case also makes lose what the groups keep |
 //! | [`drops!`] | the same, and that events are dropped when members are too slow |
 //!
 //! If a layer cannot run a suite, it gives the macro a reason. Every ignored test shows this reason.
@@ -36,8 +38,10 @@ pub mod endings;
 pub mod expiry;
 pub mod faulty;
 pub mod groups;
+pub mod history;
 pub mod limits;
 pub mod names;
+pub mod others;
 pub mod outages;
 pub mod processes;
 pub mod queues;
@@ -55,6 +59,9 @@ use greenroom::{Layer, LayerConfig};
 pub trait Server: Sized {
     /// Whether layers share nothing, so that a layer knows that a channel of another layer has no receiver.
     const ALONE: bool = false;
+
+    /// Whether all groups keep their events, so that a member with a full inbox gets them later.
+    const KEEPS_EVENTS: bool = false;
 
     /// Whether a message waits in a channel of any process until someone receives it.
     const STORES: bool = true;
@@ -78,8 +85,11 @@ mod tests {
             ("endings", include_str!("endings.rs")),
             ("expiry", include_str!("expiry.rs")),
             ("groups", include_str!("groups.rs")),
+            ("history", include_str!("history/mod.rs")),
+            ("history", include_str!("history/faults.rs")),
             ("limits", include_str!("limits.rs")),
             ("names", include_str!("names.rs")),
+            ("others", include_str!("others.rs")),
             ("outages", include_str!("outages.rs")),
             ("processes", include_str!("processes.rs")),
             ("queues", include_str!("queues.rs")),

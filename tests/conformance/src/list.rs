@@ -44,6 +44,11 @@ macro_rules! every_layer {
             consumers::running_members_lose_nothing_in_a_burst,
             consumers::members_of_all_types_share_a_group,
             consumers::a_consumer_uses_only_the_layer_of_its_alias,
+            others::a_sender_is_left_out,
+            others::channels_are_left_out,
+            others::a_channel_that_has_ended_leaves_out_nobody,
+            others::sends_to_others_keep_their_order,
+            others::a_full_member_that_is_left_out_misses_nothing,
             values::rule_35_every_value_arrives,
             values::rule_35_every_value_arrives_from_the_wire,
             values::an_event_without_a_rust_type_passes_unchanged,
@@ -106,6 +111,9 @@ macro_rules! processes {
             $server, [$(#[ignore = $reason])?]
             processes::any_process_can_send_to_a_process_channel,
             processes::a_group_spans_processes,
+            processes::a_count_follows_joins_and_leaves,
+            others::a_channel_of_another_process_is_left_out,
+            others::a_count_over_processes_leaves_out_the_sender,
         }
     };
 }
@@ -135,6 +143,21 @@ macro_rules! shared {
             processes::a_plain_channel_in_a_group_gets_each_event_once,
             processes::rule_31_the_senders_capacity_counts,
             processes::rule_28_a_consumer_is_reached_from_another_process,
+            others::a_plain_channel_is_left_out_by_every_process,
+        }
+    };
+}
+
+/// The cases with groups that keep their events, and several layers on one server.
+#[macro_export]
+macro_rules! history {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            history::a_client_comes_back_to_another_process,
+            history::a_place_before_the_first_event_is_a_place,
+            history::an_event_leaves_channels_out,
+            history::a_late_joiner_gets_the_last_ones,
         }
     };
 }
@@ -177,7 +200,28 @@ macro_rules! faults {
     };
 }
 
-/// The same, if events are dropped when members are too slow.
+/// The cases with a [`LogServer`](crate::history::LogServer), which is ended, frozen, or cut off, or loses its logs.
+#[macro_export]
+macro_rules! log_faults {
+    ($server:ty $(, $reason:literal)?) => {
+        $crate::tests! {
+            $server, [$(#[ignore = $reason])?]
+            history::a_slow_server_loses_nothing,
+            history::a_frozen_server_makes_nothing_up,
+            history::what_was_missed_is_read_without_a_gap,
+            history::a_lost_answer_is_looked_for,
+            history::an_event_without_a_log_is_said,
+            history::a_send_can_fail_instead,
+            history::what_is_trimmed_is_said,
+            history::a_deleted_log_is_a_new_epoch,
+            history::a_server_that_has_lost_all_is_a_new_epoch,
+            history::deleted_entries_are_said,
+            history::a_log_that_goes_back_is_noticed,
+        }
+    };
+}
+
+/// The same as [`faults!`](crate::faults), if events are dropped when members are too slow.
 #[macro_export]
 macro_rules! drops {
     ($server:ty $(, $reason:literal)?) => {

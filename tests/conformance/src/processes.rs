@@ -7,7 +7,7 @@ use crate::{
     common::{Members, assert_holds, channel, group, next_note, note},
 };
 
-async fn two<S: Server>() -> (S, Layer, Layer) {
+pub(crate) async fn two<S: Server>() -> (S, Layer, Layer) {
     let server = S::start().await;
     let (first, second) = (server.make(LayerConfig::new()).await, server.make(LayerConfig::new()).await);
     (server, first, second)
@@ -47,6 +47,28 @@ pub async fn a_group_spans_processes<S: Server>() {
         assert_eq!(next_note(&first, &jobs).await, number);
     }
     assert_holds(&first, &jobs, &[]).await;
+    here.leave().await;
+    there.leave().await;
+}
+
+/// A count has a member from its join to its leave, beside what it has of another process. The layer's server may learn
+/// of both late.
+pub async fn a_count_follows_joins_and_leaves<S: Server>() {
+    let (_server, first, second) = two::<S>().await;
+    let room = group("room");
+    let mut here = Members::new(&first).alone().await;
+    let mut there = Members::new(&second).of("room").await;
+    let count = async |number| first.group_send_counted(&room, note(number)).await.unwrap().delivered;
+    let without = count(0).await;
+    there.assert_hears(&[0]).await;
+    for number in 1..=50 {
+        first.group_add(&room, &here.channel()).await.unwrap();
+        assert_eq!(count(number).await, without + 1);
+        first.group_discard(&room, &here.channel()).await.unwrap();
+        assert_eq!(count(1_000).await, without);
+        here.assert_hears(&[number]).await;
+        there.assert_hears(&[number, 1_000]).await;
+    }
     here.leave().await;
     there.leave().await;
 }

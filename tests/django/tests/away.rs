@@ -177,7 +177,7 @@ async fn a_database_is_reached_by_tls() {
     let id = django.user("ada").await;
     let cookie = django.log_in("ada").await;
     let server = |address: &str, config| {
-        let store = PostgresStore::rustls(address, DjangoTables::new(), config).unwrap();
+        let store = PostgresStore::rustls_0_23(address, DjangoTables::new(), config).unwrap();
         serve(DjangoAuth::database("a key", store))
     };
     let by_address = postgres.url(database);
@@ -227,7 +227,7 @@ async fn a_database_that_cannot_be_opened_is_an_error_at_once() {
         "hostaddr=127.0.0.1",
         "host=here channel_binding=require",
     ] {
-        let error = PostgresStore::rustls(wrong, DjangoTables::new(), trusting(&[])).unwrap_err();
+        let error = PostgresStore::rustls_0_23(wrong, DjangoTables::new(), trusting(&[])).unwrap_err();
         assert!(matches!(error, StoreError::BadUrl(_)), "{wrong}: {error}");
     }
 }

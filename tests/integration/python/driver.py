@@ -7,18 +7,21 @@ import base64
 import json
 import sys
 
-from greenroom import Closed, Connection, Refused
+from greenroom import Closed, Connection, History, Refused, RequestError
 
 
 def main():
-    connection = None
+    connection = history = None
     for line in sys.stdin:
         command = json.loads(line)
         do = command["do"]
         if do == "open":
+            if command.get("history"):
+                # The first connection makes it, and each further one goes on with it.
+                history = history or History()
             try:
-                connection = Connection(command["url"], command["protocols"], command["transport"])
-                outcome = {"opened": connection.protocol}
+                connection = Connection(command["url"], command["protocols"], command["transport"], history)
+                outcome = {"opened": connection.protocol, "recovered": connection.recovered}
             except Refused as refused:
                 outcome = {"refused": {"status": refused.status, "body": refused.body}}
         elif do == "send":
@@ -36,6 +39,14 @@ def main():
                     outcome = {"text": message}
             except Closed as closed:
                 outcome = {"closed": {"code": closed.code, "reason": closed.reason}}
+        elif do == "request":
+            try:
+                outcome = {"value": connection.request(command["input"])}
+            except RequestError as error:
+                outcome = {"error": {"code": error.code, "text": error.text}}
+        elif do == "lost":
+            outcome = {"lost": history.lost}
+            history.lost = []
         elif do == "close":
             connection.close(command["code"], command["reason"])
             outcome = {"closed": True}

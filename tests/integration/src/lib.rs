@@ -1,6 +1,7 @@
 //! Parts that the tests share: clients, the log, and waits with a time limit.
 
 pub mod clients;
+pub mod history;
 pub mod http;
 pub mod log;
 pub mod nginx;
@@ -8,6 +9,7 @@ pub mod program;
 pub mod raw;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -29,6 +31,12 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
+    /// Connects to a path of a server in another process.
+    pub async fn at(address: SocketAddr, path: &str) -> Self {
+        let (socket, _) = connect_async(format!("ws://{address}{path}")).await.expect("a handshake");
+        Self(socket)
+    }
+
     /// Connects to a path of `server`.
     pub async fn connect(server: &LiveServer, path: &str) -> Self {
         Self::try_connect(server, path, &[]).await.expect("the server accepts")
@@ -74,13 +82,16 @@ impl Client {
 
     /// Waits for the next message of any kind but a ping.
     pub async fn next(&mut self) -> Message {
-        loop {
-            let message = timeout(PATIENCE, self.0.next()).await.expect("a message in time");
-            match message.expect("the connection is open").expect("a valid message") {
-                Message::Ping(_) => {}
-                message => return message,
+        let message = async {
+            loop {
+                let message = self.0.next().await.expect("the connection is open").expect("a valid message");
+                if !matches!(message, Message::Ping(_)) {
+                    return message;
+                }
             }
-        }
+        };
+        // The pings of a server do not make it longer.
+        timeout(PATIENCE, message).await.expect("a message in time")
     }
 
     /// Sends a ping.

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::net::TcpStream;
 
-use crate::http::Http;
+use crate::{PATIENCE, http::Http};
 
 /// How many ports are tried: another program may take a free port before nginx does.
 const TRIES: usize = 5;
@@ -66,7 +66,9 @@ impl Nginx {
 
     /// Waits until nginx answers. Returns false if it has ended, or another program has the port.
     async fn listens(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).await.is_err() {
+            assert!(Instant::now() < deadline, "nginx neither listens nor ends");
             if self.child.try_wait().expect("nginx was started").is_some() {
                 return false;
             }

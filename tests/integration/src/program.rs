@@ -25,7 +25,12 @@ pub struct Program {
 impl Program {
     /// Starts a server, and waits until it says `listening on <address>`.
     pub async fn start(path: &str) -> Self {
-        let mut program = Self::spawn(path, &[]);
+        Self::start_with(path, &[]).await
+    }
+
+    /// As [`start`](Self::start), with arguments.
+    pub async fn start_with(path: &str, arguments: &[&str]) -> Self {
+        let mut program = Self::spawn(path, arguments);
         let first = program.line().await.expect("a first line");
         let address = first.strip_prefix("listening on ").and_then(|address| address.parse().ok());
         program.address = address.unwrap_or_else(|| panic!("no address: {first:?}"));

@@ -35,7 +35,8 @@ impl Handler {
     }
 }
 
-/// A member that passes events on. The text `panic` makes its relay panic.
+/// A member that passes events on. The text `panic` makes its relay panic. A text that starts with `others` is for the
+/// others.
 struct Relay(GroupName);
 
 impl Consumer for Relay {
@@ -44,7 +45,11 @@ impl Consumer for Relay {
     }
 
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        ctx.group_send(&self.0, Said { text: message.text()?.to_owned() }).await
+        let said = Said { text: message.text()?.to_owned() };
+        if said.text.starts_with("others") {
+            return ctx.group_send_others(&self.0, said).await;
+        }
+        ctx.group_send(&self.0, said).await
     }
 }
 
@@ -208,6 +213,29 @@ async fn an_event_is_encoded_once_for_all_threads() {
             3,
             "three events, one consumer type, one wire form"
         );
+    }
+}
+
+#[actix_web::test]
+async fn an_event_to_others_is_encoded_once_and_skips_only_its_sender() {
+    for threads in [1, 4] {
+        let mount = mount();
+        let server = LiveServer::start(&mount, threads).unwrap();
+        let mut members = members(&server, "/relay/others/", 40).await;
+        for sender in 0..8 {
+            let text = format!("others, says {sender}");
+            members[sender].send(&text).await;
+            for (number, member) in members.iter_mut().enumerate() {
+                if number != sender {
+                    assert_eq!(member.text().await, text);
+                }
+            }
+        }
+        members[0].send("to all").await;
+        for member in &mut members {
+            assert_eq!(member.text().await, "to all", "and nothing before it");
+        }
+        assert_eq!(mount.default_layer().metrics().encoded, 9, "nine events, for {threads} threads");
     }
 }
 

@@ -48,7 +48,10 @@ async fn text_bytes_and_json_come_as_they_were_sent() {
 #[actix_web::test]
 async fn errors_say_why_no_message_came() {
     let mut client = WebsocketCommunicator::of(|_: &Scope| Ok(Answers));
-    assert_eq!(client.receive().await.unwrap_err(), CommunicatorError::Gone, "connect was not called");
+    client.send_text("lost");
+    let error = client.receive().await.unwrap_err();
+    assert_eq!(error, CommunicatorError::NotConnected);
+    assert!(error.to_string().contains("call connect() first"), "{error}");
     client.connect().await.unwrap();
     client.send_text("bytes");
     assert!(matches!(client.receive_text().await.unwrap_err(), CommunicatorError::WrongKind(_)));
@@ -104,4 +107,68 @@ async fn a_trusted_proxy_names_the_client() {
         client.send_text("peer");
         assert_eq!(client.receive_text().await.unwrap(), expected);
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+struct Score {
+    points: u32,
+}
+
+#[actix_web::test]
+async fn a_message_is_read_as_an_event() {
+    let mut client = connected().await;
+    client.send_text(r#"{"type":"score","points":3}"#);
+    assert_eq!(client.receive_event::<Score>().await.unwrap(), Score { points: 3 });
+    for (text, reason) in [
+        (r#"{"type":"chat.message","points":3}"#, r#"its type is "chat.message""#),
+        (r#"{"points":3}"#, "the event has no `type`"),
+        (r#"{"type":"score","points":"x"}"#, "does not have the expected fields"),
+        ("hello", "an event must be a map"),
+    ] {
+        client.send_text(text);
+        let error = client.receive_event::<Score>().await.unwrap_err();
+        assert!(matches!(error, CommunicatorError::WrongEvent { expected: ["score"], .. }), "{error}");
+        let shown = format!("{error:?}");
+        assert!(shown.contains("is not the event score: ") && shown.contains(reason), "{shown}");
+    }
+    client.send_text("bytes");
+    assert!(matches!(client.receive_event::<Score>().await, Err(CommunicatorError::WrongKind(_))));
+}
+
+#[actix_web::test]
+async fn messages_are_skipped_until_one_fits() {
+    let mut client = connected().await;
+    for text in ["one", "bytes", "wanted", "behind"] {
+        client.send_text(text);
+    }
+    let found = client.receive_until(|message| message.as_text() == Some("wanted")).await.unwrap();
+    assert_eq!(found, Message::Text("wanted".into()));
+    assert_eq!(client.receive_text().await.unwrap(), "behind", "nothing behind it is lost");
+}
+
+#[actix_web::test]
+async fn if_no_message_fits_the_error_shows_what_came_within_the_timeout() {
+    let mut client = connected().await;
+    pause();
+    let silence = client.receive_until(|_| true).await.unwrap_err();
+    assert_eq!(silence, CommunicatorError::Timeout(Duration::from_secs(10)));
+    client.send_text("one");
+    client.send_text("bytes");
+    let start = tokio::time::Instant::now();
+    let error = client.receive_until(|_| false).await.unwrap_err();
+    assert_eq!(start.elapsed().as_secs(), 10, "all messages share the time");
+    let expected = r#"the message did not come, but 2 others: "one", 3 bytes, then nothing came for 10s"#;
+    assert_eq!(error.to_string(), expected);
+    for number in 0..20 {
+        client.send_text(number.to_string());
+    }
+    client.send_text("close");
+    let error = client.receive_until(|_| false).await.unwrap_err();
+    assert!(
+        matches!(&error, CommunicatorError::Unmatched { came, count: 20, .. } if came.len() == 16),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(text.starts_with(r#"the message did not come, but 20 others: … "4","#), "{text}");
+    assert!(text.ends_with(r#""19", then the server closed with 4000, "as asked""#), "{text}");
 }

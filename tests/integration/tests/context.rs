@@ -4,10 +4,11 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use greenroom::{
     Accept, Layer, LayerError, MemoryLayer, Mount,
-    consumer::{Deliver, Handle, Timer},
+    close::CloseCode,
+    consumer::{Deliver, Handle, Task},
     error::{Closed, MisuseError},
     prelude::*,
-    testing::{WebsocketCommunicator, advance, pause},
+    testing::{CommunicatorError, WebsocketCommunicator, advance, pause},
 };
 use integration_tests::{Log, eventually, log};
 
@@ -21,7 +22,7 @@ type Slot<T> = Rc<RefCell<Option<T>>>;
 thread_local! {
     /// Hooks leave here what the test needs. All of it lives on one thread.
     static HANDLE: Slot<Handle> = Slot::default();
-    static TIMER: Slot<Timer> = Slot::default();
+    static TASK: Slot<Task> = Slot::default();
     static ADDRESS: Slot<actix::Addr<greenroom::consumer::ConsumerActor>> = Slot::default();
 }
 
@@ -34,7 +35,7 @@ impl Consumer for Subject {
             "later" => drop(ctx.notify_later(Tick { name: "later".to_owned() }, Duration::from_secs(60))?),
             "every" => {
                 let timer = ctx.notify_every(Tick { name: "every".to_owned() }, Duration::from_secs(10))?;
-                TIMER.with(|slot| *slot.borrow_mut() = Some(timer));
+                TASK.with(|slot| *slot.borrow_mut() = Some(timer));
             }
             "spawn" => {
                 struct OnDrop(Log);
@@ -44,12 +45,13 @@ impl Consumer for Subject {
                     }
                 }
                 let guard = OnDrop(self.0.clone());
-                ctx.spawn(async move {
+                let task = ctx.spawn(async move {
                     std::future::pending::<()>().await;
                     drop(guard);
                 })?;
+                TASK.with(|slot| *slot.borrow_mut() = Some(task));
             }
-            "spawn a panic" => ctx.spawn(async { panic!("the text of a spawned panic") })?,
+            "spawn a panic" => drop(ctx.spawn(async { panic!("the text of a spawned panic") })?),
             "flood of tasks" => loop {
                 if let Err(error) = ctx.spawn(std::future::pending()) {
                     ctx.send_text(error.to_string())?;
@@ -108,7 +110,7 @@ async fn timers_bring_events_in_sequence_and_can_be_cancelled() {
         advance(Duration::from_secs(10)).await;
         assert_eq!(client.receive_text().await.unwrap(), expected);
     }
-    TIMER.with(|slot| slot.borrow_mut().take()).unwrap().cancel();
+    TASK.with(|slot| slot.borrow_mut().take()).unwrap().cancel();
     advance(Duration::from_secs(10)).await;
     assert_eq!(client.receive_text().await.unwrap(), "later");
     advance(Duration::from_secs(100)).await;
@@ -126,11 +128,28 @@ async fn a_spawned_task_ends_with_the_connection() {
 }
 
 #[actix_web::test]
+async fn a_spawned_task_can_be_cancelled_and_says_whether_it_has_ended() {
+    let log = Log::default();
+    let mut client = connected(&log).await;
+    tell(&mut client, "spawn").await;
+    let task = TASK.with(|slot| slot.borrow_mut().take()).unwrap();
+    assert!(!task.is_finished());
+    // A task may be cancelled from any thread.
+    let canceller = task.clone();
+    std::thread::spawn(move || canceller.cancel()).join().unwrap();
+    eventually("the task is dropped", || task.is_finished() && log.lines() == ["the task ended"]).await;
+    task.cancel();
+    client.send_text("still here");
+    assert_eq!(client.receive_text().await.unwrap(), "still here");
+}
+
+#[actix_web::test]
 async fn a_spawned_task_that_panics_is_logged_at_once() {
     log::capture();
     let mut client = connected(&Log::default()).await;
     tell(&mut client, "spawn a panic").await;
-    log::logged(&["ERROR", "a task of a connection", "the text of a spawned panic"]).await;
+    log::logged(&["ERROR", "a task of a connection", "the text of a spawned panic", "path=", "context::"])
+        .await;
 }
 
 #[actix_web::test]
@@ -156,7 +175,19 @@ async fn a_handle_sends_until_the_connection_has_ended() {
     assert_eq!(client.receive_text().await.unwrap(), "from outside");
     assert!(handle.notify(Tick { name: "notified".to_owned() }));
     assert_eq!(client.receive_text().await.unwrap(), "notified");
+    handle.send_text("text").unwrap();
+    handle.send_bytes([1, 2].as_slice().to_vec()).unwrap();
+    handle.send_json(&[1, 2]).unwrap();
+    assert_eq!(client.receive_text().await.unwrap(), "text");
+    assert_eq!(client.receive_bytes().await.unwrap()[..], [1, 2]);
+    assert_eq!(client.receive_json::<[u8; 2]>().await.unwrap(), [1, 2]);
+    let bad = handle.close_with(1005, "").unwrap_err();
+    assert_eq!(bad.to_string(), MisuseError::BadCloseCode(1005).to_string());
+    handle.close_with(4001, "by a task").unwrap();
+    let closed = CommunicatorError::Closed { code: CloseCode(4001), reason: "by a task".into() };
+    assert_eq!(client.receive().await.unwrap_err(), closed);
     client.disconnect().await;
+    handle.close_with(4001, "late").unwrap();
     assert_eq!(handle.send("late"), Err(Closed));
     assert!(!handle.notify(Tick { name: "late".to_owned() }) && handle.is_closed());
 }

@@ -1,11 +1,15 @@
-//! The cost of a group's message: one encoding, and no allocation for a member.
+//! The cost of a group's message, to all or to others: one encoding, and no allocation for a member.
 //!
 //! This program has only one test, because it counts the allocations of the whole process.
 
 use std::alloc::System;
 
 use futures_util::FutureExt;
-use greenroom::{Mount, prelude::*, testing::WebsocketCommunicator};
+use greenroom::{
+    Mount,
+    prelude::*,
+    testing::{WebsocketCommunicator, pause},
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -45,7 +49,9 @@ struct Cost {
 }
 
 /// Measures the cost of one message of 128 bytes to this many members, after a few messages were sent.
-async fn cost(members: usize) -> Cost {
+///
+/// With `others` the message is for all members but the first.
+async fn cost(members: usize, others: bool) -> Cost {
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Member))).unwrap();
     let mut clients = Vec::new();
     for _ in 0..members {
@@ -55,6 +61,7 @@ async fn cost(members: usize) -> Cost {
     }
     let (layer, room) = (mount.default_layer().clone(), room());
     let said = Said { text: "x".repeat(128) };
+    let except = if others { vec![clients[0].channel_name().unwrap()] } else { Vec::new() };
     let mut cost = None;
     for _ in 0..4 {
         for client in &mut clients {
@@ -63,7 +70,11 @@ async fn cost(members: usize) -> Cost {
         }
         let encoded = layer.metrics().encoded;
         let region = Region::new(ALLOCATOR);
-        layer.group_send(&room, &said).await.unwrap();
+        if others {
+            layer.group_send_except(&room, &except, &said).await.unwrap();
+        } else {
+            layer.group_send(&room, &said).await.unwrap();
+        }
         for _ in 0..members {
             // The flush, in as many slices as it needs.
             tokio::task::yield_now().await;
@@ -74,7 +85,7 @@ async fn cost(members: usize) -> Cost {
             allocations: change.allocations + change.reallocations,
             bytes: change.bytes_allocated,
         });
-        for client in &mut clients {
+        for client in &mut clients[except.len()..] {
             assert_eq!(client.receive_text().await.unwrap(), said.text);
         }
     }
@@ -83,9 +94,16 @@ async fn cost(members: usize) -> Cost {
 
 #[actix_web::test]
 async fn a_message_to_a_group_is_encoded_once_and_allocates_nothing_for_a_member() {
-    let ten = cost(10).await;
-    let thousand = cost(1_000).await;
-    let sliced = cost(3_000).await;
+    // The timing wheel looks at connections that are due, and makes lists of them. Here it never turns.
+    pause();
+    for others in [false, true] {
+        let (ten, thousand) = (cost(10, others).await, cost(1_000, others).await);
+        let sliced = cost(3_000, others).await;
+        assert_costs(ten, thousand, sliced);
+    }
+}
+
+fn assert_costs(ten: Cost, thousand: Cost, sliced: Cost) {
     let costs = format!("10 members: {ten:?}, 1,000: {thousand:?}, 3,000, in slices: {sliced:?}");
     assert!([ten, thousand, sliced].iter().all(|cost| cost.encodings == 1), "{costs}");
     assert_eq!(ten, thousand, "the allocations of a message grow with the members. {costs}");

@@ -340,7 +340,7 @@ async fn a_compression_bomb_closes_with_1009_and_bad_data_with_1007() {
     let bomb = client.compressed(&vec![b'x'; 16 << 20]);
     assert!(bomb.len() < 32 << 10);
     client.raw.send(&masked(FIN | RSV1 | TEXT, &bomb)).await;
-    assert_eq!(client.raw.closed().await, (1009, "the message has more than 1048576 bytes".to_owned()));
+    assert_eq!(client.raw.closed().await, (1009, "the inflated message has more than 1048576 bytes (Deflate::inflated_size, else Limits::message_size)".to_owned()));
 
     let mut client = Compressing::plain(&server, "/a/").await;
     client.send("fine").await;
@@ -363,7 +363,7 @@ async fn the_inflated_size_has_a_limit_of_its_own() {
     client.send(&"x".repeat(5_000)).await;
     assert_eq!(client.next().await.len(), 5_000);
     client.send(&"x".repeat(5_001)).await;
-    assert_eq!(client.raw.closed().await, (1009, "the message has more than 5000 bytes".to_owned()));
+    assert_eq!(client.raw.closed().await, (1009, "the inflated message has more than 5000 bytes (Deflate::inflated_size, else Limits::message_size)".to_owned()));
 }
 
 /// A compressed message that inflates to this many bytes. Each KB of it inflates to 1 MiB.

@@ -40,6 +40,9 @@ impl Consumer for Member {
                 Some(("direct", text)) => ctx.send_text(text.to_owned())?,
                 Some(("join", name)) => ctx.group_add(&group(name)).await?,
                 Some(("leave", name)) => ctx.group_discard(&group(name)).await?,
+                Some(("others", text)) => {
+                    ctx.group_send_others(&group("a"), Relayed { text: text.to_owned() }).await?;
+                }
                 Some((name, text)) => ctx.group_send(&group(name), Relayed { text: text.to_owned() }).await?,
                 None if word == "wait" => self.gate.pass().await,
                 None => ctx.send_text(word.to_owned())?,
@@ -132,6 +135,26 @@ async fn a_direct_send_keeps_its_place_among_the_frames_of_groups() {
     }
     // The member's hooks ran after all six group sends.
     assert_eq!(texts(&mut member, 9).await, ["a0", "b0", "a1", "b1", "a2", "b2", "d0", "d1", "d2"]);
+}
+
+#[actix_web::test]
+async fn sends_to_others_keep_their_place_among_all_sends() {
+    let mount = mount(&Gate::default(), false);
+    let (mut sender, mut member) = (connected(&mount).await, connected(&mount).await);
+    sender.send_text("others:1 a:2 direct:x others:3 b:4 others:5");
+    assert_eq!(texts(&mut member, 5).await, ["1", "2", "3", "4", "5"]);
+    assert_eq!(texts(&mut sender, 3).await, ["x", "2", "4"]);
+    // In a large group, which is served in slices, it is the same.
+    let mut members = Vec::new();
+    for _ in 0..1_200 {
+        members.push(connected(&mount).await);
+    }
+    sender.send_text("others:6 a:7 direct:y others:8 b:9 others:10 direct:z");
+    for member in members.iter_mut().chain([&mut member]) {
+        assert_eq!(texts(member, 5).await, ["6", "7", "8", "9", "10"]);
+    }
+    assert_eq!(texts(&mut sender, 4).await, ["y", "z", "7", "9"]);
+    assert!(sender.receive_nothing().await);
 }
 
 #[actix_web::test]

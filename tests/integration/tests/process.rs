@@ -25,8 +25,7 @@ fn retry_hint(reason: &str) -> u64 {
 /// Checks that the answer says when to come back, and that it ends its connection.
 fn assert_refused(response: &Response) {
     assert_eq!((response.status, response.body.as_str()), (503, "the server is shutting down"));
-    let seconds: u64 = response.header("Retry-After").and_then(|value| value.parse().ok()).expect("seconds");
-    assert!((1..=10).contains(&seconds), "{seconds}");
+    assert_eq!(response.header("Retry-After"), Some("1"), "a few clients may come back soon");
     assert_eq!(response.header("Connection"), Some("close"));
 }
 
@@ -42,7 +41,7 @@ async fn ends_cleanly(signal: &str) {
     for client in &mut clients {
         let (code, reason) = client.closed().await;
         assert_eq!(code, 1012);
-        assert!((1000..=10_000).contains(&retry_hint(&reason)), "{reason}");
+        assert!((200..=1000).contains(&retry_hint(&reason)), "{reason}");
     }
     let (lines, status) = door.ended().await;
     let (end, lines) = lines.split_last().expect("lines");

@@ -1,5 +1,6 @@
 //! The server of the measurements. `/room/{room}/` sends each text unchanged to everyone in the room, the sender included.
-//! `/echo/` sends text and binary messages back.
+//! `/send/` takes texts of a room's name, a space and a message, sends the message to the room, and answers `ok`. `/echo/`
+//! sends text and binary messages back.
 //!
 //! Run with `cargo run --release -p load-server -- --port 9000 --threads 1 --host mounted --fan-out relay`.
 
@@ -7,10 +8,10 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer};
 use bytestring::ByteString;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::RangedU64ValueParser};
 use greenroom::{
-    Deflate, Fallback, Flush, Layer, Limits, Mount, Server, middleware::AllowedHostsOriginValidator,
-    prelude::*,
+    Deflate, Fallback, Flush, Layer, LayerConfig, Limits, Mount, Server, history::History,
+    layers::OpenOptions, middleware::AllowedHostsOriginValidator, prelude::*,
 };
 use serde::{Deserializer, Serializer};
 
@@ -21,7 +22,7 @@ struct Options {
     #[arg(long)]
     port: u16,
     /// How many threads the server has.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=512))]
     threads: usize,
     /// Which host takes the connections.
     #[arg(long, value_enum, default_value_t = Host::Mounted)]
@@ -35,6 +36,18 @@ struct Options {
     /// The layer of the rooms: memory, nats://…, redis://…, redis-pubsub://….
     #[arg(long, default_value = "memory")]
     layer: String,
+    /// The rooms whose names fit this pattern keep their events.
+    #[arg(long)]
+    history: Option<String>,
+    /// How many events such a room keeps.
+    #[arg(long, default_value_t = 100)]
+    keep: usize,
+    /// The file that keeps the events while the process is replaced, for the layer in memory.
+    #[arg(long)]
+    history_file: Option<std::path::PathBuf>,
+    /// A message fails that the layer's server does not take.
+    #[arg(long)]
+    must_publish: bool,
     /// How a room's members get an event.
     #[arg(long, value_enum, default_value_t = FanOut::Relay)]
     fan_out: FanOut,
@@ -121,6 +134,19 @@ impl Handled {
     }
 }
 
+/// Sends to all rooms, and says when it has.
+#[derive(NoEvents)]
+struct Teller;
+
+impl Consumer for Teller {
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        let text = message.text()?;
+        let (room, text) = text.split_once(' ').unwrap_or((text, ""));
+        let said = ctx.group_send(&room.parse()?, Said { text: text.into() }).await;
+        ctx.send_text(said.map_or_else(|error| error.to_string(), |()| "ok".to_owned()))
+    }
+}
+
 #[derive(NoEvents)]
 struct Echo;
 
@@ -134,7 +160,7 @@ impl Consumer for Echo {
 }
 
 #[actix_web::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<()> {
     let options = Options::parse();
     // 10,000 connections need more than the usual 1,024 files.
     rlimit::increase_nofile_limit(u64::MAX)?;
@@ -152,15 +178,27 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let deflate =
         Deflate::new().server_context_takeover(options.takeover).client_context_takeover(options.takeover);
     let limits = Limits::new().message_size(16 << 20).outbox_size(64 << 20).flush(flush).deflate(deflate);
-    let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).wrap(AllowedHostsOriginValidator::new(["*"]));
+    let routes = rooms.route("/echo/", |_: &Scope| Ok(Echo)).route("/send/", |_: &Scope| Ok(Teller));
+    let routes = routes.wrap(AllowedHostsOriginValidator::new(["*"]));
     // All clients have one address.
     let fallback = Fallback::new().connections_per_peer(None);
-    let mount =
-        Mount::new(routes)?.limits(limits).fallback(fallback).layer(Layer::open(&options.layer).await?);
+    let mut config = LayerConfig::new();
+    if let Some(rooms) = options.history {
+        config = config.history(rooms, History::last(options.keep));
+    }
+    let mut opening = OpenOptions::new().layer(config);
+    if let Some(file) = options.history_file {
+        opening = opening.history_file(file);
+    }
+    if options.must_publish {
+        opening = opening.must_publish();
+    }
+    let layer = Layer::open_with(&options.layer, opening).await?;
+    let mount = Mount::new(routes)?.limits(limits).fallback(fallback).layer(layer.clone());
     let address = ("127.0.0.1", options.port);
-    match options.host {
+    let ended = match options.host {
         Host::Direct => {
-            greenroom::run(Server::of(mount).threads(options.threads).backlog(4096).bind(address)?).await?
+            greenroom::run(Server::of(mount).threads(options.threads).backlog(4096).bind(address)?).await
         }
         Host::Mounted => {
             let server = HttpServer::new(move || App::new().configure(mount.configure()))
@@ -168,8 +206,9 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
                 .backlog(4096)
                 .max_connections(200_000)
                 .bind(address)?;
-            greenroom::run(server).await?
+            greenroom::run(server).await
         }
-    }
-    Ok(())
+    };
+    layer.close().await;
+    Ok(ended?)
 }

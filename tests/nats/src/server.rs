@@ -2,12 +2,17 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
 };
 
+use async_nats::Subscriber;
+use futures_util::StreamExt;
 use integration_tests::PATIENCE;
 use redis_tests::{ServerProcess, free_port};
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,6 +25,18 @@ pub struct NatsServer {
     process: ServerProcess,
     /// The port of its monitoring page, if it has one.
     monitor: Option<u16>,
+    /// Where it keeps its streams, if it has JetStream.
+    store: Option<PathBuf>,
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.process.kill();
+        if let Some(store) = &self.store {
+            let _ = std::fs::remove_dir_all(store);
+            let _ = std::fs::remove_dir_all(store.with_extension("copy"));
+        }
+    }
 }
 
 impl NatsServer {
@@ -47,7 +64,7 @@ impl NatsServer {
             },
             |line| line.contains("Server is ready"),
         );
-        Self { process, monitor: None }
+        Self { process, monitor: None, store: None }
     }
 
     /// Starts a server with the text of a configuration file.
@@ -56,12 +73,72 @@ impl NatsServer {
     /// In the cases of [`with`](Self::with).
     #[must_use]
     pub fn configured(text: &str) -> Self {
-        let name = format!("greenroom-nats-{}-{:?}.conf", std::process::id(), thread::current().id());
-        let file = std::env::temp_dir().join(name);
-        std::fs::write(&file, text).expect("a file");
-        let server = Self::with(&["--config", &file.display().to_string()]);
-        let _ = std::fs::remove_file(file);
+        with_file(text, |file| Self::with(&["--config", file]))
+    }
+
+    /// Starts a server with JetStream, which keeps its streams in files.
+    ///
+    /// # Panics
+    /// In the cases of [`with`](Self::with).
+    #[must_use]
+    pub fn jetstream() -> Self {
+        Self::jetstream_with(&[])
+    }
+
+    /// Starts a server with JetStream and more options.
+    ///
+    /// # Panics
+    /// In the cases of [`with`](Self::with).
+    #[must_use]
+    pub fn jetstream_with(options: &[&str]) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        let store = std::env::temp_dir().join(format!("greenroom-jetstream-{}-{number}", std::process::id()));
+        let folder = store.display().to_string();
+        let mut server = Self::with(&[&["-js", "-sd", &folder], options].concat());
+        server.store = Some(store);
         server
+    }
+
+    /// Starts a server with JetStream, with the text of a configuration file.
+    ///
+    /// # Panics
+    /// In the cases of [`with`](Self::with).
+    #[must_use]
+    pub fn jetstream_configured(text: &str) -> Self {
+        with_file(text, |file| Self::jetstream_with(&["--config", file]))
+    }
+
+    fn store(&self) -> &Path {
+        self.store.as_ref().expect("it has JetStream")
+    }
+
+    /// Copies the files of JetStream as they are now. The copy is gone with the server.
+    ///
+    /// # Panics
+    /// If they cannot be copied.
+    #[must_use]
+    pub fn copy_files(&self) -> PathBuf {
+        let copy = self.store().with_extension("copy");
+        copy_folder(self.store(), &copy);
+        copy
+    }
+
+    /// Puts files back that were copied, for a server that does not run.
+    ///
+    /// # Panics
+    /// If they cannot be copied.
+    pub fn put_files(&self, copy: &Path) {
+        self.lose_files();
+        copy_folder(copy, self.store());
+    }
+
+    /// Deletes the files of JetStream, for a server that does not run.
+    ///
+    /// # Panics
+    /// If they cannot be deleted.
+    pub fn lose_files(&self) {
+        std::fs::remove_dir_all(self.store()).expect("its files");
     }
 
     /// Starts a server whose [`subscriptions`](Self::subscriptions) can be counted.
@@ -114,7 +191,7 @@ impl NatsServer {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("it answers");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-        let told: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let told: Value = serde_json::from_str(body).expect("JSON");
         told[what].as_u64().expect("a number")
     }
 
@@ -130,6 +207,33 @@ impl NatsServer {
     /// If the server cannot be reached.
     pub async fn connect(&self) -> async_nats::Client {
         async_nats::connect(self.url()).await.expect("it is there")
+    }
+
+    /// Asks JetStream about the stream of the first policy, as an operator does: `INFO`, `PURGE`, `DELETE`.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn ask_stream(&self, verb: &str, body: Value) -> Value {
+        let subject = format!("$JS.API.STREAM.{verb}.GR_greenroom_0");
+        let answer = self.connect().await.request(subject, body.to_string().into()).await.expect("JetStream");
+        serde_json::from_slice(&answer.payload).expect("JSON")
+    }
+
+    /// Hears everything that is published to a subject from now on, by whichever connection.
+    ///
+    /// A client's `flush` only waits for the socket. So the server answers a message of the same connection here, and it
+    /// reads a connection in order: when this returns, the server knows the subscription.
+    ///
+    /// # Panics
+    /// If the server cannot be reached.
+    pub async fn hear(&self, subject: &'static str) -> Subscriber {
+        let client = self.connect().await;
+        let subscriber = client.subscribe(subject).await.expect("it is connected");
+        let inbox = client.new_inbox();
+        let mut answered = client.subscribe(inbox.clone()).await.expect("it is connected");
+        client.publish(inbox, "known".into()).await.expect("it is connected");
+        timeout(PATIENCE, answered.next()).await.expect("in time").expect("it is connected");
+        subscriber
     }
 }
 
@@ -148,8 +252,34 @@ impl DerefMut for NatsServer {
     }
 }
 
+/// Starts a server that reads a file with this text at its start.
+fn with_file(text: &str, start: impl FnOnce(&str) -> NatsServer) -> NatsServer {
+    let name = format!("greenroom-nats-{}-{:?}.conf", std::process::id(), thread::current().id());
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, text).expect("a file");
+    let server = start(&file.display().to_string());
+    let _ = std::fs::remove_file(file);
+    server
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("a file");
+        }
+    }
+}
+
 /// The path of `nats-server`: Debian's folder for it is only in root's `PATH`.
-fn binary() -> &'static str {
+///
+/// `GREENROOM_TEST_NATS` names another one, for a run with a newer server.
+fn binary() -> String {
     const DEBIAN: &str = "/usr/sbin/nats-server";
-    if std::path::Path::new(DEBIAN).is_file() { DEBIAN } else { "nats-server" }
+    std::env::var("GREENROOM_TEST_NATS").unwrap_or_else(|_| {
+        if std::path::Path::new(DEBIAN).is_file() { DEBIAN } else { "nats-server" }.to_owned()
+    })
 }

@@ -5,4 +5,5 @@ mod nats_chat;
 mod nats_cli;
 mod nats_conformance;
 mod nats_faults;
+mod nats_history;
 mod nats_hosts;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use greenroom::{
     ChannelName, Layer, LayerConfig, LayerError,
     layers::nats::{NatsConfig, NatsLayer},
@@ -119,6 +119,29 @@ async fn a_consumer_of_another_process_is_put_into_a_group_and_taken_out() {
     other.group_discard(&group("room"), &member.channel()).await.unwrap();
     other.group_send(&group("room"), note(2)).await.unwrap();
     other.group_send(&group("hall"), note(3)).await.unwrap();
+    assert_eq!(member.hears().await, "3");
+}
+
+/// A channel of this process is left out here, and other processes get the bytes of every event. They are told of others.
+#[actix_web::test]
+async fn other_processes_are_told_only_of_channels_that_may_be_theirs() {
+    let server = NatsServer::start();
+    let layer = ready(&server, LayerConfig::new()).await;
+    let mut member = Member::of(&layer, &["room"]).await;
+    let mut published = server.hear("greenroom.group.room").await;
+    let other = ChannelName::new("specific.another12345!1.0.1").unwrap();
+    layer.group_send_except(&group("room"), member.channel(), note(1)).await.unwrap();
+    layer.group_send_except(&group("room"), [member.channel(), other], note(2)).await.unwrap();
+    layer.group_send(&group("room"), note(3)).await.unwrap();
+    let expected: [&[u8]; 3] = [
+        b"\x82\xa4type\xa4note\xa6number\x01",
+        b"\x83\xa4type\x81\xa6except\x91\xbbspecific.another12345!1.0.1\xa4type\xa4note\xa6number\x02",
+        b"\x82\xa4type\xa4note\xa6number\x03",
+    ];
+    for expected in expected {
+        let message = timeout(PATIENCE, published.next()).await.expect("in time").unwrap();
+        assert_eq!(message.payload, expected);
+    }
     assert_eq!(member.hears().await, "3");
 }
 

@@ -78,3 +78,8 @@ async fn a_wrong_layer_ends_the_program_with_an_error() {
         assert!(!output.status.success() && text.contains(says), "{layer}: {text}");
     }
 }
+
+#[actix_web::test]
+async fn the_clocks_of_two_processes_may_differ() {
+    redis_tests::assert_clocks_change_nothing(&NatsServer::jetstream().url()).await;
+}

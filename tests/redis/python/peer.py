@@ -1,6 +1,6 @@
 """A process with a layer of channels_redis. It reads one command a line, and answers with one line.
 
-    peer.py core|pubsub '{"hosts": ["redis://…"]}'
+    peer.py core|pubsub|history-core|history-pubsub '{"hosts": ["redis://…"]}'
 
 A command is a JSON list: the name of a method, then its arguments. A message is passed as the text of a Python
 literal, because it may hold bytes.
@@ -17,6 +17,8 @@ from channels.routing import ChannelNameRouter
 from channels.worker import Worker
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
+
+import greenroom_channels
 
 
 # The numbers of the jobs that the worker of this process has done.
@@ -64,7 +66,13 @@ async def main():
     django.conf.settings.configure()
     kind, config = sys.argv[1:]
     config = json.loads(config)
-    layer = {"core": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}[kind](**config)
+    kinds = {
+        "core": RedisChannelLayer,
+        "pubsub": RedisPubSubChannelLayer,
+        "history-core": greenroom_channels.RedisChannelLayer,
+        "history-pubsub": greenroom_channels.RedisPubSubChannelLayer,
+    }
+    layer = kinds[kind](**config)
     loop = asyncio.get_running_loop()
     print(json.dumps({"ok": "ready"}), flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):

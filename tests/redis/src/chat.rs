@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use integration_tests::PATIENCE;
+use integration_tests::{
+    PATIENCE,
+    history::{Memory, Reader},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -28,9 +31,31 @@ impl Chat {
     /// # Panics
     /// If the chat does not start.
     pub async fn start(layer: &str) -> Self {
+        Self::start_with(layer, &[]).await
+    }
+
+    /// Starts the chat with a clock that is wrong by so much: `+30s`.
+    ///
+    /// # Panics
+    /// If the chat does not start, or if libfaketime, from the Debian package of that name, is not installed.
+    pub async fn start_at(layer: &str, clock: &str) -> Self {
+        let library = std::fs::read_dir("/usr/lib")
+            .expect("a folder")
+            .flatten()
+            .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|path| path.is_file())
+            .expect("libfaketime is installed. Debian has it as a package");
+        let library = library.display().to_string();
+        let environment =
+            [("LD_PRELOAD", &*library), ("FAKETIME", clock), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+        Self::start_with(layer, &environment).await
+    }
+
+    async fn start_with(layer: &str, environment: &[(&str, &str)]) -> Self {
         let mut process = tokio::process::Command::new(program("chat"))
             .args(["--bind", "127.0.0.1:0", "--threads", "2", "--layer", layer])
             .env("RUST_LOG", "warn")
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -54,6 +79,11 @@ impl Chat {
         page
     }
 
+    /// Connects to room 123 as greenroom.js does: for the first time, or with what was heard before.
+    pub async fn read(&self, memory: Option<Memory>) -> Reader {
+        Reader::at(self.address.parse().expect("an address"), "/room/123/?name=reader", memory).await
+    }
+
     /// Stops the chat as an operator does (SIGTERM), and waits for its end.
     ///
     /// # Panics
@@ -64,6 +94,50 @@ impl Chat {
         let status = timeout(PATIENCE, self.process.wait()).await.expect("in time").expect("it ends");
         assert!(status.success(), "{status}");
     }
+}
+
+/// The clocks of two chats differ by a minute, and a client goes back and forth between them: it misses nothing.
+///
+/// # Panics
+/// If it does, or if it is told so.
+pub async fn assert_clocks_change_nothing(layer: &str) {
+    let (ahead, late) = (Chat::start_at(layer, "+30s").await, Chat::start_at(layer, "-30s").await);
+    let mut speakers = [ahead.join("ann").await, late.join("bob").await];
+    let mut reader = ahead.read(None).await;
+    reader.joined().await;
+    let mut said = 0;
+    let mut heard = 0;
+    for chat in [&late, &ahead, &late, &ahead] {
+        for _ in 0..4 {
+            speakers[said % 2].say(&format!("message {said}")).await;
+            // The next speaker answers to it.
+            for speaker in &mut speakers {
+                assert_eq!(speaker.said().await.1, format!("message {said}"));
+            }
+            said += 1;
+        }
+        while heard < said {
+            let event: Value = serde_json::from_str(&reader.text().await).expect("JSON");
+            if event["type"] == "chat.message" {
+                assert_eq!(event["text"], format!("message {heard}"));
+                heard += 1;
+            }
+            // It goes in the middle of what was said.
+            if heard + 2 == said {
+                break;
+            }
+        }
+        reader = chat.read(Some(reader.cut())).await;
+        assert_eq!(reader.outcome(), "recovered");
+    }
+    while heard < said {
+        let event: Value = serde_json::from_str(&reader.text().await).expect("JSON");
+        if event["type"] == "chat.message" {
+            assert_eq!(event["text"], format!("message {heard}"));
+            heard += 1;
+        }
+    }
+    assert_eq!(heard, 16);
 }
 
 /// The path of a program that `cargo build --workspace --bins` has put beside this test.
@@ -83,13 +157,15 @@ pub struct Page(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
 
 impl Page {
     async fn next(&mut self) -> Value {
-        loop {
-            let message =
-                timeout(PATIENCE, self.0.next()).await.expect("in time").expect("open").expect("valid");
-            if let Message::Text(text) = message {
-                return serde_json::from_str(&text).expect("JSON");
+        let text = async {
+            loop {
+                if let Message::Text(text) = self.0.next().await.expect("open").expect("valid") {
+                    return text;
+                }
             }
-        }
+        };
+        // The pings of the server do not make it longer.
+        serde_json::from_str(&timeout(PATIENCE, text).await.expect("in time")).expect("JSON")
     }
 
     /// The next chat message: its user and its text. Passes over joins and leaves.

@@ -13,7 +13,7 @@ pub use conformance_tests::faulty::{
 };
 
 pub use self::{
-    chat::{Chat, Page, program},
+    chat::{Chat, Page, assert_clocks_change_nothing, program},
     python::Python,
     recorder::Recorder,
     server::RedisServer,

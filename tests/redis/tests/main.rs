@@ -5,6 +5,7 @@ mod redis_cli;
 mod redis_core;
 mod redis_end;
 mod redis_faults;
+mod redis_history;
 mod redis_hosts;
 mod redis_names;
 mod redis_pubsub;

@@ -75,3 +75,14 @@ async fn a_wrong_layer_ends_the_program_with_an_error() {
         }
     }
 }
+
+#[actix_web::test]
+async fn the_clocks_of_two_processes_may_differ() {
+    redis_tests::assert_clocks_change_nothing(&RedisServer::start().url()).await;
+}
+
+#[actix_web::test]
+async fn the_clocks_of_two_processes_may_differ_over_pubsub() {
+    let server = RedisServer::start();
+    redis_tests::assert_clocks_change_nothing(&server.url().replace("redis://", "redis-pubsub://")).await;
+}

@@ -120,6 +120,32 @@ async fn each_member_hears_each_event_once() {
     assert_eq!((first.metrics().stray, second.metrics().stray), (0, 0));
 }
 
+/// With a name for each connection, other processes and Python need not be told: the name of the one that is left out is
+/// not among the recipients.
+#[actix_web::test]
+async fn a_member_is_left_out_by_its_name() {
+    let server = RedisServer::start();
+    let (first, second) = (ready(config(&server)).await, ready(config(&server)).await);
+    let mut members = members(&first, 2).await;
+    members.extend(self::members(&second, 2).await);
+    let mut python = python(&server).await;
+    let name = python.must("new_channel", &[]).await;
+    python.must("group_add", &[json!("room"), name.clone()]).await;
+    for (number, member) in members.iter().enumerate() {
+        let except = member.channel();
+        first.group_send_except(&group("room"), &except, note(number as u64)).await.unwrap();
+    }
+    first.group_send(&group("room"), note(4)).await.unwrap();
+    for (left_out, member) in members.iter_mut().enumerate() {
+        for number in (0..=4).filter(|number| *number != left_out) {
+            assert_eq!(member.hears().await, number.to_string());
+        }
+    }
+    for number in 0..=4 {
+        assert_eq!(python.receive(&name).await, format!("{{'type': 'note', 'number': {number}}}"));
+    }
+}
+
 /// Django removes one connection from a group. The connection then misses the events of Django and of other processes,
 /// but not those of its own process. The next renewal adds it again.
 #[actix_web::test]

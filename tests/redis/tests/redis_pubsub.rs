@@ -10,7 +10,17 @@ mod pubsub {
     conformance_tests::stored!(super::PubSub, "pub/sub stores nothing for a process that does not listen");
     conformance_tests::processes!(super::PubSub);
     conformance_tests::shared!(super::PubSub, "pub/sub stores nothing, and knows no groups");
+    conformance_tests::history!(super::PubSub);
+    conformance_tests::log_faults!(super::PubSub);
     conformance_tests::workers!(super::PubSub, "each process that listens gets each job");
     conformance_tests::faults!(super::PubSub);
     conformance_tests::drops!(super::PubSub);
+}
+
+type LoggedPubSub = Redis<kinds::LoggedPubSub>;
+
+/// All groups have a log.
+mod logged {
+    conformance_tests::every_layer!(super::LoggedPubSub);
+    conformance_tests::processes!(super::LoggedPubSub);
 }

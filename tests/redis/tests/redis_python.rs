@@ -208,6 +208,44 @@ async fn messages_to_python_arrive_with_every_value() {
     }
 }
 
+/// Consumers of Python are left out by name. The event that the others get has not one key more, whoever is left out.
+#[actix_web::test]
+async fn a_channel_of_python_is_left_out_and_no_other_sees_that() {
+    for shape in SHAPES {
+        let servers = shape.servers();
+        let (layer, beside) = (core(shape.config(&servers)).await, core(shape.config(&servers)).await);
+        let mut python = Python::start("core", &shape.python(&servers)).await;
+        let (event, shown) = every_value(shape.format);
+        let (one, two) = (python.must("new_channel", &[]).await, python.must("new_channel", &[]).await);
+        for name in [&one, &two] {
+            python.must("group_add", &[json!("room"), name.clone()]).await;
+        }
+        let (mine, ours) = (layer.new_channel().await.unwrap(), beside.new_channel().await.unwrap());
+        layer.group_add(&group("room"), &mine).await.unwrap();
+        beside.group_add(&group("room"), &ours).await.unwrap();
+        let room = group("room");
+
+        layer.group_send_except(&room, channel(&one), &event).await.unwrap();
+        layer.group_send_except(&room, [channel(&two), mine.clone(), ours.clone()], &event).await.unwrap();
+        let counted = layer.group_send_except_counted(&room, [channel(&one), channel(&two)], note(1)).await;
+        assert_eq!(counted.unwrap().delivered, 2, "{shape:?}: this process and the other");
+        layer.group_send(&room, note(2)).await.unwrap();
+        for name in [&one, &two] {
+            assert_eq!(python.receive(name).await, shown, "{shape:?}");
+            assert_eq!(python.receive(name).await, "{'type': 'note', 'number': 2}", "{shape:?}");
+        }
+        for (layer, queue) in [(&layer, &mine), (&beside, &ours)] {
+            assert_eq!(*layer.receive(queue).await.unwrap().event::<EveryValue>().unwrap(), event);
+            for number in [1, 2] {
+                let heard = layer.receive(queue).await.unwrap();
+                assert_eq!(*heard.event::<redis_tests::Note>().unwrap(), note(number), "{shape:?}");
+            }
+        }
+        let lost = beside.metrics();
+        assert_eq!((lost.undecodable, lost.stray), (0, 0), "{shape:?}");
+    }
+}
+
 async fn pubsub(config: RedisConfig) -> Layer {
     let layer = RedisPubSubLayer::new(config).unwrap();
     layer.ready().await.unwrap();
@@ -274,6 +312,37 @@ async fn events_published_to_python_arrive_with_every_value() {
         let nobody = layer.send(&ChannelName::new("nobody").unwrap(), &event).await;
         assert_eq!(nobody, Err(greenroom::LayerError::NoReceiver));
         assert!(servers.iter().all(|server| server.run::<u64>(&["DBSIZE"]) == 0), "Redis stores nothing");
+    }
+}
+
+/// Pub/sub tells every process which channels to leave out. Python gets the event without that, with all its keys in order.
+#[actix_web::test]
+async fn python_gets_an_event_that_leaves_others_out_as_any_other() {
+    for shape in SHAPES {
+        let servers = shape.servers();
+        let (layer, beside) = (pubsub(shape.config(&servers)).await, pubsub(shape.config(&servers)).await);
+        let mut python = Python::start("pubsub", &shape.python(&servers)).await;
+        let (event, shown) = every_value(shape.format);
+        let (room, name) = (group("room"), python.must("new_channel", &[]).await);
+        python.must("group_add", &[json!("room"), name.clone()]).await;
+        let (mut mine, mut ours) =
+            (Member::of(&layer, &["room"]).await, Member::of(&beside, &["room"]).await);
+
+        layer.group_send_except(&room, [mine.channel(), ours.channel()], &event).await.unwrap();
+        layer.group_send_except(&room, mine.channel(), note(1)).await.unwrap();
+        let counted = layer.group_send_except_counted(&room, ours.channel(), note(2)).await.unwrap();
+        assert_eq!((counted.delivered, counted.dropped), (3, 0), "{shape:?}: one member, and two processes");
+        // A channel of Python is not left out, because Python does not look.
+        layer.group_send_except(&room, channel(&name), note(3)).await.unwrap();
+        assert_eq!(python.receive(&name).await, shown, "{shape:?}");
+        for number in 1..=3 {
+            let expected = format!("{{'type': 'note', 'number': {number}}}");
+            assert_eq!(python.receive(&name).await, expected, "{shape:?}");
+        }
+        assert_eq!((mine.hears().await, mine.hears().await), ("2".to_owned(), "3".to_owned()));
+        assert_eq!((ours.hears().await, ours.hears().await), ("1".to_owned(), "3".to_owned()));
+        let lost = beside.metrics();
+        assert_eq!((lost.undecodable, lost.unhandled), (0, 0), "{shape:?}");
     }
 }
 

@@ -45,6 +45,7 @@ impl Connection {
             Box::new(ConnectionEnd { how: Disconnect { code, reason, cause }, at: Instant::now() })
         });
         self.wake_task();
+        self.note_taken();
     }
 
     /// Ends the connection from this side: with a close frame after the accept, with a rejection before it.
@@ -64,6 +65,7 @@ impl Connection {
             Life::Open => {
                 if cause != Cause::TooSlow {
                     self.catch_up();
+                    self.greet_early();
                     if self.life.get() != Life::Open {
                         // The outbox overflowed while it caught up, which ended the connection.
                         return;
@@ -109,6 +111,7 @@ impl Connection {
             }
             _ => return,
         };
+        self.greet_early();
         self.life.set(Life::Closing);
         self.note_closing();
         self.outbox.borrow_mut().seal(Some(frame));

@@ -1,15 +1,18 @@
 //! A connection as a member of groups.
 
+use std::sync::Arc;
+
 use super::{Connection, Life, Rare, way_out::Writer};
 use crate::{
-    Envelope,
+    ChannelName, Envelope,
     close::{Cause, CloseCode},
     groups::{
-        budget::{Charge, Ledger},
-        fan_out::Class,
+        budget::Ledger,
+        fan_out::{Class, Form},
+        history::{log::Log, lost::LostReason, position::Position},
         inbox::Mail,
         key::Key,
-        member::{Member, Memberships},
+        member::{Member, Memberships, Taken},
         pace,
     },
     wire::Packet,
@@ -67,6 +70,59 @@ impl Member for Connection {
         self.sending.set(self.sending.get().saturating_add_signed(by as i32));
     }
 
+    fn is_told_places(&self) -> bool {
+        self.has_places()
+    }
+
+    fn is_left_out(&self, left_out: &[ChannelName]) -> bool {
+        self.is_left_out_of(left_out)
+    }
+
+    fn take_logged(&self, form: &Form, envelope: &Envelope, alias: u32, position: Position) -> Taken {
+        if self.has_ended() {
+            return Taken::Ended;
+        }
+        let taken = match form {
+            // It was counted, and its place is passed.
+            Form::Failed => true,
+            Form::Packet(packet) => self.relay_logged(packet),
+            Form::Foreign(..) | Form::Handler => {
+                !self.is_full() && self.push_mail(Mail::Logged(envelope.clone(), alias, position))
+            }
+        };
+        match taken {
+            true => Taken::Yes,
+            false if self.has_ended() => Taken::Ended,
+            false => Taken::Full,
+        }
+    }
+
+    fn take_foreign(&self, envelope: Envelope, alias: u32, mark: f64) -> bool {
+        self.push_mail(Mail::Foreign(envelope, alias, mark))
+    }
+
+    fn introduce(&self, log: &Arc<Log>) {
+        self.introduce_member(log);
+    }
+
+    fn supersede(&self) {
+        self.end(Cause::Superseded, CloseCode::NORMAL, "superseded");
+    }
+
+    fn note_lost(&self, log: &Arc<Log>, reason: LostReason, from: Position) {
+        self.tell_lost(log, reason, from);
+        if self.has_ended() {
+            return;
+        }
+        let was_full = self.is_full();
+        // A member that loses events gets none before it is told. So this is one mail for each time.
+        self.inbox.borrow_mut().push_beyond(Mail::Lost(log.group.clone(), reason));
+        if !was_full && self.is_full() {
+            self.hub.note_full(true);
+        }
+        self.wake_task();
+    }
+
     fn flush(&self) {
         if self.writer.get() == Writer::Due {
             // From now on the writer has to be told again.
@@ -85,7 +141,7 @@ impl Member for Connection {
         if !std::ptr::eq(&raw const **outbox.ledger(), ledger) {
             return 0;
         }
-        let more = |rare: &Rare| rare.kept.get() + rare.input.borrow().as_ref().map_or(0, Charge::bytes);
+        let more = |rare: &Rare| rare.kept.get() + rare.input_bytes();
         outbox.bytes() + self.rare.get().map_or(0, |rare| more(rare))
     }
 
@@ -110,6 +166,15 @@ impl Connection {
     /// What does not fit keeps its place among the events. Frames do not wait for events.
     pub(super) fn catch_up(&self) {
         self.hub.catch_up(self);
+    }
+
+    /// As [`relay`](Member::relay), for an entry of a log: a frame for which there is no room stays in the log.
+    fn relay_logged(&self, packet: &Packet) -> bool {
+        if self.life.get() == Life::Open && !self.busy.get() && self.inbox.borrow().is_empty() {
+            return self.has_room(packet.bytes.len()) && self.push_frame(packet.clone()).unwrap_or(false);
+        }
+        self.mark_dirty();
+        !self.is_full() && self.push_mail(Mail::Packet(packet.clone()))
     }
 
     fn push_mail(&self, mail: Mail) -> bool {

@@ -1,28 +1,39 @@
 //! One connection, which its task, its hub and its transport share.
 //!
 //! This file has the state of a connection, and its answer. The other files do things with this state: [`outgoing`]
-//! takes what goes to the client, [`member`] takes what comes from groups, [`turn`] says what the task does next,
-//! [`deadlines`] says what is overdue, [`sink`] writes, and [`ending`] ends the connection.
+//! takes what goes to the client, [`backpressure`] waits for room, [`member`] takes what comes from groups, [`turn`] says
+//! what the task does next, [`deadlines`] says what is overdue, [`sink`] writes, [`ending`] ends the connection, and
+//! [`record`] logs that. For groups that keep their events, [`places`] is the state of a client that is told its places,
+//! [`introduction`] lets it begin, [`named`] finds the places that it names, and [`telling`] tells it.
 
 mod answer;
+pub(crate) mod backpressure;
 mod client_reader;
 mod clocks;
 mod deadlines;
 mod ending;
+mod handled;
+mod introduction;
 mod member;
+mod named;
 mod outgoing;
 pub(crate) mod peers;
+pub(crate) mod places;
+mod record;
 mod sink;
+mod telling;
 mod turn;
 mod way_out;
 
 pub(crate) use self::{
     answer::{Accepted, Head, RequestAnswer},
     client_reader::ClientReader,
+    record::Record,
 };
 use self::{
     clocks::Clocks,
     peers::PeerGuard,
+    places::Places,
     way_out::{Sink, Writer},
 };
 
@@ -35,14 +46,17 @@ use std::{
 };
 
 use bytestring::ByteString;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use crate::{
     ChannelName, Message,
     close::{Cause, CloseCode, Disconnect},
     groups::{
         budget::{Budget, Charge},
-        drain::DrainGuard,
+        drain::{Drain, DrainGuard},
         fan_out::Class,
         hub::Hub,
         inbox::{Inbox, Mail, ReadAhead},
@@ -72,6 +86,8 @@ enum Life {
 pub(crate) enum Next {
     /// Nothing: the connection has ended.
     End,
+    /// The client comes back, or is new, and is to be told its places.
+    Introduce,
     Mail(Mail),
     Message(Message),
 }
@@ -98,7 +114,21 @@ struct Rare {
     /// How many bytes outside the outbox wait for the client's acknowledgement.
     kept: Cell<usize>,
     /// Counts the client's messages that wait for a hook, if they are large.
-    input: RefCell<Option<Charge>>,
+    input: Cell<Option<Charge>>,
+    /// Wakes those who wait until the client has read enough.
+    room: OnceCell<Rc<Notify>>,
+    /// What the lines of the connection in the log name.
+    record: OnceCell<Box<Record>>,
+}
+
+impl Rare {
+    /// How many bytes of the client's messages that wait for a hook are counted.
+    fn input_bytes(&self) -> usize {
+        let charge = self.input.take();
+        let bytes = charge.as_ref().map_or(0, Charge::bytes);
+        self.input.set(charge);
+        bytes
+    }
 }
 
 /// One connection.
@@ -135,6 +165,8 @@ pub(crate) struct Connection {
     /// Whether the client's close frame was read.
     client_closed: Cell<bool>,
     clocks: Clocks,
+    /// What the client is told of its places in logs, if it asked for that.
+    places: OnceCell<Box<Places>>,
     /// Made only for connections that need it.
     rare: OnceCell<Box<Rare>>,
     /// Counts the connection for the shutdown until it is dropped.
@@ -176,6 +208,7 @@ impl Connection {
                 writer: Cell::new(Writer::Running),
                 client_closed: Cell::new(false),
                 clocks: Clocks::default(),
+                places: OnceCell::new(),
                 rare: OnceCell::new(),
                 guard,
             })
@@ -199,6 +232,11 @@ impl Connection {
         self.guard.retry_hint()
     }
 
+    /// The drain of the connection's host.
+    pub(crate) fn drain(&self) -> Drain {
+        self.guard.drain()
+    }
+
     /// Keeps the connection's place among those of its peer.
     pub(crate) fn keep_place(&self, place: PeerGuard) {
         // It is set only once, because a connection has one peer.
@@ -209,9 +247,11 @@ impl Connection {
     pub(crate) fn transport(&self) -> Transport {
         match self.class.wire() {
             // The context of an HTTP exchange does not ask for its transport.
-            Wire::Body | Wire::WebSocket(_) => Transport::WebSocket,
+            Wire::Body | Wire::MarkedWebSocket(_) | Wire::WebSocket(_) => Transport::WebSocket,
             // Before the client's first request, as in `connect`, this is what most clients will use.
-            Wire::Fallback => self.rare().transport.get().unwrap_or(Transport::LongPolling),
+            Wire::Fallback | Wire::MarkedFallback => {
+                self.rare().transport.get().unwrap_or(Transport::LongPolling)
+            }
         }
     }
 
@@ -222,7 +262,9 @@ impl Connection {
 
     /// Notes how many bytes wait for the client's acknowledgement.
     pub(crate) fn note_kept(&self, bytes: usize, over_budget: bool) {
-        self.rare().kept.set(bytes);
+        if self.rare().kept.replace(bytes) > bytes {
+            self.note_taken();
+        }
         if over_budget {
             self.relieve();
         }
@@ -253,6 +295,7 @@ impl Connection {
         if life == Life::Closing {
             self.set_ending(Cause::Rejected, CloseCode::ABNORMAL, ByteString::new());
         }
+        self.log_answer(&answer);
         if sender.send(answer).is_err() {
             self.gone();
         } else if life == Life::Open {
@@ -280,6 +323,15 @@ impl Connection {
     /// A message that comes after our close frame is dropped (RFC 6455, section 1.4).
     pub(crate) fn push_input(&self, message: Message) {
         self.note_message();
+        let message = match self.places.get() {
+            Some(_) if matches!(self.class.wire(), Wire::MarkedWebSocket(_)) => {
+                match self.unmarked(message) {
+                    Some(message) => message,
+                    None => return,
+                }
+            }
+            _ => message,
+        };
         if !self.is_closing() && !self.has_ended() {
             self.input.borrow_mut().push(message);
             self.count_input();
@@ -304,14 +356,14 @@ impl Connection {
     /// A few bytes do not count, so most messages cost no more than two comparisons.
     fn count_input(&self) {
         let waiting = Some(self.input.borrow().bytes()).filter(|bytes| *bytes > UNCOUNTED_INPUT);
-        if waiting == self.rare.get().and_then(|rare| rare.input.borrow().as_ref().map(Charge::bytes)) {
+        if waiting.unwrap_or(0) == self.rare.get().map_or(0, |rare| rare.input_bytes()) {
             return;
         }
         // The old count goes first, so that nothing counts twice.
-        self.rare().input.replace(None);
+        drop(self.rare().input.take());
         let Some(bytes) = waiting else { return };
         let (charge, over_budget) = Charge::new(self.ledger(), bytes);
-        self.rare().input.replace(Some(charge));
+        self.rare().input.set(Some(charge));
         if over_budget {
             self.relieve();
         }

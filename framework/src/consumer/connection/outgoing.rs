@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Connection, Life};
+use super::{Connection, Life, places::Kept};
 use crate::{
     Outgoing,
     close::{Cause, CloseCode},
@@ -11,7 +11,7 @@ use crate::{
         budget::Ledger,
         outbox::{Outbox, Pushed},
     },
-    wire::Packet,
+    wire::{Packet, history::down::Head},
 };
 
 impl Connection {
@@ -26,27 +26,52 @@ impl Connection {
 
     /// Queues a message for the client, compressed if client and server agreed on that.
     pub(crate) fn send(&self, message: &Outgoing) -> Result<(), Closed> {
+        self.send_headed(Head::Plain, message)
+    }
+
+    /// As [`send`](Self::send), with what the message is.
+    pub(super) fn send_headed(&self, head: Head, message: &Outgoing) -> Result<(), Closed> {
         if self.life.get() != Life::Open {
             return Err(Closed);
         }
         // A message that the outbox refuses is not compressed first.
         let refused = self.outbox.borrow().refuses(message, &self.limits);
         let counters = (!refused).then(|| &self.hub.directory().counters);
-        let frame = self.class.encode(message, counters);
-        self.write(frame)
+        let frame = self.class.encode(head, message, counters);
+        self.write(frame).map(|_queued| ())
     }
 
     /// Queues one encoded frame.
-    pub(crate) fn write(&self, frame: impl Into<Packet>) -> Result<(), Closed> {
+    ///
+    /// A frame that the overflow policy drops is counted, and is no error for the sender: the result is then false.
+    pub(crate) fn write(&self, frame: impl Into<Packet>) -> Result<bool, Closed> {
         self.catch_up();
-        // A frame that the overflow policy drops is counted. It is not an error for the sender.
-        self.push_frame(frame.into()).map(|_queued| ())
+        self.push_frame(frame.into())
+    }
+
+    /// Queues the frame of a relayed event that has waited in the inbox.
+    pub(crate) fn write_mail(&self, frame: Packet) {
+        // It fails if the connection has ended meanwhile: then the frame cannot be sent.
+        if self.write(frame) == Ok(false) && self.counts_on_each_frame() {
+            self.too_slow();
+        }
     }
 
     /// Queues one encoded frame. Returns false if the overflow policy dropped it.
     ///
     /// It calls no user code, because hubs call it while they are borrowed.
     pub(super) fn push_frame(&self, frame: Packet) -> Result<bool, Closed> {
+        let frame = match self.places.get() {
+            None => frame,
+            Some(places) => match places.keep(frame, self.limits.outbox_size) {
+                Kept::Waits => return Ok(true),
+                Kept::Greeted(frame) => frame,
+                Kept::NoRoom => {
+                    self.counters().outbox_full.one();
+                    return Ok(false);
+                }
+            },
+        };
         self.push_with(|outbox| outbox.push(frame, &self.limits))
     }
 
@@ -61,6 +86,10 @@ impl Connection {
             Pushed::Queued { dropped: 0, over_budget: false } => {}
             Pushed::Queued { dropped, over_budget } => {
                 counters.outbox_full.add(dropped as u64);
+                if dropped > 0 && self.counts_on_each_frame() {
+                    self.too_slow();
+                    return Err(Closed);
+                }
                 if over_budget {
                     self.relieve();
                 }
@@ -68,20 +97,30 @@ impl Connection {
             Pushed::Replaced { dropped } => {
                 counters.conflated.one();
                 counters.outbox_full.add(dropped as u64);
+                if dropped > 0 && self.counts_on_each_frame() {
+                    self.too_slow();
+                    return Err(Closed);
+                }
             }
             Pushed::Refused => {
                 counters.outbox_full.one();
                 return Ok(false);
             }
             Pushed::TooSlow => {
-                counters.too_slow.one();
-                self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "read too slowly");
+                self.too_slow();
                 return Err(Closed);
             }
             Pushed::Sealed => return Err(Closed),
         }
         self.mark_dirty();
         Ok(true)
+    }
+
+    /// Ends the connection because its client reads too slowly.
+    #[cold]
+    pub(super) fn too_slow(&self) {
+        self.counters().too_slow.one();
+        self.end(Cause::TooSlow, CloseCode::TRY_AGAIN, "read too slowly");
     }
 
     /// Whether the outbox has room for this many more bytes.

@@ -117,12 +117,14 @@ impl Connection {
         self.note_room(before);
     }
 
-    /// Wakes the task if the client has read enough for its next messages to be served.
+    /// Wakes the task if the client has read enough for its next messages to be served, and then who waits for room.
     fn note_room(&self, before: usize) {
         let limit = self.limits.read_ahead;
         if before > limit && self.outbox.borrow().bytes() <= limit && self.has_input() {
             self.wake_task();
         }
+        self.note_taken();
+        self.hub.note_room(self.key);
     }
 
     /// Writes what the flush had to leave, and ends the socket. `Ready` means that there is no socket any more.

@@ -55,6 +55,12 @@ impl Connection {
                 return Poll::Ready(Next::End);
             }
         }
+        if let Some(places) = self.places.get()
+            && cause.is_none()
+            && places.is_due()
+        {
+            return Poll::Ready(Next::Introduce);
+        }
         let (has_mail, pressed) = {
             let inbox = self.inbox.borrow();
             // After the end, events have no client to reach. Only the client's own messages are still heard.
@@ -85,9 +91,11 @@ impl Connection {
         let mut inbox = self.inbox.borrow_mut();
         let was_full = inbox.is_full();
         let mail = inbox.pop();
+        let has_room = was_full && !inbox.is_full();
         drop(inbox);
-        if was_full && mail.is_some() {
+        if has_room {
             self.hub.note_full(false);
+            self.hub.note_room(self.key);
         }
         mail
     }

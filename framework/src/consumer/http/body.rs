@@ -4,6 +4,8 @@ use serde::de::DeserializeOwned;
 use crate::{error::InputError, json};
 
 /// The whole body of a request. It is empty if the request has no body.
+///
+/// The [guide](crate::docs::guide#http-consumers) has an example.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Body(Bytes);
 

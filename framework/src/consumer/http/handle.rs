@@ -8,8 +8,11 @@ use crate::{IntoEnvelope, Result, error::Closed};
 /// A sender for one exchange, for tasks of the same thread.
 ///
 /// It is cheap to clone, and does not keep the exchange alive.
+///
+/// The [guide](crate::docs::guide#http-consumers) has an example.
+// The compiler shows the next line, with its comment, if a handle is sent to another thread.
 #[derive(Debug, Clone)]
-pub struct HttpHandle(Weak<Exchange>);
+pub struct HttpHandle(Weak<Exchange>); // is for one thread: from others use Layer::send with the channel_name
 
 impl HttpHandle {
     pub(super) fn new(exchange: &Rc<Exchange>) -> Self {

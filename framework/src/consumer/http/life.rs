@@ -1,6 +1,7 @@
 //! An HTTP consumer's life: the body, `handle`, then one event at a time, then `disconnect`, whatever happens.
 
 use std::{
+    any::type_name,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -19,14 +20,14 @@ use crate::{
     close::{Cause, CloseCode},
     consumer::{
         connection::{Connection, Next},
-        guard::{drop_guarded, guard},
-        life::{
-            Attached, HookLimit, HookOutcome, denies, end, ended_quietly, handle_event, join, log_cancelled,
-            poll_next, run,
-        },
+        failure::{ended_quietly, refusal},
+        hook::{HookLimit, HookOutcome, run},
+        life::{Attached, end, handle_event, join, log_cancelled, poll_next},
+        watch::{measured, watched},
     },
     error::{Error, InputError},
     groups::inbox::Mail,
+    guard::{drop_guarded, guard},
     middleware::Rejection,
     shown::Shown,
     time::{after, from_now, grace},
@@ -43,16 +44,16 @@ pub(in crate::consumer) async fn live<C: HttpConsumer>(
 ) {
     let attached = Attached::new(ctx.connection());
     let Some(body) = read_all(&ctx, payload).await else { return };
-    let mut consumer = match guard(|| make(ctx.scope())) {
+    let mut consumer = match guard(|| measured(type_name::<C>, "make", || make(ctx.scope()))) {
         Ok(consumer) => consumer,
-        Err(error) => return fail(&ctx, error),
+        Err(error) => return fail::<C>(&ctx, error),
     };
     let overdue = ctx.connection().limits.response_timeout.map(from_now);
     Box::pin(handle(&mut consumer, body, &mut ctx, overdue)).await;
     if ctx.exchange().is_kept_open() {
         go_on(&mut consumer, &mut ctx, overdue).await;
     } else {
-        complete(&ctx);
+        complete::<C>(&ctx);
     }
     let disconnect =
         async |consumer: &mut C, reason, ctx: &mut HttpContext| consumer.disconnect(reason, ctx).await;
@@ -133,7 +134,7 @@ async fn handle<C: HttpConsumer>(
     let connection = Rc::clone(ctx.connection());
     let hook = async {
         join(ctx, consumer.groups()).await?;
-        consumer.handle(body, ctx).await
+        watched::<C, _>("handle", consumer.handle(body, ctx)).await
     };
     let outcome = run(&connection, HookLimit::Responding(overdue), hook).await;
     settle::<C>(ctx, outcome);
@@ -154,7 +155,18 @@ async fn go_on<C: HttpConsumer>(consumer: &mut C, ctx: &mut HttpContext, overdue
                 }
             },
         };
-        let Next::Mail(Mail::Event(envelope)) = next else { return };
+        let envelope = match next {
+            Next::Mail(Mail::Foreign(envelope, alias, mark)) => {
+                ctx.exchange().note_foreign(alias, mark);
+                envelope
+            }
+            Next::Mail(Mail::Event(envelope) | Mail::Logged(envelope, ..)) => envelope,
+            Next::Mail(Mail::Lost(..)) => {
+                ctx.exchange().note_lost();
+                continue;
+            }
+            Next::End | Next::Introduce | Next::Mail(Mail::Packet(_)) | Next::Message(_) => return,
+        };
         let hook = handle_event(consumer, envelope, ctx, C::STRICT, Rc::clone(&connection));
         let outcome = Box::pin(run(&connection, HookLimit::Responding(overdue), hook)).await;
         if !settle::<C>(ctx, outcome) {
@@ -169,26 +181,29 @@ fn settle<C>(ctx: &HttpContext, outcome: HookOutcome) -> bool {
     match outcome {
         HookOutcome::Done(Ok(())) => return true,
         HookOutcome::Done(Err(error)) => {
-            fail(ctx, error);
+            fail::<C>(ctx, error);
             return true;
         }
         HookOutcome::Cancelled if connection.is_connecting() => no_response::<C>(ctx),
         HookOutcome::Cancelled if connection.is_gone() => {}
-        HookOutcome::Cancelled => log_cancelled::<C>(connection),
+        HookOutcome::Cancelled => log_cancelled::<C>(ctx),
     }
     false
 }
 
 fn no_response<C>(ctx: &HttpContext) {
     let limit = ctx.connection().limits.response_timeout;
-    tracing::warn!(?limit, consumer = std::any::type_name::<C>(), "a response took too long: answered 503");
+    let (path, consumer) = (Shown(ctx.scope().path()), type_name::<C>());
+    tracing::warn!(?limit, ?path, consumer, "a response took too long: answered 503");
     ctx.refuse(Rejection::unavailable("the server is busy, try again later"));
 }
 
 /// Ends the response after `handle` has returned without `keep_open`.
-fn complete(ctx: &HttpContext) {
+fn complete<C>(ctx: &HttpContext) {
     if ctx.connection().is_connecting() {
         tracing::error!(
+            path = ?Shown(ctx.scope().path()),
+            consumer = type_name::<C>(),
             "handle returned without a response, answered 500: send one, or keep_open for a later one"
         );
         ctx.refuse(Rejection::internal());
@@ -199,25 +214,24 @@ fn complete(ctx: &HttpContext) {
 }
 
 /// Ends an exchange after a failed hook: with a status before the headers, and by a cut after them.
-fn fail(ctx: &HttpContext, error: Error) {
+fn fail<C>(ctx: &HttpContext, error: Error) {
     let connection = ctx.connection();
-    let channel = connection.channel_name();
+    let (channel, path, consumer) = (connection.channel_name(), Shown(ctx.scope().path()), type_name::<C>());
     if !connection.is_connecting() {
         if !ended_quietly(connection, &error) {
-            tracing::error!(%channel, error = %Shown(&error), "a hook failed, its response is cut");
+            tracing::error!(%channel, ?path, consumer, error = %Shown(&error), "a hook failed, its response is cut");
             connection.end(Cause::Error, CloseCode::INTERNAL, "");
         }
         return drop_guarded(error, "an error");
     }
-    ctx.refuse(if denies(&error) {
-        Rejection::forbidden()
-    } else if let Some(input) = error.downcast_ref::<InputError>() {
+    let error = ctx.scope().blame(error);
+    let rejection = if let Some(input) = error.downcast_ref::<InputError>() {
         connection.hub().directory().counters.bad_input.one();
-        tracing::debug!(%channel, error = %Shown(&error), "the client sent what the consumer cannot read: answered 400");
+        tracing::debug!(%channel, ?path, consumer, error = %Shown(&error), "the client sent what the consumer cannot read: answered 400");
         Rejection::bad_input(input)
     } else {
-        tracing::error!(%channel, error = %Shown(&error), "a hook failed: answered 500");
-        Rejection::internal()
-    });
+        refusal::<C>(ctx, &error, "a hook", "answered")
+    };
+    ctx.refuse(rejection);
     drop_guarded(error, "an error");
 }

@@ -2,6 +2,7 @@
 
 mod body;
 mod context;
+mod event_id;
 mod exchange;
 mod handle;
 mod life;
@@ -59,9 +60,10 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 /// |---|---|---|
 /// | `handle` returns without [`keep_open`](HttpContext::keep_open), or [`finish`](HttpContext::finish) is called | the end of the body | 1000, [`Cause::Consumer`](crate::close::Cause::Consumer) |
 /// | the client leaves | | 1006, [`Cause::Gone`](crate::close::Cause::Gone): the running hook is cancelled, as in actix-web. Under [`Server`](crate::Server) at once, [in an `HttpServer`](#in-your-own-app) later |
-/// | a hook fails or panics | 500 (400 for an [`InputError`](crate::error::InputError)), or a cut connection if headers were sent | 1006 [`Cause::Rejected`](crate::close::Cause::Rejected), or 1011 [`Cause::Error`](crate::close::Cause::Error) |
+/// | a hook fails or panics | 500 (400 for an [`InputError`](crate::error::InputError), 404 for [a path that does not fit](crate::docs::guide#paths-that-do-not-fit)), or a cut connection if headers were sent | 1006 [`Cause::Rejected`](crate::close::Cause::Rejected), or 1011 [`Cause::Error`](crate::close::Cause::Error) |
 /// | `handle` returns without a response and without [`keep_open`](HttpContext::keep_open) | 500; the log says so | 1006 `Rejected` |
 /// | no headers within [`Limits::response_timeout`](crate::Limits::response_timeout) | 503; the hook is cancelled | 1006 `Rejected` |
+/// | the client was told an [`event_id`](HttpContext::event_id), and the consumer is so slow that its group no longer keeps what comes next | a cut connection | 1013 [`Cause::TooSlow`](crate::close::Cause::TooSlow) |
 /// | the client reads too slowly for relayed events, or reads nothing for [`Limits::write_timeout`](crate::Limits::write_timeout) | a cut connection | 1013 [`Cause::TooSlow`](crate::close::Cause::TooSlow) |
 /// | the server shuts down | 503 with `Retry-After`, or a cut connection if headers were sent | 1006 `Rejected`, or 1012 [`Cause::Shutdown`](crate::close::Cause::Shutdown) |
 ///
@@ -72,6 +74,10 @@ use crate::{GroupName, Result, close::Disconnect, layers::DEFAULT_LAYER};
 /// A body over [`Limits::message_size`](crate::Limits::message_size) is answered 413. A body that comes too slowly
 /// for [`Limits::frame_timeout`](crate::Limits::frame_timeout) is answered 408. Neither reaches the consumer. Responses
 /// count against the same `outbox_size`, budget and number of connections as WebSockets.
+///
+/// # An `EventSource` that comes back
+/// In a group with [history](crate::history) a browser's `EventSource` misses nothing while its connection is cut: see
+/// [`HttpContext::event_id`] and [`HttpContext::last_event_id`].
 ///
 /// # In your own App
 /// [`Server`](crate::Server) sees at once that a client has ended its sending side, and takes this for its leave. An

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    msgpack, read_json, read_msgpack, read_type, repaired, unwritable,
+    map_header, msgpack, read_json, read_msgpack, read_type, repaired, unwritable,
     value::{Skipped, TextKey, Value},
     write_msgpack,
 };
@@ -36,10 +36,10 @@ pub(crate) fn address(format: Format, bytes: &[u8], to: Recipients<'_>) -> Resul
             Ok([rest, b", \"", KEY.as_bytes(), b"\": ", to.as_bytes(), b"}"].concat())
         }
         Format::MsgPack => {
-            let (entries, header) = map_header(bytes).ok_or_else(not_a_map)?;
+            let (entries, header) = map_header::read(bytes).ok_or_else(not_a_map)?;
             let to = write_msgpack(&to).map_err(|error| refused(&error))?;
             let mut written = Vec::with_capacity(bytes.len() + PACKED_KEY.len() + to.len() + 2);
-            write_map_header(entries.checked_add(1).ok_or_else(not_a_map)?, &mut written);
+            map_header::write(entries.checked_add(1).ok_or_else(not_a_map)?, &mut written);
             for part in [&bytes[header..], PACKED_KEY, &to] {
                 written.extend_from_slice(part);
             }
@@ -95,11 +95,11 @@ pub(crate) fn read(format: Format, bytes: Bytes) -> Result<(Envelope, Vec<String
 
 /// Does the same, if the key is the last of a map in MessagePack. Channels and Greenroom write it so.
 fn read_before_last(bytes: &Bytes) -> Option<(Envelope, Vec<String>)> {
-    let (entries, header) = map_header(bytes)?;
+    let (entries, header) = map_header::read(bytes)?;
     let at = bytes.windows(PACKED_KEY.len()).rposition(|part| part == PACKED_KEY)?;
     let value: Value = read_msgpack(&bytes[at + PACKED_KEY.len()..]).ok()?;
     let mut rest = Vec::with_capacity(at);
-    write_map_header(entries.checked_sub(1)?, &mut rest);
+    map_header::write(entries.checked_sub(1)?, &mut rest);
     rest.extend_from_slice(bytes.get(header..at)?);
     // The bytes of the key may stand inside another value. Then the bytes before them are not a map.
     let name = read_type(Format::MsgPack, &rest).ok()?;
@@ -114,30 +114,6 @@ fn channels(value: &Value) -> Vec<String> {
     match value {
         Value::List(values) => values.iter().filter_map(text).collect(),
         other => text(other).into_iter().collect(),
-    }
-}
-
-/// How many entries a map in MessagePack announces, and the length of its header.
-fn map_header(bytes: &[u8]) -> Option<(u32, usize)> {
-    match *bytes {
-        [first @ 0x80..=0x8f, ..] => Some((u32::from(first & 0x0f), 1)),
-        [0xde, high, low, ..] => Some((u32::from(u16::from_be_bytes([high, low])), 3)),
-        [0xdf, a, b, c, d, ..] => Some((u32::from_be_bytes([a, b, c, d]), 5)),
-        _ => None,
-    }
-}
-
-fn write_map_header(entries: u32, to: &mut Vec<u8>) {
-    match (u8::try_from(entries), u16::try_from(entries)) {
-        (Ok(few @ 0..=15), _) => to.push(0x80 | few),
-        (_, Ok(more)) => {
-            to.push(0xde);
-            to.extend(more.to_be_bytes());
-        }
-        _ => {
-            to.push(0xdf);
-            to.extend(entries.to_be_bytes());
-        }
     }
 }
 
@@ -226,7 +202,7 @@ mod tests {
     fn a_map_may_have_any_number_of_entries() {
         for entries in [14_u32, 15, 16, 65_534, 65_535, 65_536] {
             let mut bytes = Vec::new();
-            write_map_header(entries, &mut bytes);
+            map_header::write(entries, &mut bytes);
             bytes.extend(b"\xa4type\xa1x");
             for number in 1..entries {
                 bytes.extend(write_msgpack(&number.to_string()).unwrap());

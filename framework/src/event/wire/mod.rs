@@ -10,6 +10,10 @@
 #[cfg(feature = "redis")]
 pub(crate) mod addressed;
 mod de;
+#[cfg(any(feature = "nats", feature = "redis"))]
+pub(crate) mod except;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod map_header;
 mod ser;
 mod strict;
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod left_out;
+
 use std::{
     cell::Cell,
     future::Future,
@@ -14,7 +16,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    Drain, Envelope, Event, EventHandlers, GroupName, LayerConfig, Limits, Outgoing,
+    ChannelName, Drain, Envelope, Event, EventHandlers, GroupName, LayerConfig, Limits, Outgoing,
     close::{Cause, CloseCode},
     consumer::{
         connection::{Accepted, Connection, Next, RequestAnswer},
@@ -24,9 +26,10 @@ use crate::{
         Delivery,
         budget::{Budget, Ledger},
         directory::Directory,
-        fan_out::Class,
+        fan_out::{Class, Form},
+        history::{log::Log, lost::LostReason, position::Position},
         key::Key,
-        member::Memberships,
+        member::{Memberships, Taken},
         thread,
     },
     wire::{Packet, Wire},
@@ -101,13 +104,30 @@ impl World {
     fn send(&self, name: &str, text: &str) -> impl Future<Output = Delivery> + use<> {
         let (directory, group) = (Arc::clone(&self.directory), group(name));
         let envelope = Envelope::new(Said { text: text.to_owned() });
-        async move { directory.publish(&group, envelope, true).await }
+        async move { directory.publish(&group, &[], envelope, true).await }
+    }
+
+    /// The same, to all but some.
+    fn send_except(
+        &self,
+        except: &[&Rc<Connection>],
+        name: &str,
+        text: &str,
+    ) -> impl Future<Output = Delivery> + use<> {
+        let (directory, group) = (Arc::clone(&self.directory), group(name));
+        let envelope = Envelope::new(Said { text: text.to_owned() });
+        let except: Vec<_> = except.iter().map(|member| member.channel_name()).collect();
+        async move { directory.publish(&group, &except, envelope, true).await }
     }
 
     /// Begins a send as its own task, and returns when it waits for the walk.
     async fn begin(&self, name: &str, text: &str) -> JoinHandle<Delivery> {
+        self.begun(self.send(name, text)).await
+    }
+
+    async fn begun(&self, send: impl Future<Output = Delivery> + 'static) -> JoinHandle<Delivery> {
         let last = self.hub.slices.last();
-        let sending = actix_rt::spawn(self.send(name, text));
+        let sending = actix_rt::spawn(send);
         while self.hub.slices.last() == last {
             yield_now().await;
         }
@@ -387,6 +407,28 @@ impl Member for Counted {
     }
 
     fn note_sending(&self, _: isize) {}
+
+    fn is_told_places(&self) -> bool {
+        false
+    }
+
+    fn is_left_out(&self, _: &[ChannelName]) -> bool {
+        false
+    }
+
+    fn take_logged(&self, _: &Form, _: &Envelope, _: u32, _: Position) -> Taken {
+        unreachable!("its group has no log")
+    }
+
+    fn take_foreign(&self, _: Envelope, _: u32, _: f64) -> bool {
+        unreachable!("its group has no log")
+    }
+
+    fn introduce(&self, _: &Arc<Log>) {}
+
+    fn supersede(&self) {}
+
+    fn note_lost(&self, _: &Arc<Log>, _: LostReason, _: Position) {}
 
     fn flush(&self) {}
 

@@ -21,7 +21,9 @@ use super::{
     connection::{HttpConnection, WatchedSocket, connection_of, watch},
     threads::ServeSocket,
 };
-use crate::{Layer, host::takeover, metrics::Counters, shown::Shown, time, wire::socket::Socket};
+use crate::{
+    Layer, host::takeover, metrics::Counters, routing::Routes, shown::Shown, time, wire::socket::Socket,
+};
 
 /// How many bytes of a handshake are read at once. A longer one is read by actix-http, as other requests are.
 const HEAD: usize = 4 << 10;
@@ -36,6 +38,8 @@ pub(super) struct Http {
     pub(super) local: SocketAddr,
     /// The layer that counts what is malformed.
     pub(super) layer: Layer,
+    /// The routes of the mount, to notice that the App hides one of them.
+    pub(super) routes: Routes,
 }
 
 /// Builds the function that serves the sockets of one listener on one thread.
@@ -51,7 +55,8 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let Http { request_timeout, keep_alive, secure, local, layer } = http;
+    let Http { request_timeout, keep_alive, secure, local, layer, routes } = http;
+    let watch_over = Rc::new(takeover::HiddenRoutes::new(routes));
     let keep_alive = KeepAlive::Timeout(keep_alive);
     let config = app_config(secure, local);
     let app = factory().into_factory().map_err(|error| {
@@ -61,9 +66,9 @@ where
     let app = map_config(app, move |()| config.clone()).new_service(()).await;
     let app = Rc::new(app.map_err(|error| io::Error::other(format!("the App did not start: {error:?}")))?);
 
-    let upgraded = (Rc::clone(&app), layer.clone());
+    let upgraded = (Rc::clone(&app), layer.clone(), Rc::clone(&watch_over));
     let upgrades = fn_service(move |(request, framed): (Request, Framed<WatchedSocket, Codec>)| {
-        let (app, layer) = upgraded.clone();
+        let (app, layer, watch_over) = upgraded.clone();
         async move {
             let parts = framed.into_parts();
             let WatchedSocket { socket, connection } = parts.io;
@@ -73,11 +78,11 @@ where
             if refused {
                 counters(&layer).bad_handshake.one();
             }
-            takeover::upgrade_behind(app, handshake, &parts.write_buf, refused).await;
+            takeover::upgrade_behind(app, handshake, &watch_over, &parts.write_buf, refused).await;
             Ok::<(), actix_http::Error>(())
         }
     });
-    let requests = Rc::clone(&app);
+    let requests = (Rc::clone(&app), Rc::clone(&watch_over));
     let http = HttpService::build()
         .keep_alive(keep_alive)
         .client_request_timeout(request_timeout)
@@ -86,9 +91,21 @@ where
         .on_connect_ext(|socket: &WatchedSocket, data| drop(data.insert(socket.connection.clone())))
         .upgrade(upgrades)
         .h1(fn_factory(move || {
-            let served = apply_fn(Rc::clone(&requests), |request: Request, app| {
+            let (app, watch_over) = requests.clone();
+            let served = apply_fn(app, move |request: Request, app| {
                 takeover::mark_http(&request);
-                watch(connection_of(&request), app.call(request))
+                let (connection, watch_over) = (connection_of(&request), Rc::clone(&watch_over));
+                let target = watch_over.wants(&request);
+                let call = app.call(request);
+                async move {
+                    let response = watch(connection.clone(), call).await?;
+                    if let (Some(target), Some(connection)) = (target, connection)
+                        && !connection.has_reached_mount()
+                    {
+                        watch_over.look_at_page(&target, &response);
+                    }
+                    Ok(response)
+                }
             });
             std::future::ready(Ok::<_, ()>(served))
         }));
@@ -98,9 +115,10 @@ where
 
     Ok(Rc::new(move |socket, peer| {
         let (app, http, config, layer) = (Rc::clone(&app), Rc::clone(&http), config.clone(), layer.clone());
+        let watch_over = Rc::clone(&watch_over);
         Box::pin(async move {
             match first(socket, peer, &config, &layer, request_timeout).await {
-                First::Handshake(handshake) => takeover::upgrade(app, handshake).await,
+                First::Handshake(handshake) => takeover::upgrade(app, handshake, &watch_over).await,
                 First::Other(socket) => {
                     let served = match poll_fn(|cx| {
                         Service::<(WatchedSocket, Option<SocketAddr>)>::poll_ready(&*http, cx)

@@ -53,6 +53,11 @@ impl HttpConnection {
         !self.0.ended.get()
     }
 
+    /// Whether the present request has reached the mount.
+    pub(super) fn has_reached_mount(&self) -> bool {
+        self.0.ends_with_client.get()
+    }
+
     /// Whether a handshake that comes now has waited behind an answer.
     ///
     /// Meanwhile actix-http has read on. It knows no frames, and drops what came behind the handshake.

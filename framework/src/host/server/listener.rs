@@ -180,6 +180,25 @@ impl AcceptedSocket {
     }
 }
 
+impl fmt::Display for Listener {
+    /// The address as a URL, or the path of a Unix socket.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(address) = self.address() {
+            return write!(f, "{}://{address}", if self.is_secure() { "https" } else { "http" });
+        }
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_, listener) => {
+                match listener.local_addr().ok().as_ref().and_then(|at| at.as_pathname()) {
+                    Some(path) => write!(f, "unix:{}", path.display()),
+                    None => f.write_str("unix:"),
+                }
+            }
+            _ => f.write_str("an unknown address"),
+        }
+    }
+}
+
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -201,7 +220,16 @@ const PORT_ATTEMPTS: usize = 16;
 /// matter: whoever asks for the name might then reach another program.
 pub(super) fn bind(addresses: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
     let mut wanted: Vec<SocketAddr> = Vec::new();
-    for address in addresses.to_socket_addrs()? {
+    let resolved = addresses.to_socket_addrs().map_err(|error| {
+        let text = match error.kind() {
+            io::ErrorKind::InvalidInput => {
+                "this is not an address to listen on: write host:port, such as 127.0.0.1:8000".to_owned()
+            }
+            _ => format!("the host to listen on has no address: {error}"),
+        };
+        io::Error::new(error.kind(), text)
+    })?;
+    for address in resolved {
         if !wanted.contains(&address) {
             wanted.push(address);
         }

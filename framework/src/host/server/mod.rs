@@ -11,7 +11,10 @@ use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs},
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -27,7 +30,7 @@ use self::{
 };
 use super::{
     Mount, Running,
-    run::{DRAIN_DEADLINE, Serve, run_with},
+    run::{DRAIN_DEADLINE, Serve, run_with, sealed::Sealed},
 };
 use crate::{
     Layer,
@@ -53,7 +56,7 @@ use crate::{
 /// }
 ///
 /// #[actix_web::main]
-/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn main() -> Result<()> {
 ///     let routes = UrlRouter::new().route("/echo/", |_: &Scope| Ok(Echo));
 ///     Ok(Server::new(routes)?.bind("127.0.0.1:8000")?.run().await?)
 /// }
@@ -73,6 +76,9 @@ pub struct Server {
 /// Makes what builds the App for a listener. The type of the App is erased.
 type Attach = Arc<dyn Fn(&Listener, &ListenerSettings, &Mount) -> Build + Send + Sync>;
 
+/// How many threads a server may have.
+const MOST_THREADS: usize = 512;
+
 /// The settings that all listeners share.
 #[derive(Debug, Clone)]
 struct ListenerSettings {
@@ -91,6 +97,8 @@ impl Server {
     }
 
     /// A server for the routes, layers and limits of a mount.
+    ///
+    /// It also serves clients without a WebSocket and the JavaScript client, unless the mount says otherwise.
     pub fn of(mount: Mount) -> Self {
         let settings = ListenerSettings {
             backlog: 2048,
@@ -98,7 +106,7 @@ impl Server {
             keep_alive: Duration::from_secs(5),
         };
         let app = attach(|mount: &Mount| App::new().configure(mount.configure()));
-        Self { mount, app, listeners: Vec::new(), threads: None, settings }
+        Self { mount: mount.complete(), app, listeners: Vec::new(), threads: None, settings }
     }
 
     /// The default layer, for sending from outside of consumers.
@@ -158,7 +166,10 @@ impl Server {
         self
     }
 
-    /// Listens with TLS on every TCP address of a name.
+    /// Listens with TLS on every TCP address of a name, with rustls 0.23.
+    ///
+    /// The name has the version, as in actix-web: the configuration must be of this rustls. A later one gets a method beside
+    /// this one.
     ///
     /// The protocols that the configuration offers (ALPN) are replaced by `http/1.1`. A TLS handshake that takes longer
     /// than [`request_timeout`](Self::request_timeout) is cut off.
@@ -166,7 +177,7 @@ impl Server {
     /// # Errors
     /// As [`bind`](Self::bind).
     #[cfg(feature = "rustls")]
-    pub fn bind_rustls(
+    pub fn bind_rustls_0_23(
         mut self,
         addresses: impl ToSocketAddrs,
         mut config: tokio_rustls::rustls::ServerConfig,
@@ -238,12 +249,9 @@ impl Server {
 
     /// How many threads serve connections, 1 to 512. The default, `None`, is one for each core.
     ///
-    /// # Panics
-    /// If the number is 0 or more than 512.
+    /// With any other number the server does not start: [`run`](Self::run) returns an error.
     pub fn threads(mut self, count: impl Into<Option<usize>>) -> Self {
-        let count = count.into();
-        assert!(count.is_none_or(|count| (1..=512).contains(&count)), "a server has 1 to 512 threads");
-        self.threads = count;
+        self.threads = count.into();
         self
     }
 
@@ -274,12 +282,14 @@ impl Server {
     /// Runs until SIGINT or SIGTERM, then drains: see [`run`](crate::run).
     ///
     /// # Errors
-    /// As [`run`](crate::run). Also if the server has nothing to listen on.
+    /// As [`run`](crate::run). Also if the server has nothing to listen on, or an impossible number of threads.
     pub async fn run(self) -> io::Result<()> {
         let drain = self.mount.drain_of().clone();
         run_with(self, drain, DRAIN_DEADLINE).await
     }
 }
+
+impl Sealed for Server {}
 
 impl Serve for Server {
     fn start(self) -> io::Result<Running> {
@@ -290,10 +300,17 @@ impl Serve for Server {
         for listener in &self.listeners {
             listener.prepare(self.settings.backlog)?;
         }
+        if let Some(count) = self.threads.filter(|count| !(1..=MOST_THREADS).contains(count)) {
+            let text = format!("a server has 1 to {MOST_THREADS} threads, and not {count}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let cores = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         let threads = self.threads.unwrap_or_else(cores);
         let build = |listener: &Listener| (self.app)(listener, &self.settings, &self.mount);
-        Ok(Running::own(Threads::start(threads, &self.listeners, self.settings.request_timeout, &build)?))
+        let running = Threads::start(threads, &self.listeners, self.settings.request_timeout, &build)?;
+        let addresses: Vec<String> = self.listeners.iter().map(Listener::to_string).collect();
+        tracing::info!(addresses = addresses.join(", "), threads, "listening");
+        Ok(Running::own(running))
     }
 }
 
@@ -320,15 +337,28 @@ where
     B: MessageBody + 'static,
 {
     let app = Arc::new(app);
+    // Each thread builds the App, and one of them says what it lacks.
+    let told = Arc::new(AtomicBool::new(false));
     Arc::new(move |listener, settings, mount| {
-        let (app, mount) = (Arc::clone(&app), mount.clone());
+        let (app, mount, told) = (Arc::clone(&app), mount.unconfigured(), Arc::clone(&told));
         let http = Http {
             request_timeout: settings.request_timeout,
             keep_alive: settings.keep_alive,
             secure: listener.is_secure(),
             local: listener.address().unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             layer: mount.default_layer().clone(),
+            routes: mount.routes().clone(),
         };
-        Box::new(move || app::build(move || app(&mount), http).boxed_local())
+        let build = move || {
+            let app = app(&mount);
+            if !mount.is_configured() && !told.swap(true, Relaxed) {
+                tracing::warn!(
+                    "the App of the Server never took its consumers, so they cannot be reached: write \
+                     .app(|mount| App::new().configure(mount.configure()))"
+                );
+            }
+            app
+        };
+        Box::new(move || app::build(build, http).boxed_local())
     })
 }

@@ -8,7 +8,7 @@ use async_nats::{
 };
 use percent_encoding::percent_decode_str;
 
-use super::subjects::is_prefix;
+use super::{jetstream::JetStream, subjects::is_prefix};
 use crate::layers::server::ServerConfig;
 
 /// How many messages of one subscription the client may hold until they are taken.
@@ -26,9 +26,20 @@ const CLIENT_MESSAGES: usize = 1 << 18;
 /// | [`away`](NatsConfig::away) | [`Away::Local`](super::Away::Local) | no |
 /// | [`timeout`](NatsConfig::timeout) | 5 s | no |
 /// | [`queue_bytes`](NatsConfig::queue_bytes) | 16 MiB | no |
+/// | [`jetstream`](NatsConfig::jetstream) | [`JetStream`]'s | yes |
+/// | [`history_key`](NatsConfig::history_key) | kept in JetStream | yes |
 ///
 /// The login is in the URL, or is set by one of [`user_and_password`](NatsConfig::user_and_password),
 /// [`token`](NatsConfig::token) and [`credentials`](NatsConfig::credentials).
+///
+/// ```
+/// use greenroom::{Layer, LayerConfig, layers::nats::{NatsConfig, NatsLayer}};
+///
+/// # fn layer() -> greenroom::Result<Layer> {
+/// let config = NatsConfig::new("nats://10.0.0.1:4222").prefix("shop").layer(LayerConfig::new().capacity(1_000));
+/// Ok(NatsLayer::new(config)?.into())
+/// # }
+/// ```
 pub type NatsConfig = ServerConfig<NatsSettings>;
 
 /// The settings that only NATS has.
@@ -38,6 +49,8 @@ pub struct NatsSettings {
     login: Login,
     roots: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
+    pub(super) jetstream: JetStream,
+    pub(super) key: Option<[u8; 32]>,
 }
 
 /// How to log in. It contains secrets, and has no `Debug`.
@@ -57,7 +70,8 @@ impl fmt::Debug for NatsSettings {
 }
 
 /// Why a layer on NATS cannot be made.
-#[derive(Debug)]
+///
+/// [`NatsLayer`](super::NatsLayer) has an example of the settings.
 #[non_exhaustive]
 pub enum NatsConfigError {
     /// The credentials cannot be parsed.
@@ -102,6 +116,8 @@ impl fmt::Display for NatsConfigError {
     }
 }
 
+crate::causes::debug_shows_causes!(NatsConfigError);
+
 impl std::error::Error for NatsConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -121,7 +137,14 @@ impl NatsConfig {
     /// also for those that a server names. Otherwise there is TLS if the server asks for it.
     pub fn new(url: impl Into<String>) -> Self {
         let servers = vec![url.into()];
-        let backend = NatsSettings { servers, login: Login::Url, roots: None, certificate: None };
+        let backend = NatsSettings {
+            servers,
+            login: Login::Url,
+            roots: None,
+            certificate: None,
+            jetstream: JetStream::new(),
+            key: None,
+        };
         Self::with_backend(backend, "greenroom")
     }
 
@@ -167,6 +190,21 @@ impl NatsConfig {
     /// The layer then insists on TLS.
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.backend.certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// How JetStream keeps the groups' [history](crate::LayerConfig::history). Without a policy it is not used.
+    pub fn jetstream(mut self, settings: JetStream) -> Self {
+        self.backend.jetstream = settings;
+        self
+    }
+
+    /// The secret with which a process signs the places that its clients may name when they come back.
+    ///
+    /// All processes must have the same. By default the first process makes one, and keeps it in JetStream, in a stream
+    /// of its own. A secret that is set here needs no such stream.
+    pub fn history_key(mut self, key: [u8; 32]) -> Self {
+        self.backend.key = Some(key);
         self
     }
 

@@ -2,10 +2,7 @@
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -16,14 +13,15 @@ use tokio::sync::{
 
 use super::{
     config::{NatsConfig, NatsConfigError},
-    readers::Readers,
+    log::streams::Streams,
+    logged::NatsStore,
     shared::{Nats, NatsOperation, NatsShared, NatsSource, Place},
     subjects::{Subjects, Task},
     thread,
 };
 use crate::{
     ChannelName, Delivery, Envelope, EventError, GroupName,
-    event::Format,
+    event::{Format, wire::except},
     layers::{
         Groups, LayerError,
         server::{
@@ -33,9 +31,6 @@ use crate::{
         },
     },
 };
-
-/// The largest message that a server takes by default. It holds until the server has told its own limit.
-const MAX_PAYLOAD: usize = 1 << 20;
 
 /// Shares groups and channels with other processes by NATS, which keeps nothing.
 ///
@@ -69,13 +64,9 @@ impl NatsLayer {
         let groups = Groups::watched(config.common.layer.clone());
         let (operations, receiver) = unbounded_channel();
         let addresses = [config.backend.addresses()];
-        let driver = Nats {
-            subjects: Subjects::new(&config.common.prefix, &groups.directory().process),
-            readers: Readers::default(),
-            max_payload: AtomicUsize::new(MAX_PAYLOAD),
-            operations,
-            settings: config.backend,
-        };
+        let subjects = Subjects::new(&config.common.prefix, &groups.directory().process);
+        let streams = Streams::new(&subjects, &config.common.layer, config.backend.jetstream);
+        let driver = Nats::new(config.backend, subjects, streams, operations);
         start(config.common, groups, addresses, driver, receiver).map_err(NatsConfigError::Thread)
     }
 }
@@ -93,6 +84,8 @@ impl Driver for Nats {
         inbox: InboundSenderOf<Self>,
         operations: UnboundedReceiver<NatsOperation>,
     ) -> io::Result<impl FnOnce() + Send + 'static> {
+        let store = Arc::new(NatsStore(Arc::downgrade(&shared)));
+        shared.groups.directory().logs.keep_in(store);
         Ok(move || thread::run(&shared, inbox, operations))
     }
 
@@ -100,8 +93,15 @@ impl Driver for Nats {
         &self.operations
     }
 
-    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
-        envelope.to_wire(Format::MsgPack)
+    fn ended(shared: &NatsShared, _inbox: &InboundSenderOf<Self>) {
+        // Their callers learn that nobody knows.
+        shared.driver.unsure().clear();
+    }
+
+    fn encode(&self, envelope: &Envelope, except: &[ChannelName]) -> Result<Bytes, EventError> {
+        // Other processes need not know of this one's own channels.
+        let elsewhere = except.iter().filter(|channel| !self.subjects.is_own(channel));
+        except::write(Format::MsgPack, envelope.to_wire(Format::MsgPack)?, elsewhere.map(ChannelName::as_str))
     }
 
     fn largest(&self) -> usize {
@@ -111,14 +111,20 @@ impl Driver for Nats {
     async fn publish(
         shared: &NatsShared,
         group: &GroupName,
+        except: &[ChannelName],
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
+        let policy = shared.policy(group);
+        if let Some(policy) = policy.filter(|_| !envelope.is_transient()) {
+            return Box::pin(shared.publish_logged(policy, group, except, envelope, count)).await;
+        }
         let operation = |publication| {
             let Publication { group, event, reply, room, .. } = publication;
-            NatsOperation::Publish { group, event, reply, place: Place::new(shared, room) }
+            let place = Place::new(shared, room);
+            NatsOperation::Publish { group, event, transient: policy.is_some(), reply, place }
         };
-        local_first(shared, group, envelope, count, operation).await
+        local_first(shared, group, except, envelope, count, operation).await
     }
 
     async fn send(shared: &NatsShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
@@ -159,10 +165,27 @@ impl Driver for Nats {
     async fn deliver(shared: &NatsShared, bytes: Bytes, source: NatsSource, room: OwnedSemaphorePermit) {
         match source {
             NatsSource::Group(group) => {
+                let (bytes, except) = except::read(Format::MsgPack, bytes);
                 // An event that cannot be read has been counted and logged.
                 if let Ok(envelope) = shared.read(&group, bytes) {
-                    shared.groups.publish(&group, envelope).await;
+                    shared
+                        .groups
+                        .publish_except(&group, &ChannelName::of_texts(except), envelope, false)
+                        .await;
                 }
+            }
+            NatsSource::Own(group) => shared.deliver_own(&group, bytes).await,
+            NatsSource::Log { group, arrival, served } => {
+                let delivery = shared.deliver_entry(&group, arrival, served.is_some()).await;
+                if let Some(served) = served {
+                    // This fails if the sender has gone.
+                    let _ = served.send(delivery);
+                }
+            }
+            NatsSource::Foreign { group, mark } => shared.deliver_foreign(&group, bytes, mark).await,
+            NatsSource::Refill { groups, seconds } => {
+                drop(room);
+                shared.refill(groups, seconds).await;
             }
             NatsSource::Channel { channel, passed, to } => {
                 shared.take(channel, bytes, passed, to, room).await

@@ -15,24 +15,28 @@ use async_nats::{Client, HeaderMap, Message as NatsMessage, ServerAddr, StatusCo
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_local, unconstrained},
     time::timeout,
 };
 
 use super::{
     answer::ProcessAnswer,
+    expected::{Expected, Failed, Waiting},
     fate::Fate,
-    shared::{LOST, Nats, NatsShared, NatsSource},
+    log::{streams::StreamState, tasks::ForeignEvent},
+    shared::{Nats, NatsShared, NatsSource},
     subjects::READERS,
 };
-use crate::{ChannelName, GroupName, LayerError, layers::server::driver::InboundSenderOf};
+use crate::{ChannelName, Delivery, GroupName, LayerError, layers::server::driver::InboundSenderOf};
 
 /// The header that says how often a message was passed on.
 const PASSED: &str = "Greenroom-Passed";
 
 /// How many refusals for lack of room may wait to be sent.
 const REFUSALS: usize = 1_000;
+/// How many groups without members stay subscribed at most.
+const LINGERING: usize = 10_000;
 /// A time that is longer than a lost connection is kept.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -54,10 +58,19 @@ pub(super) struct NatsLink {
     pub(super) fate: Arc<Fate>,
     /// The reply subject by which this process recognizes its own events.
     from: Subject,
-    /// The senders to the tasks that wait for an answer, by the number of the answer.
-    waiting: RefCell<HashMap<u64, oneshot::Sender<NatsMessage>>>,
-    next: Cell<u64>,
+    /// The same for events that no log keeps, to groups with a log.
+    transient: Subject,
+    /// The tasks that wait for an answer.
+    waiting: Rc<Waiting>,
     pub(super) groups: RefCell<HashMap<GroupName, Subscription>>,
+    /// The subscriptions to the logs of groups.
+    pub(super) logs: RefCell<HashMap<GroupName, Subscription>>,
+    /// The groups without members whose subscriptions stay for now, and until when.
+    pub(super) lingering: RefCell<HashMap<GroupName, Instant>>,
+    /// Who waits until the members here have an event of this process, by the event's nonce.
+    pub(super) pending: RefCell<HashMap<u64, oneshot::Sender<Delivery>>>,
+    /// The events that are in no log, until that is told in the stream.
+    pub(super) foreign: mpsc::Sender<ForeignEvent>,
     pub(super) channels: RefCell<HashMap<ChannelName, Subscription>>,
     /// The subscriptions to requests and answers.
     own: RefCell<Vec<Subscription>>,
@@ -89,6 +102,7 @@ impl NatsLink {
         inbox: &Rc<InboundSenderOf<Nats>>,
         fate: &Arc<Fate>,
         servers: &[ServerAddr],
+        foreign: mpsc::Sender<ForeignEvent>,
     ) -> Result<Rc<Self>, String> {
         let clients = [
             client(shared, fate, servers, "groups").await?,
@@ -102,9 +116,13 @@ impl NatsLink {
             clients,
             fate: Arc::clone(fate),
             from: shared.driver.subjects.from().into(),
-            waiting: RefCell::default(),
-            next: Cell::new(0),
+            transient: shared.driver.subjects.transient().into(),
+            waiting: Rc::default(),
             groups: RefCell::default(),
+            logs: RefCell::default(),
+            lingering: RefCell::default(),
+            pending: RefCell::default(),
+            foreign,
             channels: RefCell::default(),
             own: RefCell::default(),
             refusals: Cell::new(0),
@@ -131,10 +149,8 @@ impl NatsLink {
             let hear = move |message: NatsMessage| {
                 let Some(link) = link.upgrade() else { return };
                 let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
-                let waiting = number.and_then(|number| link.waiting.borrow_mut().remove(&number));
-                // The task that asked may have given up.
-                if let Some(waiting) = waiting {
-                    let _ = waiting.send(message);
+                if let Some(number) = number {
+                    link.waiting.answered(number, message);
                 }
             };
             let heard = self.subscribe(connection, replies, None, hear).await?;
@@ -154,27 +170,81 @@ impl NatsLink {
         Ok(())
     }
 
-    /// Subscribes to a group.
+    /// Subscribes to a group, unless it was never unsubscribed.
     pub(super) async fn hear_group(self: &Rc<Self>, group: &GroupName) -> Result<(), String> {
+        if self.lingering.borrow_mut().remove(group).is_some() {
+            return Ok(());
+        }
+        let policy = self.shared.policy(group);
         let (link, name) = (Rc::downgrade(self), group.clone());
         let hear = move |message: NatsMessage| {
             let Some(link) = link.upgrade() else { return };
-            if message.reply.as_ref() == Some(&link.from) {
+            if message.reply.as_ref().is_some_and(|reply| *reply == link.from || *reply == link.transient) {
                 // This process sent the event by its previous connection. Its members have had the event
                 // already.
                 return;
             }
             // The payload is copied, because a message that waits would keep the whole buffer of the client.
             let bytes = Bytes::copy_from_slice(&message.payload);
-            if !link.inbox.offer(bytes, NatsSource::Group(name.clone())) {
-                link.miss();
-                link.missed.borrow_mut().entry(name.clone()).or_insert_with(Instant::now);
-                link.fate.misses.notify_one();
+            let is_transient =
+                || message.reply.as_ref().is_some_and(|to| link.shared.driver.subjects.is_transient(to));
+            match policy {
+                Some(policy) if !is_transient() => {
+                    if link.shared.driver.streams.state(policy) != StreamState::Unusable {
+                        link.foreign(ForeignEvent { group: name.clone(), policy, payload: bytes });
+                    } else if !link.inbox.offer(bytes, NatsSource::Own(name.clone())) {
+                        link.miss_group(&name);
+                    }
+                }
+                _ if link.inbox.offer(bytes, NatsSource::Group(name.clone())) => {}
+                _ => link.miss_group(&name),
             }
         };
-        let heard = self.subscribe(GROUPS, self.shared.driver.subjects.group(group), None, hear).await?;
+        let heard = self.subscribe_group(self.shared.driver.subjects.group(group), hear).await?;
         self.groups.borrow_mut().insert(group.clone(), heard);
-        Ok(())
+        match policy {
+            Some(policy) => self.hear_log(group, policy).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the subscription to a group without members stays for a while, so that its log goes on.
+    pub(super) fn lingers(&self, group: &GroupName) -> bool {
+        let within = self.shared.config.layer.history_of(group).map(|history| history.time());
+        let mut lingering = self.lingering.borrow_mut();
+        let stays =
+            within.filter(|_| lingering.len() < LINGERING && self.groups.borrow().contains_key(group));
+        stays.is_some_and(|within| lingering.insert(group.clone(), Instant::now() + within).is_none())
+    }
+
+    /// Ends the subscriptions to a group.
+    pub(super) async fn unhear_group(&self, group: &GroupName) {
+        let heard = [self.groups.borrow_mut().remove(group), self.logs.borrow_mut().remove(group)];
+        for heard in heard.into_iter().flatten() {
+            heard.leave().await;
+        }
+        self.forget_log(group);
+    }
+
+    /// Subscribes to a subject on the connection for events of groups.
+    pub(super) async fn subscribe_group(
+        &self,
+        subject: String,
+        hear: impl Fn(NatsMessage) + 'static,
+    ) -> Result<Subscription, String> {
+        self.subscribe(GROUPS, subject, None, hear).await
+    }
+
+    /// Counts an event of a group that is dropped. The group's members learn of it.
+    pub(super) fn miss_group(&self, group: &GroupName) {
+        self.miss();
+        self.refill_group(group);
+    }
+
+    /// Has a group's members learn that they missed something. If the group has a log, it is filled instead.
+    pub(super) fn refill_group(&self, group: &GroupName) {
+        self.missed.borrow_mut().entry(group.clone()).or_insert_with(Instant::now);
+        self.fate.misses.notify_one();
     }
 
     /// Subscribes to a channel of any process.
@@ -256,9 +326,26 @@ impl NatsLink {
     }
 
     /// Publishes to a group.
-    pub(super) async fn publish(&self, group: &GroupName, event: Bytes) -> Result<(), String> {
+    pub(super) async fn publish(
+        &self,
+        group: &GroupName,
+        event: Bytes,
+        transient: bool,
+    ) -> Result<(), String> {
         let subject = self.shared.driver.subjects.group(group);
-        let published = self.clients[GROUPS].publish_with_reply(subject, self.from.clone(), event).await;
+        let from = if transient { &self.transient } else { &self.from };
+        let published = self.clients[GROUPS].publish_with_reply(subject, from.clone(), event).await;
+        published.map_err(|error| error.to_string())
+    }
+
+    /// Tells the other processes with members in a group that its log lacks an event.
+    pub(super) async fn tell_members_elsewhere(
+        &self,
+        policy: usize,
+        group: &GroupName,
+    ) -> Result<(), String> {
+        let subject = self.shared.driver.subjects.at_policy(policy, group);
+        let published = self.clients[GROUPS].publish(subject, Bytes::new()).await;
         published.map_err(|error| error.to_string())
     }
 
@@ -283,7 +370,7 @@ impl NatsLink {
         payload: Bytes,
         passed: u8,
     ) -> impl Future<Output = Result<ProcessAnswer, LayerError>> + use<> {
-        let answer = self.expect();
+        let mut answer = self.waiting.expect();
         let reply = self.shared.driver.subjects.reply(connection, answer.number);
         let client = &self.clients[connection];
         let asked = if passed == 0 {
@@ -298,9 +385,8 @@ impl NatsLink {
             if let Err(error) = asked {
                 return Err(LayerError::Refused(error.to_string()));
             }
-            let answered = answer.wait(&link).await;
             let message =
-                answered.map_err(|failed| link.shared.status.unavailable(0, &failed.reason(&link)))?;
+                link.wait(&mut answer).await.map_err(|reason| link.shared.status.unavailable(0, &reason))?;
             if message.status == Some(StatusCode::NO_RESPONDERS) {
                 return Ok(ProcessAnswer::None);
             }
@@ -310,11 +396,11 @@ impl NatsLink {
 
     /// Waits until the server has read all that was written on a connection so far.
     pub(super) async fn synced(self: &Rc<Self>, connection: usize) -> Result<(), String> {
-        let answer = self.expect();
+        let mut answer = self.waiting.expect();
         self.call(connection, answer.number).await?;
-        match answer.wait(self).await {
+        match self.wait(&mut answer).await {
             Ok(_) => Ok(()),
-            Err(failed) => Err(self.fate.reason(&failed.reason(self))),
+            Err(reason) => Err(self.fate.reason(&reason)),
         }
     }
 
@@ -323,12 +409,12 @@ impl NatsLink {
     /// The server takes from the two connections in any order. So it may not know the subscription yet, and
     /// the first messages may be lost.
     async fn meet(self: &Rc<Self>, connection: usize) -> Result<(), String> {
-        let mut answer = self.expect();
+        let mut answer = self.waiting.expect();
         let met = async {
             let mut pause = Duration::from_millis(5);
             loop {
                 self.call(connection, answer.number).await?;
-                if timeout(pause, &mut answer.message).await.is_ok() {
+                if answer.wait(pause).await.is_ok() {
                     return Ok(());
                 }
                 pause *= 2;
@@ -337,8 +423,34 @@ impl NatsLink {
         let patience = self.shared.config.timeout;
         match timeout(patience, met).await {
             Ok(met) => met,
-            Err(_) => Err(self.fate.reason(&Failed::Late.reason(self))),
+            Err(_) => Err(self.fate.reason(&Failed::Late.reason(patience))),
         }
+    }
+
+    /// Waits for the next message of an answer. The error is the reason why none has come.
+    pub(super) async fn wait(&self, answer: &mut Expected) -> Result<NatsMessage, String> {
+        let patience = self.shared.config.timeout;
+        answer.wait(patience).await.map_err(|failed| failed.reason(patience))
+    }
+
+    /// Publishes to a subject of JetStream. The answer comes as [`wait`](Self::wait) says.
+    ///
+    /// When this returns, the request is on its way.
+    pub(super) async fn request(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<Expected, String> {
+        let answer = self.waiting.expect();
+        let reply = self.shared.driver.subjects.reply(GROUPS, answer.number);
+        let client = &self.clients[GROUPS];
+        let asked = match headers {
+            Some(headers) => client.publish_with_reply_and_headers(subject, reply, headers, payload).await,
+            None => client.publish_with_reply(subject, reply, payload).await,
+        };
+        asked.map_err(|error| error.to_string())?;
+        Ok(answer)
     }
 
     /// Publishes on one of the connections a message that comes back on the other.
@@ -346,52 +458,6 @@ impl NatsLink {
         let other = if connection == GROUPS { CHANNELS } else { GROUPS };
         let subject = self.shared.driver.subjects.reply(other, number);
         self.clients[connection].publish(subject, Bytes::new()).await.map_err(|error| error.to_string())
-    }
-
-    fn expect(self: &Rc<Self>) -> Expected {
-        let number = self.next.get();
-        self.next.set(number + 1);
-        let (sender, message) = oneshot::channel();
-        self.waiting.borrow_mut().insert(number, sender);
-        Expected { link: Rc::clone(self), number, message }
-    }
-}
-
-/// An answer that is expected. Dropping this ends the wait for it.
-struct Expected {
-    link: Rc<NatsLink>,
-    number: u64,
-    message: oneshot::Receiver<NatsMessage>,
-}
-
-impl Expected {
-    async fn wait(mut self, link: &NatsLink) -> Result<NatsMessage, Failed> {
-        match timeout(link.shared.config.timeout, &mut self.message).await {
-            Ok(Ok(message)) => Ok(message),
-            Ok(Err(_)) => Err(Failed::Lost),
-            Err(_) => Err(Failed::Late),
-        }
-    }
-}
-
-/// Why there is no answer.
-enum Failed {
-    Late,
-    Lost,
-}
-
-impl Failed {
-    fn reason(&self, link: &NatsLink) -> String {
-        match self {
-            Self::Late => format!("no answer in {:?}", link.shared.config.timeout),
-            Self::Lost => LOST.to_owned(),
-        }
-    }
-}
-
-impl Drop for Expected {
-    fn drop(&mut self) {
-        self.link.waiting.borrow_mut().remove(&self.number);
     }
 }
 

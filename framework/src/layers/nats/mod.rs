@@ -4,9 +4,13 @@
 
 mod answer;
 mod config;
+mod expected;
 mod fate;
+mod jetstream;
 mod layer;
 mod link;
+mod log;
+mod logged;
 mod readers;
 mod shared;
 mod subjects;
@@ -15,6 +19,7 @@ mod work;
 
 pub use self::{
     config::{NatsConfig, NatsConfigError},
+    jetstream::JetStream,
     layer::NatsLayer,
 };
 pub use super::Away;

@@ -1,6 +1,6 @@
 //! The state that the threads of a layer on NATS share, and its operations.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
@@ -8,13 +8,26 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
 use super::{
     answer::ProcessAnswer,
     config::NatsSettings,
+    expected::LOST,
+    log::{
+        own::OwnLogs,
+        streams::Streams,
+        tasks::{Append, Unsure},
+        unlogged::UnloggedGroups,
+    },
     readers::{ReadState, Readers},
     subjects::{Subjects, Task},
 };
 use crate::{
     ChannelName, Delivery, Envelope, GroupName,
     event::Format,
-    groups::directory::Directory,
+    groups::{
+        directory::Directory,
+        history::{
+            position::Position,
+            store::{Arrival, LogRead, Part},
+        },
+    },
     layers::{LayerError, server},
 };
 
@@ -23,8 +36,8 @@ use crate::{
 /// A process that has no room for a message, or does not read the channel any more, asks the other processes.
 const PASSED: u8 = 3;
 
-/// The reason why there is no answer, if the connection is lost.
-pub(super) const LOST: &str = "the connection was lost before there was an answer";
+/// The largest message that a server takes by default. It holds until the server has told its own limit.
+const MAX_PAYLOAD: usize = 1 << 20;
 
 /// The state of one [`NatsLayer`](super::NatsLayer), and the driver of its kind.
 #[derive(Debug)]
@@ -35,6 +48,38 @@ pub struct Nats {
     /// The largest message that the server takes, as the server said last.
     pub(super) max_payload: AtomicUsize,
     pub(super) operations: UnboundedSender<NatsOperation>,
+    pub(super) streams: Streams,
+    /// The logs of groups whose streams cannot be used.
+    pub(super) own_logs: OwnLogs,
+    /// The events whose fate is not known. The lock is held only for an edit.
+    unsure: Mutex<Vec<Unsure>>,
+    /// The groups with a log whose members here have an event that is not in it, until the streams say so.
+    pub(super) unlogged: UnloggedGroups,
+}
+
+impl Nats {
+    pub(super) fn new(
+        settings: NatsSettings,
+        subjects: Subjects,
+        streams: Streams,
+        operations: UnboundedSender<NatsOperation>,
+    ) -> Self {
+        Self {
+            settings,
+            subjects,
+            readers: Readers::default(),
+            max_payload: AtomicUsize::new(MAX_PAYLOAD),
+            operations,
+            streams,
+            own_logs: OwnLogs::default(),
+            unsure: Mutex::default(),
+            unlogged: UnloggedGroups::default(),
+        }
+    }
+
+    pub(super) fn unsure(&self) -> MutexGuard<'_, Vec<Unsure>> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The shared state of a layer on NATS.
@@ -50,8 +95,21 @@ pub(in crate::layers) enum NatsOperation {
     Publish {
         group: GroupName,
         event: Bytes,
+        /// Whether the event is in no log although the group has one.
+        transient: bool,
         reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
         place: Place,
+    },
+    /// Add an event to the log of a group.
+    Append(Append),
+    /// Read a part of the log of a group.
+    ReadLog {
+        policy: usize,
+        group: GroupName,
+        part: Part,
+        most: usize,
+        seen: Option<Position>,
+        reply: oneshot::Sender<Result<LogRead, LayerError>>,
     },
     /// Ask the process that is subscribed to this subject.
     Ask {
@@ -110,6 +168,14 @@ impl Drop for Place {
 pub(in crate::layers) enum NatsSource {
     /// The message was published to a group.
     Group(GroupName),
+    /// The message was published to a group whose log is this process' own.
+    Own(GroupName),
+    /// The message is an entry of a log. `served` is told, or dropped, when the members here have it.
+    Log { group: GroupName, arrival: Arrival, served: Option<oneshot::Sender<Delivery>> },
+    /// The message was published to a group with a log, and is not in it. The stream has this mark of that.
+    Foreign { group: GroupName, mark: Option<f64> },
+    /// There is no message. The logs of these groups may lack entries, since the server was away for so long.
+    Refill { groups: Vec<GroupName>, seconds: Option<f64> },
     /// The message was sent to a channel of any process, which this process reads.
     Channel { channel: ChannelName, passed: u8, to: Option<String> },
     /// The message is a request to this process, with this subject.

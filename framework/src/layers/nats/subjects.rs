@@ -3,7 +3,7 @@
 //! A `.` separates the tokens of a subject. Names of groups and channels may contain a `.`: in a subject it
 //! is written as a `:`, which names cannot contain.
 
-use crate::{ChannelName, GroupName};
+use crate::{ChannelName, GroupName, groups::key::is_of};
 
 /// The NATS queue group of the processes that read a channel. They share its messages.
 pub(super) const READERS: &str = "readers";
@@ -43,6 +43,76 @@ impl Subjects {
     /// that came by it, but it may send the events that came by the previous connection.
     pub(super) fn from(&self) -> String {
         format!("{}.from.{}", self.prefix, self.process)
+    }
+
+    /// The reply subject of the transient events that this process publishes to groups with a log.
+    ///
+    /// By it the other processes tell them from events that should be in the log and are not.
+    pub(super) fn transient(&self) -> String {
+        format!("{}.transient.{}", self.prefix, self.process)
+    }
+
+    /// Whether a reply subject is that of another process' transient events.
+    pub(super) fn is_transient(&self, reply: &str) -> bool {
+        let rest = reply.strip_prefix(self.prefix.as_str());
+        rest.is_some_and(|rest| rest.starts_with(".transient."))
+    }
+
+    /// The subject of a group's log. `policy` is the number of the policy that holds for it.
+    pub(super) fn log(&self, policy: usize, group: &GroupName) -> String {
+        format!("{}.log.{policy}.{}", self.prefix, token(group))
+    }
+
+    /// Where a process tells that an event came to a group which is in no log.
+    pub(super) fn foreign(&self, policy: usize, group: &GroupName) -> String {
+        format!("{}.foreign.{policy}.{}", self.prefix, token(group))
+    }
+
+    /// The subjects of a policy's stream: of the logs, of the foreign marks, and where new entries are told.
+    pub(super) fn of_stream(&self, policy: usize) -> [String; 3] {
+        ["log", "foreign", "at"].map(|kind| format!("{}.{kind}.{policy}.>", self.prefix))
+    }
+
+    /// Where new entries of a group are told, by the stream of any policy.
+    ///
+    /// A process with other policies may put a group's events into another stream. That must not go unseen.
+    pub(super) fn at(&self, group: &GroupName) -> String {
+        format!("{}.at.*.{}", self.prefix, token(group))
+    }
+
+    /// Where the stream of a policy tells of a group's new entries.
+    pub(super) fn at_policy(&self, policy: usize, group: &GroupName) -> String {
+        format!("{}.at.{policy}.{}", self.prefix, token(group))
+    }
+
+    /// The number of the policy in a subject of [`at`](Self::at).
+    pub(super) fn policy_at(&self, subject: &str) -> Option<usize> {
+        let rest = subject.strip_prefix(self.prefix.as_str())?.strip_prefix(".at.")?;
+        rest.split('.').next()?.parse().ok()
+    }
+
+    /// The name of a policy's stream. A name of a stream has no dots: they, and other special bytes, are written as
+    /// `_` and two hexadecimal digits.
+    pub(super) fn stream(&self, what: impl std::fmt::Display) -> String {
+        let mut name = "GR_".to_owned();
+        for byte in self.prefix.bytes() {
+            if byte.is_ascii_alphanumeric() || byte == b'-' {
+                name.push(char::from(byte));
+            } else {
+                name.push_str(&format!("_{byte:02x}"));
+            }
+        }
+        format!("{name}_{what}")
+    }
+
+    /// The subject of the secret that signs the places which clients name.
+    pub(super) fn key(&self) -> String {
+        format!("{}.key", self.prefix)
+    }
+
+    /// Whether a channel with a `!` belongs to this process.
+    pub(super) fn is_own(&self, channel: &ChannelName) -> bool {
+        is_of(&self.process, channel)
     }
 
     /// The subject of a channel of any process.
@@ -131,6 +201,21 @@ mod tests {
         let group = GroupName::new("a.B-c_9..d.").unwrap();
         assert_eq!(subjects().group(&group), "greenroom.group.a:B-c_9::d:");
         assert_eq!(subjects().channel(&channel("jobs.fast")), "greenroom.channel.jobs:fast");
+    }
+
+    #[test]
+    fn a_log_has_its_own_subjects() {
+        let group = GroupName::new("room.1").unwrap();
+        let subjects = Subjects::new("shop.eu", "0123456789Ab");
+        assert_eq!(subjects.log(2, &group), "shop.eu.log.2.room:1");
+        assert_eq!(subjects.at(&group), "shop.eu.at.*.room:1");
+        assert_eq!(subjects.policy_at("shop.eu.at.2.room:1"), Some(2));
+        for strange in ["shop.eu.at.x.room:1", "shop.eu.log.2.room:1", "shop.at.2.room:1", ""] {
+            assert_eq!(subjects.policy_at(strange), None, "{strange}");
+        }
+        assert_eq!(subjects.stream(2), "GR_shop_2eeu_2");
+        assert!(subjects.is_transient("shop.eu.transient.another12345"));
+        assert!(!subjects.is_transient("shop.eu.from.another12345"));
     }
 
     #[test]

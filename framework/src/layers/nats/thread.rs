@@ -3,14 +3,20 @@
 use std::{rc::Rc, sync::Arc, thread, time::Duration};
 
 use async_nats::ServerAddr;
+use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::{select, sync::mpsc::UnboundedReceiver, task::LocalSet, time::timeout};
+use tokio::{
+    select,
+    sync::mpsc::{UnboundedReceiver, channel},
+    task::LocalSet,
+    time::timeout,
+};
 use tracing::{Dispatch, dispatcher};
 
 use super::{
     fate::Fate,
     link::NatsLink,
-    shared::{Nats, NatsOperation, NatsShared},
+    shared::{Nats, NatsOperation, NatsShared, NatsSource},
     work::{follow, hear_all, leave, listen, refuse, tell_misses, write},
 };
 use crate::layers::server::{
@@ -20,6 +26,9 @@ use crate::layers::server::{
 
 /// How long to wait if the system gives no runtime, before the next attempt.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many events that are in no log may wait until that is told in the stream.
+const FOREIGN: usize = 1_024;
 
 /// How a pair of connections ended.
 enum ConnectionEnd {
@@ -81,11 +90,17 @@ async fn serve(
     // These servers stay known if no server answers.
     discovered.retain(|server| !servers.contains(server));
     servers.extend(discovered.iter().cloned());
+    let (foreign, mut foreign_events) = channel(FOREIGN);
     let connect = async {
         outage.pause().await;
-        let link = NatsLink::connect(shared, inbox, fate, &servers).await?;
+        let link = NatsLink::connect(shared, inbox, fate, &servers, foreign).await?;
+        let begin = async {
+            shared.driver.streams.look(&link).await;
+            link.find_secret().await;
+            hear_all(&link).await
+        };
         select! {
-            heard = hear_all(&link) => heard?,
+            heard = begin => heard?,
             reason = fate.lost() => return Err(reason),
         }
         Ok::<_, String>(link)
@@ -93,21 +108,36 @@ async fn serve(
     let link = select! {
         link = connect => match link {
             Ok(link) => link,
-            Err(reason) => return ConnectionEnd::Lost(reason),
+            Err(reason) => {
+                shared.give_up_unsure();
+                return ConnectionEnd::Lost(reason);
+            }
         },
         () = refuse(shared, operations) => return ConnectionEnd::Stopped,
         () = shared.stop.notified() => return ConnectionEnd::Stopped,
     };
     *discovered = link.discovered();
-    if let Some(away) = fate.log(|| outage.found()) {
-        shared.tell_gap(inbox, shared.members.groups(|_| true), away).await;
+    let away = fate.log(|| outage.found());
+    if away.is_some() {
+        // What others have sent meanwhile is not in them.
+        shared.driver.own_logs.end_all();
     }
+    let (logged, others) =
+        shared.members.groups(|_| true).into_iter().partition(|group| shared.policy(group).is_some());
+    if let Some(away) = away {
+        shared.tell_gap(inbox, others, away).await;
+    }
+    // A log may also have been asked for before there was a connection.
+    let refill = NatsSource::Refill { groups: logged, seconds: away.map(|away| away.as_secs_f64()) };
+    inbox.message(Bytes::new(), refill).await;
     let reason = select! {
         reason = fate.lost() => reason,
         reason = write(&link, operations) => reason,
         reason = follow(&link) => reason,
         reason = listen(&link) => reason,
         () = tell_misses(&link) => "a task has ended".to_owned(),
+        () = link.mark_foreign(&mut foreign_events) => "a task has ended".to_owned(),
+        () = async { link.find_unsure().await; link.keep_logs().await } => "a task has ended".to_owned(),
         () = shared.stop.notified() => {
             // What cannot be written in this time is lost.
             let _ = timeout(Nats::FAREWELL, leave(&link, operations)).await;

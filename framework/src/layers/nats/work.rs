@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{
     select,
@@ -18,8 +19,9 @@ use tokio::{
 use super::{
     answer::ProcessAnswer,
     link::{CHANNELS, GROUPS, NatsLink},
+    log::tasks::AppendError,
     readers::ReadState,
-    shared::{NatsOperation, NatsShared, Place},
+    shared::{NatsOperation, NatsShared, NatsSource, Place},
 };
 use crate::{ChannelName, Delivery, Envelope, LayerError, event::Format, layers::server::shared::Changes};
 
@@ -57,10 +59,10 @@ pub(super) async fn follow(link: &Rc<NatsLink>) -> String {
         // A caller that waits for a group which has lost its last member need not wait any more.
         shared.members.changed.notify_waiters();
         for (group, _) in left {
-            let heard = link.groups.borrow_mut().remove(&group);
-            if let Some(heard) = heard {
-                heard.leave().await;
+            if link.lingers(&group) {
+                continue;
             }
+            link.unhear_group(&group).await;
             link.missed.borrow_mut().remove(&group);
         }
         for (group, _) in &joined {
@@ -175,7 +177,13 @@ pub(super) async fn tell_misses(link: &Rc<NatsLink>) {
             }
         }
         for (group, since) in missed {
-            link.inbox.gap(vec![group], since.elapsed().as_secs_f64()).await;
+            let seconds = since.elapsed().as_secs_f64();
+            if link.shared.policy(&group).is_some() {
+                let refill = NatsSource::Refill { groups: vec![group], seconds: Some(seconds) };
+                link.inbox.message(Bytes::new(), refill).await;
+            } else {
+                link.inbox.gap(vec![group], seconds).await;
+            }
         }
     }
 }
@@ -197,8 +205,16 @@ async fn write_batch(link: &Rc<NatsLink>, batch: impl Iterator<Item = NatsOperat
     let mut answers = Vec::new();
     for operation in batch {
         match operation {
-            NatsOperation::Publish { group, event, reply, place } => {
-                link.publish(&group, event).await?;
+            NatsOperation::Append(append) => link.append(append),
+            NatsOperation::ReadLog { policy, group, part, most, seen, reply } => {
+                let link = Rc::clone(link);
+                spawn_local(async move {
+                    // This fails if the caller has gone.
+                    let _ = reply.send(link.read_log(policy, &group, part, most, seen).await);
+                });
+            }
+            NatsOperation::Publish { group, event, transient, reply, place } => {
+                link.publish(&group, event, transient).await?;
                 places.push(place);
                 confirmed.replies.extend(reply);
             }
@@ -218,6 +234,7 @@ async fn write_batch(link: &Rc<NatsLink>, batch: impl Iterator<Item = NatsOperat
                 let link = Rc::clone(link);
                 spawn_local(async move {
                     link.shared.settled(&group).await;
+                    link.shared.open_log(&group).await;
                     link.answer(to, &answer).await;
                     drop(room);
                 });
@@ -278,6 +295,11 @@ pub(super) async fn refuse(shared: &Arc<NatsShared>, operations: &mut UnboundedR
     while let Some(operation) = operations.recv().await {
         match operation {
             NatsOperation::Publish { reply: Some(reply), .. } => drop(reply.send(Err(shared.status.away(0)))),
+            NatsOperation::Append(append) => {
+                let reason = shared.status.away(0).to_string();
+                drop(append.reply.send(Err(AppendError::Not(reason))));
+            }
+            NatsOperation::ReadLog { reply, .. } => drop(reply.send(Err(shared.status.away(0)))),
             NatsOperation::Ask { reply, .. } => drop(reply.send(Err(shared.status.away(0)))),
             // A publication counts its loss itself. A process that waits for an answer notices that none
             // comes.

@@ -9,7 +9,13 @@ use std::{
 use redis::{Arg, Cmd, Pipeline, ServerError, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::told::Piece;
+use super::{
+    log::{
+        append::{Appending, Settled},
+        entry::Place,
+    },
+    told::Piece,
+};
 use crate::{
     ChannelName, Delivery,
     groups::directory::Directory,
@@ -22,12 +28,33 @@ use crate::{
     },
 };
 
+/// A message for one queue.
+pub(super) struct QueueMessage {
+    pub(super) key: String,
+    pub(super) message: Vec<u8>,
+    pub(super) capacity: usize,
+    /// Whether the queue belongs to a process of Greenroom.
+    pub(super) is_ours: bool,
+}
+
 /// What to do with the reply to a command.
 pub(super) enum Then {
     Answer(oneshot::Sender<Result<(), LayerError>>),
+    /// The event is in the log of its group, and in the queues of this shard. It goes to the other queues now.
+    Append {
+        appending: Box<Appending>,
+        queues: u64,
+        elsewhere: Vec<(usize, Vec<QueueMessage>)>,
+        room: OwnedSemaphorePermit,
+    },
     /// Count the reply as a part of a publication: that of so many queues.
     Count {
         publication: Rc<Progress>,
+        queues: u64,
+    },
+    /// Count the reply as a part of an event's way to so many queues of another shard.
+    Spread {
+        spreading: Rc<Spreading>,
         queues: u64,
     },
     /// Note whether Redis has these names in the group now. With a number, end the wait for the group.
@@ -111,6 +138,23 @@ impl Drop for Progress {
     }
 }
 
+/// How far an event of a log has got on its way to the queues of other shards.
+///
+/// When it is dropped, the event is handed on to the members in this process.
+pub(super) struct Spreading {
+    pub(super) event: Cell<Option<(Appending, Place, OwnedSemaphorePermit)>>,
+    pub(super) delivery: Cell<Delivery>,
+    pub(super) hand_on: Box<dyn Fn(Settled, OwnedSemaphorePermit)>,
+}
+
+impl Drop for Spreading {
+    fn drop(&mut self) {
+        if let Some((appending, place, room)) = self.event.take() {
+            (self.hand_on)(Settled { appending, outcome: Ok((place, self.delivery.get())) }, room);
+        }
+    }
+}
+
 /// The replies to the commands of a pipeline, in their order.
 pub(super) struct Replies<'a> {
     status: &'a Status,
@@ -119,6 +163,7 @@ pub(super) struct Replies<'a> {
     replies: Result<std::vec::IntoIter<Value>, LayerError>,
     at: usize,
     refusal: Option<ServerRefusal>,
+    is_forgotten: bool,
 }
 
 impl<'a> Replies<'a> {
@@ -130,7 +175,7 @@ impl<'a> Replies<'a> {
         replies: Result<Vec<Value>, String>,
     ) -> Self {
         let replies = replies.map(Vec::into_iter).map_err(|reason| status.unavailable(shard, &reason));
-        Self { status, shard, commands, replies, at: 0, refusal: None }
+        Self { status, shard, commands, replies, at: 0, refusal: None, is_forgotten: false }
     }
 
     /// Skips a reply.
@@ -145,11 +190,16 @@ impl<'a> Replies<'a> {
         let at = self.at;
         self.at += 1;
         self.refusal = None;
+        self.is_forgotten = false;
         match self.replies.as_mut().map_err(|error| error.clone())?.next() {
             Some(Value::ServerError(error)) => {
+                self.is_forgotten = error.code() == "NOSCRIPT";
                 let said = said(&error);
                 let refusal = ServerRefusal::of_redis(&said);
                 self.refusal = Some(refusal);
+                if self.is_forgotten {
+                    return Err(LayerError::Refused(said));
+                }
                 if refusal == ServerRefusal::Away {
                     // The connection ends, and the log says that the server is away.
                     return Err(self.status.unavailable(self.shard, &said));
@@ -160,6 +210,18 @@ impl<'a> Replies<'a> {
             Some(reply) => Ok(reply),
             None => Err(LayerError::Refused("a reply is missing".into())),
         }
+    }
+
+    /// Whether the server has answered the last command at all.
+    ///
+    /// Otherwise nobody knows whether it was carried out.
+    pub(super) fn is_answered(&self) -> bool {
+        self.replies.is_ok()
+    }
+
+    /// Whether the server has forgotten the script that the last command runs.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.is_forgotten
     }
 
     /// Whether the server has refused the last command, and may carry it out later.

@@ -15,10 +15,13 @@ use fernet::Fernet;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Envelope, EventError,
+    ChannelName, Envelope, EventError,
     event::{
         Format,
-        wire::addressed::{self, Recipients, address, check_keys},
+        wire::{
+            addressed::{self, Recipients, address, check_keys},
+            except,
+        },
     },
 };
 
@@ -52,6 +55,16 @@ impl std::fmt::Display for Undecodable {
             }
         }
     }
+}
+
+/// A message that was read.
+#[derive(Debug)]
+pub(super) struct ReadMessage {
+    pub(super) envelope: Envelope,
+    /// Its recipients. A message of the pub/sub layer names none.
+    pub(super) to: Vec<String>,
+    /// The channels that do not get it, although they are in the group.
+    pub(super) except: Vec<ChannelName>,
 }
 
 /// Writes and reads messages as one configuration says. All processes that share a server need the same one.
@@ -97,7 +110,16 @@ impl Codec {
         if self.format == Format::MsgPack {
             check_keys(envelope.name(), &bytes)?;
         }
-        Ok(bytes)
+        self.leave_out(bytes, [])
+    }
+
+    /// Makes the bytes of an event leave out these channels. Only Greenroom sees that, see [`except`].
+    pub(super) fn leave_out<'a>(
+        &self,
+        event: Bytes,
+        channels: impl IntoIterator<Item = &'a ChannelName>,
+    ) -> Result<Bytes, EventError> {
+        except::write(self.format, event, channels.into_iter().map(ChannelName::as_str))
     }
 
     /// Makes a message of the event's bytes.
@@ -118,21 +140,46 @@ impl Codec {
         Ok(message)
     }
 
-    /// Reads the event of a message, and its recipients.
-    pub(super) fn read(&self, message: Bytes) -> Result<(Envelope, Vec<String>), Undecodable> {
+    /// Reads the event of a message, its recipients, and the channels that it leaves out.
+    pub(super) fn read(&self, message: Bytes) -> Result<ReadMessage, Undecodable> {
         if message.len() < self.prefix {
             return Err(Undecodable::Short);
         }
         let mut event = message.slice(self.prefix..);
         if !self.keys.is_empty() {
-            event = self.decrypt(&event).ok_or(Undecodable::Encryption)?.into();
+            event = self.decrypt(&event, self.ttl).ok_or(Undecodable::Encryption)?.into();
         }
-        addressed::read(self.format, event).map_err(Undecodable::Event)
+        let (event, except) = except::read(self.format, event);
+        let (envelope, to) = addressed::read(self.format, event).map_err(Undecodable::Event)?;
+        Ok(ReadMessage { envelope, to, except: ChannelName::of_texts(except) })
     }
 
-    fn decrypt(&self, token: &[u8]) -> Option<Vec<u8>> {
+    /// Makes an event ready to be kept in a log. The bytes have no prefix, because entries need not differ.
+    pub(super) fn seal(&self, event: &Bytes) -> Bytes {
+        match self.keys.first() {
+            Some(key) => key.encrypt(event).into_bytes().into(),
+            None => event.clone(),
+        }
+    }
+
+    /// Opens what [`seal`](Self::seal) has made, and gives the event in MessagePack, and the channels that do not get it.
+    ///
+    /// An entry of a log may be older than any message in a queue.
+    pub(super) fn open(&self, sealed: Bytes) -> Result<(Bytes, Vec<ChannelName>), Undecodable> {
+        let event = if self.keys.is_empty() {
+            sealed
+        } else {
+            self.decrypt(&sealed, None).ok_or(Undecodable::Encryption)?.into()
+        };
+        let (event, except) = except::read(self.format, event);
+        let envelope = Envelope::from_wire(self.format, event).map_err(Undecodable::Event)?;
+        let event = envelope.to_wire(Format::MsgPack).map_err(Undecodable::Event)?;
+        Ok((event, ChannelName::of_texts(except)))
+    }
+
+    fn decrypt(&self, token: &[u8], ttl: Option<Duration>) -> Option<Vec<u8>> {
         let token = std::str::from_utf8(token).ok()?;
-        self.keys.iter().find_map(|key| match self.ttl {
+        self.keys.iter().find_map(|key| match ttl {
             Some(ttl) => key.decrypt_with_ttl(token, ttl.as_secs()).ok(),
             None => key.decrypt(token).ok(),
         })
@@ -154,6 +201,29 @@ impl Codec {
 mod tests {
     use super::*;
     use crate::Event;
+
+    #[test]
+    fn an_entry_is_opened_at_any_age_in_any_format() {
+        let old = Some(Duration::ZERO);
+        let except = [ChannelName::new("specific.a!1.2.3").unwrap()];
+        for (format, key) in
+            [(Format::MsgPack, None), (Format::Json, Some("a")), (Format::MsgPack, Some("a"))]
+        {
+            let keys: Vec<Vec<u8>> = key.iter().map(|key: &&str| key.as_bytes().to_vec()).collect();
+            let codec = Codec::new(format, 12, &keys, old);
+            let event = codec.write(&Envelope::new(PythonMessage { b: None, ..message() })).unwrap();
+            let sealed = codec.seal(&codec.leave_out(event, &except).unwrap());
+            assert_eq!(key.is_some(), !sealed.windows(4).any(|part| part == b"type"));
+            let (event, left_out) = codec.open(sealed).unwrap();
+            let read = Envelope::from_wire(Format::MsgPack, event).unwrap();
+            assert_eq!(*read.event::<PythonMessage>().unwrap(), PythonMessage { b: None, ..message() });
+            assert_eq!(left_out, except);
+        }
+        let foreign = core(Format::MsgPack).open(Bytes::from_static(b"\xc1")).unwrap_err();
+        assert!(matches!(foreign, Undecodable::Event(_)));
+        let foreign = encrypted(&["a"], None).open(Bytes::from_static(b"\x81")).unwrap_err();
+        assert_eq!(foreign, Undecodable::Encryption);
+    }
 
     /// The message of all test vectors, in MessagePack as Python writes it.
     const MESSAGE: &str = "87a474797065ac636861742e6d657373616765a474657874a668c3a96c6c6fa16e01a162c40200ffa166cb3ff8000000000000a36e696cc0a46c697374920102";
@@ -249,10 +319,10 @@ mod tests {
     #[test]
     fn a_message_of_python_is_read() {
         let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(MESSAGE)].concat();
-        let (envelope, to) = core(Format::MsgPack).read(member.into()).unwrap();
+        let ReadMessage { envelope, to, .. } = core(Format::MsgPack).read(member.into()).unwrap();
         assert_eq!((&*envelope.event::<PythonMessage>().unwrap(), to.len()), (&message(), 0));
         let member = [unhex("c2094cac629f6fbed82c07cd"), unhex(JSON)].concat();
-        let (envelope, _) = core(Format::Json).read(member.into()).unwrap();
+        let ReadMessage { envelope, .. } = core(Format::Json).read(member.into()).unwrap();
         assert_eq!(*envelope.event::<PythonMessage>().unwrap(), PythonMessage { b: None, ..message() });
     }
 
@@ -266,8 +336,8 @@ mod tests {
         // Numbers as keys become texts, as in JSON.
         for format in [Format::Json, Format::MsgPack] {
             let written = core(format).write(&scores).unwrap();
-            let (read, _) = core(format).read(core(format).frame(&written, None).unwrap().into()).unwrap();
-            assert_eq!(read.event::<Scores>().unwrap().rounds[0][&7], 1.5);
+            let read = core(format).read(core(format).frame(&written, None).unwrap().into()).unwrap();
+            assert_eq!(read.envelope.event::<Scores>().unwrap().rounds[0][&7], 1.5);
         }
         // An event that another program wrote is passed on as it came.
         let foreign = b"\x82\xa4type\xa6scores\xa6rounds\x91\x81\x07\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00";
@@ -287,8 +357,16 @@ mod tests {
             let event = codec.write(&Envelope::new(sent.clone())).unwrap();
             let (one, two) = (codec.frame(&event, None).unwrap(), codec.frame(&event, None).unwrap());
             assert_ne!(one[..12], two[..12]);
-            let (envelope, to) = codec.read(one.into()).unwrap();
+            let ReadMessage { envelope, to, except } = codec.read(one.into()).unwrap();
             assert_eq!((&*envelope.event::<PythonMessage>().unwrap(), to.len()), (&sent, 0));
+            assert!(except.is_empty());
+
+            let names = [ChannelName::new("specific.a!1.2.3").unwrap(), ChannelName::new("jobs").unwrap()];
+            let event = codec.leave_out(event, &names).unwrap();
+            let framed = codec.frame(&event, Some(Recipients::Many(&["specific.a!g.1"]))).unwrap();
+            let ReadMessage { envelope, to, except } = codec.read(framed.into()).unwrap();
+            assert_eq!(*envelope.event::<PythonMessage>().unwrap(), sent);
+            assert_eq!((to, except), (vec!["specific.a!g.1".to_owned()], names.to_vec()));
         }
     }
 
@@ -309,7 +387,7 @@ mod tests {
         let member: Bytes = [&[7; 12][..], TOKEN.as_bytes()].concat().into();
         // The pub/sub layer does not check the age.
         for keys in [&["a-test-key"][..], &["newer", "a-test-key"]] {
-            let (envelope, _) = encrypted(keys, None).read(member.clone()).unwrap();
+            let ReadMessage { envelope, .. } = encrypted(keys, None).read(member.clone()).unwrap();
             assert_eq!(*envelope.event::<PythonMessage>().unwrap(), message());
         }
         // The core layer does, and the token is from 2023.

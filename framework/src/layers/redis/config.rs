@@ -9,6 +9,12 @@ use super::{
 use crate::{event::Format, layers::server::ServerConfig};
 
 /// How [`RedisLayer`](super::RedisLayer) names the members of this process in Redis' groups.
+///
+/// ```
+/// use greenroom::layers::redis::{Names, RedisConfig};
+///
+/// let config = RedisConfig::new("redis://127.0.0.1:6379").names(Names::Connection);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Names {
@@ -46,6 +52,20 @@ pub enum Names {
 /// | [`timeout`](RedisConfig::timeout) | 5 s | no | |
 /// | [`renew_every`](RedisConfig::renew_every) | 10 min | no | |
 /// | [`queue_bytes`](RedisConfig::queue_bytes) | 16 MiB | no | |
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use greenroom::{Layer, LayerConfig, layers::redis::{RedisConfig, RedisLayer}};
+///
+/// # fn layer() -> greenroom::Result<Layer> {
+/// let config = RedisConfig::new("redis://10.0.0.1:6379/1")
+///     .prefix("shop")
+///     .layer(LayerConfig::new().capacity(1_000))
+///     .timeout(Duration::from_secs(2));
+/// Ok(RedisLayer::new(config)?.into())
+/// # }
+/// ```
 pub type RedisConfig = ServerConfig<RedisSettings>;
 
 /// The settings that only Redis has.
@@ -74,7 +94,8 @@ impl fmt::Debug for EncryptionKeys {
 }
 
 /// Why a layer on Redis cannot be made.
-#[derive(Debug)]
+///
+/// [`RedisLayer`](super::RedisLayer) has an example of the settings.
 #[non_exhaustive]
 pub enum RedisConfigError {
     /// A setting cannot be used, or would be ignored.
@@ -105,6 +126,8 @@ impl fmt::Display for RedisConfigError {
         }
     }
 }
+
+crate::causes::debug_shows_causes!(RedisConfigError);
 
 impl std::error::Error for RedisConfigError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

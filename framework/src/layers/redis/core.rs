@@ -15,10 +15,16 @@ use tokio::{
 };
 
 use super::{
+    codec::ReadMessage,
     config::{Names, RedisConfig, RedisConfigError},
     demand::{Demand, Popped},
+    log::{
+        entry::Queued,
+        publish::{Logged, deliver_own},
+        store::RedisLogs,
+    },
     names::shard_of,
-    state::{Core, CoreOperation, CoreShared},
+    state::{Core, CoreOperation, CoreShared, CoreSource},
     thread,
 };
 use crate::{
@@ -74,8 +80,11 @@ impl RedisLayer {
         };
         let (operations, receiver) = unbounded_channel();
         let addresses = config.addresses();
+        let codec = Arc::new(config.core_codec());
+        let logs = RedisLogs::start(&groups, &codec, &config.common.layer);
         let driver = Core {
-            codec: config.core_codec(),
+            codec,
+            logs,
             demand: Demand::default(),
             process: format!("specific.{}!", groups.directory().process),
             renewal: config.renewal(),
@@ -88,8 +97,7 @@ impl RedisLayer {
 
 impl Driver for Core {
     type Operation = CoreOperation;
-    /// The time at which a message was sent. The message itself names its recipients.
-    type Source = f64;
+    type Source = CoreSource;
     type Over = ();
 
     const SERVER: &'static str = "Redis";
@@ -117,17 +125,32 @@ impl Driver for Core {
         shard_of(group, shared.status.len())
     }
 
-    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
+    fn encode(&self, envelope: &Envelope, _: &[ChannelName]) -> Result<Bytes, EventError> {
         self.codec.write(envelope)
     }
 
     async fn publish(
         shared: &CoreShared,
         group: &GroupName,
+        except: &[ChannelName],
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
-        local_first(shared, group, envelope, count, CoreOperation::Publish).await
+        let policy = shared.config.layer.history_of(group);
+        match policy.filter(|_| !envelope.is_transient()) {
+            None => {
+                let is_transient = policy.is_some();
+                let operation = |publication| CoreOperation::Publish { publication, is_transient };
+                local_first(shared, group, except, envelope, count, operation).await
+            }
+            Some(policy) => {
+                let event = shared.write(&envelope, &[])?;
+                let left_out = shared.driver.codec.leave_out(event.clone(), except);
+                let sealed = shared.driver.codec.seal(&left_out.map_err(LayerError::Unwritable)?);
+                let logged = Logged { group, policy, except, envelope, event, sealed, count };
+                logged.publish(shared, CoreOperation::Append).await
+            }
+        }
     }
 
     async fn send(shared: &CoreShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
@@ -164,20 +187,38 @@ impl Driver for Core {
         shared.ask(|reply| CoreOperation::Flush { reply }).await
     }
 
-    async fn deliver(shared: &CoreShared, bytes: Bytes, sent: f64, _room: OwnedSemaphorePermit) {
-        if shared.has_expired(sent) {
+    async fn deliver(shared: &CoreShared, bytes: Bytes, source: CoreSource, _room: OwnedSemaphorePermit) {
+        let sent = match source {
+            CoreSource::Own(settled) => {
+                return deliver_own(shared, *settled).await;
+            }
+            CoreSource::Queue(sent) => sent,
+        };
+        let size = bytes.len();
+        // An entry of a log is no less worth for its age.
+        let queued = Queued::read(bytes);
+        if shared.has_expired(sent) && !matches!(queued, Queued::Logged { .. }) {
             return shared.counters().expired.one();
         }
-        match shared.driver.codec.read(bytes) {
-            Err(error) => shared.log_undecodable(&shared.driver.process, &error),
-            Ok((_, to)) if to.is_empty() => shared.counters().stray.one(),
-            Ok((envelope, to)) => {
-                // The members wait side by side if their inboxes are full. The next message comes after all
-                // have got this one.
-                for some in to.chunks(AT_ONCE) {
-                    join_all(some.iter().map(|name| shared.deliver(name, envelope.clone()))).await;
-                }
-            }
+        let (place, is_foreign, message) = match queued {
+            Queued::Logged { group, place, message } => (Some((group, place)), false, message),
+            Queued::Plain(message) => (None, true, message),
+            Queued::Transient(message) => (None, false, message),
+        };
+        let ReadMessage { envelope, to, except } = match shared.driver.codec.read(message) {
+            Err(error) => return shared.log_undecodable(&shared.driver.process, &error),
+            Ok(message) if message.to.is_empty() => return shared.counters().stray.one(),
+            Ok(message) => message,
+        };
+        if let Some((group, place)) = place {
+            return shared.deliver_logged(&group, place, ReadMessage { envelope, to, except }, size).await;
+        }
+        let mark = is_foreign.then_some(sent);
+        // The members wait side by side if their inboxes are full. The next message comes after all
+        // have got this one.
+        for some in to.chunks(AT_ONCE) {
+            let deliver = |name| shared.deliver(name, envelope.clone(), &except, mark);
+            join_all(some.iter().map(|name: &String| deliver(name))).await;
         }
     }
 }

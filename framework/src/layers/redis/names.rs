@@ -25,6 +25,31 @@ pub(super) fn group_topic(prefix: &str, group: &str) -> String {
     format!("{prefix}__group__{group}")
 }
 
+/// The topic beside that of a group, by which Greenroom's processes tell each other what is published there.
+pub(super) fn side_topic(prefix: &str, group: &str) -> String {
+    format!("{prefix}__greenroom__{group}")
+}
+
+/// The keys of a group's log: its state, and its entries.
+///
+/// No channel's queue has such a key, because a channel's name has no colon.
+pub(super) fn log_keys(prefix: &str, group: &GroupName) -> [String; 2] {
+    [format!("{prefix}:gr:m:{group}"), format!("{prefix}:gr:l:{group}")]
+}
+
+/// The key of the secret that the processes share.
+pub(super) fn secret_key(prefix: &str) -> String {
+    format!("{prefix}:gr:key")
+}
+
+/// Whether a queue belongs to a process of Greenroom: `specific.<12 letters and digits>!`.
+///
+/// A process of Django has 32 hexadecimal digits there.
+pub(super) fn is_greenroom(non_local: &str) -> bool {
+    let process = non_local.strip_prefix("specific.").and_then(|rest| rest.strip_suffix('!'));
+    process.is_some_and(|text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
 /// The shard of a name, if there are `count` shards.
 pub(super) fn shard_of(name: &str, count: usize) -> usize {
     let slot = crc32fast::hash(name.as_bytes()) as usize & 0xFFF;
@@ -44,6 +69,11 @@ pub(super) fn process_number(local: &str) -> Option<u64> {
     local.strip_prefix(MARK)?.parse().ok()
 }
 
+/// Whether a name in a group is the one name of a process with members.
+pub(super) fn stands_for_process(name: &str) -> bool {
+    name.split_once('!').is_some_and(|(_, local)| process_number(local).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +87,16 @@ mod tests {
         assert_eq!(group_key("asgi", &group), "asgi:group:chat_lobby");
         assert_eq!(group_key("test_prefix", &group), "test_prefix:group:chat_lobby");
         assert_eq!(group_topic("asgi", "chat_lobby"), "asgi__group__chat_lobby");
+    }
+
+    #[test]
+    fn the_queues_of_greenroom_are_told_from_those_of_django() {
+        let ours = crate::names::random_text();
+        assert!(is_greenroom(&format!("specific.{ours}!")));
+        for other in ["specific.0123456789abcdef0123456789abcdef!", "specific.!", "jobs", "abc.0123456789ab!"]
+        {
+            assert!(!is_greenroom(other), "{other}");
+        }
     }
 
     /// `test_consistent_hash_result`, and the results of Python for more names.

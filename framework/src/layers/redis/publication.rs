@@ -10,17 +10,26 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    batch::{Progress, Replies, Then},
+    batch::{Progress, QueueMessage, Replies, Then},
     config::Names,
     link::{flat, unix_time},
-    names::{channel_key, group_key, process_number, shard_of},
-    queue::QueueMessage,
+    log::entry::marked_transient,
+    names::{channel_key, group_key, is_greenroom, process_number, shard_of, stands_for_process},
     state::CoreOperation,
     writer::{CoreIo, LaneOperation},
 };
 use crate::{
     ChannelName, Envelope, GroupName, event::wire::addressed::Recipients, layers::LayerError, shown::Shown,
 };
+
+/// An event on its way to a group.
+pub(super) struct OutgoingEvent<'a> {
+    pub(super) group: &'a GroupName,
+    pub(super) except: &'a [ChannelName],
+    /// For the consumers of this process that another program has put into the group.
+    pub(super) envelope: Option<&'a Envelope>,
+    pub(super) bytes: &'a Bytes,
+}
 
 /// The names that Redis has in a group.
 pub(super) type FoundNames = Result<Vec<String>, LayerError>;
@@ -35,17 +44,24 @@ impl CoreIo {
         let mut groups = Vec::new();
         let mut seen = HashSet::new();
         for operation in operations {
-            if let LaneOperation::Core(CoreOperation::Publish(publication)) = operation
-                && seen.insert(&publication.group)
-            {
-                groups.push(publication.group.clone());
+            let group = match operation {
+                LaneOperation::Core(CoreOperation::Publish { publication, .. }) => &publication.group,
+                LaneOperation::Core(CoreOperation::Append(appending, _))
+                    if !self.known.has(&appending.group) =>
+                {
+                    &appending.group
+                }
+                _ => continue,
+            };
+            if seen.insert(group) {
+                groups.push(group.clone());
             }
         }
-        let oldest = unix_time() - self.shared.config.layer.group_expiry.as_secs_f64();
+        let oldest = self.oldest_name();
         let mut commands = redis::pipe();
         for group in &groups {
             let key = group_key(&self.shared.config.prefix, group);
-            commands.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest.max(0.0) as u64);
+            commands.cmd("ZREMRANGEBYSCORE").arg(&key).arg(0).arg(oldest);
             commands.cmd("ZRANGE").arg(&key).arg(0).arg(-1);
         }
         let replies = self.links[shard].run(&commands).await;
@@ -61,56 +77,80 @@ impl CoreIo {
         names
     }
 
+    /// The time up to which names in groups have expired.
+    pub(super) fn oldest_name(&self) -> u64 {
+        (unix_time() - self.shared.config.layer.group_expiry.as_secs_f64()).max(0.0) as u64
+    }
+
     /// Adds the commands that send an event to the members of a group in other processes.
+    ///
+    /// If the group has a log, `is_transient` tells Greenroom's processes that the event is not kept.
     pub(super) fn publish(
         &self,
-        group: &GroupName,
+        event: &OutgoingEvent<'_>,
         names: &[String],
-        envelope: Option<&Envelope>,
-        event: &Bytes,
+        is_transient: bool,
         publication: &Rc<Progress>,
     ) {
+        for (shard, mut queues) in self.messages(event, names).into_iter().enumerate() {
+            if queues.is_empty() {
+                continue;
+            }
+            for queue in queues.iter_mut().filter(|queue| is_transient && queue.is_ours) {
+                queue.message = marked_transient(&queue.message);
+            }
+            publication.waits_for.set(publication.waits_for.get() + 1);
+            let publication = Rc::clone(publication);
+            let then = Then::Count { publication, queues: queues.len() as u64 };
+            self.push(shard, self.add(&queues), then);
+        }
+    }
+
+    /// The messages to the members of a group in other processes but `except`, for each shard.
+    ///
+    /// A name in `except` is left out here. The one name of a process stands for all its members, so the process is
+    /// told which of them to leave out.
+    pub(super) fn messages(&self, event: &OutgoingEvent<'_>, names: &[String]) -> Vec<Vec<QueueMessage>> {
         let shared = &self.shared;
+        let OutgoingEvent { group, except, envelope, bytes } = event;
         // The map is sorted, so that equal calls make equal commands.
         let mut queues: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for name in names {
+        let left_out: HashSet<&str> = except.iter().map(ChannelName::as_str).collect();
+        for name in names.iter().filter(|name| !left_out.contains(name.as_str())) {
             let non_local = name.find('!').map_or(name.as_str(), |at| &name[..=at]);
             if non_local == shared.driver.process {
                 if let Some(envelope) = envelope {
-                    self.deliver_own(group, name, envelope, event.len());
+                    self.deliver_own(group, name, envelope, bytes.len());
                 }
             } else {
                 queues.entry(non_local).or_default().push(name);
             }
         }
-        let mut adds: Vec<Vec<QueueMessage>> = self.links.iter().map(|_| Vec::new()).collect();
+        let mut messages: Vec<Vec<QueueMessage>> = self.links.iter().map(|_| Vec::new()).collect();
         for (non_local, names) in queues {
             let capacity = ChannelName::new(names[0])
                 .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
-            match shared.driver.codec.frame(event, Some(Recipients::Many(&names))) {
-                Ok(message) => adds[shard_of(non_local, self.links.len())].push(QueueMessage {
+            let of_process = except.iter().filter(|channel| channel.non_local() == non_local);
+            let told = of_process.filter(|_| names.iter().any(|name| stands_for_process(name)));
+            let framed = shared.driver.codec.leave_out((*bytes).clone(), told);
+            match framed.and_then(|event| shared.driver.codec.frame(&event, Some(Recipients::Many(&names)))) {
+                Ok(message) => messages[shard_of(non_local, self.links.len())].push(QueueMessage {
                     key: channel_key(&shared.config.prefix, non_local),
                     message,
                     capacity,
+                    is_ours: is_greenroom(non_local),
                 }),
                 Err(error) => tracing::error!(%group, error = %Shown(&error), "an event cannot be addressed"),
             }
         }
-        for (shard, queues) in adds.into_iter().enumerate() {
-            if !queues.is_empty() {
-                publication.waits_for.set(publication.waits_for.get() + 1);
-                let publication = Rc::clone(publication);
-                let then = Then::Count { publication, queues: queues.len() as u64 };
-                self.push(shard, self.add(&queues), then);
-            }
-        }
+        messages
     }
 
     /// Delivers an event to a name of this process, if that has not been done yet.
     ///
     /// A member of this process was served before. A consumer that another program put into the group is
     /// served now.
-    fn deliver_own(&self, group: &GroupName, name: &str, envelope: &Envelope, bytes: usize) {
+    pub(super) fn deliver_own(&self, group: &GroupName, name: &str, envelope: &Envelope, bytes: usize) {
         let Ok(channel) = ChannelName::new(name) else { return };
         let local = channel.local().unwrap_or_default();
         let is_served = match self.shared.driver.settings.names {

@@ -17,15 +17,23 @@ use tokio::{
 };
 
 use super::{
+    codec::ReadMessage,
     config::{RedisConfig, RedisConfigError},
     echoes::Echoes,
     leaving::Leaving,
-    names::group_topic,
+    listening::{Listening, Mark},
+    log::{
+        append::Appending,
+        entry::{Notice, Place},
+        publish::{Logged, bring, deliver_own},
+        store::RedisLogs,
+    },
     subscriber,
-    topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared},
+    topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared, PubSubSource},
 };
 use crate::{
     ChannelName, Delivery, Envelope, EventError, GroupName,
+    groups::history::policy::History,
     layers::{
         Away, Groups, LayerError,
         server::{
@@ -59,8 +67,13 @@ impl RedisPubSubLayer {
         let groups = Groups::watched(config.common.layer.clone());
         let (operations, receiver) = unbounded_channel();
         let addresses = config.addresses();
+        let codec = Arc::new(config.pubsub_codec());
+        let logs = RedisLogs::start(&groups, &codec, &config.common.layer);
         let driver = PubSub {
-            codec: config.pubsub_codec(),
+            codec,
+            logs,
+            counted: Arc::default(),
+            listening: Listening::default(),
             echoes: Echoes::default(),
             leaving: Leaving::default(),
             channels: Mutex::default(),
@@ -75,8 +88,7 @@ impl RedisPubSubLayer {
 
 impl Driver for PubSub {
     type Operation = PubSubOperation;
-    /// The topic to which a message was published.
-    type Source = String;
+    type Source = PubSubSource;
     type Over = PubSubOver;
 
     const SERVER: &'static str = "Redis";
@@ -109,29 +121,37 @@ impl Driver for PubSub {
         shared.topic_shard(&shared.topic(group))
     }
 
-    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
-        self.codec.write(envelope)
+    fn encode(&self, envelope: &Envelope, except: &[ChannelName]) -> Result<Bytes, EventError> {
+        self.codec.leave_out(self.codec.write(envelope)?, except)
     }
 
     async fn publish(
         shared: &PubSubShared,
         group: &GroupName,
+        except: &[ChannelName],
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
+        let policy = shared.config.layer.history_of(group);
+        if let Some(policy) = policy.filter(|_| !envelope.is_transient()) {
+            return append(shared, policy, group, except, envelope, count).await;
+        }
         let must = shared.config.away == Away::Error;
-        let message = framed(shared, &shared.write(&envelope)?)?;
+        let message = framed(shared, &shared.write(&envelope, except)?)?;
         let topic = shared.topic(group);
         let shard = shared.topic_shard(&topic);
         if !shared.is_settled(group) {
             shared.settled(group).await;
+        }
+        if count {
+            shared.countable(group).await;
         }
         if let Err(away) = shared.must_be_up(shard) {
             if must {
                 return Err(away);
             }
             shared.counters().unpublished.one();
-            return Ok(shared.serve_here(group, envelope, count).await);
+            return Ok(shared.serve_here(group, except, envelope, count).await);
         }
         let mut echo = None;
         if let Some(subscription) = shared.members.settled_as(group) {
@@ -142,11 +162,10 @@ impl Driver for PubSub {
             }
         }
         if count && echo.is_none() {
-            // Until then Redis counts this process as a subscriber.
-            let left = || !shared.driver.leaving.has(&topic) || !shared.status.is_up(shard);
-            shared.members.wait_until(&shared.status, left).await;
+            shared.countable(group).await;
         }
-        let published = put(shared, topic, message).await;
+        let beside = policy.map(|_| shared.side_topic(group));
+        let published = put(shared, topic, beside, message).await;
         match (published, echo) {
             (Ok(subscribers), Some(echo)) => match echo.await {
                 Ok(mut delivery) => {
@@ -157,7 +176,7 @@ impl Driver for PubSub {
                 }
                 // The connection that would have brought the echo is lost, so the members do not get the
                 // event twice.
-                Err(_) => Ok(shared.serve_here(group, envelope, count).await),
+                Err(_) => Ok(shared.serve_here(group, except, envelope, count).await),
             },
             (Ok(subscribers), None) => {
                 let delivered = if count { subscribers } else { 0 };
@@ -170,12 +189,12 @@ impl Driver for PubSub {
                 // connection is lost too.
                 match echo.await {
                     Ok(delivery) => Ok(delivery),
-                    Err(_) => Ok(shared.serve_here(group, envelope, count).await),
+                    Err(_) => Ok(shared.serve_here(group, except, envelope, count).await),
                 }
             }
             (Err(_), _) => {
                 shared.counters().unpublished.one();
-                Ok(shared.serve_here(group, envelope, count).await)
+                Ok(shared.serve_here(group, except, envelope, count).await)
             }
         }
     }
@@ -183,7 +202,7 @@ impl Driver for PubSub {
     async fn send(shared: &PubSubShared, channel: &ChannelName, event: Bytes) -> Result<(), LayerError> {
         let message = framed(shared, &event)?;
         shared.must_be_up(shared.topic_shard(channel))?;
-        match put(shared, channel.to_string(), message).await? {
+        match put(shared, channel.to_string(), None, message).await? {
             0 => Err(LayerError::NoReceiver),
             _ => Ok(()),
         }
@@ -198,18 +217,31 @@ impl Driver for PubSub {
         if channel.local().is_none() { shared.listen(channel).await } else { Ok(()) }
     }
 
-    async fn deliver(shared: &PubSubShared, bytes: Bytes, topic: String, _room: OwnedSemaphorePermit) {
-        let echo = shared.driver.echoes.take(&topic, &bytes);
-        let envelope = match shared.driver.codec.read(bytes) {
-            Ok((envelope, _)) => envelope,
+    async fn deliver(shared: &PubSubShared, bytes: Bytes, source: PubSubSource, _room: OwnedSemaphorePermit) {
+        let (topic, notice) = match source {
+            PubSubSource::Own(settled) => {
+                return deliver_own(shared, *settled).await;
+            }
+            PubSubSource::Listens(group, number) => return shared.driver.listening.joined(group, number),
+            PubSubSource::Topic(topic, notice) => (topic, notice),
+        };
+        let echo = shared.echo(&topic, &bytes, notice);
+        let (envelope, except) = match shared.driver.codec.read(bytes) {
+            Ok(ReadMessage { envelope, except, .. }) => (envelope, except),
             Err(error) => return shared.log_undecodable(&topic, &error),
         };
-        let prefix = group_topic(&shared.config.prefix, "");
-        let group = topic.strip_prefix(&prefix).and_then(|name| GroupName::new(name).ok());
+        let group = shared.group_of(&topic);
+        if let (Some(group), Some(Notice::Logged(place))) = (&group, notice) {
+            return deliver_logged(shared, group, place, except, envelope).await;
+        }
         let delivery = match (group, ChannelName::new(&topic)) {
+            (Some(group), _) if notice.is_none() && shared.has_log(&group) => {
+                deliver_foreign(shared, &group, &except, envelope).await;
+                Delivery::default()
+            }
             (Some(group), _) => {
                 let count = echo.as_ref().is_some_and(|echo| echo.count);
-                shared.serve_here(&group, envelope, count).await
+                shared.serve_here(&group, &except, envelope, count).await
             }
             (None, Ok(channel)) => {
                 // A full inbox or queue has counted the loss itself.
@@ -227,11 +259,60 @@ impl Driver for PubSub {
     }
 
     fn over(shared: &PubSubShared, over: PubSubOver) {
-        let echoes = &shared.driver.echoes;
+        let PubSub { echoes, listening, .. } = &shared.driver;
         match over {
-            PubSubOver::Shard(shard) => echoes.lose(|topic| shared.topic_shard(topic) == shard),
-            PubSubOver::Topics(topics) => echoes.leave(&topics),
+            PubSubOver::Shard(shard) => {
+                echoes.lose(|topic| shared.topic_shard(topic) == shard);
+                listening.forget_all(|group| shared.group_shard(group) == shard);
+            }
+            PubSubOver::Topics(topics) => {
+                echoes.leave(&topics);
+                for group in topics.iter().filter_map(|(topic, _)| shared.group_of(topic)) {
+                    // If it has got members again, this process joins the counting again at the next event.
+                    listening.forget(&group);
+                }
+            }
         }
+    }
+}
+
+/// Hands an entry of a log to the members here.
+async fn deliver_logged(
+    shared: &PubSubShared,
+    group: &GroupName,
+    place: Place,
+    except: Vec<ChannelName>,
+    envelope: Envelope,
+) {
+    let (tag, counted) = (place.at.tag, Arc::clone(&shared.driver.counted));
+    let count = counted.is_expected(tag);
+    let done = move |delivery| {
+        if count {
+            counted.note(tag, delivery);
+        }
+    };
+    bring(shared.groups.directory(), group, place, except, envelope, count, done).await;
+}
+
+/// Hands an event of another program to the members here.
+async fn deliver_foreign(
+    shared: &PubSubShared,
+    group: &GroupName,
+    except: &[ChannelName],
+    envelope: Envelope,
+) {
+    let Mark { mark, is_due } = shared.driver.listening.next(group);
+    if is_due {
+        shared.tell(PubSubOperation::Listens(group.clone()));
+    }
+    let directory = shared.groups.directory();
+    match mark {
+        Some(mark) => {
+            let mark = directory.publish_foreign(group, except, envelope, mark).await;
+            shared.driver.logs.note(group, mark);
+        }
+        // What the members know of such events stays older than the mark that comes with the joining.
+        None => drop(shared.groups.publish_except(group, except, envelope, false).await),
     }
 }
 
@@ -241,7 +322,40 @@ fn framed(shared: &PubSubShared, event: &Bytes) -> Result<Bytes, LayerError> {
 }
 
 /// Waits for room, publishes a message, and returns how many subscribers it reached.
-async fn put(shared: &PubSubShared, topic: String, message: Bytes) -> Result<u64, LayerError> {
+async fn put(
+    shared: &PubSubShared,
+    topic: String,
+    beside: Option<String>,
+    message: Bytes,
+) -> Result<u64, LayerError> {
     let room = shared.room_for(message.len()).await?;
-    shared.ask(|reply| PubSubOperation::Publish { topic, message, reply, room }).await
+    shared.ask(|reply| PubSubOperation::Publish { topic, beside, message, reply, room }).await
+}
+
+/// Sends an event to a group with a log.
+async fn append(
+    shared: &PubSubShared,
+    policy: History,
+    group: &GroupName,
+    except: &[ChannelName],
+    envelope: Envelope,
+    count: bool,
+) -> Result<Delivery, LayerError> {
+    let event = shared.write(&envelope, except)?;
+    let sealed = framed(shared, &event)?;
+    if !shared.is_settled(group) {
+        shared.settled(group).await;
+    }
+    if count {
+        shared.countable(group).await;
+    }
+    let logged = Logged { group, policy, except, envelope, event: Bytes::new(), sealed, count };
+    let operation = |mut appending: Box<Appending>, room| {
+        appending.is_heard = shared.members.settled_as(&appending.group).is_some();
+        if appending.count {
+            shared.driver.counted.expect(appending.tag);
+        }
+        PubSubOperation::Append(appending, room)
+    };
+    logged.publish(shared, operation).await
 }

@@ -5,7 +5,7 @@ use redis::{Cmd, Value};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    batch::{Then, refused},
+    batch::{QueueMessage, Then, refused},
     link::{flat, unix_time},
     names::{channel_key, shard_of},
     writer::CoreIo,
@@ -41,13 +41,6 @@ for i = 1, n do
 end
 return {full, failed, why}";
 
-/// A message for one queue.
-pub(super) struct QueueMessage {
-    pub(super) key: String,
-    pub(super) message: Vec<u8>,
-    pub(super) capacity: usize,
-}
-
 /// The result of the script.
 pub(super) struct Added {
     /// How many queues were full.
@@ -71,7 +64,7 @@ impl CoreIo {
             Ok(message) => {
                 let key = channel_key(&shared.config.prefix, channel.non_local());
                 let capacity = shared.config.layer.capacity_of(&channel);
-                let command = self.add(&[QueueMessage { key, message, capacity }]);
+                let command = self.add(&[QueueMessage { key, message, capacity, is_ours: false }]);
                 self.push(shard, command, Then::Sent { channel, reply, _room: room });
             }
         }
@@ -93,16 +86,12 @@ impl CoreIo {
 
     /// The command that runs the script.
     pub(super) fn add(&self, queues: &[QueueMessage]) -> Cmd {
-        let expiry = self.shared.config.layer.expiry.as_secs();
-        let now = unix_time();
-        let score = next_score(self.last_score.get(), now);
-        self.last_score.set(score);
         let mut command = redis::cmd("EVAL");
         command.arg(ADD).arg(queues.len());
         for queue in queues {
             command.arg(&queue.key);
         }
-        command.arg(score.to_string()).arg((now as u64).saturating_sub(expiry)).arg(expiry.max(1));
+        self.add_times(&mut command);
         for queue in queues {
             command.arg(&queue.message);
         }
@@ -110,6 +99,15 @@ impl CoreIo {
             command.arg(queue.capacity);
         }
         command
+    }
+
+    /// Adds the score of the next messages, the time before which messages have expired, and their lifetime.
+    pub(super) fn add_times(&self, command: &mut Cmd) {
+        let expiry = self.shared.config.layer.expiry.as_secs();
+        let now = unix_time();
+        let score = next_score(self.last_score.get(), now);
+        self.last_score.set(score);
+        command.arg(score.to_string()).arg((now as u64).saturating_sub(expiry)).arg(expiry.max(1));
     }
 
     /// Reads the reply of the script.

@@ -8,6 +8,7 @@ use super::{
     batch::{said, words},
     link::{BLOCK, flat, score},
     names::channel_key,
+    state::CoreSource,
     taking::Taking,
     writer::{CoreIo, WAKE},
 };
@@ -129,7 +130,7 @@ impl Drop for Listening<'_> {
 /// Hands over a message from the queue of this process.
 async fn take(io: &CoreIo, member: Vec<u8>, at: &[u8]) {
     if member != WAKE {
-        io.inbox.message(member.into(), score(at)).await;
+        io.inbox.message(member.into(), CoreSource::Queue(score(at))).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Handles the replies to a batch of commands.
 
-use std::{collections::HashSet, sync::atomic::Ordering::Release};
+use std::{cell::Cell, collections::HashSet, sync::atomic::Ordering::Release};
 
 use redis::Value;
 use tokio::task::spawn_local;
@@ -8,10 +8,12 @@ use tokio::task::spawn_local;
 use super::{
     batch::{CommandBatch, Mark, Replies, Then},
     link::{flat, score},
+    log::linked::Linked,
+    queue::Added,
     told::Piece,
     writer::CoreIo,
 };
-use crate::layers::LayerError;
+use crate::{Delivery, layers::LayerError};
 
 impl CoreIo {
     /// Does with each reply what its command asks for.
@@ -20,13 +22,33 @@ impl CoreIo {
         shard: usize,
         batch: CommandBatch,
         replies: Result<Vec<Value>, String>,
+        is_sent: bool,
     ) {
         let mut wanted = HashSet::new();
         let mut late = Vec::new();
         let mut replies = Replies::new(&self.shared.status, shard, &batch.commands, replies);
-        for then in batch.then {
+        for (at, then) in batch.then.into_iter().enumerate() {
             let reply = replies.next();
+            if replies.is_forgotten()
+                && let Some(full) =
+                    batch.commands.cmd_iter().nth(at).and_then(|short| self.logs.kept[shard].in_full(short))
+            {
+                // Redis keeps a script that it runs, so the next command names it by its hash again.
+                self.push(shard, full, then);
+                continue;
+            }
             match then {
+                // The server may have carried it out before the connection was lost.
+                Then::Append { appending, .. } if reply.is_err() && is_sent && !replies.is_answered() => {
+                    self.keep_unsure(shard, *appending);
+                }
+                Then::Append { appending, queues, elsewhere, room } => {
+                    self.appended(shard, appending, queues, elsewhere, room, reply);
+                }
+                Then::Spread { spreading, queues } => {
+                    // What is not written here is in the log, where the process finds it.
+                    let _ = self.count(shard, queues, reply, &spreading.delivery);
+                }
                 Then::Nothing => {}
                 Then::Answer(to) => drop(to.send(reply.map(drop))),
                 Then::Joined(Piece { group, names }, number) => {
@@ -75,15 +97,8 @@ impl CoreIo {
                 }
                 Then::Count { publication, queues } => {
                     publication.waits_for.set(publication.waits_for.get() - 1);
-                    match reply.and_then(|reply| self.added(shard, reply)) {
-                        Ok(added) => {
-                            self.shared.counters().queue_full.add(added.full);
-                            let mut delivery = publication.delivery.get();
-                            delivery.delivered += queues.saturating_sub(added.full);
-                            delivery.dropped += added.full;
-                            publication.delivery.set(delivery);
-                        }
-                        Err(error) => drop(publication.error.replace(Some(error))),
+                    if let Err(error) = self.count(shard, queues, reply, &publication.delivery) {
+                        publication.error.replace(Some(error));
                     }
                 }
             }
@@ -103,5 +118,22 @@ impl CoreIo {
                 }
             });
         }
+    }
+
+    /// Counts what became of a message to so many queues of a shard.
+    fn count(
+        &self,
+        shard: usize,
+        queues: u64,
+        reply: Result<Value, LayerError>,
+        delivery: &Cell<Delivery>,
+    ) -> Result<(), LayerError> {
+        let Added { full } = self.added(shard, reply?)?;
+        self.shared.counters().queue_full.add(full);
+        let mut sum = delivery.get();
+        sum.delivered += queues.saturating_sub(full);
+        sum.dropped += full;
+        delivery.set(sum);
+        Ok(())
     }
 }

@@ -1,16 +1,22 @@
 //! The state that the threads of a core layer share, and its operations.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender, oneshot};
 
 use super::{
-    codec::Codec,
+    codec::{Codec, ReadMessage},
     config::RedisSettings,
     demand::{Demand, Popped},
     link::unix_time,
-    names::{channel_key, process_number, shard_of},
+    log::{
+        append::{Appending, Settled},
+        entry::Place,
+        publish::bring,
+        store::RedisLogs,
+    },
+    names::{channel_key, process_number, shard_of, stands_for_process},
     told::Piece,
 };
 use crate::{
@@ -25,7 +31,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Core {
     pub(super) settings: RedisSettings,
-    pub(super) codec: Codec,
+    pub(super) codec: Arc<Codec>,
+    pub(super) logs: Arc<RedisLogs>,
     pub(super) demand: Demand,
     /// `specific.<process>!`, the name of the queue of this process.
     pub(super) process: String,
@@ -37,14 +44,28 @@ pub struct Core {
 /// The shared state of a core layer.
 pub(super) type CoreShared = server::shared::Shared<Core>;
 
+/// What comes to the thread that delivers.
+#[derive(Debug)]
+pub(in crate::layers) enum CoreSource {
+    /// An event of this process, of which it is known now whether it is in the log of its group.
+    Own(Box<Settled>),
+    /// A message from the queue of this process that was sent at this time. It names its recipients itself.
+    Queue(f64),
+}
+
 /// A request to the writer.
 ///
 /// A request with an event holds its place in the bound on bytes. The number of the others is bounded by the
 /// groups, and by the callers that wait for a reply.
 #[derive(Debug)]
 pub(in crate::layers) enum CoreOperation {
-    /// Write the event to the members of a group in other processes.
-    Publish(Publication),
+    /// Append the event to the log of its group, and write it to the members in other processes.
+    Append(Box<Appending>, OwnedSemaphorePermit),
+    /// Write the event to the members of a group in other processes. `is_transient` says that the log of the group does
+    /// not keep it.
+    Publish { publication: Publication, is_transient: bool },
+    /// Give an event of so many bytes to those of these names that this process has not put into the group itself.
+    Strays { group: GroupName, names: Vec<String>, envelope: Envelope, bytes: usize },
     /// Write the event to one channel.
     Send {
         channel: ChannelName,
@@ -103,7 +124,7 @@ impl CoreShared {
         }
         match self.driver.codec.read(member.clone()) {
             Err(error) => self.log_undecodable(&channel, &error),
-            Ok((envelope, _)) => {
+            Ok(ReadMessage { envelope, .. }) => {
                 let popped = Popped { envelope, channel, member, score, shard };
                 if let Err(popped) = self.driver.demand.offer(popped) {
                     self.tell(CoreOperation::Back(popped));
@@ -112,13 +133,46 @@ impl CoreShared {
         }
     }
 
-    /// Hands a message from the queue of this process to one of its recipients.
-    pub(super) async fn deliver(&self, name: &str, envelope: Envelope) {
+    /// Hands an entry of a log, which came in so many bytes, to the members of its group in this process.
+    pub(super) async fn deliver_logged(
+        &self,
+        group: &GroupName,
+        place: Place,
+        message: ReadMessage,
+        bytes: usize,
+    ) {
+        let ReadMessage { envelope, mut to, except } = message;
+        // The name that stands for all members is served by the log. Others are consumers that another program has put
+        // into the group, or members that have names of their own.
+        to.retain(|name| !stands_for_process(name));
+        if !to.is_empty() {
+            let (group, envelope) = (group.clone(), envelope.clone());
+            self.tell(CoreOperation::Strays { group, names: to, envelope, bytes });
+        }
+        bring(self.groups.directory(), group, place, except, envelope, false, |_| ()).await;
+    }
+
+    /// Hands a message from the queue of this process to one of its recipients. If that is a group, the members in
+    /// `except` do not get it. `foreign` is the mark of a message from a program that keeps no log.
+    pub(super) async fn deliver(
+        &self,
+        name: &str,
+        envelope: Envelope,
+        except: &[ChannelName],
+        foreign: Option<f64>,
+    ) {
         let Some(channel) = ChannelName::new(name).ok().filter(|name| self.groups.owns(name)) else {
             return self.counters().stray.one();
         };
         match channel.local().and_then(process_number).map(|number| self.members.numbered(number)) {
-            Some(Some(group)) => self.groups.publish(&group, envelope).await,
+            Some(Some(group)) => match foreign.filter(|_| self.config.layer.history_of(&group).is_some()) {
+                Some(sent) => {
+                    let directory = self.groups.directory();
+                    let mark = directory.publish_foreign(&group, except, envelope, sent).await;
+                    self.driver.logs.note(&group, mark);
+                }
+                None => drop(self.groups.publish_except(&group, except, envelope, false).await),
+            },
             Some(None) => self.counters().stray.one(),
             // A full inbox has counted the loss itself.
             None => {

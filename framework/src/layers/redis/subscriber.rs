@@ -1,6 +1,6 @@
 //! The driver's thread of the pub/sub layer. It publishes, and keeps the subscriptions.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join};
@@ -12,9 +12,10 @@ use tokio::{
 };
 
 use super::{
-    batch::Replies,
-    link::{RedisLink, flat, score},
-    topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared},
+    link::RedisLink,
+    log::{self, entry::Notice, linked::LogState},
+    publisher::Caller,
+    topics::{PubSub, PubSubOperation, PubSubOver, PubSubShared, PubSubSource},
 };
 use crate::{
     ChannelName, GroupName,
@@ -31,14 +32,15 @@ const PROBE: &str = "greenroom:probe";
 type LeftTopics = Vec<(String, u64)>;
 
 /// The state that the tasks of the thread share.
-struct PubSubIo {
-    shared: Arc<PubSubShared>,
-    links: Vec<RedisLink>,
+pub(super) struct PubSubIo {
+    pub(super) shared: Arc<PubSubShared>,
+    pub(super) links: Vec<RedisLink>,
     sinks: Vec<RefCell<Option<PubSubSink>>>,
     /// For each shard, the sender of topics that were left. The task that reads ends them after all earlier
     /// messages.
     left: Vec<UnboundedSender<LeftTopics>>,
-    inbox: InboundSenderOf<PubSub>,
+    pub(super) inbox: InboundSenderOf<PubSub>,
+    pub(super) logs: LogState,
 }
 
 /// Runs the tasks of the thread until the layer ends.
@@ -53,7 +55,9 @@ pub(super) async fn serve(
     let links = RedisLink::all(&shared.driver.settings, shared.config.timeout, &probe);
     let sinks = links.iter().map(|_| RefCell::default()).collect();
     let (left, leaving): (Vec<_>, Vec<_>) = links.iter().map(|_| unbounded_channel()).unzip();
-    let io = Rc::new(PubSubIo { shared, links, sinks, left, inbox });
+    let logs = LogState::new(links.len());
+    let io = Rc::new(PubSubIo { shared, links, sinks, left, inbox, logs });
+    log::thread::start(&io);
     // Each shard has tasks of its own, so that a shard which hangs holds up no other.
     let (mut publishers, mut followers) = (Vec::new(), Vec::new());
     for (shard, leaving) in leaving.into_iter().enumerate() {
@@ -85,6 +89,10 @@ async fn sort(
             PubSubOperation::Publish { topic, .. } => {
                 drop(shards[shared.topic_shard(topic)].send(operation));
             }
+            PubSubOperation::Append(appending, _) => {
+                drop(shards[shared.group_shard(&appending.group)].send(operation));
+            }
+            PubSubOperation::Listens(group) => drop(shards[shared.group_shard(group)].send(operation)),
             PubSubOperation::Listen => {
                 for shard in shards {
                     let _ = shard.send(PubSubOperation::Listen);
@@ -100,23 +108,29 @@ async fn publish(io: &PubSubIo, shard: usize, mut operations: UnboundedReceiver<
     while operations.recv_many(&mut batch, BATCH).await > 0 {
         let mut commands = redis::pipe();
         let mut callers = Vec::new();
+        let mut joining = Vec::new();
         let mut listens = false;
         for operation in batch.drain(..) {
             match operation {
                 PubSubOperation::Listen => listens = true,
-                PubSubOperation::Publish { topic, message, reply, room } => {
-                    commands.cmd("PUBLISH").arg(topic).arg(&message[..]);
-                    callers.push((reply, room));
+                PubSubOperation::Listens(group) => joining.push(group),
+                PubSubOperation::Append(appending, room) => {
+                    commands.add_command(io.append(shard, &appending));
+                    callers.push(Caller::Append(appending, room));
+                }
+                PubSubOperation::Publish { topic, beside, message, reply, room } => {
+                    commands.add_command(io.put(shard, &topic, beside.as_deref(), &message));
+                    callers.push(Caller::Publish(reply, room));
                 }
             }
         }
-        let results = io.links[shard].run(&commands).await;
-        let mut replies = Replies::new(&io.shared.status, shard, &commands, results);
-        for (caller, _room) in callers {
-            let count = |reply| flat(reply).first().map_or(0, |count| score(count) as u64);
-            // The caller may have gone.
-            let _ = caller.send(replies.next().map(count));
+        let is_sent = io.links[shard].is_connected();
+        let (callers, forgotten) = io.run(shard, commands, callers, is_sent).await;
+        if !callers.is_empty() {
+            // The server has forgotten scripts, which are sent in full now.
+            io.run(shard, forgotten, callers, is_sent).await;
         }
+        io.join_again(shard, joining).await;
         if listens
             && io.sinks[shard].borrow().is_some()
             && let Err(reason) = listen(io, shard).await
@@ -141,7 +155,11 @@ async fn keep_up(io: &PubSubIo, shard: usize, mut leaving: UnboundedReceiver<Lef
                 // meanwhile, because Redis does not wait.
                 let come_back = async {
                     if let Some(away) = away {
-                        shared.tell_gap(&io.inbox, shared.members.groups(on_shard), away).await;
+                        let mut groups = shared.members.groups(on_shard);
+                        // The log of a group knows what its members have missed.
+                        let filled = shared.groups.directory().refill_all(on_shard).await;
+                        groups.retain(|group| !filled.contains(group));
+                        shared.tell_gap(&io.inbox, groups, away).await;
                     }
                 };
                 let hear = join(come_back, hear(io, &mut messages, &mut leaving));
@@ -170,6 +188,9 @@ async fn hear(
     messages: &mut redis::aio::PubSubStream,
     leaving: &mut UnboundedReceiver<LeftTopics>,
 ) -> String {
+    // What was said beside a topic of the message that comes next on it.
+    let mut notices = HashMap::new();
+    let beside = io.shared.side_topic("");
     loop {
         select! {
             // Messages are taken first. A topic is over only when Redis has confirmed that it was left, and
@@ -177,12 +198,30 @@ async fn hear(
             biased;
             message = messages.next() => {
                 let Some(message) = message else { return "the connection has ended".to_owned() };
-                let topic = message.get_channel_name().to_owned();
-                let bytes = Bytes::copy_from_slice(message.get_payload_bytes());
-                if !io.inbox.offer(bytes.clone(), topic.clone()) {
+                let (topic, bytes) = (message.get_channel_name(), message.get_payload_bytes());
+                if let Some(group) = topic.strip_prefix(&beside).and_then(|name| GroupName::new(name).ok()) {
+                    match Notice::read(bytes) {
+                        Some(Notice::Listens(number)) => {
+                            let source = PubSubSource::Listens(group.clone(), number);
+                            if !io.inbox.offer(Bytes::new(), source) {
+                                io.shared.missed(group);
+                            }
+                        }
+                        Some(notice) => drop(notices.insert(io.shared.topic(&group), notice)),
+                        // A later version says more.
+                        None => {}
+                    }
+                    continue;
+                }
+                let (topic, bytes) = (topic.to_owned(), Bytes::copy_from_slice(bytes));
+                let notice = if notices.is_empty() { None } else { notices.remove(&topic) };
+                if !io.inbox.offer(bytes.clone(), PubSubSource::Topic(topic.clone(), notice)) {
                     // The message is dropped, because Redis would not wait, but end the connection. If a
                     // sender in this process waits for the echo, it learns that now.
-                    drop(io.shared.driver.echoes.take(&topic, &bytes));
+                    drop(io.shared.echo(&topic, &bytes, notice));
+                    if let (None, Some(group)) = (notice, io.shared.group_of(&topic)) {
+                        io.shared.missed(group);
+                    }
                     io.shared.counters().inbound_full.one();
                     if let Some(more) = io.shared.status.logs("inbound") {
                         tracing::warn!(more, "messages from Redis are dropped: too many wait to be delivered");
@@ -203,9 +242,11 @@ async fn connect(io: &PubSubIo, shard: usize) -> Result<redis::aio::PubSubStream
     // any shard.
     link.within(sink.psubscribe(format!("{}*", shared.driver.process))).await?;
     io.sinks[shard].replace(Some(sink));
+    log::thread::prepare(io, shard).await;
     let groups = shared.members.all(|group| shared.group_shard(group) == shard);
     subscribe(io, shard, &groups).await?;
     listen(io, shard).await?;
+    log::unsure::resolve(io, shard).await?;
     Ok(messages)
 }
 
@@ -214,13 +255,17 @@ async fn subscribe(io: &PubSubIo, shard: usize, groups: &[(GroupName, u64)]) -> 
     for some in groups.chunks(BATCH) {
         // Groups that have lost their last member meanwhile are left out.
         let here = some.iter().filter(|(group, _)| io.shared.members.is_settled(group).is_some());
-        let topics: Vec<String> = here.map(|(group, _)| io.shared.topic(group)).collect();
-        if topics.is_empty() {
+        let here: Vec<&GroupName> = here.map(|(group, _)| group).collect();
+        if here.is_empty() {
             continue;
         }
+        // A group's two topics stand in one command, so that no message comes between them.
+        let topics = io.shared.topics_of(here.iter().copied());
         let sink = io.sinks[shard].borrow().clone();
         let Some(mut sink) = sink else { return Err("it is not connected".into()) };
         io.links[shard].within(sink.subscribe(topics)).await?;
+        let logged: Vec<&GroupName> = here.into_iter().filter(|group| io.shared.has_log(group)).collect();
+        io.join(shard, &logged).await;
         io.shared.members.settle(some);
     }
     Ok(())
@@ -319,7 +364,7 @@ async fn change(
     subscribe(io, shard, joined).await?;
     let sink = io.sinks[shard].borrow().clone();
     if let (false, Some(mut sink)) = (left.is_empty(), sink) {
-        let topics: Vec<String> = left.iter().map(|(group, _)| io.shared.topic(group)).collect();
+        let topics = io.shared.topics_of(left.iter().map(|(group, _)| group));
         io.links[shard].within(sink.unsubscribe(&topics)).await?;
     }
     Ok(())

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     link::BLOCK,
+    log,
     reader::read,
     state::{Core, CoreOperation, CoreShared},
     writer::{BATCH, CoreIo, write, write_shard},
@@ -42,6 +43,7 @@ pub(super) async fn serve(
         tokio::task::spawn_local(async move { keep_up(&connected, shard).await });
         tokio::task::spawn_local(async move { write_shard(&written, shard, lane).await });
     }
+    log::thread::start(&io);
     // The writer ends when no sender of operations is left, and `io` holds one.
     let mut writing = pin!(write(&io, operations));
     select! {
@@ -97,14 +99,20 @@ async fn connect(io: &CoreIo, shard: usize) -> Result<redis::aio::MultiplexedCon
     let link = &io.links[shard];
     let client = link.connect().await?;
     let reader = link.open(&client, BLOCK + io.shared.config.timeout).await?;
+    log::thread::prepare(io, shard).await;
     io.rejoin(shard).await?;
+    log::unsure::resolve(io, shard).await?;
     Ok(reader)
 }
 
 /// Tells the members of all affected groups that they may have missed events.
 async fn come_back(io: &CoreIo, shard: usize, away: Duration) {
     let shared = &io.shared;
-    let groups = io.told.groups(|group: &GroupName| shared.rests_on(group, shard));
+    let mut groups = io.told.groups(|group: &GroupName| shared.rests_on(group, shard));
+    // The log of a group knows what its members have missed.
+    let directory = shared.groups.directory();
+    let filled = directory.refill_all(|group| shared.rests_on(group, shard)).await;
+    groups.retain(|group| !filled.contains(group));
     shared.tell_gap(&io.inbox, groups, away).await;
 }
 

@@ -24,9 +24,11 @@ use tokio::{
 
 use super::{
     batch::{CommandBatch, Entry, Mark, Progress, Replies, Then},
+    known::KnownNames,
     link::{RedisLink, unix_time},
+    log::linked::LogState,
     names::{channel_key, process_name},
-    publication::FoundNames,
+    publication::{FoundNames, OutgoingEvent},
     state::{Core, CoreOperation, CoreShared},
     taking::Taking,
     told::{Piece, Tell, Told},
@@ -64,6 +66,8 @@ pub(super) struct CoreIo {
     /// For each shard, the messages that are under way to callers that wait.
     pub(super) taking: Vec<Taking>,
     pub(super) last_score: Cell<f64>,
+    pub(super) logs: LogState,
+    pub(super) known: KnownNames,
     /// The shard for the next message to a channel of any process. The shards take turns, as in
     /// channels_redis.
     pub(super) next_shard: Cell<usize>,
@@ -129,8 +133,9 @@ pub(super) async fn write_shard(io: &CoreIo, shard: usize, lane: LaneTasks) {
         while entries.recv_many(&mut some, BATCH).await > 0 {
             let mut batch = CommandBatch::default();
             some.drain(..).for_each(|entry| batch.push(entry));
+            let is_sent = io.links[shard].is_connected();
             let replies = io.links[shard].run(&batch.commands).await;
-            io.take_replies(shard, batch, replies);
+            io.take_replies(shard, batch, replies, is_sent);
         }
     };
     tokio::join!(look_up, write);
@@ -143,6 +148,7 @@ impl CoreIo {
         let mut probe = redis::cmd("ZREM");
         probe.arg(shared.queue_key()).arg(PROBE);
         let links = RedisLink::all(&shared.driver.settings, shared.config.timeout, &probe);
+        let logs = LogState::new(links.len());
         let taking = links.iter().map(|_| Taking::default()).collect();
         let lane = || {
             let ((to_operations, operations), (to_entries, entries)) =
@@ -162,6 +168,8 @@ impl CoreIo {
             asked: Cell::new(false),
             taking,
             last_score: Cell::new(0.0),
+            logs,
+            known: KnownNames::default(),
             next_shard: Cell::new(0),
         };
         (io, tasks)
@@ -201,10 +209,12 @@ impl CoreIo {
     /// Puts an operation into the lane of its shard.
     fn sort(self: &Rc<Self>, operation: CoreOperation) {
         let shard = match &operation {
-            CoreOperation::Publish(Publication { group, .. })
+            CoreOperation::Publish { publication: Publication { group, .. }, .. }
+            | CoreOperation::Strays { group, .. }
             | CoreOperation::Member { group, .. }
             | CoreOperation::Join { group, .. }
             | CoreOperation::Leave { group, .. } => self.shared.group_shard(group),
+            CoreOperation::Append(appending, _) => self.shared.group_shard(&appending.group),
             CoreOperation::Renew(piece) => self.shared.group_shard(&piece.group),
             CoreOperation::Send { channel, .. } => self.channel_shard(channel),
             // Any shard may have a message. If this one has none, the readers wait on all shards.
@@ -216,6 +226,11 @@ impl CoreIo {
                 return self.after_all(operation);
             }
         };
+        self.look(shard, operation);
+    }
+
+    /// Puts an operation into the lane of a shard, where names are looked up.
+    pub(super) fn look(&self, shard: usize, operation: CoreOperation) {
         let _ = self.lanes[shard].operations.send(LaneOperation::Core(operation));
     }
 
@@ -246,8 +261,12 @@ impl CoreIo {
                     self.put(shard, Entry::Mark(Mark::Written(Rc::clone(&last))));
                 }
             }
-            LaneOperation::Core(CoreOperation::Publish(publication)) => {
-                let Publication { group, envelope, event, reply, room } = publication;
+            LaneOperation::Core(CoreOperation::Append(appending, room)) => {
+                let found = names.get(&appending.group);
+                self.append_to(shard, appending, room, found);
+            }
+            LaneOperation::Core(CoreOperation::Publish { publication, is_transient }) => {
+                let Publication { group, except, envelope, event, reply, room } = publication;
                 let waits = reply.is_some();
                 let progress = Rc::new(Progress {
                     directory: Arc::clone(self.shared.groups.directory()),
@@ -258,7 +277,11 @@ impl CoreIo {
                     _room: room,
                 });
                 match names.get(&group) {
-                    Some(Ok(names)) => self.publish(&group, names, envelope.as_ref(), &event, &progress),
+                    Some(Ok(names)) => {
+                        let envelope = envelope.as_ref();
+                        let event = OutgoingEvent { group: &group, except: &except, envelope, bytes: &event };
+                        self.publish(&event, names, is_transient, &progress);
+                    }
                     Some(Err(error)) => drop(progress.error.replace(Some(error.clone()))),
                     None => {}
                 }
@@ -303,6 +326,11 @@ impl CoreIo {
                 }
             }
             CoreOperation::Renew(piece) => self.renew(piece),
+            CoreOperation::Strays { group, names, envelope, bytes } => {
+                for name in names {
+                    self.deliver_own(&group, &name, &envelope, bytes);
+                }
+            }
             CoreOperation::Want(channel) => {
                 let count = self.taking[shard].claim(&self.shared.driver.demand, &channel, usize::MAX);
                 let mut command = redis::cmd("ZPOPMIN");
@@ -320,7 +348,8 @@ impl CoreIo {
                 self.push(shard, expire, Then::Nothing);
             }
             // These have been carried out before.
-            CoreOperation::Publish(_)
+            CoreOperation::Append(..)
+            | CoreOperation::Publish { .. }
             | CoreOperation::Send { .. }
             | CoreOperation::Members
             | CoreOperation::Flush { .. }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Away;
-use crate::layers::LayerConfig;
+use crate::{history::History, layers::LayerConfig};
 
 /// The settings of a layer on a server.
 ///
@@ -52,6 +52,14 @@ impl<B> ServerConfig<B> {
     /// `channels` and `group_queues` bound the queues of this process, and not those on the server.
     pub fn layer(mut self, config: LayerConfig) -> Self {
         self.common.layer = config;
+        self
+    }
+
+    /// The groups whose name fits `pattern` keep their events on the server.
+    ///
+    /// A short form of [`LayerConfig::history`], and added to what [`layer`](Self::layer) has.
+    pub fn history(mut self, pattern: impl Into<String>, history: History) -> Self {
+        self.common.layer = self.common.layer.history(pattern, history);
         self
     }
 

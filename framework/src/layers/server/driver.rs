@@ -58,18 +58,22 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
         0
     }
 
-    /// Writes an event as it travels.
-    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError>;
+    /// Writes an event as it travels, to all processes alike.
+    ///
+    /// If the server keeps the members, the channels of `except` are told only to the processes that have them. Their
+    /// operation is then a [`Publication`], which has `except` too.
+    fn encode(&self, envelope: &Envelope, except: &[ChannelName]) -> Result<Bytes, EventError>;
 
     /// How many bytes of an event the server takes.
     fn largest(&self) -> usize {
         usize::MAX
     }
 
-    /// Sends an event to the members of a group, in this process and in others. See [`local_first`].
+    /// Sends an event to the members of a group but `except`, in this process and in others. See [`local_first`].
     fn publish(
         shared: &Shared<Self>,
         group: &GroupName,
+        except: &[ChannelName],
         envelope: Envelope,
         count: bool,
     ) -> impl Future<Output = Result<Delivery, LayerError>> + Send;
@@ -139,6 +143,9 @@ pub(in crate::layers) trait Driver: fmt::Debug + Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub(in crate::layers) struct Publication {
     pub(in crate::layers) group: GroupName,
+    /// The channels that do not get it, if the server keeps the members.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "NATS keeps no members"))]
+    pub(in crate::layers) except: Vec<ChannelName>,
     /// The event itself, if the server keeps the members.
     ///
     /// Some of them may be consumers of this process.
@@ -168,8 +175,12 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Writes an event. It is an error if the event has too many bytes.
-    pub(in crate::layers) fn write(&self, envelope: &Envelope) -> Result<Bytes, LayerError> {
-        let event = self.driver.encode(envelope).map_err(LayerError::Unwritable)?;
+    pub(in crate::layers) fn write(
+        &self,
+        envelope: &Envelope,
+        except: &[ChannelName],
+    ) -> Result<Bytes, LayerError> {
+        let event = self.driver.encode(envelope, except).map_err(LayerError::Unwritable)?;
         let (size, limit) = (event.len(), self.config.queue_bytes.min(self.driver.largest()));
         if size > limit { Err(LayerError::MessageTooLarge { size, limit }) } else { Ok(event) }
     }
@@ -194,12 +205,13 @@ impl<D: Driver> Shared<D> {
     }
 }
 
-/// Sends an event to a group, first to the members in this process.
+/// Sends an event to a group but `except`, first to the members in this process.
 ///
 /// These get it at once. The members in other processes get it by the operation that `operation` makes.
 pub(in crate::layers) async fn local_first<D: Driver>(
     shared: &Shared<D>,
     group: &GroupName,
+    except: &[ChannelName],
     envelope: Envelope,
     count: bool,
     operation: impl FnOnce(Publication) -> D::Operation,
@@ -210,7 +222,7 @@ pub(in crate::layers) async fn local_first<D: Driver>(
         shared.must_be_up(shard)?;
     }
     // The event is written before any member gets it. So an event that cannot be written reaches nobody.
-    let event = shared.write(&envelope)?;
+    let event = shared.write(&envelope, except)?;
     let is_up = shared.status.is_up(shard);
     // The caller may give up while it waits for room. So the room is taken before any member gets the event.
     let room = if is_up { Some(shared.room_for(event.len()).await?) } else { None };
@@ -218,15 +230,17 @@ pub(in crate::layers) async fn local_first<D: Driver>(
         return Err(away);
     }
     let (reply, answer) = if must || count { Some(oneshot::channel()).unzip() } else { (None, None) };
-    let kept = D::KEEPS_MEMBERS.then(|| envelope.clone());
+    let kept = D::KEEPS_MEMBERS.then(|| (envelope.clone(), except.to_vec()));
     let last = room.map(|room| {
-        let publication = Publication { group: group.clone(), envelope: kept, event, reply, room };
+        let (envelope, except) = kept.unzip();
+        let (group, except) = (group.clone(), except.unwrap_or_default());
+        let publication = Publication { group, except, envelope, event, reply, room };
         LastWord { shared, operation: Some(operation(publication)) }
     });
     if last.is_none() {
         shared.counters().unpublished.one();
     }
-    let mut delivery = shared.serve_here(group, envelope, count).await;
+    let mut delivery = shared.serve_here(group, except, envelope, count).await;
     if last.is_none() {
         return Ok(delivery);
     }

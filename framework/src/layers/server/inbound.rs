@@ -52,6 +52,12 @@ impl<S, O> InboundSender<S, O> {
         }
     }
 
+    /// Hands a message over that has its place in another bound on bytes.
+    pub(in crate::layers) fn held(&self, bytes: Bytes, source: S, room: OwnedSemaphorePermit) {
+        // This fails only when the layer ends.
+        let _ = self.sender.send(Inbound::Message { bytes, source, room });
+    }
+
     /// Hands a message over. Returns false if there is no room.
     pub(in crate::layers) fn offer(&self, bytes: Bytes, source: S) -> bool {
         let room = Arc::clone(&self.room).try_acquire_many_owned(self.weight(bytes.len()));

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     ChannelName, Delivery, Envelope, GroupName, LayerError,
     groups::hubs,
-    layers::{ChannelLayer, Groups, Layer},
+    layers::{ChannelLayer, Groups},
 };
 
 /// A layer that shares groups with other processes by a server.
@@ -113,7 +113,7 @@ impl<D: Driver> ChannelLayer for ServerLayer<D> {
         if self.shared.owner(channel) == Owner::This {
             return self.shared.groups.send(channel, envelope).await;
         }
-        let event = self.shared.write(&envelope)?;
+        let event = self.shared.write(&envelope, &[])?;
         drop(envelope);
         D::send(&self.shared, channel, event).await
     }
@@ -141,6 +141,7 @@ impl<D: Driver> ChannelLayer for ServerLayer<D> {
         shared.groups.add(group, channel).await?;
         D::added(shared, channel).await?;
         shared.settled(group).await;
+        shared.open_log(group).await;
         Ok(())
     }
 
@@ -158,7 +159,7 @@ impl<D: Driver> ChannelLayer for ServerLayer<D> {
     }
 
     async fn group_send(&self, group: &GroupName, envelope: Envelope) -> Result<(), LayerError> {
-        D::publish(&self.shared, group, envelope, false).await.map(drop)
+        D::publish(&self.shared, group, &[], envelope, false).await.map(drop)
     }
 
     async fn group_send_counted(
@@ -166,7 +167,17 @@ impl<D: Driver> ChannelLayer for ServerLayer<D> {
         group: &GroupName,
         envelope: Envelope,
     ) -> Result<Delivery, LayerError> {
-        D::publish(&self.shared, group, envelope, true).await
+        D::publish(&self.shared, group, &[], envelope, true).await
+    }
+
+    async fn group_send_except(
+        &self,
+        group: &GroupName,
+        except: &[ChannelName],
+        envelope: Envelope,
+        count: bool,
+    ) -> Result<Delivery, LayerError> {
+        D::publish(&self.shared, group, except, envelope, count).await
     }
 
     async fn flush(&self) -> Result<(), LayerError> {
@@ -191,11 +202,5 @@ impl<D> Drop for ServerLayer<D> {
         }
         let end = self.end.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = end.recv_timeout(self.farewell);
-    }
-}
-
-impl<D: Driver> From<ServerLayer<D>> for Layer {
-    fn from(layer: ServerLayer<D>) -> Self {
-        Self::new(layer)
     }
 }

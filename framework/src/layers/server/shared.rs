@@ -100,18 +100,16 @@ impl<D> Shared<D> {
         Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_closed| ended())
     }
 
-    /// Hands an event to the members of a group in this process.
+    /// Hands an event to the members of a group in this process but `except`. Without `count` it returns no counts.
     pub(in crate::layers) async fn serve_here(
         &self,
         group: &GroupName,
+        except: &[ChannelName],
         envelope: Envelope,
         count: bool,
     ) -> Delivery {
-        if count {
-            return self.groups.publish_counted(group, envelope).await;
-        }
-        self.groups.publish(group, envelope).await;
-        Delivery::default()
+        let delivery = self.groups.publish_except(group, except, envelope, count).await;
+        if count { delivery } else { Delivery::default() }
     }
 
     /// Whether the server knows of the members of a group in this process. `shard` is the group's.
@@ -136,12 +134,23 @@ impl<D> Shared<D> {
         self.members.wait_until(&self.status, || settled() || !self.status.is_up(shard)).await;
     }
 
+    /// Opens the log of a group that has got a member by its channel. A consumer that joins by itself does so too.
+    pub(in crate::layers) async fn open_log(&self, group: &GroupName) {
+        let directory = self.groups.directory();
+        if let Some(log) = directory.logs.of(&directory.config, group) {
+            directory.open(&log).await;
+        }
+    }
+
     /// Adds groups that now have members, and removes those that have none any more.
     pub(in crate::layers) fn note_changes(&self, changed: Vec<GroupName>) -> Changes {
         let (mut joined, mut left) = (Vec::new(), Vec::new());
         for group in changed {
             let has_members = || self.groups.has_members(&group);
             if let Some(number) = self.members.remove(&group, has_members) {
+                if let Some(log) = self.groups.directory().logs.find(&group) {
+                    log.close();
+                }
                 left.push((group, number));
             } else if has_members()
                 && let Some(number) = self.members.insert(&group)

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     ChannelName, Delivery, Envelope, Event, EventError, GroupName, LayerError,
-    event::Format,
+    event::{Format, wire::except},
     layers::{ChannelLayer, Groups},
 };
 
@@ -85,17 +85,22 @@ impl Driver for Postman {
         &self.operations
     }
 
-    fn encode(&self, envelope: &Envelope) -> Result<Bytes, EventError> {
-        envelope.to_wire(Format::MsgPack)
+    fn encode(&self, envelope: &Envelope, except: &[ChannelName]) -> Result<Bytes, EventError> {
+        except::write(
+            Format::MsgPack,
+            envelope.to_wire(Format::MsgPack)?,
+            except.iter().map(|name| name.as_str()),
+        )
     }
 
     async fn publish(
         shared: &Shared<Self>,
         group: &GroupName,
+        except: &[ChannelName],
         envelope: Envelope,
         count: bool,
     ) -> Result<Delivery, LayerError> {
-        local_first(shared, group, envelope, count, |publication| publication).await
+        local_first(shared, group, except, envelope, count, |publication| publication).await
     }
 
     async fn send(_: &Shared<Self>, _: &ChannelName, _: Bytes) -> Result<(), LayerError> {
@@ -107,8 +112,10 @@ impl Driver for Postman {
     }
 
     async fn deliver(shared: &Shared<Self>, bytes: Bytes, group: GroupName, _: OwnedSemaphorePermit) {
+        let (bytes, except) = except::read(Format::MsgPack, bytes);
+        let except = ChannelName::of_texts(except);
         match Envelope::from_wire(Format::MsgPack, bytes) {
-            Ok(envelope) => shared.groups.publish(&group, envelope).await,
+            Ok(envelope) => drop(shared.groups.publish_except(&group, &except, envelope, false).await),
             Err(error) => shared.log_undecodable(&group, &error),
         }
     }
@@ -212,6 +219,28 @@ async fn each_process_gets_an_event_once() {
     assert_eq!(heard, ["a", "b", "back", "back"]);
     here.group_send(&room(), note("last")).await.unwrap();
     assert_eq!(next(&there, &theirs).await, "last");
+}
+
+#[actix_web::test]
+async fn a_channel_is_left_out_in_its_own_process_and_in_another() {
+    let office = Office::new();
+    let (here, there) = (office.layer(|config| config), office.layer(|config| config));
+    let (mine, theirs) = (member(&here).await, member(&there).await);
+    for (layer, except) in [(&here, &mine), (&here, &theirs), (&there, &mine), (&there, &theirs)] {
+        let except = std::slice::from_ref(except);
+        layer.group_send_except(&room(), except, note(&except[0]), false).await.unwrap();
+    }
+    // No order is promised between the two senders.
+    let heard = async |layer, queue| {
+        let mut heard = [next(layer, queue).await, next(layer, queue).await];
+        heard.sort_unstable();
+        heard
+    };
+    assert_eq!(heard(&here, &mine).await, [theirs.as_str(), theirs.as_str()]);
+    assert_eq!(heard(&there, &theirs).await, [mine.as_str(), mine.as_str()]);
+    // Nothing else has come.
+    here.group_send(&room(), note("last")).await.unwrap();
+    assert_eq!((next(&here, &mine).await, next(&there, &theirs).await), ("last".into(), "last".into()));
 }
 
 #[actix_web::test]

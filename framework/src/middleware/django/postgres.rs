@@ -55,7 +55,7 @@ const PIPELINED: usize = 64;
 ///
 /// Without TLS, connect through a Unix socket (`host=/run/postgresql user=greenroom dbname=site`) or on one
 /// machine. An address with `sslmode=require` or `sslnegotiation=direct` is then refused. For TLS use
-/// `PostgresStore::rustls` (feature `rustls`), which refuses Unix sockets. Both refuse `channel_binding=require`. Of
+/// `PostgresStore::rustls_0_23` (feature `rustls`), which refuses Unix sockets. Both refuse `channel_binding=require`. Of
 /// libpq's values of `sslmode`, only `disable`, `prefer` and `require` are known.
 ///
 /// ```no_run
@@ -91,10 +91,10 @@ impl PostgresStore {
     pub fn with_tables(address: &str, tables: DjangoTables) -> Result<Self, StoreError> {
         let config = parsed(address)?;
         if config.get_ssl_mode() == SslMode::Require {
-            return Err(StoreError::BadUrl("sslmode=require needs PostgresStore::rustls".into()));
+            return Err(StoreError::BadUrl("sslmode=require needs PostgresStore::rustls_0_23".into()));
         }
         if config.get_ssl_negotiation() == SslNegotiation::Direct {
-            return Err(StoreError::BadUrl("sslnegotiation=direct needs PostgresStore::rustls".into()));
+            return Err(StoreError::BadUrl("sslnegotiation=direct needs PostgresStore::rustls_0_23".into()));
         }
         Self::start(config, Security::Plain, tables)
     }
@@ -112,7 +112,7 @@ impl PostgresStore {
     /// # fn roots() -> RootCertStore { RootCertStore::empty() }
     /// let config = ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
     /// let address = "postgres://greenroom:password@db.example.com/site";
-    /// let store = PostgresStore::rustls(address, DjangoTables::new(), config)?;
+    /// let store = PostgresStore::rustls_0_23(address, DjangoTables::new(), config)?;
     /// # Ok::<(), greenroom::Error>(())
     /// ```
     ///
@@ -120,7 +120,7 @@ impl PostgresStore {
     /// If the address or a name is invalid.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
-    pub fn rustls(
+    pub fn rustls_0_23(
         address: &str,
         tables: DjangoTables,
         config: tokio_rustls::rustls::ClientConfig,

@@ -19,6 +19,8 @@ use crate::json;
 /// | half of a surrogate pair in a text, `"\ud83d"` | U+FFFD, the replacement character |
 /// | `NaN`, `Infinity`, `-Infinity` | `null` |
 /// | a number that is too large for a [`Number`](serde_json::Number), or a value that nests deeper than 128 levels | the value has no [`Value`]: [`raw`](Self::raw) has its text, and [`get`](Self::get) reads a type that skips the odd part |
+///
+/// The [guide](crate::docs::guide#users-of-a-django-project) has an example.
 #[derive(Clone, PartialEq)]
 pub struct DjangoSession {
     key: Option<String>,

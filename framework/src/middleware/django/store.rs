@@ -44,6 +44,8 @@ impl<S: DjangoStore + ?Sized> DjangoStore for Arc<S> {
 }
 
 /// A session as a [`DjangoStore`] keeps it.
+///
+/// [`DjangoStore`] has an example.
 pub struct StoredSession(pub(super) SessionData);
 
 pub(super) enum SessionData {
@@ -76,6 +78,8 @@ impl fmt::Debug for StoredSession {
 }
 
 /// A user as a [`DjangoStore`] keeps it.
+///
+/// [`DjangoStore`] has an example.
 #[derive(Clone)]
 #[must_use]
 pub struct StoredUser {
@@ -139,7 +143,8 @@ impl fmt::Debug for StoredUser {
 }
 
 /// Why a [`DjangoStore`] cannot answer, or cannot be opened.
-#[derive(Debug)]
+///
+/// [`DjangoStore`] has an example.
 #[non_exhaustive]
 pub enum StoreError {
     /// A name that is given to `DjangoTables` is invalid.
@@ -212,6 +217,8 @@ impl fmt::Display for StoreError {
         }
     }
 }
+
+crate::causes::debug_shows_causes!(StoreError);
 
 impl StdError for StoreError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {

@@ -7,6 +7,8 @@ use super::{DjangoSession, StoredUser};
 /// [`DjangoAuth`](super::DjangoAuth) puts it into [`Scope::user`](crate::Scope::user) if the session belongs to a
 /// user who has logged in. Without a database only the [`id`](Self::id) and the [`backend`](Self::backend) are
 /// known.
+///
+/// The [guide](crate::docs::guide#users-of-a-django-project) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DjangoUser {
     id: String,

@@ -11,7 +11,15 @@ use serde::{
     de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 
-use crate::{Message, close::CloseCode, json, wire::token::is_token};
+use crate::{
+    Message,
+    close::CloseCode,
+    json,
+    wire::{
+        history::resume::{BadResume, ResumeRequest},
+        token::is_token,
+    },
+};
 
 /// How many messages one request may bring.
 ///
@@ -68,6 +76,18 @@ pub(crate) fn close(body: &[u8]) -> Result<(CloseCode, ByteString), BodyError> {
         return Err(BodyError::Shape("a reason has at most 123 bytes".to_owned()));
     }
     Ok((code, close.reason.into()))
+}
+
+/// Reads what the client of an `open` asks to go on with. `None` if it does not want to be told its places.
+pub(crate) fn resume(body: &[u8]) -> Result<Option<ResumeRequest>, BodyError> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(body).map_err(|error| BodyError::Shape(error.to_string()))?;
+    ResumeRequest::read(text).map_err(|error| match error {
+        BadResume::TooLarge => BodyError::TooLarge,
+        error => BodyError::Shape(error.to_string()),
+    })
 }
 
 /// Reads the subprotocols of an `open`, as a header would list them. An empty body offers none.

@@ -9,6 +9,9 @@ use crate::groups::budget::{Charge, Ledger};
 /// How many batches may be kept before no more are made. In bytes, the outbox's bound holds.
 pub(crate) const WINDOW: usize = 256;
 
+/// A client acknowledges a stream's batches after so many bytes. If fewer could be on their way, it would never do so.
+pub(super) const ACKNOWLEDGED: usize = 64 << 10;
+
 /// The batches from the oldest unacknowledged one to the last, by number.
 #[derive(Default)]
 pub(super) struct KeptBatches {

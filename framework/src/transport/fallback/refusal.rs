@@ -39,7 +39,7 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "foreign_connection", message)
     }
 
-    /// 403: the origin is not in the list of [`Fallback::cors`](super::settings::Fallback::cors).
+    /// 403: the route's validator lets in no pages of this origin.
     pub(crate) fn origin() -> Self {
         Self::new(StatusCode::FORBIDDEN, "origin", "pages of this origin may not connect here")
     }

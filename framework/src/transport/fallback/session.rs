@@ -18,7 +18,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{events::NumberedBatch, intake::Intake, kept::KeptBatches, table::Listed};
+use super::{
+    events::NumberedBatch,
+    intake::Intake,
+    kept::{ACKNOWLEDGED, KeptBatches},
+    table::Listed,
+};
 use crate::{
     Message,
     close::{Cause, CloseCode},
@@ -401,7 +406,7 @@ impl Session {
     /// As [`next`](Self::next), if the client is not too far behind. Otherwise the frames wait in the outbox.
     fn next_in_window(&mut self, cx: &Context<'_>) {
         let Some(connection) = self.connection.clone().filter(|_| self.ended.is_none()) else { return };
-        if self.kept.has_room(connection.limits.outbox_size) {
+        if self.kept.has_room(connection.limits.outbox_size.max(ACKNOWLEDGED)) {
             self.next(&connection, cx);
         }
     }

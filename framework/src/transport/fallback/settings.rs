@@ -21,15 +21,19 @@ pub(super) type UserOf = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Syn
 /// `greenroom`. [The protocol](crate::docs::protocol) is documented, and `greenroom.js` speaks it. On by
 /// default.
 ///
+/// Pages of other origins may connect if the route's validator lets them in, as for a WebSocket: see
+/// [`SameOrigin::and`](crate::middleware::SameOrigin::and). Browsers are told so by CORS headers, which allow credentials.
+///
 /// | Setting | Default | |
 /// |---|---|---|
 /// | [`wait`](Self::wait) | 20 s | how long a request is held if nothing is due |
 /// | [`expires`](Self::expires) | 30 s | how long a connection lives without a request; then it ends with 1006 |
 /// | [`max_connections`](Self::max_connections) | half of the mount's | how many connections there may be at once |
 /// | [`connections_per_peer`](Self::connections_per_peer) | 5,000 | how many connections one client address may have |
-/// | [`cors`](Self::cors) | none | the other origins whose pages may connect |
 /// | [`user_cookies`](Self::user_cookies) | `sessionid`, `id` | the cookies that, beside `Authorization`, identify the user |
 /// | [`bound_to`](Self::bound_to) | | another way to identify the user |
+///
+/// The [guide](crate::docs::guide#without-a-websocket) has an example.
 #[derive(Clone)]
 #[must_use]
 pub struct Fallback {
@@ -38,7 +42,6 @@ pub struct Fallback {
     /// `None` stands for half of the mount's.
     max_connections: Option<usize>,
     pub(super) connections_per_peer: Option<usize>,
-    pub(crate) origins: Vec<String>,
     pub(crate) user_cookies: Vec<String>,
     pub(super) user: Option<UserOf>,
     pub(crate) on: bool,
@@ -51,7 +54,6 @@ impl Default for Fallback {
             expires: Duration::from_secs(30),
             max_connections: None,
             connections_per_peer: Some(OF_PEER),
-            origins: Vec::new(),
             user_cookies: vec!["sessionid".to_owned(), "id".to_owned()],
             user: None,
             on: true,
@@ -117,16 +119,6 @@ impl Fallback {
         self.max_connections.unwrap_or(all.div_ceil(2))
     }
 
-    /// Lets pages of these origins connect, for example `https://app.example.com`.
-    ///
-    /// Browsers are told so by CORS headers. Credentials are allowed. The route's validator, which by default
-    /// lets in only the own host, must let in the origin too:
-    /// [`AllowedHostsOriginValidator`](crate::middleware::AllowedHostsOriginValidator).
-    pub fn cors<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
-        self.origins = origins.into_iter().map(Into::into).collect();
-        self
-    }
-
     /// Names the cookies that identify the user. Default: `sessionid` and `id`.
     ///
     /// Django's session cookie is `sessionid`, and the one of actix-session is `id`. A connection is bound to
@@ -159,7 +151,6 @@ impl fmt::Debug for Fallback {
             .field("expires", &self.expires)
             .field("max_connections", &self.max_connections)
             .field("connections_per_peer", &self.connections_per_peer)
-            .field("origins", &self.origins)
             .field("user_cookies", &self.user_cookies)
             .finish_non_exhaustive()
     }

@@ -14,6 +14,17 @@ pub(crate) fn encode(frame: &Outgoing) -> Bytes {
     unmasked(opcode, payload)
 }
 
+/// Encodes a message as one frame, with a head in front of it.
+pub(crate) fn encode_headed(head: &[u8], frame: &Outgoing) -> Bytes {
+    let (opcode, payload) = parts(frame);
+    unmasked_pieces(opcode, [head, payload])
+}
+
+/// Encodes a text as one frame, with a head in front of it. Both are valid UTF-8.
+pub(crate) fn encode_text(head: &[u8], text: &str) -> Bytes {
+    unmasked_pieces(Opcode::Text, [head, text.as_bytes()])
+}
+
 /// The opcode and the payload of a message.
 pub(super) fn parts(frame: &Outgoing) -> (Opcode, &[u8]) {
     match frame.message() {
@@ -77,6 +88,13 @@ pub(crate) fn cut_reason(reason: &str) -> &str {
 fn unmasked(opcode: Opcode, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(frame::header_length(payload.len()) + payload.len());
     frame::write(&mut out, true, opcode, None, payload);
+    out.into()
+}
+
+fn unmasked_pieces(opcode: Opcode, pieces: [&[u8]; 2]) -> Bytes {
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    let mut out = Vec::with_capacity(frame::header_length(length) + length);
+    frame::write_pieces(&mut out, opcode, pieces);
     out.into()
 }
 

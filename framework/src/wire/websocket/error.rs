@@ -22,6 +22,8 @@ pub(crate) enum ProtocolError {
     FragmentedControl,
     /// Text that is not UTF-8 (section 8.1); the reason of a close frame is text too.
     InvalidUtf8,
+    /// A compressed message that inflates to more bytes than this limit (section 10.4).
+    InflatedTooBig(usize),
     /// A length that is written in more bytes than it needs (section 5.2).
     LengthNotMinimal,
     /// A 64-bit length with the highest bit set (section 5.2).
@@ -48,7 +50,7 @@ impl ProtocolError {
     pub(crate) fn close_code(self) -> CloseCode {
         match self {
             Self::BadDeflate | Self::InvalidUtf8 => CloseCode::INVALID_DATA,
-            Self::TooBig(_) => CloseCode::TOO_BIG,
+            Self::InflatedTooBig(_) | Self::TooBig(_) => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL,
         }
     }
@@ -63,6 +65,10 @@ impl fmt::Display for ProtocolError {
             Self::ControlTooLong => f.write_str("a control frame has more than 125 bytes"),
             Self::FragmentedControl => f.write_str("a control frame is fragmented"),
             Self::InvalidUtf8 => f.write_str("the text is not valid UTF-8"),
+            Self::InflatedTooBig(limit) => write!(
+                f,
+                "the inflated message has more than {limit} bytes (Deflate::inflated_size, else Limits::message_size)"
+            ),
             Self::LengthNotMinimal => f.write_str("the frame's length is written in too many bytes"),
             Self::LengthTopBit => f.write_str("the frame's length has its highest bit set"),
             #[cfg(any(test, feature = "testing"))]
@@ -71,7 +77,9 @@ impl fmt::Display for ProtocolError {
                 f.write_str("a reserved bit is set, but no agreed extension uses it in this frame")
             }
             Self::StrayContinuation => f.write_str("a continuation frame continues no message"),
-            Self::TooBig(limit) => write!(f, "the message has more than {limit} bytes"),
+            Self::TooBig(limit) => {
+                write!(f, "the message has more than {limit} bytes (Limits::message_size)")
+            }
             Self::UnfinishedMessage => f.write_str("a message begins before the last one has ended"),
             Self::UnknownOpcode(opcode) => write!(f, "the opcode {opcode:#x} is not defined"),
             Self::Unmasked => f.write_str("a frame from the client is not masked"),
@@ -94,6 +102,7 @@ mod tests {
             CloseTooShort,
             ControlTooLong,
             FragmentedControl,
+            InflatedTooBig(usize::MAX),
             InvalidUtf8,
             LengthNotMinimal,
             LengthTopBit,
@@ -114,6 +123,7 @@ mod tests {
         assert_eq!(BadDeflate.close_code(), CloseCode::INVALID_DATA);
         assert_eq!(InvalidUtf8.close_code(), CloseCode::INVALID_DATA);
         assert_eq!(TooBig(1).close_code(), CloseCode::TOO_BIG);
+        assert_eq!(InflatedTooBig(1).close_code(), CloseCode::TOO_BIG);
         assert_eq!(Unmasked.close_code(), CloseCode::PROTOCOL);
     }
 }

@@ -196,10 +196,28 @@ impl Mask {
 
 /// Appends one frame. `out` grows if it has no room for the header ([`header_length`]) and the payload.
 pub(super) fn write(out: &mut Vec<u8>, fin: bool, opcode: Opcode, mask: Option<[u8; 4]>, payload: &[u8]) {
-    out.push(if fin { FIN } else { 0 } | opcode as u8);
     let masked = if mask.is_some() { MASKED } else { 0 };
+    write_header(out, fin, opcode, masked, payload.len());
+    let Some(mask) = mask else { return out.extend_from_slice(payload) };
+    out.extend_from_slice(&mask);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(payload) = out.get_mut(start..) {
+        Mask::from(mask).apply(payload);
+    }
+}
+
+/// Appends one unmasked frame whose payload comes in two pieces.
+pub(super) fn write_pieces(out: &mut Vec<u8>, opcode: Opcode, pieces: [&[u8]; 2]) {
+    write_header(out, true, opcode, 0, pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+}
+
+/// Appends a header without the mask.
+fn write_header(out: &mut Vec<u8>, fin: bool, opcode: Opcode, masked: u8, length: usize) {
+    out.push(if fin { FIN } else { 0 } | opcode as u8);
     // The length is written in the fewest bytes that hold it.
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+    match (u8::try_from(length), u16::try_from(length)) {
         (Ok(length @ 0..=125), _) => out.push(masked | length),
         (_, Ok(length)) => {
             out.push(masked | 126);
@@ -207,15 +225,8 @@ pub(super) fn write(out: &mut Vec<u8>, fin: bool, opcode: Opcode, mask: Option<[
         }
         _ => {
             out.push(masked | 127);
-            out.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+            out.extend_from_slice(&(length as u64).to_be_bytes());
         }
-    }
-    let Some(mask) = mask else { return out.extend_from_slice(payload) };
-    out.extend_from_slice(&mask);
-    let start = out.len();
-    out.extend_from_slice(payload);
-    if let Some(payload) = out.get_mut(start..) {
-        Mask::from(mask).apply(payload);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Saves the pictures that the README shows: `screenshot docs/chat.png docs/live-chart.png docs/deploy-log.png
-//! docs/django-interop.png`. The last one also saves the Django page, as `docs/django-interop-django.png`.
+//! docs/django-interop.png docs/game.png`. That of django-interop also saves the Django page, as `docs/django-interop-django.png`.
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,7 @@ async fn main() -> Result<()> {
             Some("live-chart") => live_chart(&path).await?,
             Some("deploy-log") => deploy_log(&path).await?,
             Some("django-interop") => django_interop(&path).await?,
+            Some("game") => game(&path).await?,
             _ => return Err(format!("{}: there is no example of this name", path.display()).into()),
         }
     }
@@ -113,4 +114,54 @@ async fn django_interop(path: &Path) -> Result<()> {
     pages[2].type_into("input", "So").await?;
     pages[0].wait("document.getElementById('typing').textContent !== ''", json!([])).await?;
     pages[0].screenshot(path).await
+}
+
+async fn game(path: &Path) -> Result<()> {
+    let server = Server::start_of("game", "127.0.0.1:0")?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.enter_at(&server.url(&format!("/game/1/?name={}", NAMES[0]))).await?;
+    // The other players are sockets, because a tab in the background is slow. All of them go for the nearest spark.
+    let play = r"
+        const given = arguments;
+        const nearest = (sparks, [x, y]) => sparks.map(([a, b]) => [a - x, b - y])
+          .sort((one, other) => Math.hypot(...one) - Math.hypot(...other))[0] ?? [0, 0];
+        const press = (code, held) => document.body.dispatchEvent(
+          new KeyboardEvent(held ? 'keydown' : 'keyup', { code, bubbles: true }));
+        given[0].forEach((name, index) => {
+          const socket = new WebSocket(`/game/1/?name=${encodeURIComponent(name)}`);
+          let me = null;
+          let count = 0;
+          socket.onmessage = ({ data }) => {
+            const event = JSON.parse(data);
+            if (event.type === 'you') me = event.id;
+            if (event.type !== 'moved') return;
+            const player = (id) => event.players.find((player) => player[0] === id);
+            if (index === 0) {
+              const [dx, dy] = nearest(event.sparks, player(1)[1]);
+              [['ArrowLeft', dx < -8], ['ArrowRight', dx > 8], ['ArrowUp', dy < -8], ['ArrowDown', dy > 8]]
+                .forEach(([code, held]) => press(code, held));
+            }
+            const own = player(me);
+            if (own && count++ % (6 + index) === 0) {
+              const [dx, dy] = nearest(event.sparks.slice(index), own[1]);
+              const length = Math.hypot(dx, dy) || 1;
+              socket.send(JSON.stringify({ type: 'steer', x: dx / length, y: dy / length }));
+            }
+            const [at, wish] = given[1][index] ?? [];
+            if (count === at) socket.send(JSON.stringify(wish));
+          };
+        });";
+    let say = |text: &str| json!({ "type": "say", "text": text });
+    let wishes = json!([
+        [20, say("Who has seen the spark at the left?")],
+        [30, say("大家加油！")],
+        [40, say("Which one? There are three.")],
+        [50, say("I come from the other side.")],
+        [60, { "type": "whisper", "to": 1, "text": "Take the corner, I take the middle." }],
+    ]);
+    page.run(play, json!([&NAMES[1..], wishes])).await?;
+    let shown = "document.querySelectorAll('#log p').length === 5
+        && Array.from(document.querySelectorAll('#players span')).filter(score => score.textContent > 4).length > 3";
+    page.wait(shown, json!([])).await?;
+    page.screenshot(path).await
 }

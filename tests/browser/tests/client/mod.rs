@@ -1,6 +1,10 @@
 //! `greenroom.js` alone in a page: its functions, and its behaviour as a WebSocket.
 
+mod causes;
+mod history;
+mod requests;
 mod scripted;
+mod urls;
 
 use browser_tests::{Browser, Engine, Page, Result, Server};
 use serde_json::{Value, json};
@@ -19,6 +23,50 @@ async fn run(page: &Page<'_>, body: &str, args: Value) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_server_that_restarts_for_longer_than_it_has_been_away() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        Math.random = () => 1;
+        /** The delays after a connection that ends like this, before attempts that fail; and how long it was away then. */
+        const delays = async (code, reason) => {
+          let ended = null;
+          window.WebSocket = class {
+            protocol = ''; extensions = ''; bufferedAmount = 0;
+            constructor() {
+              setTimeout(() => {
+                if (ended !== null) return this.onclose?.({ code: 1006, reason: '', wasClean: false });
+                this.onopen();
+                ended = performance.now();
+                this.onclose({ code, reason, wasClean: true });
+              });
+            }
+            close() {}
+          };
+          const reconnect = { base: 100, attempts: 4 };
+          const socket = new GreenroomSocket('/any/', [], { transports: ['websocket'], resume: false, reconnect });
+          const found = [];
+          socket.addEventListener('statechange', ({ state, delay }) => {
+            if (state === 'waiting') found.push([delay, performance.now() - ended]);
+          });
+          await until(socket, 'close');
+          return found;
+        };
+        return [await delays(1012, 'retry=10ms'), await delays(1012, 'maintenance')];";
+    let found: [Vec<(f64, f64)>; 2] = serde_json::from_value(run(&page, body, json!([])).await?)?;
+    let [hinted, other] = found;
+    assert_eq!((hinted.len(), hinted[0].0), (4, 20.0), "{hinted:?}");
+    for (delay, away) in &hinted[1..] {
+        assert!(*delay >= 100.0 && *delay <= away.max(100.0), "{hinted:?}");
+    }
+    // Without a time, the server may be away for good.
+    let grown: Vec<_> = other.iter().map(|(delay, _)| *delay).collect();
+    assert_eq!(grown, [100.0, 200.0, 400.0, 800.0]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delays_grow_with_full_jitter_unless_the_server_names_one() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
@@ -30,12 +78,15 @@ async fn delays_grow_with_full_jitter_unless_the_server_names_one() -> Result<()
         return {
           longest: [0, 1, 2, 4, 5, 1000].map((attempt) => delay({ attempt }, 1)),
           shortest: [0, 5, 1000].map((attempt) => delay({ attempt }, 0)),
-          hint: delay({ code: 1012, reason: 'retry=3200ms' }, 1),
-          endless: delay({ code: 1012, reason: 'retry=999999999ms' }, 1),
-          once: delay({ code: 1012, reason: 'retry=3200ms', attempt: 1 }, 0.5),
+          hint: [0, 1].map((random) => delay({ code: 1012, reason: 'retry=3200ms' }, random)),
+          endless: delay({ code: 1012, reason: 'retry=999999999ms' }, 0),
+          again: [1, 2, 1000].map((attempt) => delay({ code: 1012, reason: 'retry=3200ms', attempt }, 1)),
+          atOnce: [0, 5, 1000].map((attempt) => delay({ code: 1012, reason: 'retry=0ms', attempt }, 1)),
           none: delay({ code: 1012, reason: 'maintenance' }, 0.5),
           other: delay({ code: 1011, reason: 'retry=3200ms' }, 0.5),
           overloaded: [delay({ code: 1013 }, 0), delay({ code: 1013 }, 1)],
+          restarting: [0, 4000, 1e9].map((away) => delay({ attempt: 9, away }, 1)),
+          soon: delay({ attempt: 1, away: 4000 }, 1),
           after: [delay({ retryAfter: 7000 }, 0), delay({ retryAfter: 7000 }, 1), delay({ retryAfter: 1e12 }, 0)],
           header: ['3', 'Tue, 01 Jan 2030 00:00:09 GMT', 'Mon, 31 Dec 2029 00:00:00 GMT', 'soon', null]
             .map((value) => retryAfter(value, now)),
@@ -45,8 +96,10 @@ async fn delays_grow_with_full_jitter_unless_the_server_names_one() -> Result<()
     let expected = json!({
         "longest": [1000, 2000, 4000, 16000, 30000, 30000],
         "shortest": [0, 0, 0],
-        "hint": 3200, "endless": 300_000, "once": 1000, "none": 500, "other": 500,
+        "hint": [3200, 3520], "endless": 300_000, "again": [3840, 4480, 33_200], "atOnce": [10, 320, 30_000],
+        "none": 500, "other": 500,
         "overloaded": [1000, 5000],
+        "restarting": [1000, 4000, 30_000], "soon": 2000,
         "after": [7000, 8000, 300_000],
         "header": [3000, 9000, 0, 0, 0],
         "back": [1001, 1006, 1009, 1011, 1012, 1013, 1014],
@@ -213,7 +266,7 @@ async fn a_lost_network_is_noticed_and_a_new_one_used_at_once() -> Result<()> {
     page.wait_until_open().await?;
     page.say("here again").await?;
     page.wait_for_message("Ann", "here again").await?;
-    assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]", "[connected]"]);
+    assert_eq!(page.lines("status").await?, ["[connected]", "[disconnected]", "[connected, nothing missed]"]);
     Ok(())
 }
 

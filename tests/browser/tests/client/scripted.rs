@@ -3,7 +3,7 @@
 use super::*;
 
 /// A script that plays the server in the page, answer by answer.
-const SCRIPTED: &str = "
+pub(super) const SCRIPTED: &str = "
     const asked = [];
     const EVENTS = { 'Content-Type': 'text/event-stream' };
     const batch = (number, more) => Response.json({ batch: number, messages: [], ...more });
@@ -64,7 +64,7 @@ async fn bytes_and_close_codes_travel_over_requests() -> Result<()> {
         "end": [4001, "enough", true],
         "sent": [["1", sent]],
         "acknowledged": ["0", "1", "1", "2"],
-        "opened": ["POST", "open", null, null, r#"{"protocols":["a","b"]}"#],
+        "opened": ["POST", "open", null, null, r#"{"protocols":["a","b"],"resume":{}}"#],
     });
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
     Ok(())
@@ -88,6 +88,41 @@ async fn many_messages_are_split_over_several_requests() -> Result<()> {
     // A request takes 1,000 messages, or a third of the message limit of 1,024 bytes, or one message that is larger.
     let expected = json!([1000, 1000, 503, 3, 1, 1]);
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_sent_however_soon_it_follows_an_answer() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    // All of this is over in one turn of the page: the second message comes in each place of what the client does with
+    // the answer to the first one.
+    let body = "
+        const unsent = [];
+        // No timer: a browser has those of a page in the background wait.
+        const { port1, port2 } = new MessageChannel();
+        const turn = () => new Promise((on) => { port1.onmessage = on; port2.postMessage(null); });
+        for (let place = 0; place < 40; place += 1) {
+          let socket = null;
+          const follow = async () => {
+            for (let step = 0; step < place; step += 1) await null;
+            socket.send('second');
+          };
+          const text = async () => { follow(); return ''; };
+          serve({ open: [opened], send: [() => Object.assign(new Response(null, { status: 204 }), { text })] });
+          socket = open(['long-poll']);
+          await until(socket, 'open');
+          asked.length = 0;
+          socket.send('first');
+          await turn();
+          const sent = asked.filter(([, what]) => what === 'send').map(([, , , , body]) => body);
+          if (sent.join() !== '[\"first\"],[\"second\"]') unsent.push([place, sent]);
+          socket.close();
+          await until(socket, 'close');
+        }
+        return unsent;";
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, json!([]));
     Ok(())
 }
 
@@ -160,6 +195,33 @@ async fn a_refusal_ends_the_connection_and_a_passing_error_does_not() -> Result<
         "waited": [2, true],
         "sent": [["1", kept], ["1", kept], ["1", kept]],
     });
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+/// The server did not take the request, so it is sent to the next connection, and is not lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_server_did_not_take_goes_to_the_next_connection() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = r#"
+        const status = (status) => () => Response.json({}, { status, headers: { 'Retry-After': '0' } });
+        const answer = '{"type":"greenroom.answer","id":1,"value":"kept"}';
+        serve({
+          open: [opened, opened],
+          send: [status(503), status(410)],
+          poll: [null, async () => {
+            while (asked.filter(([, what]) => what === 'send').length < 3) await new Promise((on) => setTimeout(on, 5));
+            return batch(1, { messages: ['{"type":"greenroom.answer","id":9}', answer] });
+          }],
+        });
+        const socket = open(['long-poll'], { reconnect: { base: 1 } });
+        await until(socket, 'open');
+        const value = await socket.request('x');
+        return [value, asked.filter(([, what]) => what === 'send').map(([, , , seq, body]) => [seq, body])];"#;
+    let sent = r#"["{\"type\":\"greenroom.request\",\"id\":1,\"input\":\"x\"}"]"#;
+    let expected = json!(["kept", [["1", sent], ["1", sent], ["1", sent]]]);
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
     Ok(())
 }

@@ -209,23 +209,25 @@ async fn write(
 ) {
     let mut free = Instant::now();
     while let Some((due, bytes)) = from.recv().await {
-        let allowed = left.load(Relaxed);
-        let pass =
-            if allowed < 0 { bytes.len() } else { bytes.len().min(usize::try_from(allowed).unwrap_or(0)) };
         free = free.max(due);
         sleep_until(free).await;
+        let (pass, is_cut) = take(left, bytes.len());
         if bytes_a_second > 0 {
             free += Duration::from_secs_f64(pass as f64 / f64::from(bytes_a_second));
         }
-        if to.write_all(&bytes[..pass]).await.is_err() {
+        if to.write_all(&bytes[..pass]).await.is_err() || is_cut {
             return;
         }
-        if allowed >= 0 {
-            left.store(allowed - pass as i64, Relaxed);
-            if pass < bytes.len() || allowed == pass as i64 {
-                left.store(0, Relaxed);
-                return;
-            }
-        }
+    }
+}
+
+/// Takes so many bytes of those that may still pass. Returns how many do, and whether the connection is cut behind them.
+///
+/// This is one step, because the connections share the number, and the test may mend the proxy at any moment.
+fn take(left: &AtomicI64, bytes: usize) -> (usize, bool) {
+    let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
+    match left.fetch_update(Relaxed, Relaxed, |left| (left >= 0).then(|| (left - wanted).max(0))) {
+        Ok(left) => (usize::try_from(left).unwrap_or(0).min(bytes), left <= wanted),
+        Err(_unlimited) => (bytes, false),
     }
 }

@@ -70,6 +70,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
             say(&format!("listening on {}", server.addrs()[0]));
             greenroom::run(server).await
         }
+        other => return Err(format!("no such host: {other:?}").into()),
     };
     if let Err(error) = ended {
         say(&error.to_string());

@@ -28,6 +28,8 @@ struct Fallback {
     ack: u64,
     /// The number of the last batch that an `ack` request acknowledged.
     acked: u64,
+    /// How many bytes of a stream came since the last acknowledgement.
+    unacknowledged: usize,
     /// The number of the last request with messages.
     seq: u64,
     /// The socket for requests that are answered at once.
@@ -84,6 +86,7 @@ impl Fallback {
             id,
             ack: 0,
             acked: 0,
+            unacknowledged: 0,
             seq: 0,
             asking,
             waiting: None,
@@ -171,7 +174,10 @@ impl Fallback {
         }
         let Some(http) = &mut self.waiting else { return };
         match http.chunk().await {
-            Ok(chunk) => self.partial += &chunk,
+            Ok(chunk) => {
+                self.unacknowledged += chunk.len();
+                self.partial += &chunk;
+            }
             Err(_) => return self.waiting = None,
         }
         while let Some((event, rest)) = self.partial.split_once("\n\n") {
@@ -183,8 +189,8 @@ impl Fallback {
                 }
             }
         }
-        if self.ack >= self.acked + 32 {
-            self.acked = self.ack;
+        if self.ack >= self.acked + 32 || self.unacknowledged >= 64 << 10 {
+            (self.acked, self.unacknowledged) = (self.ack, 0);
             let target = self.target("ack", &format!("&ack={}", self.ack));
             // If the connection has ended meanwhile, the stream says so.
             self.post(&target, "").await;

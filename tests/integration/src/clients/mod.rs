@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 pub use self::{
     fallback::{EventStream, LongPolling, Polling},
-    python::{PythonEventStream, PythonLongPolling, PythonPolling},
+    python::{PythonEventStream, PythonLongPolling, PythonPolling, PythonResuming},
     websocket::WebSocket,
 };
 

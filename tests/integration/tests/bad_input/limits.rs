@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 #[actix_web::test]
 async fn a_message_over_the_limit_is_refused_at_its_header() {
     for length in [MIB + 1, 1 << 32, i64::MAX as u64] {
-        let reason = "the message has more than 1048576 bytes";
+        let reason = "the message has more than 1048576 bytes (Limits::message_size)";
         refused(&header(FIN | TEXT, length), 1009, reason).await;
         refused(&header(BINARY, length), 1009, reason).await;
     }
@@ -21,13 +21,14 @@ async fn a_message_over_the_limit_is_refused_at_its_header() {
 async fn fragments_over_the_limit_are_refused_at_the_last_header() {
     let bytes = [masked(TEXT, &[b'x'; 600]), masked(FIN | PING, b""), header(CONTINUATION, 401)].concat();
     let room = Room::open().await;
-    room.refuses("/small/", &bytes, 1009, "the message has more than 1000 bytes").await;
+    room.refuses("/small/", &bytes, 1009, "the message has more than 1000 bytes (Limits::message_size)")
+        .await;
 }
 
 #[actix_web::test]
 async fn a_route_has_its_own_limit() {
     let room = Room::open().await;
-    let reason = "the message has more than 1000 bytes";
+    let reason = "the message has more than 1000 bytes (Limits::message_size)";
     room.refuses("/small/", &header(FIN | TEXT, SMALL as u64 + 1), 1009, reason).await;
 }
 
@@ -54,7 +55,7 @@ async fn a_client_that_sends_a_whole_message_over_the_limit_gets_1009() {
     let (mut client, _) = room.enter().await;
     // The server refuses the message before it has come whole.
     let _ = client.try_send(&masked(FIN | BINARY, &vec![7; 8 * MIB as usize])).await;
-    let reason = "the message has more than 1048576 bytes";
+    let reason = "the message has more than 1048576 bytes (Limits::message_size)";
     assert_eq!(client.close_frame().await, (1009, reason.to_owned()));
     assert_eq!(room.ended().await, Disconnect::new(1009, reason, Cause::Protocol));
     room.lives(1).await;

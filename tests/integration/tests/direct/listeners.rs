@@ -266,7 +266,7 @@ async fn a_websocket_works_over_tls() {
     let limits = Limits::new().outbox_size(16 << 20);
     let routes =
         UrlRouter::new().route_with("/", limits, |scope: &Scope| Ok(Scheme(scope.scheme().to_owned())));
-    let server = Server::new(routes).unwrap().threads(1).bind_rustls("127.0.0.1:0", config).unwrap();
+    let server = Server::new(routes).unwrap().threads(1).bind_rustls_0_23("127.0.0.1:0", config).unwrap();
     serve(server, async |address, _| {
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();

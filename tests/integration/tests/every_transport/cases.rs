@@ -2,186 +2,15 @@
 
 use std::time::Duration;
 
-use greenroom::{
-    Accept, Fallback, Limits, Mount,
-    error::{DenyConnection, StopConsumer},
-    middleware::Rejection,
-    prelude::*,
-    testing::LiveServer,
-};
+use greenroom::{Fallback, Limits};
 use integration_tests::{
-    Gate, Log, PATIENCE,
+    PATIENCE,
     clients::{Heard, Opened, Refused, Said, TestClient},
     eventually,
 };
 use tokio::time::timeout;
 
-#[derive(Clone, Serialize, Deserialize, Event)]
-struct Told {
-    what: String,
-}
-
-#[derive(Clone, Serialize, Deserialize, Event)]
-struct Relayed {
-    text: String,
-}
-
-/// Does as its messages and events say, and notes how its connection ended.
-#[derive(Clone, Default)]
-struct Subject {
-    log: Log,
-    gate: Gate,
-    heard: u32,
-}
-
-impl Subject {
-    async fn act(&mut self, what: &str, ctx: &Context) -> Result<()> {
-        match what.split_once(':').unwrap_or((what, "")) {
-            ("close", "") => ctx.close(),
-            ("close", code) => ctx.close_with(code.parse::<u16>()?, "as asked")?,
-            ("send behind the close", _) => {
-                ctx.close();
-                ctx.send_text("late")?;
-            }
-            ("error", _) => Err(std::io::Error::other("as asked"))?,
-            ("panic", _) => panic!("as asked"),
-            ("stop", _) => Err(StopConsumer)?,
-            ("json", text) => drop(Message::Text(text.into()).json::<u32>()?),
-            ("hang", _) => self.gate.pass().await,
-            ("group", text) => {
-                ctx.group_send(&subjects(), Relayed { text: text.to_owned() }).await?;
-            }
-            ("count", _) => {
-                self.heard += 1;
-                ctx.send_text(self.heard.to_string())?;
-            }
-            ("scope", _) => {
-                let scope = ctx.scope();
-                ctx.send_json(&(scope.path(), scope.query_string(), scope.param_str("name")))?;
-            }
-            ("much", size) => ctx.send_text("x".repeat(size.parse()?))?,
-            ("note", text) => self.log.note(text),
-            _ => ctx.send_text(what.to_owned())?,
-        }
-        Ok(())
-    }
-}
-
-impl Consumer for Subject {
-    fn groups(&self) -> Vec<GroupName> {
-        vec![subjects()]
-    }
-
-    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
-        match ctx.scope().query_param("connect").as_deref() {
-            Some("reject") => ctx.reject(Rejection::new(402, "pay first")?)?,
-            Some("deny") => Err(DenyConnection)?,
-            Some("error") => Err(std::io::Error::other("as asked"))?,
-            Some("panic") => panic!("as asked"),
-            Some("nothing") => {}
-            Some("subprotocol") => ctx.accept_with(Accept::new().subprotocol("v2"))?,
-            Some("slowly") => {
-                self.gate.pass().await;
-                ctx.accept()?;
-                ctx.send_text("first")?;
-            }
-            _ => ctx.accept()?,
-        }
-        Ok(())
-    }
-
-    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        match message {
-            Message::Binary(bytes) => ctx.send_bytes(bytes),
-            Message::Text(text) => self.act(&text, ctx).await,
-        }
-    }
-
-    async fn disconnect(&mut self, reason: Disconnect, _: &mut Context) {
-        self.log.note(format!("{} {:?} {:?}", u16::from(reason.code), reason.cause, &*reason.reason));
-    }
-}
-
-#[event_handlers]
-impl Subject {
-    async fn told(&mut self, event: &Told, ctx: &mut Context) -> Result<()> {
-        self.act(&event.what, ctx).await
-    }
-
-    #[relay]
-    fn relayed(event: &Relayed) -> Outgoing {
-        Outgoing::text(event.text.clone())
-    }
-}
-
-/// Sends the double of each number that it gets.
-#[derive(NoEvents)]
-struct Doubler;
-
-impl JsonConsumer for Doubler {
-    type Input = u32;
-
-    async fn receive_json(&mut self, input: u32, ctx: &mut Context) -> Result<()> {
-        ctx.send_json(&(input * 2))
-    }
-}
-
-fn subjects() -> GroupName {
-    GroupName::new("subjects").unwrap()
-}
-
-struct Fixture {
-    mount: Mount,
-    server: LiveServer,
-    log: Log,
-    gate: Gate,
-}
-
-impl Fixture {
-    fn new(limits: Limits) -> Self {
-        Self::with(limits, Fallback::new())
-    }
-
-    fn with(limits: Limits, fallback: Fallback) -> Self {
-        let subject = Subject::default();
-        let (log, gate) = (subject.log.clone(), subject.gate.clone());
-        let routes = UrlRouter::new()
-            .route("/doubler", |_: &Scope| Ok(Doubler))
-            .route("/s/{name}", move |_: &Scope| Ok(subject.clone()));
-        let mount = Mount::new(routes).unwrap().limits(limits).fallback(fallback);
-        let server = LiveServer::start(&mount, 2).unwrap();
-        Self { mount, server, log, gate }
-    }
-
-    async fn open<C: TestClient>(&self) -> C {
-        self.try_open("/s/x", &[]).await.expect("the consumer accepts").client
-    }
-
-    async fn try_open<C: TestClient>(&self, path: &str, protocols: &[&str]) -> Result<Opened<C>, Refused> {
-        C::open(self.server.address(), path, protocols).await
-    }
-
-    async fn tell(&self, what: &str) {
-        let told = Told { what: what.to_owned() };
-        self.mount.default_layer().group_send(&subjects(), &told).await.unwrap();
-    }
-
-    async fn relay(&self, text: &str) {
-        let relayed = Relayed { text: text.to_owned() };
-        self.mount.default_layer().group_send(&subjects(), &relayed).await.unwrap();
-    }
-
-    /// Waits until no connection is left, and returns all notes.
-    async fn ended(&self) -> Vec<String> {
-        timeout(PATIENCE, self.server.wait_until_empty()).await.expect("an end in time");
-        assert_eq!(
-            self.mount.default_layer().backend().groups().group_count(),
-            0,
-            "all connections have left their groups"
-        );
-        self.log.lines()
-    }
-}
+use super::subject::Fixture;
 
 /// Rule 10: a message is a text or bytes, and may be empty.
 pub(crate) async fn messages_arrive_as_they_were_sent<C: TestClient>() {
@@ -339,6 +168,23 @@ pub(crate) async fn clients_of_a_group_hear_one_another<C: TestClient>() {
     assert_eq!(it.ended().await, ["1000 Client \"\""; 3]);
 }
 
+pub(crate) async fn what_a_client_sends_to_others_does_not_come_back<C: TestClient>() {
+    let it = Fixture::new(Limits::new());
+    let (mut one, mut other): (C, C) = (it.open().await, it.open().await);
+    one.say("others:1").await;
+    assert_eq!(other.text().await, "1");
+    one.say("group:2").await;
+    assert_eq!((one.text().await, other.text().await), ("2".to_owned(), "2".to_owned()));
+    other.say("others:3").await;
+    assert_eq!(one.text().await, "3");
+    other.close(Some(1000), "").await;
+    // It is alone now.
+    one.say("others:4").await;
+    one.say("5").await;
+    assert_eq!(one.text().await, "5");
+    one.close(Some(1000), "").await;
+}
+
 pub(crate) async fn an_event_is_heard_by_a_client_that_waits_for_it<C: TestClient>() {
     let it = Fixture::new(Limits::new());
     let mut client: C = it.open().await;
@@ -374,7 +220,11 @@ pub(crate) async fn rules_13_15_and_16_cleanup_runs_exactly_once_on_every_way_ou
         ("error", 1011, "1011 Error \"\""),
         ("panic", 1011, "1011 Error \"\""),
         ("stop", 1000, "1000 Consumer \"\""),
-        ("json:x", 1007, "1007 Error \"the message is not the expected JSON\""),
+        (
+            "json:x",
+            1007,
+            "1007 Error \"the message is not the expected JSON: expected value at line 1 column 1\"",
+        ),
     ];
     for by_event in [false, true] {
         let it = Fixture::new(Limits::new());
@@ -485,6 +335,22 @@ pub(crate) async fn a_client_that_does_not_read_is_1013<C: TestClient>() {
     assert_eq!(code, 1013);
     let lines = it.ended().await;
     assert!(lines.len() == 1 && lines[0].starts_with("1013 TooSlow"), "{lines:?}");
+}
+
+/// The parts are six times what the outbox holds. Without the waits, the client would be closed.
+pub(crate) async fn a_stream_that_waits_arrives_whole<C: TestClient>() {
+    const PARTS: usize = 30;
+    let it = Fixture::new(Limits::new().outbox_size(100_000));
+    for how in ["stream", "stream in a task"] {
+        let mut client: C = it.open().await;
+        client.say(&format!("{how}:{PARTS}")).await;
+        for number in 0..PARTS {
+            let text = client.text().await;
+            assert!(text == format!("{number:020000}"), "{number} came whole");
+        }
+        client.close(Some(1000), "").await;
+    }
+    assert_eq!(it.ended().await, ["1000 Client \"\""; 2]);
 }
 
 pub(crate) async fn rule_18_a_shutdown_is_1012_with_a_hint<C: TestClient>() {

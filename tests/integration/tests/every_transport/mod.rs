@@ -1,6 +1,7 @@
 //! A consumer and its client see the same on every transport. One suite of cases runs over each client.
 
 mod cases;
+mod subject;
 
 use integration_tests::clients;
 
@@ -43,6 +44,7 @@ transports! {
         events_and_relays_of_a_group_keep_their_order,
         a_relay_does_not_overtake_an_event,
         clients_of_a_group_hear_one_another,
+        what_a_client_sends_to_others_does_not_come_back,
         an_event_is_heard_by_a_client_that_waits_for_it,
         rule_14_messages_sent_before_a_close_arrive,
         rules_13_15_and_16_cleanup_runs_exactly_once_on_every_way_out,
@@ -52,6 +54,7 @@ transports! {
         a_message_over_the_limit_is_1009,
         input_that_does_not_parse_is_answered_and_the_connection_lives,
         a_client_that_does_not_read_is_1013,
+        a_stream_that_waits_arrives_whole,
         rule_18_a_shutdown_is_1012_with_a_hint,
     ]
 }

@@ -1,6 +1,12 @@
 //! Which pages may send requests: by origin and user, against forms of other sites, and with CORS.
 
-use greenroom::{Fallback, Mount, middleware::AllowedHostsOriginValidator, prelude::*, testing::LiveServer};
+use actix_web::{App, HttpServer, web};
+use greenroom::{
+    Fallback, Mount,
+    middleware::{AllowedHostsOriginValidator, SameOrigin},
+    prelude::*,
+    testing::LiveServer,
+};
 
 use super::client::{Client, JSON, OWN, ask};
 
@@ -78,7 +84,7 @@ async fn an_origin_that_the_route_denies_cannot_open_a_connection() {
 #[actix_web::test]
 async fn pages_of_listed_origins_may_ask_and_read() {
     const APP: &str = "https://app.example";
-    let server = serve(Fallback::new().cors([APP]), &[APP]);
+    let server = serve(Fallback::new(), &[APP]);
     let preflight = async |origin: &str| {
         let headers = [("origin", origin), ("access-control-request-method", "POST")];
         ask(server.address(), "OPTIONS", OPEN, &headers, b"").await
@@ -107,6 +113,42 @@ async fn pages_of_listed_origins_may_ask_and_read() {
         (410, Some(APP)),
         "a page can read the reason"
     );
+}
+
+/// The list of a route decides, also about paths below a scope of actix-web. A path without a route says so to each page
+/// that may send requests to any route.
+#[actix_web::test]
+async fn the_validator_of_each_route_decides_about_other_origins() {
+    const DEV: &str = "http://localhost:5173";
+    let quiet = |_: &Scope| Ok(Quiet);
+    let open = UrlRouter::new().route("/open/", quiet).wrap(SameOrigin::new().and([DEV]));
+    let routes = UrlRouter::new().nest("/dev", open).route("/own/", quiet);
+    let mount = Mount::new(routes).unwrap();
+    let server = LiveServer::start(&mount, 1).unwrap();
+    for (path, status, cors) in [("/dev/open/", 200, true), ("/own/", 403, false), ("/nowhere/", 404, true)] {
+        let target = format!("{path}?greenroom=open");
+        let asked = [("origin", DEV), ("access-control-request-method", "POST")];
+        let answer = ask(server.address(), "OPTIONS", &target, &asked, b"").await;
+        assert_eq!(answer.status, if cors { 204 } else { 403 }, "{path}");
+        let answer = ask(server.address(), "POST", &target, &[OWN, ("origin", DEV)], b"").await;
+        let allowed = answer.header("access-control-allow-origin");
+        assert_eq!((answer.status, allowed), (status, cors.then_some(DEV)), "{path}");
+    }
+    let mount = mount.fallback(Fallback::new());
+    let mounted =
+        HttpServer::new(move || App::new().service(web::scope("/below").configure(mount.configure())));
+    let mounted = mounted.workers(1).shutdown_timeout(1).bind("127.0.0.1:0").unwrap();
+    let address = mounted.addrs()[0];
+    let running = mounted.run();
+    let handle = running.handle();
+    let running = actix_web::rt::spawn(running);
+    let asked = [("origin", DEV), ("access-control-request-method", "POST")];
+    for (path, status) in [("/below/dev/open/", 204), ("/below/own/", 403)] {
+        let target = format!("{path}?greenroom=open");
+        assert_eq!(ask(address, "OPTIONS", &target, &asked, b"").await.status, status, "{path}");
+    }
+    handle.stop(false).await;
+    running.await.unwrap().unwrap();
 }
 
 #[actix_web::test]

@@ -51,7 +51,11 @@ async fn a_client_that_leaves_a_held_poll_misses_nothing() {
     }
     let mut messages = Vec::new();
     while messages.len() < 3 {
-        messages.extend(client.messages(1).await);
+        let answer = client.poll(20).await;
+        // A poll that was left may arrive behind this one, and take its place.
+        if answer.status != 409 {
+            messages.extend(client.take(&answer)["messages"].as_array().expect("a list").iter().cloned());
+        }
     }
     assert_eq!(messages, ["one", "two", "three"]);
 }

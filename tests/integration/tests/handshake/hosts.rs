@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use actix_web::{App, HttpServer, web};
 use greenroom::{
-    Body, HttpConsumer, HttpContext, Mount, ProtocolTypeRouter, Serve, Server,
+    Fallback, Mount, ProtocolTypeRouter, Serve, Server,
     middleware::{AllowedHosts, TrustedProxies},
     prelude::*,
     testing::{Host, LiveServer},
@@ -18,23 +18,7 @@ use tokio::{
     net::UnixStream,
 };
 
-#[derive(NoEvents)]
-struct Quiet;
-
-impl Consumer for Quiet {}
-
-#[derive(NoEvents)]
-struct Plain;
-
-impl HttpConsumer for Plain {
-    async fn handle(&mut self, _: Body, ctx: &mut HttpContext) -> Result<()> {
-        ctx.send_response(200, &[], "plain")
-    }
-}
-
-fn routes() -> UrlRouter {
-    UrlRouter::new().route("/ws/", |_: &Scope| Ok(Quiet)).http("/page", |_: &Scope| Ok(Plain))
-}
+use super::{plain, routes};
 
 const HOSTS: [Host; 2] = [Host::Direct, Host::Mounted];
 
@@ -64,15 +48,6 @@ async fn routes_of_the_app_can_be_guarded_too() {
 
 fn start(host: Host, routes: UrlRouter) -> LiveServer {
     LiveServer::start_on(host, &Mount::new(routes).unwrap(), 1).unwrap()
-}
-
-/// A request that is no handshake.
-fn plain(method: &str, path: &str) -> Request {
-    ["Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"]
-        .into_iter()
-        .fold(Request::new(path).method(method), Request::without)
-        .and("Greenroom-Client", "1")
-        .and("Content-Length", "0")
 }
 
 /// The answers to a page under this host, by each way to a consumer: a WebSocket, a fallback transport, and an HTTP
@@ -179,7 +154,7 @@ async fn a_page_cannot_pass_as_the_proxy_of_this_machine() {
 async fn other_listeners_allow_all_names_until_names_are_listed() {
     for (hosts, expected) in [(None, IN), (Some("chat.example.org"), OUT)] {
         let routes = hosts.into_iter().fold(routes(), |routes, name| routes.wrap(AllowedHosts::new([name])));
-        let mount = Mount::new(routes).unwrap();
+        let mount = Mount::new(routes).unwrap().fallback(Fallback::new());
         let direct = Server::of(mount.clone()).threads(1).bind("0.0.0.0:0").unwrap();
         let mounted = HttpServer::new({
             let mount = mount.clone();

@@ -216,7 +216,7 @@ async fn a_client_that_leaves_during_connect_is_gone() {
 }
 
 #[actix_web::test]
-async fn a_consumer_that_cannot_be_made_is_500_or_denied() {
+async fn a_consumer_that_cannot_be_made_is_500_denied_or_not_found() {
     let routes = UrlRouter::new()
         .route("/fail/", |_: &Scope| -> Result<Decider> { Err(Error::msg("the secret of the house")) })
         .route("/panic/", |_: &Scope| -> Result<Decider> { panic!("the secret of the house") })
@@ -226,7 +226,7 @@ async fn a_consumer_that_cannot_be_made_is_500_or_denied() {
             panic!("{room} is a good name");
         });
     let server = serve(routes);
-    for (path, status) in [("/fail/", 500), ("/panic/", 500), ("/deny/", 403), ("/group/a%20b/", 500)] {
+    for (path, status) in [("/fail/", 500), ("/panic/", 500), ("/deny/", 403), ("/group/a%20b/", 404)] {
         let response = ask(&server, &Request::new(path)).await;
         assert_eq!(response.status, status, "{path}");
         assert!(!response.body.contains("secret"), "{response:?}");

@@ -64,6 +64,7 @@ impl Subject {
             "no content" => ctx.send_headers(204, &[])?,
             "continue" => ctx.send_headers(100, &[])?,
             "chunked" => ctx.send_headers(200, &[("transfer-encoding", "chunked")])?,
+            "others" => ctx.group_send_others(&subjects(), Relayed { text: "for others".to_owned() }).await?,
             "much" => {
                 for _ in 0..64 {
                     ctx.send_body(vec![b'x'; 1 << 20]).await?;
@@ -357,6 +358,19 @@ async fn responses_to_head_and_204_responses_have_no_body() {
 }
 
 #[actix_web::test]
+async fn what_an_exchange_sends_to_others_is_not_in_its_body() {
+    let it = Fixture::new(Limits::new());
+    let mut open = it.open().await;
+    open.send(b"GET /s/a?do=headers,keep HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let head = open.head().await;
+    let (_, own) = it.open().await.ask("GET", "/s/b?do=headers,others,part,others", &[], b"").await;
+    assert_eq!(own, "part");
+    it.tell("finish").await;
+    let (body, _) = open.body(&head).await;
+    assert_eq!(body, "for othersfor others");
+}
+
+#[actix_web::test]
 async fn tasks_and_timers_go_on_with_a_response() {
     #[derive(Clone, Serialize, Deserialize, Event)]
     struct Tick;
@@ -369,7 +383,8 @@ async fn tasks_and_timers_go_on_with_a_response() {
             let handle = ctx.handle();
             ctx.spawn(async move {
                 handle.send_body("task;").await.unwrap();
-            })
+            })?;
+            Ok(())
         }
     }
     #[event_handlers]

@@ -74,7 +74,7 @@ async fn serve(kind: Kind) -> Outcome<()> {
             let config = ServerConfig::builder()
                 .with_no_client_auth()
                 .with_single_cert(vec![certificate.clone()], key)?;
-            (server.bind_rustls("127.0.0.1:0", config)?, certificate.to_vec())
+            (server.bind_rustls_0_23("127.0.0.1:0", config)?, certificate.to_vec())
         }
     };
     println!("{} {certificate:?}", server.addresses()[0]);

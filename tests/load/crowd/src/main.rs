@@ -5,11 +5,9 @@
 //! `crowd --port 8000 --pid 1234 --transport long-poll --people 20 --seconds 16`
 
 mod person;
-mod wire;
 
 use std::{
     cell::{Cell, RefCell},
-    fs,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -17,7 +15,12 @@ use std::{
 use clap::{Parser, ValueEnum};
 use tokio::{sync::mpsc, task::LocalSet, time};
 
-use crate::{person::Person, wire::Tally};
+use crowd::{
+    process::{cpu, memory},
+    wire::Tally,
+};
+
+use crate::person::Person;
 
 #[derive(Parser)]
 struct Options {
@@ -225,20 +228,4 @@ impl Snapshot {
             memory: memory(pid)?,
         })
     }
-}
-
-/// The CPU time of a process' threads, in nanoseconds.
-fn cpu(pid: u32) -> std::io::Result<u64> {
-    let mut sum = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let stat = fs::read_to_string(thread?.path().join("schedstat"))?;
-        sum += stat.split_whitespace().next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(sum)
-}
-
-/// The memory of a process, in bytes.
-fn memory(pid: u32) -> std::io::Result<u64> {
-    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    Ok(4096 * pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0))
 }

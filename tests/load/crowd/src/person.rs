@@ -4,10 +4,9 @@ use std::{cell::Cell, fmt::Write as _, io, rc::Rc};
 
 use tokio::{sync::mpsc, time};
 
-use crate::{
-    Crowd, POLL, Transport,
-    wire::{Wire, bad},
-};
+use crowd::wire::{Wire, bad};
+
+use crate::{Crowd, POLL, Transport};
 
 /// The headers that a browser sends with each request to its own site.
 const HEADERS: &str = "Connection: keep-alive\r\n\

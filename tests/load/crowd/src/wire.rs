@@ -8,22 +8,22 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 /// The requests and bytes of all connections.
 #[derive(Default)]
-pub(crate) struct Tally {
-    pub(crate) requests: Cell<u64>,
-    pub(crate) sent: Cell<u64>,
-    pub(crate) received: Cell<u64>,
+pub struct Tally {
+    pub requests: Cell<u64>,
+    pub sent: Cell<u64>,
+    pub received: Cell<u64>,
 }
 
 fn add(cell: &Cell<u64>, count: usize) {
     cell.set(cell.get() + count as u64);
 }
 
-pub(crate) struct Wire {
+pub struct Wire {
     socket: TcpStream,
     /// Bytes that were read and not yet used.
     buffer: Vec<u8>,
@@ -31,25 +31,36 @@ pub(crate) struct Wire {
 }
 
 /// The head of an answer.
-pub(crate) struct Head {
-    pub(crate) status: u16,
+pub struct Head {
+    pub status: u16,
     length: usize,
 }
 
 impl Wire {
-    pub(crate) async fn connect(port: u16, tally: &Rc<Tally>) -> io::Result<Self> {
+    pub async fn connect(port: u16, tally: &Rc<Tally>) -> io::Result<Self> {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, buffer: Vec::new(), tally: Rc::clone(tally) })
     }
 
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Connects from one of several addresses, since each has ports for 28,000 connections. Once dropped, the connection
+    /// is reset, so its port is free at once.
+    pub async fn connect_from(number: usize, port: u16, tally: &Rc<Tally>) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_zero_linger()?;
+        socket.bind(([127, 0, 1, 1 + (number % 100) as u8], 0).into())?;
+        let socket = socket.connect(([127, 0, 0, 1], port).into()).await?;
+        socket.set_nodelay(true)?;
+        Ok(Self { socket, buffer: Vec::new(), tally: Rc::clone(tally) })
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         add(&self.tally.sent, bytes.len());
         self.socket.write_all(bytes).await
     }
 
     /// Sends a request and reads the head of its answer.
-    pub(crate) async fn ask(&mut self, request: &str) -> io::Result<Head> {
+    pub async fn ask(&mut self, request: &str) -> io::Result<Head> {
         add(&self.tally.requests, 1);
         self.send(request.as_bytes()).await?;
         loop {
@@ -68,13 +79,13 @@ impl Wire {
     }
 
     /// Sends a request and reads its answer, which is not chunked.
-    pub(crate) async fn request(&mut self, request: &str) -> io::Result<(u16, Vec<u8>)> {
+    pub async fn request(&mut self, request: &str) -> io::Result<(u16, Vec<u8>)> {
         let head = self.ask(request).await?;
         Ok((head.status, self.take(head.length).await?))
     }
 
     /// The next chunk of a chunked answer.
-    pub(crate) async fn chunk(&mut self) -> io::Result<Vec<u8>> {
+    pub async fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let end = loop {
             match self.buffer.windows(2).position(|bytes| bytes == b"\r\n") {
                 Some(end) => break end,
@@ -91,7 +102,7 @@ impl Wire {
     }
 
     /// The opcode and the payload of the server's next frame. Dropping the future loses nothing.
-    pub(crate) async fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+    pub async fn frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
             let (start, length): (usize, usize) = match self.buffer.get(1).copied().unwrap_or(127) {
                 126 if self.buffer.len() >= 4 => {
@@ -115,7 +126,7 @@ impl Wire {
     }
 
     /// Sends a frame of less than 64 KiB, masked as a client must.
-    pub(crate) async fn send_frame(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
+    pub async fn send_frame(&mut self, opcode: u8, payload: &[u8]) -> io::Result<()> {
         const MASK: [u8; 4] = [0x1b, 0x5a, 0xc3, 0x7e];
         let mut frame = vec![0x80 | opcode];
         match u16::try_from(payload.len()) {
@@ -149,6 +160,6 @@ impl Wire {
     }
 }
 
-pub(crate) fn bad(what: impl Into<String>) -> io::Error {
+pub fn bad(what: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what.into())
 }

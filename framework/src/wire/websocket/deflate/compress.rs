@@ -56,6 +56,16 @@ impl CompressParams {
     /// Encodes a message as one compressed frame. `None` if it is short or would not get smaller.
     pub(crate) fn encode(self, message: &Outgoing, counters: &Counters) -> Option<Bytes> {
         let (opcode, payload) = encode::parts(message);
+        self.compress(opcode, payload, counters)
+    }
+
+    /// As [`encode`](Self::encode), for a message that is an unmasked frame already.
+    pub(crate) fn encode_frame(self, frame: &[u8], counters: &Counters) -> Option<Bytes> {
+        let (opcode, payload) = crate::wire::websocket::frame::message(frame)?;
+        self.compress(opcode, payload, counters)
+    }
+
+    fn compress(self, opcode: Opcode, payload: &[u8], counters: &Counters) -> Option<Bytes> {
         if payload.len() < self.threshold.get() as usize {
             return None;
         }

@@ -74,7 +74,7 @@ impl Inflater {
     /// Inflates bytes that are unmasked already, and appends the result to `message`.
     ///
     /// # Errors
-    /// [`TooBig`](ProtocolError::TooBig) before `message` becomes longer than `limit`;
+    /// [`InflatedTooBig`](ProtocolError::InflatedTooBig) before `message` becomes longer than `limit`;
     /// [`BadDeflate`](ProtocolError::BadDeflate) if the bytes are not compressed data.
     pub(crate) fn inflate(
         &mut self,
@@ -153,7 +153,7 @@ impl Inflater {
 fn append(message: &mut Vec<u8>, chunk: &[u8], limit: usize) -> Result<(), ProtocolError> {
     let needed = message.len() + chunk.len();
     if needed > limit {
-        return Err(ProtocolError::TooBig(limit));
+        return Err(ProtocolError::InflatedTooBig(limit));
     }
     if needed > message.capacity() {
         let wanted = (message.len() * 2).min(limit).max(needed);

@@ -16,6 +16,8 @@
 /// | [`inflated_size`](Self::inflated_size) | the route's [`message_size`](crate::Limits::message_size) |
 /// | [`server_context_takeover`](Self::server_context_takeover) | no |
 /// | [`client_context_takeover`](Self::client_context_takeover) | no |
+///
+/// The [guide](crate::docs::guide#compression) has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Deflate {
@@ -89,7 +91,7 @@ impl Deflate {
     /// each of these members, when it leaves the outbox.
     ///
     /// With glibc the process keeps the memory of connections that have ended, unless its environment has
-    /// `MALLOC_MMAP_THRESHOLD_=32768`: see [Compression](crate#compression).
+    /// `MALLOC_MMAP_THRESHOLD_=32768`: see [Compression](crate::docs::guide#compression).
     pub fn server_context_takeover(mut self, keep: bool) -> Self {
         self.server_takeover = keep;
         self

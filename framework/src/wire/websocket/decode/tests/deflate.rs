@@ -180,7 +180,7 @@ fn a_bomb_costs_no_more_than_the_limit() {
         assert_eq!(items, []);
         assert!(decoder.buffer.capacity() <= frame.len());
         if let Some(error) = error {
-            assert_eq!(error, ProtocolError::TooBig(LIMIT));
+            assert_eq!(error, ProtocolError::InflatedTooBig(LIMIT));
             assert!(decoder.inflater.is_none() && decoder.buffer.capacity() == 0, "it is given back");
             return;
         }
@@ -194,7 +194,7 @@ fn the_inflated_size_has_a_limit_of_its_own() {
     let limited =
         |limit| feed(&mut decoder(InflateParams { limit, takeover: false }), Chunk::from(&bytes[..]));
     assert_eq!(limited(1_000), (vec![Item::Binary(vec![7; 1_000].into())], None));
-    assert_eq!(limited(999), (vec![], Some(ProtocolError::TooBig(999))));
+    assert_eq!(limited(999), (vec![], Some(ProtocolError::InflatedTooBig(999))));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_bomb_is_refused_at_the_limit_and_holds_no_more() {
     let mut message = Vec::new();
     let mut inflater = Inflater::take();
     let refused = bomb.chunks(100).find_map(|piece| inflater.inflate(piece, &mut message, LIMIT).err());
-    assert_eq!(refused, Some(ProtocolError::TooBig(LIMIT)));
+    assert_eq!(refused, Some(ProtocolError::InflatedTooBig(LIMIT)));
     assert!(message.capacity() <= LIMIT, "{} bytes are held", message.capacity());
     assert!(inflater.received() < 2 * LIMIT / 1000, "{} bytes were looked at", inflater.received());
 }
@@ -127,7 +127,7 @@ fn a_message_at_the_limit_is_taken_and_one_byte_more_is_not() {
     assert_eq!(Inflater::take().inflate(&compressed, &mut message, 100), Ok(()));
     assert_eq!((message.len(), message.capacity()), (100, 100));
     let refused = Inflater::take().inflate(&compressed, &mut Vec::new(), 99);
-    assert_eq!(refused, Err(ProtocolError::TooBig(99)));
+    assert_eq!(refused, Err(ProtocolError::InflatedTooBig(99)));
 }
 
 #[test]

@@ -17,10 +17,10 @@ use tokio::{
 
 use super::{
     Delivery,
-    fan_out::Parcel,
     hub::Hub,
     hubs,
     key::Key,
+    load::Load,
     queue::{HubQueue, NotQueued},
 };
 use crate::GroupName;
@@ -43,14 +43,14 @@ pub(super) enum LocalDelivery {
 pub(super) async fn deliver_on_this_thread(
     queue: &Arc<HubQueue>,
     group: &GroupName,
-    parcel: &Parcel,
+    load: Load<'_>,
 ) -> Option<LocalDelivery> {
     // The future must be `Send`, so it cannot hold a hub while it waits. It looks up the hub after each wait.
     let hub = || hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue));
-    let delivered = deliver_now(&*hub()?, group, parcel);
+    let delivered = deliver_now(&hub()?, group, load);
     match delivered {
         Some(here) => Some(here),
-        None => deliver_later(hub, group, parcel).await,
+        None => deliver_later(hub, group, load).await,
     }
 }
 
@@ -58,31 +58,41 @@ pub(super) async fn deliver_on_this_thread(
 pub(super) async fn deliver_on_hub(
     hub: &Rc<Hub>,
     group: &GroupName,
-    parcel: &Parcel,
+    load: Load<'_>,
 ) -> Option<LocalDelivery> {
-    match deliver_now(hub, group, parcel) {
+    match deliver_now(hub, group, load) {
         Some(here) => Some(here),
-        None => deliver_later(|| Some(Rc::clone(hub)), group, parcel).await,
+        None => deliver_later(|| Some(Rc::clone(hub)), group, load).await,
     }
 }
 
 /// Delivers at once. `None` if an inbox of this hub is full, or if other senders wait for room.
-fn deliver_now(hub: &Hub, group: &GroupName, parcel: &Parcel) -> Option<LocalDelivery> {
+fn deliver_now(hub: &Rc<Hub>, group: &GroupName, load: Load<'_>) -> Option<LocalDelivery> {
     // The large sends that these members are owed come first. They may fill the inboxes.
     hub.catch_up_group(group);
     let at_once = hub.full.get() == 0 && hub.queue().waiting.load(Relaxed) == 0;
-    at_once.then(|| deliver(hub, group, parcel))
+    at_once.then(|| deliver(hub, group, load))
 }
 
-fn deliver(hub: &Hub, group: &GroupName, parcel: &Parcel) -> LocalDelivery {
-    hub.deliver(group, parcel).map_or(LocalDelivery::Large, LocalDelivery::Delivered)
+fn deliver(hub: &Rc<Hub>, group: &GroupName, load: Load<'_>) -> LocalDelivery {
+    match load {
+        Load::Event(parcel) => {
+            hub.deliver(group, parcel).map_or(LocalDelivery::Large, LocalDelivery::Delivered)
+        }
+        // If the group is large, the caller asks again, with its reply.
+        Load::Log(..) if hub.is_large(group) => LocalDelivery::Large,
+        Load::Log(log, entry) => {
+            hub.serve_log(log, &mut None, &mut None);
+            LocalDelivery::Delivered(hub.count_for(log, entry))
+        }
+    }
 }
 
 /// Delivers once the members of the group with a full inbox have run, if they can.
 async fn deliver_later(
     hub: impl Fn() -> Option<Rc<Hub>>,
     group: &GroupName,
-    parcel: &Parcel,
+    load: Load<'_>,
 ) -> Option<LocalDelivery> {
     let waiting = WaitingSender::new(Arc::clone(hub()?.queue()));
     let turn = turn(&*hub()?, group);
@@ -93,27 +103,30 @@ async fn deliver_later(
     let deadline = Instant::now() + ROOM_DEADLINE;
     let mut since = hub()?.pass();
     loop {
-        let moving = begin_pass(&*hub()?, group, &mut since);
+        let moving = begin_pass(&*hub()?, group, load, &mut since);
         if !moving || Instant::now() >= deadline {
             break;
         }
         yield_pass().await;
     }
     drop(waiting);
-    hub().map(|hub| deliver(&hub, group, parcel))
+    hub().map(|hub| deliver(&hub, group, load))
 }
 
 /// Starts a large send on this thread, when the hub's queue has room for one more delivery.
 pub(super) async fn start_on_this_thread(
     queue: &Arc<HubQueue>,
     group: &GroupName,
-    parcel: &Parcel,
+    load: Load<'_>,
     reply: oneshot::Sender<Delivery>,
     deadline: &mut Option<Instant>,
 ) -> Result<(), NotQueued> {
-    let room = queue.room_for(parcel, deadline).await?;
+    let room = queue.room_for(load, deadline).await?;
     let hub = hubs::find(|hub| Arc::ptr_eq(hub.queue(), queue)).ok_or(NotQueued::Gone)?;
-    hub.slices.start(group.clone(), parcel.clone(), Some(reply), room, hub.pass());
+    match load {
+        Load::Event(parcel) => hub.start_large(group.clone(), parcel.clone(), None, Some(reply), Some(room)),
+        Load::Log(log, entry) => hub.serve_large_log(log, entry, Some(reply), room),
+    }
     Ok(())
 }
 
@@ -182,17 +195,21 @@ fn turn(hub: &Hub, group: &GroupName) -> Option<Arc<Semaphore>> {
     Some(Arc::clone(local.turn.get_or_insert_with(|| Arc::new(Semaphore::new(1)))))
 }
 
-/// Begins a pass. True if a member with a full inbox may make room in it.
+/// Begins a pass. True if a member with a full inbox may make room in it for the parcel.
 ///
 /// `since` is this sender's last pass. It becomes the new one.
-fn begin_pass(hub: &Hub, group: &GroupName, since: &mut u64) -> bool {
+fn begin_pass(hub: &Hub, group: &GroupName, load: Load<'_>, since: &mut u64) -> bool {
     hub.catch_up_group(group);
     if hub.full.get() == 0 {
         return false;
     }
     let groups = hub.groups.borrow();
     let Some(local) = groups.get(group).filter(|local| !local.is_large()) else { return false };
-    let moving = local.members().any(|member| member.is_full() && member.may_make_room(*since));
+    let except = load.except();
+    let except = except.on(hub.queue().id());
+    let moving = local
+        .members()
+        .any(|member| member.is_full() && !except.has(member.key()) && member.may_make_room(*since));
     *since = hub.next_pass();
     moving
 }

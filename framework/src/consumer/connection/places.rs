@@ -1,0 +1,243 @@
+//! What a connection has whose client is told its places in the logs of its groups.
+//!
+//! A client that asks for it is told where it begins in each log, and where each message stands. When it comes back on
+//! another connection it names its places. Until it has done so, or has not in time, the connection's members wait where
+//! they joined.
+//!
+//! This file has the state. [`introduction`](super::introduction) decides where each member begins,
+//! [`named`](super::named) finds the places that the client names, and [`telling`](super::telling) tells the client.
+
+use std::{
+    cell::{Cell, OnceCell},
+    collections::BTreeMap,
+    num::NonZeroU32,
+};
+
+use tokio::sync::oneshot;
+
+use super::named::NamedPlace;
+use crate::{
+    ChannelName,
+    groups::history::{
+        position::Position,
+        token::{Gid, UserHash},
+    },
+    wire::{
+        Packet,
+        history::{down::At, resume::ResumeRequest},
+    },
+};
+
+/// What a connection has whose client is told its places.
+#[expect(
+    clippy::box_collection,
+    reason = "most connections have none, and it costs each of them only 8 bytes"
+)]
+pub(crate) struct Places {
+    pub(super) user: UserHash,
+    stage: Cell<Stage>,
+    /// The channels of the client's earlier connections, the newest last.
+    before: OnceCell<Box<Vec<ChannelName>>>,
+    /// The event of a log whose handler runs, and how many messages it has sent.
+    current: Cell<Option<Box<Current>>>,
+    /// What goes to the client behind its greeting. `None` once it is greeted.
+    early: Cell<Option<Box<Early>>>,
+}
+
+/// What waits for the greeting.
+#[derive(Default)]
+pub(super) struct Early {
+    pub(super) frames: Vec<Packet>,
+    bytes: usize,
+    /// Takes the greeting, if it goes into the answer of a request.
+    pub(super) answer: Option<oneshot::Sender<String>>,
+}
+
+/// How far the client's introduction is.
+#[expect(
+    clippy::box_collection,
+    reason = "most connections have none, and it costs each of them only 8 bytes"
+)]
+enum Stage {
+    /// The client has said that it comes back, and has not named its places yet.
+    Awaited,
+    /// The consumer's task introduces the client next.
+    Due(Box<Asked>),
+    /// It is doing so.
+    Begun,
+    /// The client knows its places. It may still join groups for which it has named these.
+    Done(Option<Box<BTreeMap<Gid, NamedPlace>>>),
+}
+
+/// What the client has asked for.
+pub(super) enum Asked {
+    /// It has been nowhere before.
+    Nothing,
+    /// To go on from these places.
+    Resume(ResumeRequest),
+    /// It did not name its places in time.
+    TooLate,
+    /// It named too many.
+    TooMany,
+}
+
+struct Current {
+    alias: u32,
+    position: Position,
+    parts: u32,
+}
+
+impl Current {
+    fn at(&self, part: Option<NonZeroU32>) -> At {
+        At { alias: self.alias, offset: self.position.offset, tag: self.position.tag.get(), part }
+    }
+}
+
+/// How a client's introduction begins.
+#[derive(Debug)]
+pub(crate) enum Introduction {
+    /// It has been nowhere before.
+    New,
+    /// It will name its places in its first message.
+    Awaited,
+    /// It has named them, if it comes back, and gets the greeting in the answer to its request.
+    Answer(Option<ResumeRequest>, oneshot::Sender<String>),
+}
+
+/// What became of a frame that is to go to the client.
+pub(super) enum Kept {
+    /// It waits for the greeting.
+    Waits,
+    /// There is no room for it.
+    NoRoom,
+    /// The client is greeted: nothing waits any more.
+    Greeted(Packet),
+}
+
+impl Places {
+    pub(crate) fn new(user: UserHash, introduction: Introduction) -> Self {
+        let (stage, answer) = match introduction {
+            Introduction::New => (Stage::Due(Box::new(Asked::Nothing)), None),
+            Introduction::Awaited => (Stage::Awaited, None),
+            Introduction::Answer(None, answer) => (Stage::Due(Box::new(Asked::Nothing)), Some(answer)),
+            Introduction::Answer(Some(request), answer) => {
+                (Stage::Due(Box::new(Asked::Resume(request))), Some(answer))
+            }
+        };
+        Self {
+            user,
+            stage: Cell::new(stage),
+            before: OnceCell::new(),
+            current: Cell::default(),
+            early: Cell::new(Some(Box::new(Early { answer, ..Early::default() }))),
+        }
+    }
+
+    /// Keeps a frame until the client is greeted. The first one always fits.
+    pub(super) fn keep(&self, frame: Packet, limit: usize) -> Kept {
+        let Some(mut early) = self.early.take() else { return Kept::Greeted(frame) };
+        let cost = frame.bytes.len() + size_of::<Packet>();
+        let fits = early.bytes + cost <= limit || early.frames.is_empty();
+        if fits {
+            early.bytes += cost;
+            early.frames.push(frame);
+        }
+        self.early.set(Some(early));
+        if fits { Kept::Waits } else { Kept::NoRoom }
+    }
+
+    /// Takes what has waited, for the greeting. `None` if the client is greeted.
+    pub(super) fn take_early(&self) -> Option<Box<Early>> {
+        self.early.take()
+    }
+
+    pub(super) fn is_greeted(&self) -> bool {
+        let early = self.early.take();
+        let is_greeted = early.is_none();
+        self.early.set(early);
+        is_greeted
+    }
+
+    fn at_stage<R>(&self, look: impl FnOnce(&mut Stage) -> R) -> R {
+        let mut stage = self.stage.replace(Stage::Begun);
+        let seen = look(&mut stage);
+        self.stage.set(stage);
+        seen
+    }
+
+    /// Whether the client is to name its places.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.at_stage(|stage| matches!(stage, Stage::Awaited))
+    }
+
+    /// Notes what the client asks for. Returns false if it has asked before.
+    pub(super) fn note_asked(&self, asked: Asked) -> bool {
+        let is_awaited = self.is_awaited();
+        if is_awaited {
+            self.stage.set(Stage::Due(Box::new(asked)));
+        }
+        is_awaited
+    }
+
+    /// Whether the consumer's task is to introduce the client next.
+    pub(super) fn is_due(&self) -> bool {
+        self.at_stage(|stage| matches!(stage, Stage::Due(_)))
+    }
+
+    /// Begins the introduction.
+    pub(super) fn begin_introduction(&self) -> Asked {
+        match self.stage.replace(Stage::Begun) {
+            Stage::Due(asked) => *asked,
+            Stage::Awaited | Stage::Begun | Stage::Done(_) => Asked::Nothing,
+        }
+    }
+
+    /// Ends the introduction. The client may still join groups for which it has named these places.
+    pub(super) fn end_introduction(&self, named: BTreeMap<Gid, NamedPlace>) {
+        let named = (!named.is_empty()).then(|| Box::new(named));
+        self.stage.set(Stage::Done(named));
+    }
+
+    pub(super) fn is_introduced(&self) -> bool {
+        self.at_stage(|stage| matches!(stage, Stage::Done(_)))
+    }
+
+    /// Takes the place that the client has named in a group that it joins only now.
+    pub(super) fn take_named(&self, gid: Gid) -> Option<NamedPlace> {
+        self.at_stage(|stage| match stage {
+            Stage::Done(named) => named.as_mut()?.remove(&gid),
+            Stage::Awaited | Stage::Begun | Stage::Due(_) => None,
+        })
+    }
+
+    /// Notes the channels of the client's earlier connections. Called once.
+    pub(super) fn note_before(&self, channels: Vec<ChannelName>) {
+        if !channels.is_empty() {
+            let _ = self.before.set(Box::new(channels));
+        }
+    }
+
+    /// Whether an earlier connection of the client is one of these.
+    pub(super) fn was_one_of(&self, channels: &[ChannelName]) -> bool {
+        self.before.get().is_some_and(|before| before.iter().any(|channel| channels.contains(channel)))
+    }
+
+    /// Notes that the handler of an event of a log runs.
+    pub(super) fn begin_logged(&self, alias: u32, position: Position) {
+        self.current.set(Some(Box::new(Current { alias, position, parts: 0 })));
+    }
+
+    /// Where the next message of a running handler stands.
+    pub(super) fn next_part(&self) -> Option<At> {
+        let mut current = self.current.take()?;
+        current.parts = current.parts.saturating_add(1);
+        let at = current.at(NonZeroU32::new(current.parts));
+        self.current.set(Some(current));
+        Some(at)
+    }
+
+    /// Notes that the handler has ended. Returns the place of its event.
+    pub(super) fn end_logged(&self) -> Option<At> {
+        Some(self.current.take()?.at(None))
+    }
+}

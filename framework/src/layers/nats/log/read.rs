@@ -1,0 +1,252 @@
+//! Reads a part of a group's log.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    api::{Api, JetStreamError},
+    entry::{Spot, Stored, What},
+    streams::{Stream, StreamState, Streams},
+};
+use crate::{
+    GroupName,
+    groups::history::{
+        position::{Epoch, Position, Tag},
+        store::{LogRead, Part},
+    },
+};
+
+/// Into how many ranges a part of the log is divided for requests of single messages, at most. They are read side by side.
+///
+/// The last request in each finds nothing more there, and each costs the server as much as one that does.
+const RANGES: usize = 16;
+/// How often a part is read again that has changed meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// A reader of one group's log.
+pub(super) struct Reader<'a> {
+    pub(super) streams: &'a Streams,
+    pub(super) stream: &'a Stream,
+    pub(super) api: Api<'a>,
+    pub(super) group: &'a GroupName,
+    pub(super) subject: String,
+    pub(super) foreign: String,
+}
+
+impl Reader<'_> {
+    /// Reads a part of the log, as [`LogStore::read`](crate::groups::history::store::LogStore::read) says.
+    pub(super) async fn read(
+        &self,
+        part: Part,
+        most: usize,
+        seen: Option<Position>,
+    ) -> Result<LogRead, JetStreamError> {
+        for attempt in 1..=ATTEMPTS {
+            let epoch = match self.stream.state() {
+                StreamState::Ready { epoch, .. } => epoch,
+                StreamState::Unknown(reason) => return Err(JetStreamError::Away(reason)),
+                StreamState::Unusable => {
+                    return Err(JetStreamError::Missing("JetStream cannot be used".into()));
+                }
+            };
+            match self.read_once(part, most, seen, epoch).await {
+                Ok(Some(read)) => return Ok(read),
+                Ok(None) => {}
+                // A stream that was deleted does not answer, so this looks whether it is still there.
+                Err(JetStreamError::Away(reason)) => {
+                    let found = self.stream.look(self.api.link).await?;
+                    if found.epoch == epoch || attempt == ATTEMPTS {
+                        return Err(JetStreamError::Away(reason));
+                    }
+                }
+                Err(JetStreamError::Missing(_) | JetStreamError::NoStream) if attempt < ATTEMPTS => {
+                    self.stream.look(self.api.link).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(JetStreamError::Refused("the log changes faster than it can be read".into()))
+    }
+
+    /// Reads the part. `None` if it must be read again, because the stream has changed meanwhile.
+    async fn read_once(
+        &self,
+        part: Part,
+        most: usize,
+        seen: Option<Position>,
+        epoch: Epoch,
+    ) -> Result<Option<LogRead>, JetStreamError> {
+        let link = self.api.link;
+        let Some(top) = self.top().await? else { return Ok(None) };
+        let spot = top.spot();
+        let messages = match part {
+            Part::After(at) if at.epoch != epoch || at.offset >= top.sequence => Vec::new(),
+            Part::After(at) => self.forward(at.offset + 1, top.sequence, most).await?,
+            Part::Before(offset) => {
+                self.backward(offset.min(top.sequence + 1).saturating_sub(1), most).await?
+            }
+            Part::Newest => self.backward(top.sequence, most).await?,
+        };
+        // The server drops the oldest messages first. So nothing was dropped between messages that are behind one which
+        // is stored after all were read.
+        let from = match part {
+            Part::After(at) => Some(at.offset),
+            Part::Before(_) | Part::Newest => messages.first().map(|first| first.sequence),
+        };
+        let info = self.api.ask_info().await;
+        let foreign = self.api.ask_last(&self.foreign).await;
+        let still = match from {
+            Some(from) => Some(self.api.ask_next(&self.subject, from).await),
+            None => None,
+        };
+        let found = super::api::found(info.json(link).await?)?;
+        let foreign = foreign.stored(link).await?.map_or(0, |mark| mark.sequence);
+        let still = match still {
+            Some(still) => still.stored(link).await?,
+            None => None,
+        };
+        if found.epoch != epoch {
+            self.stream.note(link, &Ok(found));
+            return Ok(None);
+        }
+        if let Some(seen) = seen.filter(|seen| seen.epoch == epoch && seen.offset > spot.offset) {
+            if self.has_lost(seen, found.last).await? {
+                self.begin_anew(epoch).await?;
+            }
+            return Ok(None);
+        }
+        let anchor = match part {
+            Part::After(at) if at.epoch == epoch => match &still {
+                // The log's first message has the first number of the stream.
+                Some(_) if at.offset == 0 => (found.first <= 1 && messages.len() < most).then_some(Tag::NONE),
+                Some(first) if first.spot().offset == at.offset => Some(first.spot().tag),
+                _ => None,
+            },
+            _ => None,
+        };
+        let stored_from = still.map_or(0, |first| first.sequence);
+        if link.logs.borrow().contains_key(self.group) {
+            self.streams.heard(self.group, &top);
+        }
+        let messages = messages.into_iter().filter(|message| message.sequence >= stored_from);
+        let mut entries: Vec<_> = messages.filter_map(Stored::into_entry).collect();
+        match part {
+            Part::After(_) => entries.truncate(most),
+            Part::Before(_) | Part::Newest => drop(entries.drain(..entries.len().saturating_sub(most))),
+        }
+        Ok(Some(LogRead { top: spot.within(epoch), anchor, entries, foreign: foreign as f64 }))
+    }
+
+    /// The last message of the log. An empty log is begun by a mark.
+    ///
+    /// `None` if another process was faster.
+    pub(super) async fn top(&self) -> Result<Option<Stored>, JetStreamError> {
+        if let Some(last) = self.api.last(&self.subject, self.stream.state()).await? {
+            return Ok(Some(last));
+        }
+        match self.api.mark(self.stream.policy, self.group, None, 0).await {
+            Ok((sequence, spot)) => Ok(Some(Stored::new_mark(sequence, spot))),
+            Err(JetStreamError::Overtaken) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the server has lost a place that this process has seen. `last` is the stream's last message.
+    async fn has_lost(&self, seen: Position, last: u64) -> Result<bool, JetStreamError> {
+        if last < seen.offset {
+            return Ok(true);
+        }
+        let spot = Spot { offset: seen.offset, tag: seen.tag };
+        let stored = self.api.next(&self.subject, seen.offset).await?;
+        // If it is there after all, a server answered that lags behind the others, and the log is read again.
+        Ok(stored.is_none_or(|stored| stored.spot() != spot))
+    }
+
+    /// Begins a new epoch, unless another process has done so.
+    async fn begin_anew(&self, epoch: Epoch) -> Result<(), JetStreamError> {
+        let found = self.api.info().await?;
+        let found = if found.epoch == epoch { self.api.update(&found.anew()).await? } else { found };
+        let name = self.stream.terms.name.as_str();
+        self.api.link.fate.log(|| {
+            tracing::warn!(
+                stream = name,
+                "JetStream has lost the newest entries of a log: its history begins anew"
+            );
+        });
+        self.stream.note(self.api.link, &Ok(found));
+        Ok(())
+    }
+
+    /// The messages with these numbers, in order, from the first on: at least `most` entries if there are so many.
+    async fn forward(&self, from: u64, to: u64, most: usize) -> Result<Vec<Stored>, JetStreamError> {
+        let mut messages: Vec<Stored> = Vec::new();
+        let (mut from, mut entries) = (from.max(1), 0);
+        while from <= to && entries < most {
+            let Some(batch) = self.api.batch(&self.subject, from, (most - entries).saturating_add(1)).await?
+            else {
+                messages.extend(self.one_by_one(from, to, most - entries).await?);
+                break;
+            };
+            let Some(last) = batch.last() else { break };
+            from = last.sequence + 1;
+            entries += batch.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count();
+            messages.extend(batch);
+        }
+        messages.retain(|message| message.sequence <= to);
+        Ok(messages)
+    }
+
+    /// As [`forward`](Self::forward), on a server without batches.
+    ///
+    /// The numbers of the messages are not known, so the range is divided, and each part is followed from message to
+    /// message.
+    async fn one_by_one(&self, from: u64, to: u64, most: usize) -> Result<Vec<Stored>, JetStreamError> {
+        let length = to - from + 1;
+        let step = length.div_ceil(RANGES as u64).max(1);
+        let ranges = (0..length.div_ceil(step)).map(|number| {
+            let first = from + number * step;
+            self.follow(first, (first + step - 1).min(to))
+        });
+        let mut parts = stream::iter(ranges).buffered(RANGES);
+        let (mut messages, mut entries) = (Vec::new(), 0);
+        while entries < most {
+            let Some(part) = parts.try_next().await? else { break };
+            entries += part.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count();
+            messages.extend(part);
+        }
+        Ok(messages)
+    }
+
+    async fn follow(&self, mut from: u64, to: u64) -> Result<Vec<Stored>, JetStreamError> {
+        let mut messages = Vec::new();
+        while from <= to {
+            match self.api.next(&self.subject, from).await? {
+                Some(next) if next.sequence <= to => {
+                    from = next.sequence + 1;
+                    messages.push(next);
+                }
+                _ => break,
+            }
+        }
+        Ok(messages)
+    }
+
+    /// The last messages up to a number, in order: at least `most` entries if there are so many.
+    ///
+    /// The server only looks forward. So this looks into a range before the end, and into ever longer ones before it.
+    pub(super) async fn backward(&self, to: u64, most: usize) -> Result<Vec<Stored>, JetStreamError> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let Some(first) = self.api.next(&self.subject, 1).await? else { return Ok(Vec::new()) };
+        let mut messages: Vec<Stored> = Vec::new();
+        let (mut end, mut length, mut entries) = (to, (most as u64 + 4) * 2, 0);
+        while end >= first.sequence && entries < most {
+            let from = end.saturating_sub(length - 1).max(first.sequence);
+            let part = self.forward(from, end, usize::MAX).await?;
+            entries += part.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count();
+            messages.splice(..0, part);
+            (end, length) = (from - 1, length.saturating_mul(4));
+        }
+        Ok(messages)
+    }
+}

@@ -1,0 +1,5 @@
+use greenroom::{GroupName, group};
+
+fn main() {
+    let _: GroupName = group!("breaking news");
+}
