@@ -1,5 +1,5 @@
 """What the scripts of the tests share: paths, and functions to build programs and to start and stop servers."""
-import os, platform, socket, subprocess, sys, time
+import contextlib, os, platform, random, socket, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
@@ -47,18 +47,27 @@ def python_with(requirements):
     return made.stdout.strip()
 
 
+def free_port():
+    """A port that the system gives to nobody who asks for any port: nobody takes it before the server does."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+
+
 def start(command, log, wanted=0, **options):
     """Starts a server, and waits until it listens. `command` makes its command from a port; `wanted` 0 takes a free port.
 
     Returns the process and its port."""
     for _ in range(1 if wanted else 3):
+        port = wanted or free_port()
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                free.bind(("127.0.0.1", wanted))
+                free.bind(("127.0.0.1", port))
             except OSError as error:
-                raise Failed(f"port {wanted} cannot be had: {error.strerror}; choose another")
-            port = free.getsockname()[1]
+                raise Failed(f"port {port} cannot be had: {error.strerror}; choose another")
         with open(log, "w") as output:
             server = subprocess.Popen(command(port), stdout=output, stderr=output, **options)
         end = time.monotonic() + 20

@@ -1,19 +1,10 @@
 """The programs that a reader has: terminals and a browser. What comes in them is waited for."""
-import contextlib, json, queue, random, re, socket, subprocess, threading, time, urllib.error, urllib.request
+import contextlib, json, queue, re, socket, subprocess, threading, time, urllib.error, urllib.request
 
-from programs import Failed, stop
+from programs import Failed, free_port, stop
 
 # How long to wait for what must come. Much else may run on this machine.
 PATIENCE = 60
-
-
-def free_port():
-    """A port that the system gives to nobody who asks for any port: nobody takes it while the crate is compiled."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
 
 
 def wait_for_port(port, program):

@@ -1,12 +1,13 @@
 //! The three engines, and how a browser of each is started.
 
 use std::io::{self, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fmt, fs};
 
+use redis_tests::free_port;
 use serde_json::{Value, json};
 use thirtyfour::{Capabilities, WebDriver};
 
@@ -181,7 +182,7 @@ fn webkit(folder: &Folder) -> Result<Started> {
 /// Starts a program that takes a port and does not say when it listens.
 fn on_a_free_port(command: impl Fn(u16) -> Command) -> Result<(Program, u16)> {
     for _ in 0..5 {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port();
         // Another program may take the port in between: then this one ends.
         if let Some(program) =
             Program::start_until(command(port), || TcpStream::connect(("127.0.0.1", port)).is_ok())?

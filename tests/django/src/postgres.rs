@@ -4,7 +4,6 @@ use std::{
     env,
     fs::{self, Permissions},
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
@@ -18,6 +17,7 @@ use std::{
     thread,
 };
 
+use integration_tests::free_port;
 use serde_json::{Value, json};
 
 use crate::Folder;
@@ -88,8 +88,7 @@ impl Postgres {
         let mut server = Self { folder, port: 0, options, process: Mutex::new(None) };
         for _ in 0..20 {
             // If another process takes the port before the server does, the next port is tried.
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-            server.port = free.expect("a port").port();
+            server.port = free_port();
             if server.launch() {
                 return server;
             }

@@ -5,6 +5,7 @@ pub mod history;
 pub mod http;
 pub mod log;
 pub mod nginx;
+mod ports;
 pub mod program;
 pub mod raw;
 
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::ports::free_port;
 use futures_util::{SinkExt, StreamExt};
 use greenroom::testing::LiveServer;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};

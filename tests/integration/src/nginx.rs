@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use crate::{PATIENCE, http::Http};
+use crate::{PATIENCE, free_port, http::Http};
 
 /// How many ports are tried: another program may take a free port before nginx does.
 const TRIES: usize = 5;
@@ -48,8 +48,7 @@ impl Nginx {
         let number = COUNT.fetch_add(1, Relaxed);
         let folder = std::env::temp_dir().join(format!("greenroom-nginx-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-        let address = free.expect("a free port");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         fs::write(folder.join("nginx.conf"), config(&folder, address, server)).expect("a file");
         let child = Command::new(program())
             .arg("-p")

@@ -12,9 +12,11 @@ use greenroom::{ChannelName, Layer, LayerError};
 use integration_tests::PATIENCE;
 use tokio::time::{sleep, timeout};
 
+pub use integration_tests::free_port;
+
 pub use self::{
     members::{Member, Note, group, note},
-    process::{ServerProcess, free_port},
+    process::ServerProcess,
     proxy::{Proxy, Slow},
 };
 

@@ -3,10 +3,11 @@
 use std::{
     fmt,
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
     process::{Child, Command, Stdio},
     thread,
 };
+
+use integration_tests::free_port;
 
 /// A program that listens on a free port of 127.0.0.1.
 pub struct ServerProcess {
@@ -27,19 +28,23 @@ impl ServerProcess {
     pub fn start(command: impl Fn(u16) -> Command + 'static, is_ready: fn(&str) -> bool) -> Self {
         let command = Box::new(command);
         let mut server = Self { port: 0, command, is_ready, process: None };
-        for _ in 0..20 {
+        let mut said = String::new();
+        for _ in 0..3 {
             // Another process may take the port before the server does. Then another port is tried.
             server.port = free_port();
-            if let Some(process) = server.launch() {
-                server.process = Some(process);
-                return server;
+            match server.launch() {
+                Ok(process) => {
+                    server.process = Some(process);
+                    return server;
+                }
+                Err(last) => said = last,
             }
         }
-        panic!("{server:?} did not start on a free port");
+        panic!("{server:?} did not start on a free port. It said:\n{said}");
     }
 
-    /// Starts the process. Returns `None` if it ends, as it does when its port is taken.
-    fn launch(&self) -> Option<Child> {
+    /// Starts the process. If it ends, as it does when its port is taken, the error is what it said.
+    fn launch(&self) -> Result<Child, String> {
         let mut command = (self.command)(self.port);
         let name = command.get_program().display().to_string();
         // Redis writes its log to the standard output, and NATS to the standard error.
@@ -51,17 +56,18 @@ impl ServerProcess {
         // The command holds the writing ends of the pipe. Without them, the pipe ends with the process.
         drop(command);
         let mut output = BufReader::new(reader);
-        let mut line = String::new();
+        let (mut said, mut line) = (String::new(), String::new());
         while output.read_line(&mut line).is_ok_and(|read| read > 0) {
             if (self.is_ready)(&line) {
                 // The server must not stop at a full pipe.
                 thread::spawn(move || drop(output.read_to_end(&mut Vec::new())));
-                return Some(process);
+                return Ok(process);
             }
+            said.push_str(&line);
             line.clear();
         }
         let _ = process.wait();
-        None
+        Err(said)
     }
 
     /// The port on 127.0.0.1.
@@ -87,7 +93,9 @@ impl ServerProcess {
     /// If the server does not start.
     pub fn restart(&mut self) {
         self.kill();
-        self.process = Some(self.launch().expect("the port is still free"));
+        self.process = Some(
+            self.launch().unwrap_or_else(|said| panic!("{self:?} did not start again. It said:\n{said}")),
+        );
     }
 
     /// Freezes the server without ending it.
@@ -117,13 +125,4 @@ impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Returns a port that is free now.
-///
-/// # Panics
-/// If no port is free.
-#[must_use]
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port()
 }
