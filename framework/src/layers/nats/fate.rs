@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use async_nats::Event;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::Dispatch;
 
 use super::shared::NatsShared;
@@ -27,6 +27,8 @@ pub(super) struct Fate {
     pub(super) misses: Notify,
     /// Whether the client itself has dropped messages. It does not say of which group.
     pub(super) is_slow: AtomicBool,
+    /// Whether the layer may not make consumers of JetStream.
+    denies_consumers: watch::Sender<bool>,
 }
 
 impl Fate {
@@ -38,6 +40,7 @@ impl Fate {
             said: Mutex::default(),
             misses: Notify::new(),
             is_slow: AtomicBool::new(false),
+            denies_consumers: watch::Sender::new(false),
         }
     }
 
@@ -61,6 +64,11 @@ impl Fate {
                 if reason.starts_with("Permissions Violation for Publish") && reason.contains(".group.") {
                     self.shared.counters().unpublished.one();
                 }
+                if reason.starts_with("Permissions Violation for Publish")
+                    && reason.contains("$JS.API.CONSUMER.")
+                {
+                    self.denies_consumers.send_replace(true);
+                }
                 if let Some(more) = self.shared.status.logs("refused") {
                     let address = self.shared.status.address(0);
                     self.log(|| tracing::warn!(address, reason, more, "NATS refused something"));
@@ -69,6 +77,17 @@ impl Fate {
             }
             _ => {}
         }
+    }
+
+    /// Whether the server has said that the layer may not make consumers of JetStream.
+    pub(super) fn denies_consumers(&self) -> bool {
+        *self.denies_consumers.borrow()
+    }
+
+    /// Waits until the server says so.
+    pub(super) async fn denied_consumer(&self) {
+        // It cannot fail while this waits: the sender is here.
+        let _ = self.denies_consumers.subscribe().wait_for(|denies| *denies).await;
     }
 
     /// Why something failed: the last error of the server, or else `otherwise`.

@@ -71,6 +71,10 @@ pub(super) struct NatsLink {
     pub(super) pending: RefCell<HashMap<u64, oneshot::Sender<Delivery>>>,
     /// The events that are in no log, until that is told in the stream.
     pub(super) foreign: mpsc::Sender<ForeignEvent>,
+    /// How many reads of logs have had a subject of their own.
+    pub(super) pulls: Cell<u64>,
+    /// Whether the server may know batches.
+    pub(super) may_batch: Cell<bool>,
     pub(super) channels: RefCell<HashMap<ChannelName, Subscription>>,
     /// The subscriptions to requests and answers.
     own: RefCell<Vec<Subscription>>,
@@ -123,6 +127,8 @@ impl NatsLink {
             lingering: RefCell::default(),
             pending: RefCell::default(),
             foreign,
+            pulls: Cell::new(0),
+            may_batch: Cell::new(true),
             channels: RefCell::default(),
             own: RefCell::default(),
             refusals: Cell::new(0),
@@ -451,6 +457,17 @@ impl NatsLink {
         };
         asked.map_err(|error| error.to_string())?;
         Ok(answer)
+    }
+
+    /// Publishes to a subject, with a subject of this process for what comes back.
+    pub(super) async fn publish_from(
+        &self,
+        subject: String,
+        inbox: String,
+        payload: Bytes,
+    ) -> Result<(), String> {
+        let published = self.clients[GROUPS].publish_with_reply(subject, inbox, payload).await;
+        published.map_err(|error| error.to_string())
     }
 
     /// Publishes on one of the connections a message that comes back on the other.

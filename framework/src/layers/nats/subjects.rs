@@ -110,6 +110,11 @@ impl Subjects {
         format!("{}.key", self.prefix)
     }
 
+    /// Where this process gets what it reads from a log. `number` tells the reads apart.
+    pub(super) fn pull(&self, number: u64) -> String {
+        format!("{}.pull.{}.{number}", self.prefix, self.process)
+    }
+
     /// Whether a channel with a `!` belongs to this process.
     pub(super) fn is_own(&self, channel: &ChannelName) -> bool {
         is_of(&self.process, channel)

@@ -1,8 +1,23 @@
 //! Several processes, nothing broken.
 
 use conformance_tests::history::assert_one_order;
+use futures_util::StreamExt;
+use greenroom::{Bytes, Envelope, event::Format, prelude::*};
 
 use super::*;
+
+/// A note with some more bytes.
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event("note")]
+struct LongNote {
+    number: u64,
+    fill: String,
+}
+
+/// A note as another program writes it.
+fn written(event: impl Event) -> Bytes {
+    Envelope::new(event).to_wire(Format::MsgPack).unwrap()
+}
 
 /// Two processes see the same order, each event once, the sender's own too; late joiners get the last ones.
 #[actix_web::test]
@@ -65,17 +80,62 @@ async fn other_programs_take_part() {
     let process = start(config(&nats)).await;
     let mut reader = process.join("/room/").await;
     let stranger = nats.connect().await;
-    let written = |number| {
-        let bytes =
-            greenroom::Envelope::new(note(number)).to_wire(greenroom::event::Format::MsgPack).unwrap();
-        bytes.to_vec().into()
-    };
-    stranger.publish("greenroom.log.0.room", written(1)).await.unwrap();
+    stranger.publish("greenroom.log.0.room", written(note(1))).await.unwrap();
     assert_eq!(reader.text().await, "1");
     let memory = reader.cut();
-    stranger.request("greenroom.log.0.room", written(2)).await.unwrap();
+    stranger.request("greenroom.log.0.room", written(note(2))).await.unwrap();
     let mut reader = process.back("/room/", memory).await;
     assert_eq!((reader.outcome(), reader.text().await), ("recovered".to_owned(), "2".to_owned()));
-    stranger.publish("greenroom.group.room", written(3)).await.unwrap();
+    stranger.publish("greenroom.group.room", written(note(3))).await.unwrap();
     assert_eq!(reader.text().await, "3");
+}
+
+/// A process that has not heard of a group reads its log in a few requests, however many events there are, also between
+/// those of other groups.
+#[actix_web::test]
+async fn a_long_log_is_read_in_a_few_requests() {
+    let nats = NatsServer::jetstream();
+    let wide = || config_of(&nats, History::last(3_000));
+    let first = start(wide()).await;
+    let mut early = first.join("/room/").await;
+    let stranger = nats.connect().await;
+    for number in 0..2_500 {
+        let subject = format!("greenroom.log.0.room{number}");
+        stranger.publish(subject, written(note(number))).await.unwrap();
+        stranger.publish("greenroom.log.0.room", written(note(number))).await.unwrap();
+    }
+    assert_eq!(early.texts(2_500).await, texts(0..2_500));
+    let second = start(wide()).await;
+    let mut asked = nats.hear("$JS.API.>").await;
+    let mut late = second.join("/room/?last=2400").await;
+    assert_eq!(late.texts(2_400).await, texts(100..2_500));
+    let last = async {
+        stranger.publish("$JS.API.counted", "".into()).await.unwrap();
+        let mut requests = 0;
+        while &*asked.next().await.unwrap().subject != "$JS.API.counted" {
+            requests += 1;
+        }
+        requests
+    };
+    let requests = timeout(PATIENCE, last).await.unwrap();
+    assert!(requests < 40, "{requests} requests");
+}
+
+/// Messages that are larger than what is read at once come all the same.
+#[actix_web::test]
+async fn large_events_are_read_by_another_process() {
+    let nats = NatsServer::jetstream_configured("max_payload: 8MB");
+    let wide = || config_of(&nats, History::last(100));
+    let first = start(wide()).await;
+    let mut early = first.join("/room/").await;
+    let stranger = nats.connect().await;
+    for number in 0..30 {
+        // Many together, and one alone, have more than 4 MiB.
+        let length = if number == 20 { 5_000_000 } else { 500_000 };
+        let event = LongNote { number, fill: "x".repeat(length) };
+        stranger.request("greenroom.log.0.room", written(event)).await.unwrap();
+    }
+    assert_eq!(early.texts(30).await, texts(0..30));
+    let mut late = start(wide()).await.join("/room/?last=28").await;
+    assert_eq!(late.texts(28).await, texts(2..30));
 }

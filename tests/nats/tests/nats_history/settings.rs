@@ -35,9 +35,8 @@ async fn without_jetstream_a_process_keeps_its_own_logs() {
     );
 }
 
-/// A user that may do only what the docs name can use history.
-#[actix_web::test]
-async fn a_user_of_few_rights_can_use_history() {
+/// Starts a server with a user of few rights: what the docs name, and `more`. Returns it and the user's URL.
+fn with_rights(more: &str) -> (NatsServer, String) {
     let text = r#"
         authorization: { users: [
             { user: ann, password: secret, permissions: {
@@ -45,25 +44,36 @@ async fn a_user_of_few_rights_can_use_history() {
                     "$JS.API.STREAM.INFO.GR_greenroom_0", "$JS.API.STREAM.INFO.GR_greenroom_KEY",
                     "$JS.API.STREAM.CREATE.GR_greenroom_0", "$JS.API.STREAM.CREATE.GR_greenroom_KEY",
                     "$JS.API.STREAM.UPDATE.GR_greenroom_0",
-                    "$JS.API.DIRECT.GET.GR_greenroom_0", "$JS.API.DIRECT.GET.GR_greenroom_KEY"],
+                    "$JS.API.DIRECT.GET.GR_greenroom_0", "$JS.API.DIRECT.GET.GR_greenroom_KEY", MORE],
                 subscribe: "greenroom.>"
             } }
             { user: operator, password: secret }
         ] }"#;
-    let nats = NatsServer::jetstream_configured(text);
-    let layer = LayerConfig::new().history("room*", policy());
+    let nats = NatsServer::jetstream_configured(&text.replace("MORE", more));
     let url = format!("nats://ann:secret@127.0.0.1:{}", nats.port());
-    let config =
-        || NatsConfig::new(&url).layer(layer.clone()).timeout(Duration::from_secs(1)).away(Away::Error);
-    let first = start(config()).await;
-    let mut reader = first.join("/room/").await;
-    first.send(1..=2).await;
-    assert_eq!(reader.texts(2).await, texts(1..=2));
-    let memory = reader.cut();
-    first.send([3]).await;
-    let second = start(config()).await;
-    let mut reader = second.back("/room/", memory).await;
-    assert_eq!((reader.outcome(), reader.text().await), ("recovered".to_owned(), "3".to_owned()));
+    (nats, url)
+}
+
+/// A user that may do only what the docs name can use history, with the rights for consumers of JetStream and without.
+#[actix_web::test]
+async fn a_user_of_few_rights_can_use_history() {
+    let consumers = r#""$JS.API.CONSUMER.CREATE.GR_greenroom_0", "$JS.API.CONSUMER.MSG.NEXT.GR_greenroom_0.*",
+        "$JS.API.CONSUMER.DELETE.GR_greenroom_0.*""#;
+    for more in ["", consumers] {
+        let (_nats, url) = with_rights(more);
+        let layer = LayerConfig::new().history("room*", History::last(50));
+        let config =
+            || NatsConfig::new(&url).layer(layer.clone()).timeout(Duration::from_secs(1)).away(Away::Error);
+        let first = start(config()).await;
+        let mut reader = first.join("/room/").await;
+        first.send(1..=2).await;
+        assert_eq!(reader.texts(2).await, texts(1..=2));
+        let memory = reader.cut();
+        first.send(3..=40).await;
+        let second = start(config()).await;
+        let mut reader = second.back("/room/", memory).await;
+        assert_eq!((reader.outcome(), reader.texts(38).await), ("recovered".to_owned(), texts(3..=40)));
+    }
 }
 
 /// If the layer may not make streams, the process keeps its own logs until an operator has made them.

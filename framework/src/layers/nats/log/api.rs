@@ -26,9 +26,9 @@ const NOT_ENABLED: [u64; 2] = [10_039, 10_076];
 /// Its numbers for an expected sequence number that is not the last one.
 const WRONG_LAST: [u64; 2] = [10_070, 10_071];
 /// How many messages one batch has at most. The server has a limit of 1,024.
-const BATCH: usize = 1_000;
+pub(super) const BATCH: usize = 1_000;
 /// How many bytes one batch has at most, but for its last message.
-const BATCH_BYTES: usize = 4 << 20;
+pub(super) const BATCH_BYTES: usize = 4 << 20;
 
 /// Why JetStream has not done something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +124,11 @@ impl Api<'_> {
     async fn stream(&self, verb: &str, body: &Value) -> Asked {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.ask(format!("$JS.API.STREAM.{verb}.{}", self.stream), body, None).await
+    }
+
+    pub(super) async fn consumer(&self, verb: &str, name: &str, body: String) -> Asked {
+        let dot = if name.is_empty() { "" } else { "." };
+        self.ask(format!("$JS.API.CONSUMER.{verb}.{}{dot}{name}", self.stream), body, None).await
     }
 
     /// Asks for the stream's state, and waits.

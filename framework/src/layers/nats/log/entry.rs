@@ -64,10 +64,15 @@ pub(super) enum What {
 impl Stored {
     /// Reads a message of a log. `None` if it has no sequence number.
     pub(super) fn read(message: &NatsMessage) -> Option<Self> {
-        let headers = message.headers.as_ref()?;
-        let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
-        let number = |name: &str| text(name)?.parse::<u64>().ok();
-        let sequence = number(SEQUENCE)?;
+        let number = |name: &str| text(message, name)?.parse::<u64>().ok();
+        let time = text(message, TIME).and_then(unix_time);
+        let age = time.and_then(|time| SystemTime::now().duration_since(time).ok());
+        Some(Self::of(message, number(SEQUENCE)?, number(LAST), age))
+    }
+
+    /// A message of a log with this number.
+    pub(super) fn of(message: &NatsMessage, sequence: u64, last: Option<u64>, age: Option<Duration>) -> Self {
+        let text = |name: &str| text(message, name);
         let what = match text(MARK).and_then(read_mark) {
             Some(spot) if spot.offset == 0 => What::Mark(Spot { offset: sequence, tag: spot.tag }),
             Some(spot) => What::Mark(spot),
@@ -80,8 +85,7 @@ impl Stored {
                 }
             }
         };
-        let age = text(TIME).and_then(unix_time).and_then(|time| SystemTime::now().duration_since(time).ok());
-        Some(Self { sequence, last: number(LAST), age, what })
+        Self { sequence, last, age, what }
     }
 
     /// A mark that was stored just now.
@@ -126,6 +130,10 @@ pub(super) fn mark_headers(spot: Spot, last: u64) -> HeaderMap {
 /// Has the server store a message only if the last one with its subject has this number, or if there is none, for 0.
 pub(super) fn expect_last(headers: &mut HeaderMap, last: u64) {
     headers.insert(EXPECTED, last.to_string());
+}
+
+fn text<'a>(message: &'a NatsMessage, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
 }
 
 fn read_entry(text: &str) -> Option<(Tag, u64, Option<Epoch>)> {

@@ -16,6 +16,7 @@ mod key;
 mod link;
 mod look;
 pub(super) mod own;
+mod pull;
 mod read;
 mod stream;
 pub(super) mod streams;

@@ -178,24 +178,72 @@ impl Reader<'_> {
 
     /// The messages with these numbers, in order, from the first on: at least `most` entries if there are so many.
     async fn forward(&self, from: u64, to: u64, most: usize) -> Result<Vec<Stored>, JetStreamError> {
-        let mut messages: Vec<Stored> = Vec::new();
-        let (mut from, mut entries) = (from.max(1), 0);
-        while from <= to && entries < most {
-            let Some(batch) = self.api.batch(&self.subject, from, (most - entries).saturating_add(1)).await?
-            else {
-                messages.extend(self.one_by_one(from, to, most - entries).await?);
-                break;
-            };
-            let Some(last) = batch.last() else { break };
-            from = last.sequence + 1;
-            entries += batch.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count();
-            messages.extend(batch);
+        let from = from.max(1);
+        if from > to || most == 0 {
+            return Ok(Vec::new());
         }
+        let mut messages = match self.in_batches(from, to, most).await? {
+            Some(messages) => messages,
+            None => match self.by_consumer(from, to, most).await? {
+                Some(messages) => messages,
+                None => self.one_by_one(from, to, most).await?,
+            },
+        };
         messages.retain(|message| message.sequence <= to);
         Ok(messages)
     }
 
-    /// As [`forward`](Self::forward), on a server without batches.
+    /// As [`forward`](Self::forward), by batches. `None` if the server knows none.
+    async fn in_batches(
+        &self,
+        mut from: u64,
+        to: u64,
+        most: usize,
+    ) -> Result<Option<Vec<Stored>>, JetStreamError> {
+        if !self.api.link.may_batch.get() {
+            return Ok(None);
+        }
+        let (mut messages, mut entries) = (Vec::new(), 0);
+        while from <= to && entries < most {
+            let Some(batch) = self.api.batch(&self.subject, from, (most - entries).saturating_add(1)).await?
+            else {
+                self.api.link.may_batch.set(false);
+                return Ok(None);
+            };
+            let Some(last) = batch.last() else { break };
+            from = last.sequence + 1;
+            entries += entries_in(&batch);
+            messages.extend(batch);
+        }
+        Ok(Some(messages))
+    }
+
+    /// As [`forward`](Self::forward), by a consumer of JetStream. `None` if the layer has to do without.
+    async fn by_consumer(
+        &self,
+        from: u64,
+        to: u64,
+        most: usize,
+    ) -> Result<Option<Vec<Stored>>, JetStreamError> {
+        if to - from < RANGES as u64 || self.api.link.fate.denies_consumers() {
+            return Ok(None);
+        }
+        let Some(mut pull) = self.api.pull(&self.subject, from).await? else { return Ok(None) };
+        let (mut messages, mut entries) = (Vec::<Stored>::new(), 0);
+        let is_short = |messages: &[Stored]| messages.last().is_none_or(|last| last.sequence < to);
+        while pull.pending > 0 && entries < most && is_short(&messages) {
+            let part = pull.next((most - entries).saturating_add(1)).await?;
+            if part.is_empty() {
+                break;
+            }
+            entries += entries_in(&part);
+            messages.extend(part);
+        }
+        pull.end().await;
+        Ok(Some(messages))
+    }
+
+    /// As [`forward`](Self::forward), by requests for single messages.
     ///
     /// The numbers of the messages are not known, so the range is divided, and each part is followed from message to
     /// message.
@@ -210,7 +258,7 @@ impl Reader<'_> {
         let (mut messages, mut entries) = (Vec::new(), 0);
         while entries < most {
             let Some(part) = parts.try_next().await? else { break };
-            entries += part.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count();
+            entries += entries_in(&part);
             messages.extend(part);
         }
         Ok(messages)
@@ -243,10 +291,14 @@ impl Reader<'_> {
         while end >= first.sequence && entries < most {
             let from = end.saturating_sub(length - 1).max(first.sequence);
             let part = self.forward(from, end, usize::MAX).await?;
-            entries += part.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count();
+            entries += entries_in(&part);
             messages.splice(..0, part);
             (end, length) = (from - 1, length.saturating_mul(4));
         }
         Ok(messages)
     }
+}
+
+fn entries_in(messages: &[Stored]) -> usize {
+    messages.iter().filter(|stored| matches!(stored.what, What::Entry { .. })).count()
 }
