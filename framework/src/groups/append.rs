@@ -50,8 +50,12 @@ impl Directory {
         // Nobody gets an entry before its bytes are made. So no wait comes between its way into the log and this.
         let joined = self.members_of(&log.group);
         let classes = || joined.iter().flat_map(|joined| &joined.threads).flat_map(|thread| &thread.classes);
+        let has_queues = joined.as_ref().is_some_and(|joined| !joined.queues.is_empty());
         for entry in entries {
             entry.form(log.alias, &self.process, classes(), &self.counters);
+            if !has_queues {
+                entry.queued.get_or_init(Delivery::default);
+            }
         }
         let may_go = log.note_formed(last);
         let emitting = Emitting { directory: self, log, is_done: false };
@@ -59,18 +63,36 @@ impl Directory {
             // Another thread still makes the bytes of those before it. Who is sent something later must not get it first.
             log.wait_for(last).await;
         }
+        if has_queues {
+            while !self.publish_log_to_queues(log) && !log.wait_for_queues(last).await {}
+            // A log that keeps few may have dropped some of them by now.
+            entries.iter().for_each(|entry| self.publish_entry_to_queues(log, entry));
+        }
         // Looked up again. A thread that joins after this finds the entries in the log.
         let Some(members) = self.members_of(&log.group) else { return emitting.done(Delivery::default()) };
-        let mut sum = Delivery::default();
-        for entry in entries {
-            let queued = self.publish_to_queues(&log.group, &members, &entry.left_out, &entry.envelope);
-            if Arc::ptr_eq(entry, first) {
-                sum = queued;
-            }
-        }
+        let sum = first.queued.get().copied().unwrap_or_default();
         // Each thread hands out all that the log has.
         let delivery = self.distribute(&log.group, &members, Load::Log(log, first), count, sum).await;
         emitting.done(delivery)
+    }
+
+    /// Hands the queues of a group what they have not got of its log. False if somebody else is at it.
+    fn publish_log_to_queues(&self, log: &Log) -> bool {
+        let Some(queueing) = log.queueing() else { return false };
+        while let Some(entry) = queueing.next() {
+            self.publish_entry_to_queues(log, &entry);
+        }
+        true
+    }
+
+    /// Hands an entry to the queues of a group, once.
+    fn publish_entry_to_queues(&self, log: &Log, entry: &Entry) {
+        entry.queued.get_or_init(|| {
+            let members = self.members_of(&log.group);
+            let publish =
+                |members: &_| self.publish_to_queues(&log.group, members, &entry.left_out, &entry.envelope);
+            members.as_deref().map(publish).unwrap_or_default()
+        });
     }
 
     /// Takes in what a test's server brings, as a layer does: what is missing before it is read.
@@ -232,6 +254,7 @@ impl Emitting<'_> {
 impl Drop for Emitting<'_> {
     fn drop(&mut self) {
         if !self.is_done {
+            self.directory.publish_log_to_queues(self.log);
             self.directory.look_at(self.log);
         }
     }

@@ -59,6 +59,7 @@ macro_rules! every_layer {
             blocking::a_blocking_send_on_a_servers_thread_is_refused,
             blocking::a_thread_may_block_again_after_its_consumers_have_ended,
             blocking::consumers_in_a_threads_second_runtime_are_reached,
+            threads::queues_get_the_order_of_the_log,
             threads::sends_of_four_threads_all_arrive,
             threads::all_kinds_of_threads_can_use_a_layer_at_once,
             threads::rule_24_readers_on_threads_share_a_queue,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use greenroom::{Layer, LayerConfig, LayerError, testing::LiveServer};
+use greenroom::{Layer, LayerConfig, LayerError, history::History, testing::LiveServer};
 use integration_tests::{Client, PATIENCE, eventually};
 use tokio::{sync::Barrier, time::timeout};
 
@@ -51,6 +51,24 @@ pub async fn sends_of_four_threads_all_arrive<S: Server>() {
     }
     timeout(PATIENCE, server.wait_until_empty()).await.expect("all leave");
     assert_nothing_left(&layer);
+}
+
+/// Four threads send to a group that keeps its events. A queue gets them in the order of the log.
+pub async fn queues_get_the_order_of_the_log<S: Server>() {
+    const COUNT: u64 = 250;
+    let kept = History::last(SENDERS * COUNT as usize);
+    let (_server, layer) = one::<S>(LayerConfig::new().capacity(10_000).history("room", kept)).await;
+    let jobs = queue::<S>(&layer, "jobs").await;
+    layer.group_add(&group("room"), &jobs).await.unwrap();
+    let senders = (0..SENDERS).map(|sender| group_send_from_thread(layer.clone(), sender, COUNT));
+    futures_util::future::join_all(senders).await;
+    let log = layer.history(&group("room")).limit(SENDERS * COUNT as usize).read().await.unwrap();
+    assert_eq!(log.events.len(), SENDERS * COUNT as usize);
+    let numbers = |note: &Note| (note.sender, note.number);
+    for kept in log.events {
+        let heard = next(&layer, &jobs).await.event::<Note>().unwrap();
+        assert_eq!(numbers(&heard), numbers(&kept.envelope.event::<Note>().unwrap()));
+    }
 }
 
 /// `test_multi_event_loop_garbage_collection`, `test_loop_instance_channel_layer_reference`: tasks of a runtime with

@@ -384,3 +384,31 @@ async fn a_place_in_a_log_that_is_not_open_is_kept() {
     world.read(&mut back);
     assert_eq!(back.lost, 1);
 }
+
+/// A sender gives up while another still makes the bytes of an event before its own. Both events come to the queues, in
+/// the order of the log, and not to a queue that joins later.
+#[actix_web::test]
+async fn a_sender_that_gives_up_leaves_the_queues_their_order() {
+    let directory = Directory::new(LayerConfig::new().history("room", History::last(10)));
+    let queue = crate::ChannelName::new("jobs").unwrap();
+    directory.add_queue(&room(), &queue).unwrap();
+    let log = directory.logs.of(&directory.config, &room()).unwrap();
+    let append = |number| directory.logs.append(&log, Envelope::new(Said { number }), &[]).unwrap();
+    let (first, second) = (append(1), append(2));
+    {
+        let entries = [second];
+        let mut given_up = Box::pin(directory.emit(&log, &entries, false));
+        assert!(given_up.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    directory.emit(&log, &[first], false).await;
+    directory.emit(&log, &[append(3)], false).await;
+    for number in 1..=3 {
+        let received = directory.queues.receive(&queue, &directory.counters).await.unwrap();
+        assert_eq!(received.event::<Said>().unwrap().number, number);
+    }
+    let late = crate::ChannelName::new("late").unwrap();
+    directory.add_queue(&room(), &late).unwrap();
+    directory.emit(&log, &[append(4)], false).await;
+    let received = directory.queues.receive(&late, &directory.counters).await.unwrap();
+    assert_eq!(received.event::<Said>().unwrap().number, 4);
+}

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::position::Position;
 use crate::{
-    ChannelName, Envelope,
+    ChannelName, Delivery, Envelope,
     groups::{
         except::Except,
         fan_out::{Class, Form, Parcel},
@@ -30,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) left_out: Box<[ChannelName]>,
     /// What the members get that had joined when it came. Set once, before anybody gets it.
     formed: OnceLock<Parcel>,
+    /// What became of it in the queues of programs. Set when they have got it, or if there are none.
+    pub(crate) queued: OnceLock<Delivery>,
     /// What members of other classes get, which catch up. A relay may run twice for two threads that ask at once.
     late: Mutex<SmallVec<[(Class, Form); 1]>>,
     /// For how many bytes it counts.
@@ -65,8 +67,8 @@ impl Draft {
 
     pub(super) fn at(self, position: Position) -> Entry {
         let Self { since, envelope, left_out, bytes } = self;
-        let (formed, late) = (OnceLock::new(), Mutex::default());
-        Entry { position, since, envelope, left_out, formed, late, bytes }
+        let (formed, queued, late) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Entry { position, since, envelope, left_out, formed, queued, late, bytes }
     }
 }
 

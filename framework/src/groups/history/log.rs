@@ -109,6 +109,7 @@ impl Log {
             }
             state.opened = state.top;
             state.ready = state.top.map_or(base.offset, |top| top.offset);
+            state.queued = state.ready;
         });
         log
     }
@@ -164,8 +165,8 @@ impl Log {
     pub(crate) fn open_at(&self, place: Position) {
         let mut state = self.state();
         if state.top.is_none() {
-            (state.top, state.opened, state.base, state.ready) =
-                (Some(place), Some(place), place, place.offset);
+            (state.top, state.opened, state.base) = (Some(place), Some(place), place);
+            (state.ready, state.queued) = (place.offset, place.offset);
         }
     }
 
@@ -219,6 +220,26 @@ impl Log {
             let formed = self.formed.notified();
             if self.state().has_passed(entry.position) {
                 return;
+            }
+            formed.await;
+        }
+    }
+
+    /// Begins to hand entries to the queues of programs. `None` if somebody else is at it.
+    pub(crate) fn queueing(&self) -> Option<Queueing<'_>> {
+        let is_busy = std::mem::replace(&mut self.state().is_queueing, true);
+        if is_busy { None } else { Some(Queueing { log: self }) }
+    }
+
+    /// Waits until the queues have got an entry, or nobody hands out entries any more. Returns whether they have got it.
+    pub(crate) async fn wait_for_queues(&self, entry: &Entry) -> bool {
+        loop {
+            let formed = self.formed.notified();
+            if entry.queued.get().is_some() {
+                return true;
+            }
+            if !self.state().is_queueing {
+                return false;
             }
             formed.await;
         }
@@ -377,6 +398,30 @@ impl Log {
     /// The mark of the newest event that is in no log.
     pub(crate) fn foreign(&self) -> f64 {
         self.state().foreign
+    }
+}
+
+/// Hands entries to the queues of programs. A log has one of these at a time, so that all queues have its order.
+pub(crate) struct Queueing<'a> {
+    log: &'a Log,
+}
+
+impl Queueing<'_> {
+    /// The next entry.
+    pub(crate) fn next(&self) -> Option<Arc<Entry>> {
+        let mut state = self.log.state();
+        let at = state.ring.partition_point(|entry| entry.position.offset <= state.queued);
+        let mut ready = state.ring.range(at..).take_while(|entry| entry.position.offset <= state.ready);
+        let next = ready.find(|entry| entry.queued.get().is_none()).cloned();
+        state.queued = next.as_ref().map_or(state.ready, |next| next.position.offset);
+        next
+    }
+}
+
+impl Drop for Queueing<'_> {
+    fn drop(&mut self) {
+        self.log.state().is_queueing = false;
+        self.log.formed.notify_waiters();
     }
 }
 

@@ -28,6 +28,10 @@ pub(super) struct LogState {
     pub(super) top: Option<Position>,
     /// The newest entry that members may get has this offset.
     pub(super) ready: u64,
+    /// What is up to this offset was handed to the queues of programs.
+    pub(super) queued: u64,
+    /// Whether somebody hands entries to them.
+    pub(super) is_queueing: bool,
     /// The place before the first entry of the ring.
     pub(super) base: Position,
     /// Without a gap.
@@ -66,6 +70,8 @@ impl LogState {
         Self {
             top,
             ready: base.offset,
+            queued: base.offset,
+            is_queueing: false,
             base,
             ring: VecDeque::new(),
             bytes: 0,
@@ -230,6 +236,7 @@ impl LogState {
         self.bytes = 0;
         self.base = before;
         self.ready = before.offset;
+        self.queued = before.offset;
         self.top = Some(if entries.is_empty() { top } else { before });
         for entry in &entries {
             self.push(Arc::clone(entry));
