@@ -54,13 +54,12 @@ impl NatsLink {
 }
 
 impl Api<'_> {
-    /// Makes a consumer of the messages with this subject from a number on.
+    /// Makes a consumer of all messages with this subject.
     ///
     /// `None` if the server refuses it: the layer may not make one, or there are as many as are allowed.
-    pub(super) async fn pull(&self, subject: &str, from: u64) -> Result<Option<Pull<'_>>, JetStreamError> {
+    pub(super) async fn pull(&self, subject: &str) -> Result<Option<Pull<'_>>, JetStreamError> {
         let config = json!({
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": from.max(1),
+            "deliver_policy": "all",
             "filter_subject": subject,
             "ack_policy": "none",
             "replay_policy": "instant",
@@ -89,9 +88,9 @@ impl Api<'_> {
 }
 
 impl Pull<'_> {
-    /// The next messages: up to `most` of them, and some bytes. Not none, if there are more.
-    pub(super) async fn next(&mut self, most: usize) -> Result<Vec<Stored>, JetStreamError> {
-        let messages = self.ask(most.clamp(1, BATCH), Some(BATCH_BYTES)).await?;
+    /// The next messages, if there are more.
+    pub(super) async fn next(&mut self) -> Result<Vec<Stored>, JetStreamError> {
+        let messages = self.ask(BATCH, Some(BATCH_BYTES)).await?;
         if messages.is_empty() && self.pending > 0 {
             // The next one alone has more bytes.
             return self.ask(1, None).await;

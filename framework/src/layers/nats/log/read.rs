@@ -19,6 +19,8 @@ use crate::{
 ///
 /// The last request in each finds nothing more there, and each costs the server as much as one that does.
 const RANGES: usize = 16;
+/// How many messages a log has at most that is read as a whole, if only a part is wanted.
+const WHOLE: u64 = 500;
 /// How often a part is read again that has changed meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -184,7 +186,7 @@ impl Reader<'_> {
         }
         let mut messages = match self.in_batches(from, to, most).await? {
             Some(messages) => messages,
-            None => match self.by_consumer(from, to, most).await? {
+            None => match self.by_consumer(from, to).await? {
                 Some(messages) => messages,
                 None => self.one_by_one(from, to, most).await?,
             },
@@ -218,29 +220,26 @@ impl Reader<'_> {
         Ok(Some(messages))
     }
 
-    /// As [`forward`](Self::forward), by a consumer of JetStream. `None` if the layer has to do without.
-    async fn by_consumer(
-        &self,
-        from: u64,
-        to: u64,
-        most: usize,
-    ) -> Result<Option<Vec<Stored>>, JetStreamError> {
+    /// All messages with these numbers, by a consumer of JetStream. `None` if the log must be read in another way.
+    ///
+    /// The whole log is read: in the middle of a log, 2.9 counts for each message anew how many follow.
+    async fn by_consumer(&self, from: u64, to: u64) -> Result<Option<Vec<Stored>>, JetStreamError> {
         if to - from < RANGES as u64 || self.api.link.fate.denies_consumers() {
             return Ok(None);
         }
-        let Some(mut pull) = self.api.pull(&self.subject, from).await? else { return Ok(None) };
-        let (mut messages, mut entries) = (Vec::<Stored>::new(), 0);
-        let is_short = |messages: &[Stored]| messages.last().is_none_or(|last| last.sequence < to);
-        while pull.pending > 0 && entries < most && is_short(&messages) {
-            let part = pull.next((most - entries).saturating_add(1)).await?;
+        let Some(mut pull) = self.api.pull(&self.subject).await? else { return Ok(None) };
+        let is_short = pull.pending <= WHOLE;
+        let mut messages: Vec<Stored> = Vec::new();
+        while is_short && pull.pending > 0 && messages.last().is_none_or(|last| last.sequence < to) {
+            let part = pull.next().await?;
             if part.is_empty() {
                 break;
             }
-            entries += entries_in(&part);
             messages.extend(part);
         }
         pull.end().await;
-        Ok(Some(messages))
+        messages.retain(|message| (from..=to).contains(&message.sequence));
+        Ok(is_short.then_some(messages))
     }
 
     /// As [`forward`](Self::forward), by requests for single messages.
@@ -284,6 +283,11 @@ impl Reader<'_> {
     pub(super) async fn backward(&self, to: u64, most: usize) -> Result<Vec<Stored>, JetStreamError> {
         if most == 0 {
             return Ok(Vec::new());
+        }
+        if !self.api.link.may_batch.get()
+            && let Some(all) = self.by_consumer(1, to.max(1)).await?
+        {
+            return Ok(all);
         }
         let Some(first) = self.api.next(&self.subject, 1).await? else { return Ok(Vec::new()) };
         let mut messages: Vec<Stored> = Vec::new();
