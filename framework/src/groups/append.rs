@@ -65,7 +65,7 @@ impl Directory {
         }
         if has_queues {
             while !self.publish_log_to_queues(log) && !log.wait_for_queues(last).await {}
-            // A log that keeps few may have dropped some of them by now.
+            // A log that keeps few may have dropped some of them by now. Then nobody else hands them out.
             entries.iter().for_each(|entry| self.publish_entry_to_queues(log, entry));
         }
         // Looked up again. A thread that joins after this finds the entries in the log.
@@ -85,14 +85,16 @@ impl Directory {
         true
     }
 
-    /// Hands an entry to the queues of a group, once.
+    /// Hands an entry to the queues of a group, unless it was. User code may run: a full queue drops an event.
     fn publish_entry_to_queues(&self, log: &Log, entry: &Entry) {
-        entry.queued.get_or_init(|| {
-            let members = self.members_of(&log.group);
-            let publish =
-                |members: &_| self.publish_to_queues(&log.group, members, &entry.left_out, &entry.envelope);
-            members.as_deref().map(publish).unwrap_or_default()
-        });
+        if entry.queued.get().is_some() {
+            return;
+        }
+        let members = self.members_of(&log.group);
+        let publish =
+            |members: &_| self.publish_to_queues(&log.group, members, &entry.left_out, &entry.envelope);
+        let queued = members.as_deref().map(publish).unwrap_or_default();
+        entry.queued.get_or_init(|| queued);
     }
 
     /// Takes in what a test's server brings, as a layer does: what is missing before it is read.

@@ -152,7 +152,7 @@ async fn a_failover<K: Kind>() {
         assert_eq!((ours.hears().await, theirs.hears().await), (number.to_string(), number.to_string()));
     }
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!((here.metrics().reconnected, there.metrics().reconnected), (1, 1));
 }
 
@@ -176,6 +176,6 @@ async fn a_drop_blocks_no_thread_that_runs_consumers() {
     drop(another);
     let took = begun.elapsed();
     server.resume();
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_millis(900), "{took:?}: on other threads it waits for a second");
     eventually("its name is out", || server.run::<u64>(&["ZCARD", "asgi:group:room"]) == 1).await;
 }
