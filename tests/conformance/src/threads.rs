@@ -53,13 +53,17 @@ pub async fn sends_of_four_threads_all_arrive<S: Server>() {
     assert_nothing_left(&layer);
 }
 
-/// Four threads send to a group that keeps its events. A queue gets them in the order of the log.
+/// Four threads send to a group that keeps its events. A queue gets them in the order of the log, as a consumer does.
 pub async fn queues_get_the_order_of_the_log<S: Server>() {
     const COUNT: u64 = 250;
     let kept = History::last(SENDERS * COUNT as usize);
     let (_server, layer) = one::<S>(LayerConfig::new().capacity(10_000).history("room", kept)).await;
     let jobs = queue::<S>(&layer, "jobs").await;
     layer.group_add(&group("room"), &jobs).await.unwrap();
+    // Without a consumer a process that keeps its own logs has none.
+    let recorder = Recorder::new();
+    let server = LiveServer::start(&recorder.mount(&layer), 1).unwrap();
+    let _client = Client::connect(&server, "/room/").await;
     let senders = (0..SENDERS).map(|sender| group_send_from_thread(layer.clone(), sender, COUNT));
     futures_util::future::join_all(senders).await;
     let log = layer.history(&group("room")).limit(SENDERS * COUNT as usize).read().await.unwrap();

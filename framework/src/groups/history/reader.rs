@@ -148,7 +148,10 @@ impl HistoryReader {
         let policy = self.policy()?;
         let most = self.limit.clamp(1, policy.size());
         let found = match self.directory.logs.store() {
-            Some(store) => self.ask(&**store, most).await?,
+            Some(store) => match self.instead_of(&**store) {
+                Some(log) => self.look(&log, most),
+                None => self.ask(&**store, most).await?,
+            },
             None => self.look(&*self.log()?, most),
         };
         Ok(self.page(found, most))
@@ -211,6 +214,12 @@ impl HistoryReader {
     fn log(&self) -> Result<Arc<Log>> {
         let log = self.directory.logs.of(&self.directory.config, &self.group);
         log.ok_or_else(|| MisuseError::NoHistory(self.group.to_string()).into())
+    }
+
+    /// The log that this process keeps, because its server does not.
+    fn instead_of(&self, store: &dyn LogStore) -> Option<Arc<Log>> {
+        let log = self.directory.logs.find(&self.group).filter(|_| !store.keeps(&self.group))?;
+        log.opened().is_some().then_some(log)
     }
 
     /// The newest place of the group that this process has seen.

@@ -24,6 +24,12 @@ pub(crate) trait LogStore: fmt::Debug + Send + Sync {
         most: usize,
         seen: Option<Position>,
     ) -> BoxFuture<'a, Result<LogRead, LayerError>>;
+
+    /// Whether the server keeps the group's log. If not, the process itself does.
+    fn keeps(&self, group: &GroupName) -> bool {
+        let _ = group;
+        true
+    }
 }
 
 /// Which entries of a log are read: up to so many, which stand side by side.

@@ -61,6 +61,14 @@ impl LogStore for NatsStore {
             shared.ask(|reply| NatsOperation::ReadLog { policy, group, part, most, seen, reply }).await
         })
     }
+
+    fn keeps(&self, group: &GroupName) -> bool {
+        self.0.upgrade().is_none_or(|shared| {
+            shared
+                .policy(group)
+                .is_none_or(|policy| shared.driver.streams.state(policy) != StreamState::Unusable)
+        })
+    }
 }
 
 impl NatsShared {

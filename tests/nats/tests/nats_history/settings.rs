@@ -1,6 +1,10 @@
 //! Servers and processes that are set up in other ways.
 
-use greenroom::layers::nats::{Away, JetStream};
+use greenroom::{
+    GroupName,
+    layers::nats::{Away, JetStream},
+};
+use redis_tests::Note;
 
 use super::*;
 
@@ -14,9 +18,13 @@ async fn without_jetstream_a_process_keeps_its_own_logs() {
     first.send([1]).await;
     second.send([2]).await;
     let mut heard = reader.texts(2).await;
+    let in_order = heard.clone();
     heard.sort();
     assert_eq!(heard, texts(1..=2));
     other.texts(2).await;
+    let page = first.layer.history(&GroupName::new("room").unwrap()).read().await.unwrap();
+    let numbers = page.events.iter().map(|event| event.envelope.event::<Note>().unwrap().number);
+    assert_eq!((texts(numbers), page.complete), (in_order, true));
     let memory = reader.cut();
     first.send([3]).await;
     second.send([4]).await;
