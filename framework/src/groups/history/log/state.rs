@@ -237,7 +237,8 @@ impl LogState {
         self.base = before;
         self.ready = before.offset;
         self.queued = before.offset;
-        self.top = Some(if entries.is_empty() { top } else { before });
+        // Not the server's end: a server that lags behind may know it, and not the entries before it.
+        self.top = Some(before);
         for entry in &entries {
             self.push(Arc::clone(entry));
         }

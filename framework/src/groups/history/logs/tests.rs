@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     Event, LayerConfig,
     groups::history::{
-        log::{News, TakenIn},
-        position::Tag,
-        store::{Arrival, StoredEntry},
+        log::{News, ReadPart, TakenIn},
+        position::{Position, Tag},
+        store::{Arrival, LogRead, StoredEntry},
     },
     history::History,
     metrics::Counters,
@@ -127,6 +127,21 @@ async fn what_a_thread_has_yet_to_hand_out_is_kept_though_there_are_too_many_log
     }
     assert!(logs.bytes.load(Relaxed) < 4 * (64 << 10) + (300 * LOG_BYTES) as isize);
     assert_eq!(logs.bytes.load(Relaxed), sum(&logs));
+}
+
+/// A server of a cluster that lags behind knows the place, and not yet what came after it.
+#[tokio::test]
+async fn what_a_read_lacks_is_missed_when_the_next_entry_comes() {
+    let log = Log::new(group(0), History::last(10), None, &Arc::default());
+    let place = Position { epoch: Epoch::fresh(), offset: 10, tag: Tag::fresh() };
+    let top = Position { offset: 15, tag: Tag::fresh(), ..place };
+    let read = LogRead { top, anchor: Some(place.tag), entries: Vec::new(), foreign: 0. };
+    let (new, found) = log.absorb(Some(place), ReadPart::new(read));
+    assert_eq!((new.len(), found), (0, Ok(place)));
+    let entry =
+        StoredEntry { offset: 16, tag: Tag::fresh(), except: Vec::new(), payload: bytes::Bytes::new() };
+    let arrival = Arrival { epoch: place.epoch, entry, prev: 15, prev_tag: None };
+    assert!(matches!(log.take_in(arrival, said(1)), TakenIn::Gap));
 }
 
 /// An event whose code looks at its group's log, when it is written and when it is dropped.

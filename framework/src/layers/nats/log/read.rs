@@ -220,7 +220,8 @@ impl Reader<'_> {
         Ok(Some(messages))
     }
 
-    /// All messages with these numbers, by a consumer of JetStream. `None` if the log must be read in another way.
+    /// All messages with these numbers, by a consumer of JetStream. `None` if the log must be read in another way, or if not
+    /// all have come.
     ///
     /// The whole log is read: in the middle of a log, 2.9 counts for each message anew how many follow.
     async fn by_consumer(&self, from: u64, to: u64) -> Result<Option<Vec<Stored>>, JetStreamError> {
@@ -237,9 +238,11 @@ impl Reader<'_> {
             }
             messages.extend(part);
         }
+        let is_whole =
+            is_short && (pull.pending == 0 || messages.last().is_some_and(|last| last.sequence >= to));
         pull.end().await;
         messages.retain(|message| (from..=to).contains(&message.sequence));
-        Ok(is_short.then_some(messages))
+        Ok(is_whole.then_some(messages))
     }
 
     /// As [`forward`](Self::forward), by requests for single messages.
