@@ -109,6 +109,51 @@ impl NatsServer {
         with_file(text, |file| Self::jetstream_with(&["--config", file]))
     }
 
+    /// Starts a cluster of three servers with JetStream, on which a stream can have three replicas.
+    ///
+    /// # Panics
+    /// If the servers do not find each other.
+    pub async fn jetstream_cluster() -> [Self; 3] {
+        let routes = [(); 3].map(|()| format!("nats://127.0.0.1:{}", free_port()));
+        let all = routes.join(",");
+        let start = |own: usize| {
+            let name = format!("server-{own}");
+            let cluster = ["--cluster_name", "tests", "--cluster", &routes[own], "--routes", &all];
+            Self::jetstream_with(&[&["--server_name", &name], &cluster[..]].concat())
+        };
+        let servers = [start(0), start(1), start(2)];
+        let client = servers[0].connect().await;
+        let ask = async |verb: &str| {
+            let body = r#"{ "name": "trial", "subjects": ["trial"], "num_replicas": 3 }"#;
+            let answer = client.request(format!("$JS.API.STREAM.{verb}.trial"), body.into()).await.ok()?;
+            let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+            answer.get("error").is_none().then_some(())
+        };
+        let ready = async {
+            while ask("CREATE").await.is_none() {}
+            ask("DELETE").await
+        };
+        timeout(PATIENCE, ready).await.expect("they choose a leader");
+        servers
+    }
+
+    /// Which of these servers decides about the stream of the first policy, as this one says it.
+    ///
+    /// # Panics
+    /// If it does not say one in time.
+    pub async fn leader(&self) -> usize {
+        let known = async {
+            loop {
+                let info = self.ask_stream("INFO", Value::Null).await;
+                let name = info.pointer("/cluster/leader").and_then(Value::as_str);
+                if let Some(number) = name.and_then(|name| name.strip_prefix("server-")?.parse().ok()) {
+                    return number;
+                }
+            }
+        };
+        timeout(PATIENCE, known).await.expect("a leader")
+    }
+
     fn store(&self) -> &Path {
         self.store.as_ref().expect("it has JetStream")
     }

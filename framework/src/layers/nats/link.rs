@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::{
         Arc,
@@ -71,6 +71,8 @@ pub(super) struct NatsLink {
     pub(super) pending: RefCell<HashMap<u64, oneshot::Sender<Delivery>>>,
     /// The events that are in no log, until that is told in the stream.
     pub(super) foreign: mpsc::Sender<ForeignEvent>,
+    /// The policies whose streams did not answer when this was connected, until their logs are read.
+    pub(super) unread: RefCell<HashSet<usize>>,
     /// How many reads of logs have had a subject of their own.
     pub(super) pulls: Cell<u64>,
     /// Whether the server may know batches.
@@ -127,6 +129,7 @@ impl NatsLink {
             lingering: RefCell::default(),
             pending: RefCell::default(),
             foreign,
+            unread: RefCell::default(),
             pulls: Cell::new(0),
             may_batch: Cell::new(true),
             channels: RefCell::default(),

@@ -122,13 +122,14 @@ async fn serve(
         // What others have sent meanwhile is not in them.
         shared.driver.own_logs.end_all();
     }
-    let (logged, others) =
+    let (logged, others): (Vec<_>, Vec<_>) =
         shared.members.groups(|_| true).into_iter().partition(|group| shared.policy(group).is_some());
     if let Some(away) = away {
         shared.tell_gap(inbox, others, away).await;
     }
+    let groups = link.without_unread(logged);
     // A log may also have been asked for before there was a connection.
-    let refill = NatsSource::Refill { groups: logged, seconds: away.map(|away| away.as_secs_f64()) };
+    let refill = NatsSource::Refill { groups, seconds: away.map(|away| away.as_secs_f64()) };
     inbox.message(Bytes::new(), refill).await;
     let reason = select! {
         reason = fate.lost() => reason,

@@ -1,5 +1,6 @@
 //! The logs of groups in JetStream.
 
+mod cluster;
 mod outages;
 mod processes;
 mod settings;
@@ -12,7 +13,7 @@ use greenroom::{
     history::History,
     layers::nats::{NatsConfig, NatsLayer},
 };
-use integration_tests::PATIENCE;
+use integration_tests::{PATIENCE, history::Reader};
 use nats_tests::NatsServer;
 use redis_tests::note;
 use serde_json::json;

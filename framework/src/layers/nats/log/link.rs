@@ -68,6 +68,18 @@ impl NatsLink {
         Ok(())
     }
 
+    /// Of these groups, those whose streams answer. The logs of the others are read when their streams do.
+    pub(in crate::layers::nats) fn without_unread(&self, mut groups: Vec<GroupName>) -> Vec<GroupName> {
+        groups.retain(|group| match self.shared.policy(group) {
+            Some(policy) if matches!(self.streams().state(policy), StreamState::Unknown(_)) => {
+                self.unread.borrow_mut().insert(policy);
+                false
+            }
+            _ => true,
+        });
+        groups
+    }
+
     /// Takes in what the server tells of a log.
     fn logged(self: &Rc<Self>, group: &GroupName, policy: usize, message: &NatsMessage) {
         if self.shared.driver.subjects.policy_at(&message.subject) != Some(policy) {
@@ -285,6 +297,9 @@ impl NatsLink {
                 found.push(policy);
             }
         }
+        // Something else may have found that a stream answers.
+        let is_read = |policy: &usize| !matches!(self.streams().state(*policy), StreamState::Unknown(_));
+        found.extend(self.unread.borrow_mut().extract_if(is_read));
         if !found.is_empty() {
             let groups: Vec<_> = {
                 let logs = self.logs.borrow();
