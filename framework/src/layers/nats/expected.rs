@@ -53,11 +53,19 @@ pub(super) struct Expected {
 impl Expected {
     /// Waits for the next message of the answer.
     pub(super) async fn wait(&mut self, patience: Duration) -> Result<NatsMessage, Failed> {
-        match timeout(patience, self.messages.recv()).await {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(Failed::Lost),
-            Err(_) => Err(Failed::Late),
-        }
+        next(&mut self.messages, patience).await
+    }
+}
+
+/// Waits for the next message of a subscription.
+pub(super) async fn next(
+    messages: &mut UnboundedReceiver<NatsMessage>,
+    patience: Duration,
+) -> Result<NatsMessage, Failed> {
+    match timeout(patience, messages.recv()).await {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err(Failed::Lost),
+        Err(_) => Err(Failed::Late),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::{Client, HeaderMap, Message as NatsMessage, ServerAddr, StatusCode, Subject};
+use async_nats::{Client, Message as NatsMessage, ServerAddr, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::{
@@ -22,16 +22,16 @@ use tokio::{
 
 use super::{
     answer::ProcessAnswer,
-    expected::{Expected, Failed, Waiting},
+    expected::Waiting,
     fate::Fate,
     log::{streams::StreamState, tasks::ForeignEvent},
     shared::{Nats, NatsShared, NatsSource},
     subjects::READERS,
 };
-use crate::{ChannelName, Delivery, GroupName, LayerError, layers::server::driver::InboundSenderOf};
+use crate::{ChannelName, Delivery, GroupName, layers::server::driver::InboundSenderOf};
 
 /// The header that says how often a message was passed on.
-const PASSED: &str = "Greenroom-Passed";
+pub(super) const PASSED: &str = "Greenroom-Passed";
 
 /// How many refusals for lack of room may wait to be sent.
 const REFUSALS: usize = 1_000;
@@ -54,14 +54,14 @@ pub(super) const CHANNELS: usize = 1;
 pub(super) struct NatsLink {
     pub(super) shared: Arc<NatsShared>,
     pub(super) inbox: Rc<InboundSenderOf<Nats>>,
-    clients: [Client; 2],
+    pub(super) clients: [Client; 2],
     pub(super) fate: Arc<Fate>,
     /// The reply subject by which this process recognizes its own events.
     from: Subject,
     /// The same for events that no log keeps, to groups with a log.
     transient: Subject,
     /// The tasks that wait for an answer.
-    waiting: Rc<Waiting>,
+    pub(super) waiting: Rc<Waiting>,
     pub(super) groups: RefCell<HashMap<GroupName, Subscription>>,
     /// The subscriptions to the logs of groups.
     pub(super) logs: RefCell<HashMap<GroupName, Subscription>>,
@@ -367,117 +367,6 @@ impl NatsLink {
     /// Waits until everything that was written is in the socket.
     pub(super) async fn flush(&self, connection: usize) -> Result<(), String> {
         self.clients[connection].flush().await.map_err(|error| error.to_string())
-    }
-
-    /// Asks the process that is subscribed to a subject.
-    ///
-    /// When this returns, the request is on its way. The returned future gives the answer.
-    pub(super) async fn ask(
-        self: &Rc<Self>,
-        connection: usize,
-        subject: String,
-        payload: Bytes,
-        passed: u8,
-    ) -> impl Future<Output = Result<ProcessAnswer, LayerError>> + use<> {
-        let mut answer = self.waiting.expect();
-        let reply = self.shared.driver.subjects.reply(connection, answer.number);
-        let client = &self.clients[connection];
-        let asked = if passed == 0 {
-            client.publish_with_reply(subject, reply, payload).await
-        } else {
-            let mut headers = HeaderMap::new();
-            headers.insert(PASSED, passed.to_string());
-            client.publish_with_reply_and_headers(subject, reply, headers, payload).await
-        };
-        let link = Rc::clone(self);
-        async move {
-            if let Err(error) = asked {
-                return Err(LayerError::Refused(error.to_string()));
-            }
-            let message =
-                link.wait(&mut answer).await.map_err(|reason| link.shared.status.unavailable(0, &reason))?;
-            if message.status == Some(StatusCode::NO_RESPONDERS) {
-                return Ok(ProcessAnswer::None);
-            }
-            Ok(ProcessAnswer::read(&message.payload))
-        }
-    }
-
-    /// Waits until the server has read all that was written on a connection so far.
-    pub(super) async fn synced(self: &Rc<Self>, connection: usize) -> Result<(), String> {
-        let mut answer = self.waiting.expect();
-        self.call(connection, answer.number).await?;
-        match self.wait(&mut answer).await {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(self.fate.reason(&reason)),
-        }
-    }
-
-    /// Waits until a message on one of the connections comes back on the other.
-    ///
-    /// The server takes from the two connections in any order. So it may not know the subscription yet, and
-    /// the first messages may be lost.
-    async fn meet(self: &Rc<Self>, connection: usize) -> Result<(), String> {
-        let mut answer = self.waiting.expect();
-        let met = async {
-            let mut pause = Duration::from_millis(5);
-            loop {
-                self.call(connection, answer.number).await?;
-                if answer.wait(pause).await.is_ok() {
-                    return Ok(());
-                }
-                pause *= 2;
-            }
-        };
-        let patience = self.shared.config.timeout;
-        match timeout(patience, met).await {
-            Ok(met) => met,
-            Err(_) => Err(self.fate.reason(&Failed::Late.reason(patience))),
-        }
-    }
-
-    /// Waits for the next message of an answer. The error is the reason why none has come.
-    pub(super) async fn wait(&self, answer: &mut Expected) -> Result<NatsMessage, String> {
-        let patience = self.shared.config.timeout;
-        answer.wait(patience).await.map_err(|failed| failed.reason(patience))
-    }
-
-    /// Publishes to a subject of JetStream. The answer comes as [`wait`](Self::wait) says.
-    ///
-    /// When this returns, the request is on its way.
-    pub(super) async fn request(
-        &self,
-        subject: String,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-    ) -> Result<Expected, String> {
-        let answer = self.waiting.expect();
-        let reply = self.shared.driver.subjects.reply(GROUPS, answer.number);
-        let client = &self.clients[GROUPS];
-        let asked = match headers {
-            Some(headers) => client.publish_with_reply_and_headers(subject, reply, headers, payload).await,
-            None => client.publish_with_reply(subject, reply, payload).await,
-        };
-        asked.map_err(|error| error.to_string())?;
-        Ok(answer)
-    }
-
-    /// Publishes to a subject, with a subject of this process for what comes back.
-    pub(super) async fn publish_from(
-        &self,
-        subject: String,
-        inbox: String,
-        payload: Bytes,
-    ) -> Result<(), String> {
-        let published = self.clients[GROUPS].publish_with_reply(subject, inbox, payload).await;
-        published.map_err(|error| error.to_string())
-    }
-
-    /// Publishes on one of the connections a message that comes back on the other.
-    async fn call(&self, connection: usize, number: u64) -> Result<(), String> {
-        let other = if connection == GROUPS { CHANNELS } else { GROUPS };
-        let subject = self.shared.driver.subjects.reply(other, number);
-        self.clients[connection].publish(subject, Bytes::new()).await.map_err(|error| error.to_string())
     }
 }
 

@@ -12,6 +12,7 @@ mod link;
 mod log;
 mod logged;
 mod readers;
+mod requests;
 mod shared;
 mod subjects;
 mod thread;

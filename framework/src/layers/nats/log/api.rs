@@ -185,7 +185,7 @@ impl Api<'_> {
         subject: &str,
         state: StreamState,
     ) -> Result<Option<Stored>, JetStreamError> {
-        if matches!(state, StreamState::Ready { replicas: ..=1, .. }) {
+        if state.is_on_one_server() {
             return self.ask_last(subject).await.stored(self.link).await;
         }
         let asked = self.stream("MSG.GET", &json!({ "last_by_subj": subject })).await;

@@ -6,17 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{Message as NatsMessage, StatusCode};
 use serde_json::{Value, json};
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::timeout,
-};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{
     api::{Api, BATCH, BATCH_BYTES, JetStreamError},
     entry::Stored,
 };
 use crate::layers::nats::{
-    expected::Failed,
+    expected,
     link::{NatsLink, Subscription},
 };
 
@@ -136,12 +133,8 @@ impl Pull<'_> {
 
     async fn message(&mut self) -> Result<NatsMessage, JetStreamError> {
         let patience = self.api.link.shared.config.timeout;
-        let failed = match timeout(patience, self.messages.recv()).await {
-            Ok(Some(message)) => return Ok(message),
-            Ok(None) => Failed::Lost,
-            Err(_) => Failed::Late,
-        };
-        Err(JetStreamError::Away(failed.reason(patience)))
+        let message = expected::next(&mut self.messages, patience).await;
+        message.map_err(|failed| JetStreamError::Away(failed.reason(patience)))
     }
 
     /// Has the server drop the consumer.

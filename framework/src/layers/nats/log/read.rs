@@ -226,8 +226,8 @@ impl Reader<'_> {
     /// The whole log is read: in the middle of a log, 2.9 counts for each message anew how many follow.
     async fn by_consumer(&self, from: u64, to: u64) -> Result<Option<Vec<Stored>>, JetStreamError> {
         // A consumer of a stream with several replicas may come to be on a server that is away, and then nobody answers.
-        let is_alone = matches!(self.stream.state(), StreamState::Ready { replicas: ..=1, .. });
-        if !is_alone || to - from < RANGES as u64 || self.api.link.fate.denies_consumers() {
+        let is_safe = self.stream.state().is_on_one_server() && !self.api.link.fate.denies_consumers();
+        if !is_safe || to - from < RANGES as u64 {
             return Ok(None);
         }
         let Some(mut pull) = self.api.pull(&self.subject).await? else { return Ok(None) };

@@ -51,6 +51,13 @@ pub(in crate::layers::nats) enum StreamState {
     Unusable,
 }
 
+impl StreamState {
+    /// Whether one server alone has the stream, and so knows all of it.
+    pub(super) fn is_on_one_server(&self) -> bool {
+        matches!(self, Self::Ready { replicas: ..=1, .. })
+    }
+}
+
 /// The end of a group's log, as far as this process knows it.
 #[derive(Debug)]
 struct Ends {
