@@ -15,9 +15,10 @@ use greenroom::{
     testing::LiveServer,
 };
 use integration_tests::{
-    Client,
+    Client, PATIENCE,
     history::{Frame, Known, Memory, Reader, resume_frame},
 };
+use tokio::time::timeout;
 
 #[derive(Clone, Serialize, Deserialize, Event)]
 struct Said {
@@ -102,9 +103,12 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 
 /// Waits until the server has noticed that a client is gone.
 async fn gone(layer: &Layer) {
-    while layer.group_send_counted(&room(), Asked { times: 0 }).await.unwrap().delivered > 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let noticed = async {
+        while layer.group_send_counted(&room(), Asked { times: 0 }).await.unwrap().delivered > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, noticed).await.expect("it notices");
 }
 
 #[actix_web::test]
