@@ -10,11 +10,10 @@ mod form;
 mod tests;
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, BufWriter, ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -355,20 +354,7 @@ struct Lock {
 impl Lock {
     #[cfg(unix)]
     fn take(folder: &Path) -> io::Result<Self> {
-        const STEP: Duration = Duration::from_millis(10);
-        let file = File::open(folder)?;
-        let mut waited = Duration::ZERO;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _folder: file }),
-                Err(TryLockError::WouldBlock) if waited < PATIENCE => {
-                    thread::sleep(STEP);
-                    waited += STEP;
-                }
-                Err(TryLockError::WouldBlock) => return Err(ErrorKind::TimedOut.into()),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
+        Ok(Self { _folder: crate::sync::lock_folder(folder, PATIENCE)? })
     }
 
     #[cfg(not(unix))]

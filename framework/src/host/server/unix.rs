@@ -1,7 +1,7 @@
 //! Unix sockets, and the files that stand for them.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     os::unix::{
         fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
@@ -9,18 +9,16 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::listener::Listener;
+use crate::sync;
 
 /// How long another server may take to bind a socket in the same folder.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait before the next attempt to lock the folder.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// How many clients may wait until the server starts and sets its own number.
 const BACKLOG: i32 = 128;
 
@@ -105,22 +103,14 @@ fn in_use(text: &str) -> io::Error {
 fn lock_folder(path: &Path) -> io::Result<Option<File>> {
     let path = std::path::absolute(path)?;
     let folder = path.parent().unwrap_or(&path);
-    let Ok(folder) = File::open(folder).inspect_err(unlocked) else { return Ok(None) };
-    let begun = Instant::now();
-    loop {
-        match folder.try_lock() {
-            Ok(()) => return Ok(Some(folder)),
-            Err(TryLockError::Error(error)) => {
-                unlocked(&error);
-                return Ok(None);
-            }
-            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIMEOUT => thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "another program keeps its folder locked",
-                ));
-            }
+    match sync::lock_folder(folder, LOCK_TIMEOUT) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(io::Error::new(error.kind(), "another program keeps its folder locked"))
+        }
+        Err(error) => {
+            unlocked(&error);
+            Ok(None)
         }
     }
 }
