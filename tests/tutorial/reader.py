@@ -89,10 +89,16 @@ class Reader:
             except (Failed, OSError) as error:
                 raise Failed(f"{name}:{number}: {error}")
         self.step(steps, "end")
+        self.leave()
+        print(f"{name}: what it shows is what comes ({time.monotonic() - begun:.0f} s)", flush=True)
+
+    def leave(self):
+        """Ends the terminals and closes the windows of a page: their clients would come back to the next page's server."""
         for member in self.members.values():
             member.kill()
+        if self.browser:
+            self.browser.close_windows()
         self.members, self.windows = {}, []
-        print(f"{name}: what it shows is what comes ({time.monotonic() - begun:.0f} s)", flush=True)
 
     def step(self, steps, before):
         if before in steps:

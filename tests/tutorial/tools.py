@@ -80,6 +80,7 @@ class Browser:
         arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         made = self.ask("POST", "", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}})
         self.session = "/" + made["sessionId"]
+        self.first, self.opened = self.ask("GET", "/window"), []
 
     def ask(self, method, path, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -93,12 +94,20 @@ class Browser:
     def open(self, url):
         """Opens a page in a new window. Returns the window."""
         window = self.ask("POST", "/window/new", {"type": "tab"})["handle"]
+        self.opened.append(window)
         self.to(window)
         self.ask("POST", "/url", {"url": url})
         return window
 
     def to(self, window):
         self.ask("POST", "/window", {"handle": window})
+
+    def close_windows(self):
+        for window in self.opened:
+            self.to(window)
+            self.ask("DELETE", "/window")
+        self.opened = []
+        self.to(self.first)
 
     def run(self, script):
         return self.ask("POST", "/execute/sync", {"script": script, "args": []})
