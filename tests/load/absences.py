@@ -235,7 +235,7 @@ def verdict(runs, faults=False):
     """Says of each run, a pair of its name and what it found, what it did wrong. Returns the exit code."""
     bad = [(name, what) for name, found in runs if (what := wrong(found, faults))]
     for name, what in bad:
-        print(f"{name}: {what}")
+        print(f"FAILED: {name}: {what}")
     return 1 if bad else 0
 
 
