@@ -1,5 +1,5 @@
 """What the scripts of the tests share: paths, and functions to build programs and to start and stop servers."""
-import contextlib, os, platform, random, socket, subprocess, sys, time
+import contextlib, functools, itertools, os, platform, socket, subprocess, sys, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
@@ -47,13 +47,30 @@ def python_with(requirements):
     return made.stdout.strip()
 
 
+# Linux gives out the ports from 32,768 on. Each test program has a block of those below, whose first port is taken for as
+# long as it runs; `tests/integration/src/ports.rs` has the same blocks.
+BLOCKS, BLOCK = range(20_000, 32_000, 500), 500
+TAKING = threading.Lock()
+
+
 def free_port():
-    """A port that the system gives to nobody who asks for any port: nobody takes it before the server does."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
+    """A port of 127.0.0.1 that is free now, and that no other test gets soon."""
+    with TAKING:
+        _, ports = block()
+        for port in itertools.islice(ports, BLOCK):
+            with socket.socket() as one, contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                return port
+    raise Failed(f"{BLOCK} ports in a row are in use")
+
+
+@functools.cache
+def block():
+    """What keeps other programs out of the block of this one, and its ports, again and again."""
+    for first in BLOCKS:
+        with contextlib.suppress(OSError):
+            return socket.create_server(("127.0.0.1", first)), itertools.cycle(range(first + 1, first + BLOCK))
+    raise Failed(f"{len(BLOCKS)} test programs run already: the ports {BLOCKS[0]}, {BLOCKS[1]} and so on are in use")
 
 
 def start(command, log, wanted=0, **options):
