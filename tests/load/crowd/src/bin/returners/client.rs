@@ -242,6 +242,10 @@ impl Client {
         match check.take(number) {
             Fit::New => crowd.delivered(now, sent, self.begun),
             Fit::Doubled => crowd.count("doubled"),
+            // The room's next messages went to another server before this one had an answer: they have no order.
+            Fit::OutOfOrder if crowd.rooms[room].doubtful.borrow().contains(&number) => {
+                crowd.count("doubtful_late")
+            }
             Fit::OutOfOrder => crowd.count("out_of_order"),
         }
     }
