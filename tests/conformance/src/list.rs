@@ -158,6 +158,7 @@ macro_rules! history {
             history::a_client_comes_back_to_another_process,
             history::a_place_before_the_first_event_is_a_place,
             history::an_event_leaves_channels_out,
+            history::an_own_event_stays_away_from_who_comes_back,
             history::a_late_joiner_gets_the_last_ones,
         }
     };

@@ -25,6 +25,7 @@ mod names {
     conformance_tests::stored!(super::Connections);
     conformance_tests::processes!(super::Connections);
     conformance_tests::shared!(super::Connections);
+    conformance_tests::history!(super::Connections);
     conformance_tests::faults!(super::Connections);
     conformance_tests::drops!(super::Connections, "messages that do not fit wait in Redis");
 }

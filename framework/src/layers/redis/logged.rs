@@ -99,7 +99,7 @@ impl CoreIo {
     ) {
         let shared = &self.shared;
         let Appending { group, except, envelope, event, .. } = &*appending;
-        let event = OutgoingEvent { group, except, envelope: Some(envelope), bytes: event };
+        let event = OutgoingEvent { group, except, envelope: Some(envelope), bytes: event, is_kept: true };
         let mut all = self.messages(&event, names);
         let queues = std::mem::take(&mut all[shard]);
         let elsewhere = all.into_iter().enumerate().filter(|(_, queues)| !queues.is_empty()).collect();

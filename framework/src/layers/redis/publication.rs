@@ -29,6 +29,8 @@ pub(super) struct OutgoingEvent<'a> {
     /// For the consumers of this process that another program has put into the group.
     pub(super) envelope: Option<&'a Envelope>,
     pub(super) bytes: &'a Bytes,
+    /// The group's log has it.
+    pub(super) is_kept: bool,
 }
 
 /// The names that Redis has in a group.
@@ -109,10 +111,11 @@ impl CoreIo {
     /// The messages to the members of a group in other processes but `except`, for each shard.
     ///
     /// A name in `except` is left out here. The one name of a process stands for all its members, so the process is
-    /// told which of them to leave out.
+    /// told which of them to leave out. Of an event that is kept, a process is told all: each of these clients may come
+    /// back to it.
     pub(super) fn messages(&self, event: &OutgoingEvent<'_>, names: &[String]) -> Vec<Vec<QueueMessage>> {
         let shared = &self.shared;
-        let OutgoingEvent { group, except, envelope, bytes } = event;
+        let OutgoingEvent { group, except, envelope, bytes, is_kept } = event;
         // The map is sorted, so that equal calls make equal commands.
         let mut queues: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let left_out: HashSet<&str> = except.iter().map(ChannelName::as_str).collect();
@@ -130,8 +133,9 @@ impl CoreIo {
         for (non_local, names) in queues {
             let capacity = ChannelName::new(names[0])
                 .map_or(shared.config.layer.capacity, |first| shared.config.layer.capacity_of(&first));
-            let of_process = except.iter().filter(|channel| channel.non_local() == non_local);
-            let told = of_process.filter(|_| names.iter().any(|name| stands_for_process(name)));
+            let keeps = *is_kept && is_greenroom(non_local);
+            let stands = || names.iter().any(|name| stands_for_process(name));
+            let told = except.iter().filter(|channel| keeps || channel.non_local() == non_local && stands());
             let framed = shared.driver.codec.leave_out((*bytes).clone(), told);
             match framed.and_then(|event| shared.driver.codec.frame(&event, Some(Recipients::Many(&names)))) {
                 Ok(message) => messages[shard_of(non_local, self.links.len())].push(QueueMessage {

@@ -279,7 +279,13 @@ impl CoreIo {
                 match names.get(&group) {
                     Some(Ok(names)) => {
                         let envelope = envelope.as_ref();
-                        let event = OutgoingEvent { group: &group, except: &except, envelope, bytes: &event };
+                        let event = OutgoingEvent {
+                            group: &group,
+                            except: &except,
+                            envelope,
+                            bytes: &event,
+                            is_kept: false,
+                        };
                         self.publish(&event, names, is_transient, &progress);
                     }
                     Some(Err(error)) => drop(progress.error.replace(Some(error.clone()))),

@@ -81,6 +81,26 @@ pub async fn an_event_leaves_channels_out<S: Server>() {
     }
 }
 
+/// What a client has sent to others stays away from it when it comes back: to its process, to one that has a member in the
+/// group and so the event in its memory, and to one that reads the event from the server.
+pub async fn an_own_event_stays_away_from_who_comes_back<S: Server>() {
+    let (server, first, second) = two::<S>().await;
+    let third = process(&server).await;
+    for back in [&first, &second, &third] {
+        let mut other = second.join("/room/").await;
+        let mut reader = first.join("/room/").await;
+        second.send([1]).await;
+        assert_eq!((reader.text().await, other.text().await), ("1".to_owned(), "1".to_owned()));
+        reader.say("2").await;
+        assert_eq!((reader.text().await, other.text().await), ("sent".to_owned(), "2".to_owned()));
+        let memory = reader.cut();
+        second.send([3]).await;
+        assert_eq!(other.text().await, "3");
+        let mut reader = back.back("/room/", memory).await;
+        assert_eq!((reader.outcome(), reader.text().await), ("recovered".to_owned(), "3".to_owned()));
+    }
+}
+
 /// Who comes late gets the last ones, also from a process that has not seen them.
 pub async fn a_late_joiner_gets_the_last_ones<S: Server>() {
     let (_server, first, second) = two::<S>().await;

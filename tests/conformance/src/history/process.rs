@@ -31,6 +31,13 @@ impl Consumer for Listener {
         }
     }
 
+    /// Sends the note with this number to all others.
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        let number = message.text()?.parse()?;
+        ctx.group_send_others(&self.group, note(number)).await?;
+        ctx.send_text("sent")
+    }
+
     async fn resume(&mut self, _: &Resumed, _: &mut Context) -> Result<()> {
         Ok(())
     }
