@@ -15,6 +15,13 @@ use tokio::net::TcpStream;
 use super::unix::SocketFile;
 use crate::wire::socket::Socket;
 
+/// How many bytes the system keeps for a client beyond those that are on their way; its sockets have this from the listener.
+///
+/// It would keep 4 MiB, and take more only when a third of them has gone. A client that reads 20 kB a second would look for
+/// a minute as if it read nothing, and a ping would be behind all of it. The rest waits in the outbox, which has a limit.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 128 << 10;
+
 /// A listener, with its TLS if it has any.
 pub(super) enum Listener {
     Tcp(TcpListener),
@@ -47,9 +54,9 @@ impl Listener {
     /// Sets how many clients may wait to be accepted, and makes the listener non-blocking.
     pub(super) fn prepare(&self, backlog: i32) -> io::Result<()> {
         let socket = match self {
-            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Tcp(listener) => of_tcp(listener),
             #[cfg(feature = "rustls")]
-            Self::Tls(listener, _) => SockRef::from(listener),
+            Self::Tls(listener, _) => of_tcp(listener),
             #[cfg(unix)]
             Self::Unix(_, listener) => SockRef::from(listener),
         };
@@ -292,6 +299,16 @@ fn bind_all(wanted: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
 
 fn cannot_listen(on: impl fmt::Display, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {on}: {error}"))
+}
+
+/// The socket of a listener, with the settings that its connections begin with.
+fn of_tcp(listener: &std::net::TcpListener) -> SockRef<'_> {
+    let socket = SockRef::from(listener);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT: a client that reads slowly may look as if it read nothing");
+    }
+    socket
 }
 
 /// Turns off Nagle's algorithm, which would hold small frames back for up to 40 ms.

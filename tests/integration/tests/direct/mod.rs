@@ -3,6 +3,7 @@
 mod app;
 mod ends;
 mod listeners;
+mod slow;
 mod threads;
 
 use std::{future::Future, net::SocketAddr};
