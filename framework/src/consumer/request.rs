@@ -10,6 +10,7 @@ use super::{Context, connection::Connection, failure::ended_quietly};
 use crate::{
     Message, Outgoing, Result,
     error::{Closed, Error, InputError, RequestError, StopConsumer},
+    event::{Event, wire::to_json},
     guard::{drop_guarded, panicked},
     json,
     shown::Shown,
@@ -39,6 +40,16 @@ impl Answer {
     /// If `value` cannot be written as JSON, for example a map whose keys are not text.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         Ok(Self(Form::Now(serde_json::to_string(value)?)))
+    }
+
+    /// Answers with an event in the form in which members get it: `{"type":"card.moved","id":7}`.
+    ///
+    /// [`json`](Self::json) writes what serde makes of the value. For an enum that is another form: `{"Moved":{"id":7}}`.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json).
+    pub fn event<E: Event>(event: &E) -> Result<Self> {
+        Ok(Self(Form::Now(to_json(event)?)))
     }
 
     /// Answers with what `answer` returns, and lets the hook end before.

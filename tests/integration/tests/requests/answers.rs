@@ -37,6 +37,13 @@ fn wait_for(ask: Ask) -> Ask {
 }
 
 #[actix_web::test]
+async fn an_event_is_answered_in_the_form_that_members_get() {
+    let (mut client, _gate) = desk().await;
+    let answer: Value = client.request(&Ask::Event("hi".into())).await.unwrap();
+    assert_eq!(answer, json!({"type": "aloud", "text": "hi"}));
+}
+
+#[actix_web::test]
 async fn answers_are_found_among_messages_and_other_answers() {
     let (mut client, gate) = desk().await;
     let late = client.send_request(&wait_for(Ask::Echo("late".into())));

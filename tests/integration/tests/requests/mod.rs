@@ -16,6 +16,8 @@ use integration_tests::Gate;
 pub(crate) enum Ask {
     /// Answers the text; as a message, sends it.
     Echo(String),
+    /// Answers the text in an event.
+    Event(String),
     /// Fails with an error that nobody else may see.
     Fail,
     /// Fails as the reader of an input does.
@@ -29,6 +31,11 @@ pub(crate) enum Ask {
     Wait(Box<Ask>),
 }
 
+#[derive(Clone, Serialize, Deserialize, Event)]
+enum Said {
+    Aloud { text: String },
+}
+
 /// Answers as it is asked.
 #[derive(NoEvents, Clone, Default)]
 pub(crate) struct Desk {
@@ -38,6 +45,7 @@ pub(crate) struct Desk {
 fn answer(ask: Ask) -> Result<Answer> {
     match ask {
         Ask::Echo(text) | Ask::Say(text) => Answer::json(&text),
+        Ask::Event(text) => Answer::event(&Said::Aloud { text }),
         Ask::Fail => Err(std::io::Error::other("the password is 1234"))?,
         Ask::Input => Err(InputError::NotText)?,
         Ask::Panic => panic!("a request that panics"),
