@@ -224,7 +224,7 @@ impl Connection {
 
     /// Ends the connection of a client that sends too many messages.
     pub(crate) fn refuse_flood(&self) {
-        tracing::info!(channel = %self.channel_name(), "the client sent too many messages");
+        tracing::debug!(channel = %self.channel_name(), "the client sent too many messages");
         self.counters().message_rate.one();
         self.client_ended(Cause::Protocol, CloseCode::POLICY, "too many messages".into());
     }
