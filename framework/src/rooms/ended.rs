@@ -28,7 +28,8 @@ impl fmt::Display for RoomEnd {
 
 /// Tells the members of a room that it has ended because of a panic.
 ///
-/// Every consumer of this process that is in the room's group gets it. A consumer without a handler for this event is
+/// Every consumer of this process that is in the room's group gets it. No history keeps it, since whoever comes back is in
+/// another room. A consumer without a handler for this event is
 /// closed with 1011, since it would wait for events that never come. A handler can
 /// [join](super::Room::join) again, which makes a new room.
 ///
@@ -49,7 +50,7 @@ impl fmt::Display for RoomEnd {
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, Event)]
-#[event("room.ended")]
+#[event("room.ended", transient)]
 #[non_exhaustive]
 pub struct RoomEnded {
     /// The group of the room.

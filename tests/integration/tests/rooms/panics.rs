@@ -1,13 +1,17 @@
 //! A panic of a room's code ends the room, and nothing else.
 
 use greenroom::{
-    Mount, Room, RoomEnd, RoomError, RoomEvents, RoomState, Rooms,
+    Layer, LayerConfig, MemoryLayer, Mount, Room, RoomEnd, RoomError, RoomEvents, RoomState, Rooms,
     error::Result as AnyResult,
+    history::History,
     prelude::*,
     rooms::RoomEnded,
-    testing::{CommunicatorError, WebsocketCommunicator, advance, pause},
+    testing::{CommunicatorError, LiveServer, WebsocketCommunicator, advance, pause},
 };
-use integration_tests::log;
+use integration_tests::{
+    history::{Frame, Reader},
+    log,
+};
 
 use super::{Happened::*, boards, group, memory, mount, said};
 
@@ -123,6 +127,67 @@ async fn a_member_with_a_handler_joins_the_next_room() {
     assert_eq!(rooms.len(), 1);
     for expected in [Made, Started, Ended(RoomEnd::Panicked, 0), Dropped, Made, Started] {
         assert_eq!(happened.recv().await.unwrap(), expected);
+    }
+}
+
+/// Begins anew in the hook that has seen the panic.
+#[derive(NoEvents)]
+struct Quick(Room<super::Board>);
+
+impl Consumer for Quick {
+    async fn connect(&mut self, ctx: &mut Context) -> Result<()> {
+        ctx.accept()?;
+        self.0.join(ctx).await
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        if message.text()? == "panic" {
+            let ended = self.0.update(|_, _| panic!("the closure panics")).await;
+            assert!(matches!(ended, Err(RoomError::Ended { .. })));
+            self.0.join(ctx).await?;
+        }
+        ctx.send_text(format!("joined: {}", self.0.is_joined()))
+    }
+}
+
+#[actix_web::test]
+async fn a_member_of_the_next_room_is_not_closed_for_the_end_of_the_last() {
+    let (rooms, _happened) = boards();
+    let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Quick(rooms.room(group("lobby")))));
+    let mount = Mount::new(routes).unwrap();
+    let mut ann = WebsocketCommunicator::new(&mount, "/");
+    let mut bob = WebsocketCommunicator::new(&mount, "/");
+    ann.connect().await.unwrap();
+    bob.connect().await.unwrap();
+    ann.send_text("panic");
+    for _ in 0..2 {
+        assert_eq!(ann.receive_text().await.unwrap(), "joined: true");
+        ann.send_text("?");
+    }
+    assert!(matches!(bob.receive().await, Err(CommunicatorError::Closed { .. })), "it is in the last room");
+}
+
+/// No log has the end of a room: whoever comes back is in another room.
+#[actix_web::test]
+async fn the_end_of_a_room_does_not_meet_those_who_come_back() {
+    let config = LayerConfig::new().history("room*", History::last(10));
+    let layer = Layer::from(MemoryLayer::with_config(config));
+    let (rooms, _happened) = boards();
+    let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Quick(rooms.room(group("room")))));
+    let server = LiveServer::start(&Mount::new(routes).unwrap().layer(layer.clone()), 1).unwrap();
+    let mut away = Reader::new(&server, "/").await;
+    away.joined().await;
+    let mut bob = Reader::new(&server, "/").await;
+    bob.joined().await;
+    let memory = away.cut();
+    bob.say("panic").await;
+    while bob.frame().await != Frame::Text("joined: true".to_owned(), None) {}
+    assert_eq!(layer.metrics().room_panics, 1);
+    let mut back = Reader::again(&server, "/", memory).await;
+    // What it has missed comes before the answers.
+    for _ in 0..2 {
+        back.say("ping").await;
+        while back.frame().await != Frame::Text("joined: true".to_owned(), None) {}
     }
 }
 
