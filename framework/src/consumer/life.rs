@@ -363,6 +363,9 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
     strict: bool,
     connection: Rc<Connection>,
 ) -> Result<()> {
+    if connection.is_past(&envelope) {
+        return Ok(());
+    }
     let dispatched = dispatch(consumer, &envelope, ctx, strict).await?;
     if dispatched == Dispatched::Handled || LayerGap::is(envelope.name()) {
         return Ok(());

@@ -185,7 +185,7 @@ impl Memberships {
     }
 
     /// Whether the member is in a group.
-    pub(super) fn is_in(&self, group: &GroupName) -> bool {
+    pub(crate) fn is_in(&self, group: &GroupName) -> bool {
         self.0.borrow().iter().any(|membership| membership.group == *group)
     }
 

@@ -3,7 +3,11 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{Ordering::SeqCst, fence},
+        atomic::{
+            AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+            fence,
+        },
     },
     thread::ThreadId,
     time::Duration,
@@ -31,6 +35,8 @@ use crate::{
 /// One room.
 pub(super) struct Core<S> {
     pub(super) room: GroupName,
+    /// A later room of this process has a greater one.
+    pub(super) number: u64,
     pub(super) registry: Arc<Registry<S>>,
     pub(super) queue: Arc<EventQueue>,
     /// The drain of the first member's server.
@@ -69,8 +75,10 @@ impl<S: RoomState> Core<S> {
         layer: &Layer,
         drain: Option<Drain>,
     ) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             room: room.clone(),
+            number: NEXT.fetch_add(1, Relaxed),
             registry: Arc::clone(registry),
             queue: EventQueue::new(room, layer),
             drain,
@@ -217,7 +225,8 @@ impl<S: RoomState> Core<S> {
         self.queue.counters().room_panics.one();
         // If it has to end for another reason already, that reason stays.
         let _ = self.why.set(RoomEnd::Panicked);
-        self.queue.push(vec![RoomEvent::Here(Envelope::new(RoomEnded::new(self.room.clone())))], false)
+        let ended = RoomEnded::new(self.room.clone(), self.number);
+        self.queue.push(vec![RoomEvent::Here(Envelope::new(ended))], false)
     }
 
     fn lock_ticker(&self) -> MutexGuard<'_, Option<AbortHandle>> {

@@ -28,8 +28,8 @@ impl fmt::Display for RoomEnd {
 
 /// Tells the members of a room that it has ended because of a panic.
 ///
-/// Every consumer of this process that is in the room's group gets it. No history keeps it, since whoever comes back is in
-/// another room. A consumer without a handler for this event is
+/// Every consumer of this process that is in the room's group gets it, unless it has joined the next room meanwhile. No
+/// history keeps it, since whoever comes back is in another room. A consumer without a handler for this event is
 /// closed with 1011, since it would wait for events that never come. A handler can
 /// [join](super::Room::join) again, which makes a new room.
 ///
@@ -55,11 +55,18 @@ impl fmt::Display for RoomEnd {
 pub struct RoomEnded {
     /// The group of the room.
     pub room: GroupName,
+    /// The number of the room that has ended.
+    number: u64,
 }
 
 impl RoomEnded {
-    pub(super) fn new(room: GroupName) -> Self {
-        Self { room }
+    pub(super) fn new(room: GroupName, number: u64) -> Self {
+        Self { room, number }
+    }
+
+    /// The number of the room that has ended. A later room has a greater one.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether an event with this name says that a room has ended.

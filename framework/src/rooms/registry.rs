@@ -175,6 +175,11 @@ impl<S: RoomState> Seat<S> {
         &self.0
     }
 
+    /// The number of the room. A later room has a greater one.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
+    }
+
     /// Makes the state, if nobody has done so. Returns false if the room has ended meanwhile.
     ///
     /// # Errors

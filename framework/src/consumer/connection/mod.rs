@@ -3,7 +3,7 @@
 //! This file has the state of a connection, and its answer. The other files do things with this state: [`outgoing`]
 //! takes what goes to the client, [`backpressure`] waits for room, [`member`] takes what comes from groups, [`turn`] says
 //! what the task does next, [`deadlines`] says what is overdue, [`sink`] writes, [`ending`] ends the connection, and
-//! [`record`] logs that. For groups that keep their events, [`places`] is the state of a client that is told its places,
+//! [`record`] logs that. [`rooms`] knows which rooms the consumer has joined. For groups that keep their events, [`places`] is the state of a client that is told its places,
 //! [`introduction`] lets it begin, [`named`] finds the places that it names, and [`telling`] tells it.
 
 mod answer;
@@ -20,6 +20,7 @@ mod outgoing;
 pub(crate) mod peers;
 pub(crate) mod places;
 mod record;
+mod rooms;
 mod sink;
 mod telling;
 mod turn;
@@ -34,6 +35,7 @@ use self::{
     clocks::Clocks,
     peers::PeerGuard,
     places::Places,
+    rooms::JoinedRooms,
     way_out::{Sink, Writer},
 };
 
@@ -119,6 +121,8 @@ struct Rare {
     room: OnceCell<Rc<Notify>>,
     /// What the lines of the connection in the log name.
     record: OnceCell<Box<Record>>,
+    /// The rooms that the consumer has joined.
+    rooms: OnceCell<Box<JoinedRooms>>,
 }
 
 impl Rare {

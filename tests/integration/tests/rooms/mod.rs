@@ -1,5 +1,6 @@
 //! Rooms: groups with a state.
 
+mod join;
 mod life;
 mod order;
 mod panics;

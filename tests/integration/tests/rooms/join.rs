@@ -1,0 +1,138 @@
+//! How a join and the membership of the room's group go together.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Duration,
+};
+
+use greenroom::{
+    Mount, Room, RoomState, Rooms,
+    prelude::*,
+    rooms::RoomEnded,
+    testing::{WebsocketCommunicator, pause},
+};
+
+use super::{Said, group, said};
+
+struct World;
+
+impl RoomState for World {}
+
+/// Is in the group of the room by itself, if `is_member`. It answers each message.
+struct Guest {
+    room: Room<World>,
+    is_member: bool,
+}
+
+impl Consumer for Guest {
+    fn groups(&self) -> Vec<GroupName> {
+        if self.is_member { vec![group("lobby")] } else { Vec::new() }
+    }
+
+    async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
+        match message.text()? {
+            // The state is loaded from a database that may hang.
+            "join" => match tokio::time::timeout(Duration::from_secs(1), self.room.join(ctx)).await {
+                Ok(Ok(())) => ctx.send_text("joined"),
+                Ok(Err(error)) => ctx.send_text(error.to_string()),
+                Err(_) => ctx.send_text("too late"),
+            },
+            "panic" => {
+                let _ = self.room.read(|_| panic!("the read panics"));
+                ctx.send_text("ended")
+            }
+            other => ctx.send_text(other.to_owned()),
+        }
+    }
+}
+
+#[event_handlers]
+impl Guest {
+    #[relay]
+    fn said(event: &Said) -> Outgoing {
+        Outgoing::text(event.text.clone())
+    }
+
+    async fn room_ended(&mut self, _event: &RoomEnded, _ctx: &mut Context) -> Result<()> {
+        Ok(())
+    }
+}
+
+async fn guest(make: impl Fn() -> Guest + Send + Sync + 'static) -> (Mount, WebsocketCommunicator) {
+    let mount = Mount::new(UrlRouter::new().route("/", move |_: &Scope| Ok(make()))).unwrap();
+    let mut client = WebsocketCommunicator::new(&mount, "/");
+    client.connect().await.unwrap();
+    (mount, client)
+}
+
+async fn answer(client: &mut WebsocketCommunicator, to: &str) -> String {
+    client.send_text(to);
+    client.receive_text().await.unwrap()
+}
+
+/// Whether the consumer gets what is sent to the group.
+async fn is_in_group(mount: &Mount, client: &mut WebsocketCommunicator) -> bool {
+    mount.default_layer().group_send(&group("lobby"), said("for members")).await.unwrap();
+    match &*answer(client, "ping").await {
+        "ping" => false,
+        "for members" => {
+            assert_eq!(client.receive_text().await.unwrap(), "ping");
+            true
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[actix_web::test]
+async fn a_join_that_is_cancelled_joins_nothing() {
+    pause();
+    let rooms: Rooms<World> = Rooms::load(|_| std::future::pending());
+    let theirs = rooms.clone();
+    let (mount, mut client) =
+        guest(move || Guest { room: theirs.room(group("lobby")), is_member: false }).await;
+    assert_eq!(answer(&mut client, "join").await, "too late");
+    assert!(rooms.is_empty());
+    assert!(!is_in_group(&mount, &mut client).await);
+}
+
+#[actix_web::test]
+async fn a_join_that_fails_changes_no_membership() {
+    for is_member in [false, true] {
+        let rooms: Rooms<World> = Rooms::load(|_| async { Err(greenroom::Error::msg("no database")) });
+        let (mount, mut client) = guest(move || Guest { room: rooms.room(group("lobby")), is_member }).await;
+        assert_eq!(answer(&mut client, "join").await, "no database");
+        assert_eq!(is_in_group(&mount, &mut client).await, is_member);
+    }
+}
+
+/// The membership is that of the last room, and goes with it.
+#[actix_web::test]
+async fn a_failed_join_of_the_next_room_leaves_the_group_of_the_last() {
+    static IS_AWAY: AtomicBool = AtomicBool::new(false);
+    let rooms = Rooms::load(|_| async {
+        if IS_AWAY.load(SeqCst) { Err(greenroom::Error::msg("no database")) } else { Ok(World) }
+    });
+    let (mount, mut client) =
+        guest(move || Guest { room: rooms.room(group("lobby")), is_member: false }).await;
+    assert_eq!(answer(&mut client, "join").await, "joined");
+    assert_eq!(answer(&mut client, "panic").await, "ended");
+    assert!(is_in_group(&mount, &mut client).await, "until it joins or leaves");
+    IS_AWAY.store(true, SeqCst);
+    assert_eq!(answer(&mut client, "join").await, "no database");
+    assert!(!is_in_group(&mount, &mut client).await);
+}
+
+/// A place that `Rooms::get` gave is one in the room, and not yet in its group.
+#[actix_web::test]
+async fn a_place_that_was_found_joins_the_group_too() {
+    let rooms = Rooms::new(|_: &GroupName| World);
+    let layer = super::memory();
+    let _open = rooms.open(group("lobby"), &layer).await.unwrap();
+    let make = move |_: &Scope| Ok(Guest { room: rooms.get(&group("lobby")).unwrap(), is_member: false });
+    let mount = Mount::new(UrlRouter::new().route("/", make)).unwrap().layer(layer);
+    let mut client = WebsocketCommunicator::new(&mount, "/");
+    client.connect().await.unwrap();
+    assert!(!is_in_group(&mount, &mut client).await);
+    assert_eq!(answer(&mut client, "join").await, "joined");
+    assert!(is_in_group(&mount, &mut client).await);
+}
