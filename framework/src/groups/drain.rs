@@ -39,6 +39,8 @@ struct DrainState {
     id: u64,
     pace: Pace,
     live: AtomicUsize,
+    /// The rooms that are empty or that end.
+    rooms: AtomicUsize,
     /// How many connections there were when the drain began. The hints of all follow from it.
     crowd: AtomicUsize,
     /// The connections, and the requests that may become one.
@@ -74,6 +76,7 @@ impl Drain {
             id: NEXT.fetch_add(1, SeqCst),
             pace,
             live: AtomicUsize::new(0),
+            rooms: AtomicUsize::new(0),
             crowd: AtomicUsize::new(0),
             places: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
@@ -104,6 +107,9 @@ impl Drain {
     /// refused from now on, with 503 and a `Retry-After`. A drain cannot be undone: a server that [`run`](crate::run)
     /// runs with this drain stops.
     ///
+    /// It also ends the [rooms](crate::rooms) whose members were among these connections, or that wait in their grace, and
+    /// waits for their hook [`ended`](crate::RoomState::ended).
+    ///
     /// Returns how many connections were left at the deadline. A second call only waits.
     pub async fn drain(&self, deadline: Duration) -> usize {
         let connections = self.connections();
@@ -122,8 +128,17 @@ impl Drain {
                 let _ = hub.push(Call::CloseAll { drain: self.0.id, batches, window });
             }
         }
-        let _ = tokio::time::timeout(deadline, self.empty()).await;
-        self.connections()
+        let settled = tokio::time::timeout(deadline, self.settled()).await;
+        let connections = self.connections();
+        let rooms = self.0.rooms.load(SeqCst);
+        if settled.is_err() && connections == 0 && rooms > 0 {
+            tracing::warn!(
+                rooms,
+                ?deadline,
+                "some rooms did not end in time: what their hook `ended` saves may be lost"
+            );
+        }
+        connections
     }
 
     /// Whether new connections are refused.
@@ -160,6 +175,24 @@ impl Drain {
             }
             empty.await;
         }
+    }
+
+    /// Waits until all connections have ended, and the rooms that they leave empty.
+    async fn settled(&self) {
+        loop {
+            let empty = self.0.empty.notified();
+            // A member of a room leaves it before its connection is not counted any more.
+            if self.connections() == 0 && self.0.rooms.load(SeqCst) == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    /// Has the drain wait for a room, until the result is dropped.
+    pub(crate) fn awaits_room(&self) -> RoomGuard {
+        self.0.rooms.fetch_add(1, SeqCst);
+        RoomGuard(Arc::clone(&self.0))
     }
 
     /// Takes a place for a connection. Returns `None` if `most` places are taken.
@@ -249,6 +282,18 @@ impl Drop for DrainGuard {
         // The place is free first, so that a client who sees that a connection has ended can take its place.
         self.0.places.fetch_sub(1, SeqCst);
         if self.0.live.fetch_sub(1, SeqCst) == 1 {
+            self.0.empty.notify_waiters();
+        }
+    }
+}
+
+/// A room that a drain waits for.
+#[derive(Debug)]
+pub(crate) struct RoomGuard(Arc<DrainState>);
+
+impl Drop for RoomGuard {
+    fn drop(&mut self) {
+        if self.0.rooms.fetch_sub(1, SeqCst) == 1 {
             self.0.empty.notify_waiters();
         }
     }

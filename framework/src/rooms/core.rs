@@ -4,7 +4,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
-            AtomicU64,
+            AtomicBool, AtomicU64,
             Ordering::{Relaxed, SeqCst},
             fence,
         },
@@ -14,12 +14,14 @@ use std::{
 };
 
 use tokio::{
+    sync::watch,
     task::AbortHandle,
     time::{Instant, sleep_until},
 };
 
 use super::{
     RoomEnd, RoomEnded, RoomError, RoomEvents, RoomState,
+    ending::{Ending, Over},
     events::RoomEvent,
     inside::{inside, refuse_inside},
     queue::{EventQueue, Pushed},
@@ -40,11 +42,15 @@ pub(super) struct Core<S> {
     pub(super) registry: Arc<Registry<S>>,
     pub(super) queue: Arc<EventQueue>,
     /// The drain of the first member's server.
-    drain: Option<Drain>,
+    drain: OnceLock<Drain>,
     /// The state. Closures of users run under this lock, because it is what makes them take turns. It is never held over
     /// an await, and no closure can wait for another one: see [`refuse_inside`]. A thread that waits for it is blocked for
     /// the time of a closure. A hook that was suspended instead would lose what comes for its consumer meanwhile.
     state: Mutex<Stage<S>>,
+    /// Whether there was a state.
+    was_made: AtomicBool,
+    /// What the next room of this name waits for. It is taken by the one that ends the room.
+    over: Mutex<Option<watch::Sender<()>>>,
     /// Held by the one that makes the state.
     making: tokio::sync::Mutex<()>,
     /// Why the room ends. Whoever has the state next ends it.
@@ -69,20 +75,17 @@ enum Hook {
 }
 
 impl<S: RoomState> Core<S> {
-    pub(super) fn new(
-        room: &GroupName,
-        registry: &Arc<Registry<S>>,
-        layer: &Layer,
-        drain: Option<Drain>,
-    ) -> Arc<Self> {
+    pub(super) fn new(room: &GroupName, registry: &Arc<Registry<S>>, layer: &Layer) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             room: room.clone(),
             number: NEXT.fetch_add(1, Relaxed),
             registry: Arc::clone(registry),
             queue: EventQueue::new(room, layer),
-            drain,
+            drain: OnceLock::new(),
             state: Mutex::new(Stage::New),
+            was_made: AtomicBool::new(false),
+            over: Mutex::new(Some(watch::Sender::new(()))),
             making: tokio::sync::Mutex::default(),
             why: OnceLock::new(),
             ticker: Mutex::default(),
@@ -105,6 +108,7 @@ impl<S: RoomState> Core<S> {
                 return Ok(true);
             }
         }
+        self.registry.last_ended(&self.room).await;
         let state = self.registry.make(&self.room).await.inspect_err(|_| {
             // Nobody sees this reason: those that wait for the state try again.
             self.end(RoomEnd::Empty);
@@ -113,6 +117,7 @@ impl<S: RoomState> Core<S> {
             drop_guarded(state, "the state of a room");
             return Ok(false);
         };
+        self.was_made.store(true, SeqCst);
         *turn.stage() = Stage::Live(state);
         let (started, mut pushed) = turn.run(Hook::Started, S::started);
         drop(turn);
@@ -184,8 +189,24 @@ impl<S: RoomState> Core<S> {
         self.why.get().is_some()
     }
 
+    /// Notes the drain of a member's server. The first one counts.
+    pub(super) fn note_drain(&self, drain: Drain) {
+        let _ = self.drain.set(drain);
+    }
+
+    /// The drain of the first member's server. A room that had no member ends with the process.
+    pub(super) fn drain(&self) -> Drain {
+        self.drain.get().cloned().unwrap_or_else(Drain::process)
+    }
+
     pub(super) fn is_draining(&self) -> bool {
-        self.drain.as_ref().is_some_and(Drain::is_draining)
+        self.drain().is_draining()
+    }
+
+    /// What the next room of this name has to wait for.
+    pub(super) fn ending(&self) -> Option<watch::Receiver<()>> {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        over.as_ref().filter(|_| self.was_made.load(SeqCst)).map(watch::Sender::subscribe)
     }
 
     /// Ends the room, now or when the closure that runs has returned.
@@ -206,16 +227,10 @@ impl<S: RoomState> Core<S> {
         if let Some(ticker) = self.lock_ticker().take() {
             ticker.abort();
         }
-        if let Stage::Live(state) = before {
-            let ended = inside(|| {
-                guard(|| {
-                    state.ended(*why);
-                    Ok(())
-                })
-            });
-            if let Err(error) = ended {
-                tracing::error!(room = %self.room, error = %Shown(error), "the hook `ended` of a room panicked");
-            }
+        let is_over = self.over.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Stage::Live(state), Some(is_over)) = (before, is_over) {
+            let over = Over { registry: Arc::clone(&self.registry), room: self.room.clone(), is_over };
+            Ending::start(self, state, *why, over);
         }
     }
 

@@ -53,6 +53,11 @@ impl Homes {
         Some(handle.spawn(task(id)))
     }
 
+    /// Whether no thread is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list().is_empty()
+    }
+
     /// Forgets a thread whose runtime has ended.
     pub(super) fn lost(&self, home: ThreadId) {
         self.list().retain(|(id, _)| *id != home);

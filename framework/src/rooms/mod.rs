@@ -8,10 +8,12 @@
 //! A room lives in one process, and closures run on the thread of the hook that calls them. The room has a home, the thread of
 //! its first member: there it ticks, and from there its events are sent. If that thread ends while others have members, one of
 //! them becomes the home. A room without ticks has no timer. When the server drains, the last member leaves, and the room ends
-//! with [`RoomEnd::Shutdown`], without a grace.
+//! with [`RoomEnd::Shutdown`], without a grace. A room in its grace ends then too. The drain waits for their hook
+//! [`ended`](RoomState::ended). A place that [`Rooms::open`] gave keeps its room alive: drop it before the server has stopped.
 
 mod core;
 mod ended;
+mod ending;
 mod error;
 mod events;
 mod homes;
@@ -31,7 +33,8 @@ pub use self::{
 
 /// The state of a room, with its hooks. Every hook has a default, which does nothing.
 ///
-/// Hooks and closures are not `async`, so nobody holds the state while it waits. They run on a thread of the server: work
+/// Hooks and closures are not `async`, so nobody holds the state while it waits: only [`ended`](Self::ended) is, which owns
+/// it. They run on a thread of the server: work
 /// that takes longer than a few milliseconds belongs elsewhere.
 ///
 /// ```
@@ -53,7 +56,7 @@ pub use self::{
 ///         events.send(Left { seconds: self.0.as_secs() });
 ///     }
 ///
-///     fn ended(self, why: RoomEnd) {
+///     async fn ended(self, why: RoomEnd) {
 ///         println!("{why}, and {:?} were left", self.0);
 ///     }
 /// }
@@ -79,8 +82,29 @@ pub trait RoomState: Send + Sized + 'static {
 
     /// Runs at the end of the room, with the state. The room is then empty, or its code has panicked.
     ///
+    /// It is usually written as an `async fn`, and can save the state. The next room of this name begins when it has
+    /// returned, so [`Rooms::load`] finds what it has saved. At a shutdown the [drain](crate::Drain::drain) waits for it,
+    /// up to the deadline of the drain. After 30 s it is cancelled, with a line in the log.
+    ///
     /// After a panic the state may be changed by half.
-    fn ended(self, why: RoomEnd) {
+    ///
+    /// ```
+    /// use greenroom::{RoomEnd, RoomState, prelude::*};
+    ///
+    /// # struct Database;
+    /// # impl Database { async fn save(&self, _: &str) -> Result<()> { Ok(()) } }
+    /// struct Document { database: Database, text: String }
+    ///
+    /// impl RoomState for Document {
+    ///     async fn ended(self, why: RoomEnd) {
+    ///         if let Err(error) = self.database.save(&self.text).await {
+    ///             eprintln!("a document was not saved ({why}): {error}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn ended(self, why: RoomEnd) -> impl Future<Output = ()> + Send + 'static {
         let _ = why;
+        async {}
     }
 }

@@ -78,6 +78,10 @@ impl EventQueue {
         })
     }
 
+    pub(super) fn room(&self) -> &GroupName {
+        &self.room
+    }
+
     pub(super) fn layer(&self) -> &Layer {
         &self.layer
     }

@@ -8,10 +8,13 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::LocalBoxFuture};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{RoomEnd, RoomError, RoomState, core::Core};
-use crate::{Drain, GroupName, Layer, Result, guard::panicked, time::after};
+use crate::{Drain, GroupName, Layer, Result, groups::drain::RoomGuard, guard::panicked, time::after};
 
 /// Makes the state of a room.
 pub(super) type Make<S> = dyn Fn(&GroupName) -> LocalBoxFuture<'static, Result<S>> + Send + Sync;
@@ -22,6 +25,8 @@ pub(super) struct Registry<S> {
     pub(super) settings: Settings,
     /// Held for a look-up or a count, and over no code of a user.
     rooms: Mutex<HashMap<GroupName, Seats<S>>>,
+    /// The rooms whose last hook runs. Held as `rooms`, and also inside of it.
+    endings: Mutex<HashMap<GroupName, watch::Receiver<()>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +52,7 @@ pub(crate) struct Seat<S: RoomState>(Arc<Core<S>>);
 
 impl<S: RoomState> Registry<S> {
     pub(super) fn new(make: Box<Make<S>>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { make, settings, rooms: Mutex::default() })
+        Arc::new(Self { make, settings, rooms: Mutex::default(), endings: Mutex::default() })
     }
 
     pub(super) fn into_make(self: Arc<Self>) -> Option<Box<Make<S>>> {
@@ -84,12 +89,15 @@ impl<S: RoomState> Registry<S> {
                 layer.backend().groups().directory().counters.rooms_full.one();
                 return Err(RoomError::TooMany { limit });
             }
-            let core = Core::new(room, self, layer, drain);
+            let core = Core::new(room, self, layer);
             rooms.insert(room.clone(), Seats { core, taken: 0, empty: None, watched: false });
         }
         let seats = rooms.get_mut(room).expect("it is there, or was just made");
         if !seats.core.is_on(layer) {
             return Err(RoomError::OtherLayer { room: room.clone() });
+        }
+        if let Some(drain) = drain {
+            seats.core.note_drain(drain);
         }
         Ok(seats.take())
     }
@@ -103,7 +111,33 @@ impl<S: RoomState> Registry<S> {
     pub(super) fn forget(&self, core: &Core<S>) {
         let mut rooms = self.rooms();
         if rooms.get(&core.room).is_some_and(|seats| std::ptr::eq(&*seats.core, core)) {
-            rooms.remove(&core.room);
+            self.remove(&mut rooms, core);
+        }
+    }
+
+    /// Removes a room. The next one of this name waits until its last hook has run.
+    fn remove(&self, rooms: &mut HashMap<GroupName, Seats<S>>, core: &Core<S>) {
+        rooms.remove(&core.room);
+        // A room without a state has nothing to save, and may itself wait for the one before.
+        if let Some(ending) = core.ending() {
+            self.endings().insert(core.room.clone(), ending);
+        }
+    }
+
+    /// Waits until the last hook of the room before has run.
+    pub(super) async fn last_ended(&self, room: &GroupName) {
+        let ending = self.endings().get(room).cloned();
+        if let Some(mut ending) = ending {
+            // Nothing is ever sent. An error says that it is over.
+            let _ = ending.changed().await;
+        }
+    }
+
+    /// Notes that the last hook of a room has run.
+    pub(super) fn forget_ending(&self, room: &GroupName, over: &watch::Sender<()>) {
+        let mut endings = self.endings();
+        if endings.get(room).is_some_and(|ending| ending.same_channel(&over.subscribe())) {
+            endings.remove(room);
         }
     }
 
@@ -120,7 +154,7 @@ impl<S: RoomState> Registry<S> {
             }
             let ends = self.settings.grace.is_zero() || core.is_draining();
             if ends {
-                rooms.remove(&core.room);
+                self.remove(&mut rooms, core);
             } else {
                 seats.empty = Some(Instant::now());
                 if std::mem::replace(&mut seats.watched, true) {
@@ -132,7 +166,9 @@ impl<S: RoomState> Registry<S> {
         if ends {
             core.end(end_of(core));
         } else {
-            drop(core.queue.homes.spawn(|_| Grace { core: Some(Arc::clone(core)) }.run()));
+            // If no thread is left, this is dropped, and the room ends at once.
+            let grace = Grace::new(core);
+            drop(core.queue.homes.spawn(move |_| grace.run()));
         }
     }
 
@@ -148,8 +184,12 @@ impl<S: RoomState> Registry<S> {
         if !at_once && Instant::now() < over {
             return Some(Look::At(over));
         }
-        rooms.remove(&core.room);
+        self.remove(&mut rooms, core);
         Some(Look::Ends)
+    }
+
+    fn endings(&self) -> MutexGuard<'_, HashMap<GroupName, watch::Receiver<()>>> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<GroupName, Seats<S>>> {
@@ -200,16 +240,25 @@ enum Look {
     Ends,
 }
 
-/// Waits until the grace of an empty room is over. If its thread ends, the room ends at once.
+/// Waits until the grace of an empty room is over. If its thread ends or the server drains, the room ends at once.
 struct Grace<S: RoomState> {
     core: Option<Arc<Core<S>>>,
+    _awaited: RoomGuard,
 }
 
 impl<S: RoomState> Grace<S> {
+    fn new(core: &Arc<Core<S>>) -> Self {
+        Self { core: Some(Arc::clone(core)), _awaited: core.drain().awaits_room() }
+    }
+
     async fn run(mut self) {
         while let Some(core) = &self.core {
-            match core.registry.look(core, false) {
-                Some(Look::At(over)) => sleep_until(over).await,
+            let drain = core.drain();
+            match core.registry.look(core, drain.is_draining()) {
+                Some(Look::At(over)) => tokio::select! {
+                    () = sleep_until(over) => {}
+                    () = drain.begun() => {}
+                },
                 Some(Look::Ends) => {
                     core.end(end_of(core));
                     self.core = None;

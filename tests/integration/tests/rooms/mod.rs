@@ -1,5 +1,6 @@
 //! Rooms: groups with a state.
 
+mod ending;
 mod join;
 mod life;
 mod order;
@@ -60,7 +61,7 @@ impl RoomState for Board {
         assert!(!self.players.values().any(|name| name == "tick bomb"), "the tick panics");
     }
 
-    fn ended(self, why: RoomEnd) {
+    async fn ended(self, why: RoomEnd) {
         self.note(Happened::Ended(why, self.players.len()));
     }
 }

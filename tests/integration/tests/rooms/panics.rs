@@ -200,7 +200,7 @@ impl RoomState for Bomb {
         assert_ne!(self.0, "started", "this bomb explodes here");
     }
 
-    fn ended(self, _: RoomEnd) {
+    async fn ended(self, _: RoomEnd) {
         assert_ne!(self.0, "ended", "this bomb explodes here");
     }
 }
