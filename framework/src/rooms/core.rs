@@ -137,11 +137,10 @@ impl<S: RoomState> Core<S> {
         value
     }
 
-    /// Runs a tick, and waits until its events have been sent.
-    async fn tick(&self, elapsed: Duration) -> Result<(), RoomError> {
+    /// Runs a tick. The next one waits until its events have been sent.
+    async fn tick(&self, elapsed: Duration) -> Result<Pushed, RoomError> {
         let (ticked, pushed) = self.run(Hook::Tick, |state, events| state.tick(elapsed, events)).await?;
-        pushed.sent().await;
-        ticked
+        ticked.map(|()| pushed)
     }
 
     async fn run<T>(
@@ -255,12 +254,12 @@ impl<S: RoomState> Core<S> {
         let ticks = self.lock_ticker().as_ref().is_some_and(|ticker| !ticker.is_finished());
         if let Some(period) = self.registry.period().filter(|_| !ticks) {
             let start = Instant::now();
-            self.spawn_ticker(period, start, start);
+            self.spawn_ticker(Time { period, start, last: start, told: start });
         }
     }
 
-    fn spawn_ticker(self: &Arc<Self>, period: Duration, start: Instant, last: Instant) {
-        let make = |home| Ticker { core: Arc::clone(self), home, period, start, last }.run();
+    fn spawn_ticker(self: &Arc<Self>, time: Time) {
+        let make = |home| Ticker { core: Arc::clone(self), home, time }.run();
         // A task that has ended already found its thread gone, and was started on another one.
         let Some(ticker) = self.queue.homes.spawn(make).filter(|ticker| !ticker.is_finished()) else {
             return;
@@ -319,35 +318,61 @@ impl<S: RoomState> Drop for Turn<'_, S> {
 struct Ticker<S: RoomState> {
     core: Arc<Core<S>>,
     home: ThreadId,
+    time: Time,
+}
+
+/// When the ticks of a room are due.
+#[derive(Debug, Clone, Copy)]
+struct Time {
     period: Duration,
     /// All ticks are whole periods after this.
     start: Instant,
-    /// When the last tick was due.
+    /// When the last tick was due, whether it ran or failed.
     last: Instant,
+    /// Up to when the state was told that time has passed.
+    told: Instant,
+}
+
+impl Time {
+    /// When the next tick is due. Those that are missed are left out.
+    fn next(&self) -> Instant {
+        next_tick(self.start, self.period, Instant::now().max(self.last))
+    }
+
+    /// Notes a tick that is due. Returns how many were left out before it.
+    fn note_due(&mut self, due: Instant) -> u64 {
+        let elapsed = due - std::mem::replace(&mut self.last, due);
+        let skipped = (elapsed.as_nanos() / self.period.as_nanos()).saturating_sub(1);
+        skipped.try_into().unwrap_or(u64::MAX)
+    }
 }
 
 impl<S: RoomState> Ticker<S> {
     async fn run(mut self) {
-        let period = self.period;
         let mut failed = false;
         loop {
-            let due = next_tick(self.start, period, Instant::now().max(self.last));
-            let elapsed = due - std::mem::replace(&mut self.last, due);
-            let skipped = (elapsed.as_nanos() / period.as_nanos()).saturating_sub(1);
+            let due = self.time.next();
+            sleep_until(due).await;
+            let skipped = self.time.note_due(due);
             if skipped > 0 {
-                let skipped = skipped.try_into().unwrap_or(u64::MAX);
                 self.core.queue.counters().room_ticks_skipped.add(skipped);
             }
-            sleep_until(due).await;
-            let ticked = self.core.tick(elapsed).await;
-            match &ticked {
-                Err(RoomError::Ended { .. }) => return,
-                Err(error) if !failed => {
-                    tracing::warn!(room = %self.core.room, error = %Shown(error), "a tick failed");
+            match self.core.tick(due - self.time.told).await {
+                Ok(pushed) => {
+                    // The state has the time, whatever becomes of the events.
+                    self.time.told = due;
+                    failed = false;
+                    pushed.sent().await;
                 }
-                _ => {}
+                Err(RoomError::Ended { .. }) => return,
+                Err(error) => {
+                    // The time of this tick is in the next one's.
+                    self.core.queue.counters().room_ticks_skipped.one();
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::warn!(room = %self.core.room, error = %Shown(error), "a tick failed");
+                    }
+                }
             }
-            failed = ticked.is_err();
         }
     }
 }
@@ -357,7 +382,7 @@ impl<S: RoomState> Drop for Ticker<S> {
     fn drop(&mut self) {
         if !self.core.is_over() {
             self.core.queue.homes.lost(self.home);
-            self.core.spawn_ticker(self.period, self.start, self.last);
+            self.core.spawn_ticker(self.time);
         }
     }
 }

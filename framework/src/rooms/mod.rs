@@ -75,7 +75,8 @@ pub trait RoomState: Send + Sized + 'static {
     /// Ticks are due at whole periods after the start, so they do not drift. One tick runs at a time, and only when the
     /// events of the one before have been sent. Ticks that are missed meanwhile are left out, and
     /// [counted](crate::Metrics::room_ticks_skipped). `elapsed` is the time by which the state should go on: one period, and
-    /// one more for each tick that was left out.
+    /// one more for each tick that was left out. A tick is also left out if the room's events have waited for the layer for
+    /// 5 s.
     fn tick(&mut self, elapsed: Duration, events: &mut RoomEvents) {
         let _ = (elapsed, events);
     }

@@ -184,6 +184,31 @@ async fn closures_wait_for_a_layer_that_is_behind_and_do_not_run_after_5_s() {
     room.update(|counter, _| counter.0 += 1).await.unwrap();
 }
 
+/// A tick that did not run, because the layer was behind, is in the next tick's `elapsed`.
+#[actix_web::test]
+async fn a_tick_that_failed_loses_no_time() {
+    pause();
+    let period = Duration::from_millis(100);
+    let slow = SlowLayer::new();
+    let layer = Layer::new(slow.clone());
+    let (rooms, mut happened) = super::boards();
+    let room = rooms.tick(period).open(group("lobby"), &layer).await.unwrap();
+    let start = tokio::time::Instant::now();
+    room.update(|_, events| (0..2_000).for_each(|_| events.send(said("many")))).await.unwrap();
+    // Two ticks wait for 5 s each, and fail.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    slow.let_pass(10_000);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut told = Duration::ZERO;
+    while let Ok(what) = happened.try_recv() {
+        if let super::Happened::Ticked(elapsed) = what {
+            told += elapsed;
+        }
+    }
+    let passed = start.elapsed();
+    assert!(passed - told < 2 * period, "{passed:?} have passed, and the state was told {told:?}");
+}
+
 #[actix_web::test]
 async fn a_tick_waits_for_the_events_of_the_one_before() {
     pause();
