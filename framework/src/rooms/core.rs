@@ -150,7 +150,8 @@ impl<S: RoomState> Core<S> {
     ) -> Result<(Result<T, RoomError>, Pushed), RoomError> {
         refuse_inside(&self.room)?;
         self.queue.has_room().await?;
-        let mut turn = self.turn()?;
+        // If the room has ended, those that wait behind this call learn it too.
+        let mut turn = self.turn().inspect_err(|_| self.queue.wake_next())?;
         Ok(turn.run(hook, change))
     }
 

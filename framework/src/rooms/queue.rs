@@ -109,6 +109,8 @@ impl EventQueue {
     /// Appends the events of a closure. The caller holds the state, and calls [`Pushed::start`] when it does not any more.
     pub(super) fn push(self: &Arc<Self>, events: Vec<RoomEvent>, is_tick: bool) -> Pushed {
         if events.is_empty() {
+            // One sent event lets one closure run, which then leaves its room to the next one.
+            self.wake_next();
             return Pushed { queue: Arc::clone(self), start: false, sent: None };
         }
         let (sender, sent) = if is_tick { Some(oneshot::channel()).unzip() } else { (None, None) };
@@ -117,6 +119,7 @@ impl EventQueue {
         waiting.batches.push_back(Batch { events: events.into(), sent: sender });
         let start = !std::mem::replace(&mut waiting.sending, true);
         drop(waiting);
+        self.wake_next();
         Pushed { queue: Arc::clone(self), start, sent }
     }
 
@@ -133,7 +136,16 @@ impl EventQueue {
         if !lost.is_empty() {
             tracing::warn!(room = %self.room, "the last thread of a room has ended: its events are lost");
         }
+        self.wake_next();
         drop_guarded(lost, "an event of a room");
+    }
+
+    /// Wakes a closure that waits, if there is room for it. Every closure that ran wakes the next one, so none waits for an
+    /// event to be sent when all have been sent.
+    pub(super) fn wake_next(&self) {
+        if self.waiting().events < CAPACITY {
+            self.sent.notify_one();
+        }
     }
 
     /// Notes what became of an event. The log says when the layer begins to refuse events, and not how often it does.
@@ -147,7 +159,7 @@ impl EventQueue {
             self.refused.store(false, Relaxed);
         }
         self.waiting().events -= 1;
-        self.sent.notify_one();
+        self.wake_next();
     }
 
     /// Sends one event.

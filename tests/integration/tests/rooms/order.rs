@@ -209,6 +209,25 @@ async fn a_tick_that_failed_loses_no_time() {
     assert!(passed - told < 2 * period, "{passed:?} have passed, and the state was told {told:?}");
 }
 
+/// All closures that waited for the layer run when it is no longer behind, also those that send nothing.
+#[actix_web::test]
+async fn no_closure_waits_for_a_queue_that_is_empty() {
+    pause();
+    let slow = SlowLayer::new();
+    let layer = Layer::new(slow.clone());
+    let (rooms, _happened) = super::boards();
+    let room = rooms.open(group("lobby"), &layer).await.unwrap();
+    room.update(|_, events| (0..1_024).for_each(|_| events.send(said("many")))).await.unwrap();
+    let looks = futures_util::future::join_all((0..1_500).map(|_| room.update(|_, _| ())));
+    let opens = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        slow.let_pass(10_000);
+    };
+    let (looks, ()) = tokio::join!(looks, opens);
+    let behind = looks.iter().filter(|look| look.is_err()).count();
+    assert_eq!(behind, 0, "these were told that the queue is full, which is empty");
+}
+
 #[actix_web::test]
 async fn a_tick_waits_for_the_events_of_the_one_before() {
     pause();
