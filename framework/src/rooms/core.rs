@@ -149,6 +149,10 @@ impl<S: RoomState> Core<S> {
         change: impl FnOnce(&mut S, &mut RoomEvents) -> T,
     ) -> Result<(Result<T, RoomError>, Pushed), RoomError> {
         refuse_inside(&self.room)?;
+        if !self.was_made.load(SeqCst) {
+            // Whoever makes the state holds this.
+            drop(self.making.lock().await);
+        }
         self.queue.has_room().await?;
         // If the room has ended, those that wait behind this call learn it too.
         let mut turn = self.turn().inspect_err(|_| self.queue.wake_next())?;
@@ -293,8 +297,15 @@ impl<S: RoomState> Turn<'_, S> {
         change: impl FnOnce(&mut S, &mut RoomEvents) -> T,
     ) -> (Result<T, RoomError>, Pushed) {
         let core = self.core;
-        let Stage::Live(state) = self.stage() else {
-            return (Err(core.ended()), core.queue.push(Vec::new(), false));
+        let state = match self.stage() {
+            Stage::Live(state) => state,
+            stage => {
+                let error = match stage {
+                    Stage::New => RoomError::Loading { room: core.room.clone() },
+                    _ => core.ended(),
+                };
+                return (Err(error), core.queue.push(Vec::new(), false));
+            }
         };
         let mut events = RoomEvents::new(&core.room);
         match inside(|| guard(|| Ok(change(state, &mut events)))) {

@@ -28,6 +28,12 @@ pub enum RoomError {
         /// The room that was called.
         room: GroupName,
     },
+    /// The state is being made by [`Rooms::load`](super::Rooms::load). [`Room::update`](super::Room::update) waits for it,
+    /// and returns this error only if the load was given up.
+    Loading {
+        /// The room.
+        room: GroupName,
+    },
     /// The room was not joined, or was left.
     NotJoined {
         /// The room.
@@ -57,6 +63,9 @@ impl fmt::Display for RoomError {
                 "a closure of a room waits for the room {:?}: return from the closure first",
                 room.as_str()
             ),
+            Self::Loading { room } => {
+                write!(f, "the state of the room {:?} is still being loaded: try again later", room.as_str())
+            }
             Self::NotJoined { room } => {
                 write!(f, "the room {:?} is not joined: call room.join(ctx) first", room.as_str())
             }

@@ -115,7 +115,10 @@ impl<S: RoomState> Rooms<S> {
         Room { registry: Arc::clone(&self.0), name: group, seat: None }
     }
 
-    /// A place in the room of a group, if there is such a room. It keeps the room alive.
+    /// A place in the room of a group, if there is such a room. It keeps the room alive, and is no member of the group.
+    ///
+    /// If the room is still being [loaded](Self::load), `update` waits for the state, and `read` returns
+    /// [`RoomError::Loading`].
     #[must_use]
     pub fn get(&self, group: &GroupName) -> Option<Room<S>> {
         let seat = self.0.find(group)?;

@@ -1,12 +1,14 @@
 //! How a join and the membership of the room's group go together.
 
 use std::{
+    pin::Pin,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
+    task::{Context as TaskContext, Waker},
     time::Duration,
 };
 
 use greenroom::{
-    Mount, Room, RoomState, Rooms,
+    Mount, Room, RoomError, RoomState, Rooms,
     prelude::*,
     rooms::RoomEnded,
     testing::{WebsocketCommunicator, pause},
@@ -135,4 +137,41 @@ async fn a_place_that_was_found_joins_the_group_too() {
     assert!(!is_in_group(&mount, &mut client).await);
     assert_eq!(answer(&mut client, "join").await, "joined");
     assert!(is_in_group(&mount, &mut client).await);
+}
+
+/// Polls a future once.
+fn waits(future: &mut (impl Future + Unpin)) -> bool {
+    Pin::new(future).poll(&mut TaskContext::from_waker(Waker::noop())).is_pending()
+}
+
+/// A room that is being loaded has a place for those that look for it, and has not ended.
+#[actix_web::test]
+async fn a_room_that_is_being_loaded_has_not_ended() {
+    let (opens, gate) = tokio::sync::oneshot::channel::<()>();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let rooms: Rooms<World> = Rooms::load(move |_| {
+        let gate = gate.lock().unwrap().take().expect("it is loaded once");
+        async {
+            gate.await.unwrap();
+            Ok(World)
+        }
+    });
+    let layer = super::memory();
+    let mut opening = Box::pin(rooms.open(group("lobby"), &layer));
+    assert!(waits(&mut opening));
+    let room = rooms.get(&group("lobby")).expect("it is being loaded");
+    assert!(room.is_joined());
+    assert_eq!(room.read(|_| ()), Err(RoomError::Loading { room: group("lobby") }));
+    let mut update = Box::pin(room.update(|_, _| ()));
+    assert!(waits(&mut update));
+    opens.send(()).unwrap();
+    let opened = opening.await.unwrap();
+    assert_eq!(update.await, Ok(()), "it waited, as those do that join meanwhile");
+    drop(opened);
+    let given_up: Rooms<World> = Rooms::load(|_| std::future::pending());
+    let mut opening = Box::pin(given_up.open(group("lobby"), &layer));
+    assert!(waits(&mut opening));
+    let room = given_up.get(&group("lobby")).unwrap();
+    drop(opening);
+    assert_eq!(room.update(|_, _| ()).await, Err(RoomError::Loading { room: group("lobby") }));
 }
