@@ -3,10 +3,32 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 /// So many different notices are remembered. A peer can invent names without end, and none of them is new then.
 const MOST: usize = 256;
+
+/// How long nothing is said of a limit after it was said.
+const TELL_FULL: Duration = Duration::from_secs(10);
+
+/// When the log last said that a limit of the server was reached. A storm of clients must not fill the log.
+#[derive(Debug, Default)]
+pub(crate) struct ToldFull(Mutex<Option<Instant>>);
+
+impl ToldFull {
+    /// Whether the log is to say it now.
+    pub(crate) fn is_due(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|at| at.elapsed() < TELL_FULL) {
+            return false;
+        }
+        *told = Some(Instant::now());
+        true
+    }
+}
 
 /// The kinds of what is said once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -35,7 +35,8 @@ pub(super) fn refusal<C>(ctx: &ConnectionContext, error: &Error, hook: &str, ans
     }
     let (channel, path, consumer) = (connection.channel_name(), Shown(ctx.scope().path()), type_name::<C>());
     if let Some(full @ RoomError::TooMany { .. }) = error.downcast_ref() {
-        tracing::warn!(%channel, ?path, consumer, error = %full, "{hook} failed: {answered} 503");
+        // The rooms have warned of it, once for a storm of clients.
+        tracing::debug!(%channel, ?path, consumer, error = %full, "{hook} failed: {answered} 503");
         return Rejection::busy("there are too many rooms", connection.retry_hint());
     }
     if is_told(ctx.scope(), error) {
@@ -75,7 +76,7 @@ pub(super) fn fail<C>(ctx: &ConnectionContext, error: Error) {
     } else if fault_of_client(connection, &error).is_some() {
         connection.end(Cause::Error, CloseCode::INVALID_DATA, "");
     } else if let Some(full @ RoomError::TooMany { .. }) = error.downcast_ref() {
-        tracing::warn!(%channel, ?path, consumer, error = %full, "a hook failed, its connection ends");
+        tracing::debug!(%channel, ?path, consumer, error = %full, "a hook failed, its connection ends");
         connection.end(Cause::Error, CloseCode::TRY_AGAIN, "there are too many rooms");
     } else {
         tracing::error!(%channel, ?path, consumer, error = %Shown(&error), "a hook failed, its connection ends");

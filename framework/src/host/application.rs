@@ -3,10 +3,10 @@
 use std::{
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_web::{
@@ -33,7 +33,7 @@ use crate::{
     layers::{DEFAULT_LAYER, Layers},
     metrics::{Counter, Counters},
     middleware::{self, Rejection},
-    notices::Notice,
+    notices::{Notice, ToldFull},
     routing::{
         Routes,
         endpoint::{Endpoint, Target},
@@ -50,9 +50,6 @@ use crate::{
 /// How long a client should wait before it tries a full server again.
 const FULL_RETRY: Duration = Duration::from_secs(10);
 
-/// The log says at most this often that the server is full.
-const TELL_FULL: Duration = Duration::from_secs(10);
-
 /// The routes, layers and limits with which the requests of one mount are answered.
 pub(crate) struct Application {
     pub(crate) routes: Routes,
@@ -67,7 +64,7 @@ pub(crate) struct Application {
     /// The sessions of clients without a WebSocket.
     pub(crate) fallback: Arc<SessionTable>,
     /// When the log last said that the server is full.
-    pub(crate) told_full: Mutex<Option<Instant>>,
+    pub(crate) told_full: ToldFull,
     /// Whether a request has shown what the App has.
     pub(crate) app_seen: AtomicBool,
 }
@@ -297,14 +294,9 @@ impl Application {
     /// Counts a refusal because the server is full. Logs it, but a storm must not fill the log.
     fn note_full(&self, limit: usize, kind: &'static str) {
         self.count(|counters| &counters.too_many);
-        {
-            let mut told = self.told_full.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.is_some_and(|at| at.elapsed() < TELL_FULL) {
-                return;
-            }
-            *told = Some(Instant::now());
+        if self.told_full.is_due() {
+            tracing::warn!(limit, "there are too many {kind}: further ones are refused with 503");
         }
-        tracing::warn!(limit, "there are too many {kind}: further ones are refused with 503");
     }
 }
 

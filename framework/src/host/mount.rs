@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -28,6 +28,7 @@ use crate::{
     consumer::connection::{ClientReader, peers::Peers},
     groups::{budget::Budget, drain::Drain},
     layers::{DEFAULT_LAYER, Layers},
+    notices::ToldFull,
     routing::{ProtocolTypeRouter, RouteErrors, Routes, protocol::HttpRoutes},
     shown::Shown,
     transport::{
@@ -189,7 +190,7 @@ impl Mount {
             drain: self.drain.clone(),
             max_connections: self.max_connections,
             fallback: self.fallback.clone().unwrap_or_else(|| SessionTable::new(Fallback::off())),
-            told_full: Mutex::default(),
+            told_full: ToldFull::default(),
             app_seen: AtomicBool::new(false),
         }
     }

@@ -1,6 +1,7 @@
 //! The rooms of one type by their names.
 
 use std::{
+    any::type_name,
     collections::HashMap,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +15,10 @@ use tokio::{
 };
 
 use super::{RoomEnd, RoomError, RoomState, core::Core};
-use crate::{Drain, GroupName, Layer, Result, groups::drain::RoomGuard, guard::panicked, time::after};
+use crate::{
+    Drain, GroupName, Layer, Result, groups::drain::RoomGuard, guard::panicked, notices::ToldFull,
+    time::after,
+};
 
 /// Makes the state of a room.
 pub(super) type Make<S> = dyn Fn(&GroupName) -> LocalBoxFuture<'static, Result<S>> + Send + Sync;
@@ -27,6 +31,7 @@ pub(super) struct Registry<S> {
     rooms: Mutex<HashMap<GroupName, Seats<S>>>,
     /// The rooms whose last hook runs. Held as `rooms`, and also inside of it.
     endings: Mutex<HashMap<GroupName, watch::Receiver<()>>>,
+    told_full: ToldFull,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +57,13 @@ pub(crate) struct Seat<S: RoomState>(Arc<Core<S>>);
 
 impl<S: RoomState> Registry<S> {
     pub(super) fn new(make: Box<Make<S>>, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { make, settings, rooms: Mutex::default(), endings: Mutex::default() })
+        Arc::new(Self {
+            make,
+            settings,
+            rooms: Mutex::default(),
+            endings: Mutex::default(),
+            told_full: ToldFull::default(),
+        })
     }
 
     pub(super) fn into_make(self: Arc<Self>) -> Option<Box<Make<S>>> {
@@ -87,6 +98,13 @@ impl<S: RoomState> Registry<S> {
             if rooms.len() >= limit {
                 drop(rooms);
                 layer.backend().groups().directory().counters.rooms_full.one();
+                if self.told_full.is_due() {
+                    tracing::warn!(
+                        state = type_name::<S>(),
+                        limit,
+                        "there are too many rooms: further ones are refused"
+                    );
+                }
                 return Err(RoomError::TooMany { limit });
             }
             let core = Core::new(room, self, layer);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use greenroom::{
-    Body, HttpConsumer, HttpContext, Mount, Room, RoomEnd, RoomError,
+    Body, HttpConsumer, HttpContext, Mount, Room, RoomEnd, RoomError, RoomState, Rooms,
     prelude::*,
     testing::{LiveServer, WebsocketCommunicator, advance, pause},
 };
-use integration_tests::{Client, PATIENCE, eventually, http::Http};
+use integration_tests::{Client, PATIENCE, eventually, http::Http, log};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Board, Happened::*, Said, boards, group, memory, mount, said};
@@ -155,6 +155,26 @@ async fn a_connect_that_needs_one_room_too_many_is_answered_503() {
     bob.disconnect().await;
     let mut bob = WebsocketCommunicator::new(&mount, "/two/bob/");
     bob.connect().await.expect("there is a place now");
+}
+
+/// A storm of clients must not fill the log.
+#[actix_web::test]
+async fn rooms_at_their_limit_are_logged_every_10_s_at_most() {
+    log::capture();
+    pause();
+    struct Crowded;
+    impl RoomState for Crowded {}
+    let rooms = Rooms::new(|_: &GroupName| Crowded).limit(0);
+    let layer = memory();
+    for lines in 1..3 {
+        for _ in 0..3 {
+            assert!(rooms.open(group("lobby"), &layer).await.is_err());
+        }
+        let logged = log::lines(&["WARN", "there are too many rooms", "Crowded"]);
+        assert_eq!(logged.len(), lines, "{logged:?}");
+        advance(Duration::from_secs(11)).await;
+    }
+    assert_eq!(layer.metrics().rooms_full, 6);
 }
 
 /// Joins the room "two".
