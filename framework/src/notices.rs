@@ -35,6 +35,8 @@ impl ToldFull {
 pub(crate) enum Notice {
     /// The fields of an event do not fit its handler.
     Misfit,
+    /// The group of a room has a history.
+    RoomHistory,
     /// A client offered subprotocols, and its consumer chose none.
     NoSubprotocol,
     /// An event has no handler.

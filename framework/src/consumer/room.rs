@@ -1,10 +1,13 @@
 //! How a consumer joins a room, and leaves it.
 
+use std::any::type_name;
+
 use super::{ConnectionContext, connection::Connection};
 use crate::{
     GroupName, Result,
     error::Closed,
     groups::member::Member as _,
+    notices::Notice,
     rooms::{Room, RoomState},
 };
 
@@ -29,6 +32,7 @@ impl<S: RoomState> Room<S> {
         } else if ctx.connection().memberships().is_in(self.group()) {
             return Ok(());
         }
+        note_history::<S>(ctx, self.group());
         let mut joining = Joining::new(ctx, self.group());
         loop {
             let seat = self.enter(ctx.layer(), Some(ctx.connection().drain()))?;
@@ -50,6 +54,14 @@ impl<S: RoomState> Room<S> {
         self.set_seat(None);
         ctx.connection().forget_room(self.group());
         ctx.group_discard(self.group()).await
+    }
+}
+
+/// Warns once if the group of a room keeps its events. Whoever comes back then gets the state, and older events after it.
+fn note_history<S>(ctx: &ConnectionContext, group: &GroupName) {
+    let (directory, state) = (ctx.connection().hub().directory(), type_name::<S>());
+    if directory.logs.policy(&directory.config, group).is_some() && Notice::RoomHistory.is_new(state, "") {
+        tracing::warn!(%group, state, "the group of a room has a history: a client that comes back gets events that the state has already. Leave these groups out of LayerConfig::history");
     }
 }
 

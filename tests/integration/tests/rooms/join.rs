@@ -8,11 +8,13 @@ use std::{
 };
 
 use greenroom::{
-    Mount, Room, RoomError, RoomState, Rooms,
+    LayerConfig, MemoryLayer, Mount, Room, RoomError, RoomState, Rooms,
+    history::History,
     prelude::*,
     rooms::RoomEnded,
     testing::{WebsocketCommunicator, pause},
 };
+use integration_tests::log;
 
 use super::{Said, group, said};
 
@@ -174,4 +176,21 @@ async fn a_room_that_is_being_loaded_has_not_ended() {
     let room = given_up.get(&group("lobby")).unwrap();
     drop(opening);
     assert_eq!(room.update(|_, _| ()).await, Err(RoomError::Loading { room: group("lobby") }));
+}
+
+/// After a cut, a client would get the state, and then events that the state has already.
+#[actix_web::test]
+async fn a_room_whose_group_has_a_history_is_warned_of_once() {
+    log::capture();
+    let layer = LayerConfig::new().history("lobby", History::last(10));
+    let rooms = Rooms::new(|_: &GroupName| World);
+    let make = move |_: &Scope| Ok(Guest { room: rooms.room(group("lobby")), is_member: false });
+    let mount = Mount::new(UrlRouter::new().route("/", make)).unwrap().layer(MemoryLayer::with_config(layer));
+    for _ in 0..2 {
+        let mut client = WebsocketCommunicator::new(&mount, "/");
+        client.connect().await.unwrap();
+        assert_eq!(answer(&mut client, "join").await, "joined");
+    }
+    let lines = log::lines(&["WARN", "the group of a room has a history", "join::World"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
 }
