@@ -19,6 +19,8 @@ pub struct RoomEvents {
 pub(super) enum RoomEvent {
     /// For the members of the group, in all processes.
     Group(Envelope),
+    /// For the members of the group but one, in all processes.
+    Others(ChannelName, Envelope),
     /// For one consumer or queue.
     Channel(ChannelName, Envelope),
     /// For the members in this process.
@@ -33,6 +35,14 @@ impl RoomEvents {
     /// Queues an event for every member of the room's group.
     pub fn send(&mut self, event: impl IntoEnvelope) {
         self.queued.push(RoomEvent::Group(event.into()));
+    }
+
+    /// Queues an event for every member of the room's group but one, for example for whom the change came from.
+    ///
+    /// The channel is a member's, as [`channel_name`](crate::ConnectionContext::channel_name) names it. The layer must
+    /// support [`Layer::group_send_except`](crate::Layer::group_send_except), as all of this crate do.
+    pub fn send_others(&mut self, except: &ChannelName, event: impl IntoEnvelope) {
+        self.queued.push(RoomEvent::Others(except.clone(), event.into()));
     }
 
     /// Queues an event for one channel: a member's, as [`channel_name`](crate::ConnectionContext::channel_name) names it.

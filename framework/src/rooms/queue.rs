@@ -169,6 +169,7 @@ impl EventQueue {
     async fn send(&self, event: RoomEvent) -> Result<(), LayerError> {
         match event {
             RoomEvent::Group(event) => self.layer.group_send(&self.room, event).await,
+            RoomEvent::Others(except, event) => self.layer.group_send_except(&self.room, except, event).await,
             RoomEvent::Here(event) => {
                 self.layer.backend().groups().publish(&self.room, event).await;
                 Ok(())

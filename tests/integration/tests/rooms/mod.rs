@@ -95,7 +95,7 @@ impl Consumer for Player {
         Ok(())
     }
 
-    /// `whisper:<name>`, `kick:<name>`, `panic`, `join`, `leave`, or something to say.
+    /// `whisper:<name>`, `kick:<name>`, `spare:<name>`, `panic`, `join`, `leave`, or something to say.
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
         let text = message.text()?;
         match text.split_once(':') {
@@ -108,6 +108,11 @@ impl Consumer for Player {
                         };
                         match what {
                             "kick" => events.send_to(channel, Kicked {}),
+                            "spare" => {
+                                events.send(said("for all"));
+                                events.send_others(channel, said("for the others"));
+                                events.send(said("for all again"));
+                            }
                             _ => events.send_to(channel, said("psst")),
                         }
                     })

@@ -229,6 +229,24 @@ async fn no_closure_waits_for_a_queue_that_is_empty() {
 }
 
 #[actix_web::test]
+async fn an_event_for_the_others_comes_in_its_place() {
+    let (rooms, _happened) = boards();
+    let mount = super::mount(&rooms);
+    let mut ann = WebsocketCommunicator::new(&mount, "/lobby/ann/");
+    let mut bob = WebsocketCommunicator::new(&mount, "/lobby/bob/");
+    ann.connect().await.unwrap();
+    assert_eq!(ann.receive_text().await.unwrap(), "ann came");
+    bob.connect().await.unwrap();
+    ann.send_text("spare:ann");
+    for expected in ["bob came", "for all", "for all again"] {
+        assert_eq!(ann.receive_text().await.unwrap(), expected);
+    }
+    for expected in ["bob came", "for all", "for the others", "for all again"] {
+        assert_eq!(bob.receive_text().await.unwrap(), expected);
+    }
+}
+
+#[actix_web::test]
 async fn a_tick_waits_for_the_events_of_the_one_before() {
     pause();
     let second = Duration::from_secs(1);
