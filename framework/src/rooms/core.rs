@@ -9,15 +9,10 @@ use std::{
             fence,
         },
     },
-    thread::ThreadId,
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    task::AbortHandle,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::{
     RoomEnd, RoomEnded, RoomError, RoomEvents, RoomState,
@@ -26,12 +21,12 @@ use super::{
     inside::{inside, refuse_inside},
     queue::{EventQueue, Pushed},
     registry::Registry,
+    ticker::{Ticker, Time},
 };
 use crate::{
     Drain, Envelope, Error, GroupName, Layer, Result,
     guard::{drop_guarded, guard},
     shown::Shown,
-    time::after,
 };
 
 /// One room.
@@ -138,7 +133,7 @@ impl<S: RoomState> Core<S> {
     }
 
     /// Runs a tick. The next one waits until its events have been sent.
-    async fn tick(&self, elapsed: Duration) -> Result<Pushed, RoomError> {
+    pub(super) async fn tick(&self, elapsed: Duration) -> Result<Pushed, RoomError> {
         let (ticked, pushed) = self.run(Hook::Tick, |state, events| state.tick(elapsed, events)).await?;
         ticked.map(|()| pushed)
     }
@@ -258,12 +253,11 @@ impl<S: RoomState> Core<S> {
     fn start_ticker(self: &Arc<Self>) {
         let ticks = self.lock_ticker().as_ref().is_some_and(|ticker| !ticker.is_finished());
         if let Some(period) = self.registry.period().filter(|_| !ticks) {
-            let start = Instant::now();
-            self.spawn_ticker(Time { period, start, last: start, told: start });
+            self.spawn_ticker(Time::new(period));
         }
     }
 
-    fn spawn_ticker(self: &Arc<Self>, time: Time) {
+    pub(super) fn spawn_ticker(self: &Arc<Self>, time: Time) {
         let make = |home| Ticker { core: Arc::clone(self), home, time }.run();
         // A task that has ended already found its thread gone, and was started on another one.
         let Some(ticker) = self.queue.homes.spawn(make).filter(|ticker| !ticker.is_finished()) else {
@@ -324,84 +318,4 @@ impl<S: RoomState> Drop for Turn<'_, S> {
         self.stage = None;
         self.core.end_if_due();
     }
-}
-
-/// Ticks until the room ends.
-struct Ticker<S: RoomState> {
-    core: Arc<Core<S>>,
-    home: ThreadId,
-    time: Time,
-}
-
-/// When the ticks of a room are due.
-#[derive(Debug, Clone, Copy)]
-struct Time {
-    period: Duration,
-    /// All ticks are whole periods after this.
-    start: Instant,
-    /// When the last tick was due, whether it ran or failed.
-    last: Instant,
-    /// Up to when the state was told that time has passed.
-    told: Instant,
-}
-
-impl Time {
-    /// When the next tick is due. Those that are missed are left out.
-    fn next(&self) -> Instant {
-        next_tick(self.start, self.period, Instant::now().max(self.last))
-    }
-
-    /// Notes a tick that is due. Returns how many were left out before it.
-    fn note_due(&mut self, due: Instant) -> u64 {
-        let elapsed = due - std::mem::replace(&mut self.last, due);
-        let skipped = (elapsed.as_nanos() / self.period.as_nanos()).saturating_sub(1);
-        skipped.try_into().unwrap_or(u64::MAX)
-    }
-}
-
-impl<S: RoomState> Ticker<S> {
-    async fn run(mut self) {
-        let mut failed = false;
-        loop {
-            let due = self.time.next();
-            sleep_until(due).await;
-            let skipped = self.time.note_due(due);
-            if skipped > 0 {
-                self.core.queue.counters().room_ticks_skipped.add(skipped);
-            }
-            match self.core.tick(due - self.time.told).await {
-                Ok(pushed) => {
-                    // The state has the time, whatever becomes of the events.
-                    self.time.told = due;
-                    failed = false;
-                    pushed.sent().await;
-                }
-                Err(RoomError::Ended { .. }) => return,
-                Err(error) => {
-                    // The time of this tick is in the next one's.
-                    self.core.queue.counters().room_ticks_skipped.one();
-                    if !std::mem::replace(&mut failed, true) {
-                        tracing::warn!(room = %self.core.room, error = %Shown(error), "a tick failed");
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<S: RoomState> Drop for Ticker<S> {
-    /// If the thread of this task ends, another one goes on.
-    fn drop(&mut self) {
-        if !self.core.is_over() {
-            self.core.queue.homes.lost(self.home);
-            self.core.spawn_ticker(self.time);
-        }
-    }
-}
-
-/// The first whole period after `now`.
-fn next_tick(start: Instant, period: Duration, now: Instant) -> Instant {
-    let since = now.saturating_duration_since(start).as_nanos();
-    let next = (since / period.as_nanos() + 1) * period.as_nanos();
-    after(start, Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX)))
 }

@@ -21,6 +21,7 @@ mod inside;
 mod queue;
 mod registry;
 mod room;
+mod ticker;
 
 use std::time::Duration;
 
