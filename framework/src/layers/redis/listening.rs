@@ -57,8 +57,8 @@ impl Listening {
 
 /// What is less than each mark from a process' joining on, and greater than those before.
 pub(super) fn first_mark(number: u64) -> f64 {
-    // Exact: the number is a time in seconds.
-    (number * COUNTED) as f64
+    // Exact: the number is a time in seconds, unless somebody else has published it.
+    number as f64 * COUNTED as f64
 }
 
 #[cfg(test)]
@@ -81,5 +81,13 @@ mod tests {
         }
         listening.forget(&room);
         assert_eq!(listening.next(&room).mark, None);
+    }
+
+    /// Whoever may publish may name any number.
+    #[test]
+    fn a_number_may_be_any() {
+        let (listening, room) = (Listening::default(), GroupName::new("room").unwrap());
+        listening.joined(room.clone(), u64::MAX);
+        assert!(listening.next(&room).mark.is_some_and(|mark| mark >= first_mark(u64::MAX)));
     }
 }

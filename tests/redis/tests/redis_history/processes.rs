@@ -1,7 +1,7 @@
 //! Clients that go from process to process.
 
 use conformance_tests::history::assert_one_order;
-use greenroom::event::Format;
+use greenroom::{event::Format, history::Position};
 use redis_tests::{Python, eventually, kinds::Core};
 use serde_json::json;
 
@@ -16,6 +16,8 @@ both! {
     entries_are_encrypted,
     /// With several servers a log is on one of them, and the queues of processes on others.
     a_log_works_with_several_servers,
+    /// A position comes from a client as a text, so its offset may be any.
+    a_position_may_have_any_offset,
 }
 
 async fn all_hear_one_order<K: Kind>() {
@@ -90,6 +92,22 @@ async fn a_log_works_with_several_servers<K: Kind>() {
         second.layer.group_send(&group(name), note(4)).await.unwrap();
         let mut one = second.back(&path, memory).await;
         assert_eq!((one.outcome(), one.text().await), ("recovered".to_owned(), "4".to_owned()), "{name}");
+    }
+}
+
+async fn a_position_may_have_any_offset<K: Kind>() {
+    let server = RedisServer::start();
+    let first = Process::start::<K>(config(&server.url())).await;
+    first.send([1]).await;
+    let room = first.layer.history(&group("room")).limit(1).read().await.unwrap();
+    for offset in [0, 1, u64::MAX - 1, u64::MAX] {
+        for epoch in [1, room.top.epoch().get()] {
+            let place: Position = format!("{epoch:016x}.{offset}.000abc").parse().unwrap();
+            let after = first.layer.history(&group("room")).after(place).read().await.unwrap();
+            assert_eq!((after.events.len(), after.complete), (1, false), "{place}");
+            let before = first.layer.history(&group("room")).before(place).read().await.unwrap();
+            assert_eq!((before.events.len(), before.complete), (0, false), "{place}");
+        }
     }
 }
 

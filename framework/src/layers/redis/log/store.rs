@@ -136,7 +136,10 @@ impl LogStore for RedisLogs {
             let RawLog { state: RawState { top, foreign }, entries, is_rolled_back: _ } = read;
             let top = top.ok_or_else(|| LayerError::Refused("the log has no epoch".to_owned()))?;
             let anchor = match (part, entries.first()) {
-                (Part::After(place), Some(first)) if first.offset == place.offset + 1 => Some(first.prev),
+                // A place comes from anywhere, and may have any offset.
+                (Part::After(place), Some(first)) if first.offset.checked_sub(1) == Some(place.offset) => {
+                    Some(first.prev)
+                }
                 (Part::After(place), _) if place.offset == top.offset => Some(top.tag),
                 _ => None,
             };
