@@ -3,6 +3,7 @@
 mod foreign;
 mod losses;
 mod processes;
+mod quiet;
 
 use std::time::Duration;
 
