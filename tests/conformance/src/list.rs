@@ -212,6 +212,8 @@ macro_rules! log_faults {
             history::a_frozen_server_makes_nothing_up,
             history::what_was_missed_is_read_without_a_gap,
             history::a_lost_answer_is_looked_for,
+            history::what_fell_off_may_have_been_heard,
+            history::what_fell_off_comes_once,
             history::an_event_without_a_log_is_said,
             history::a_send_can_fail_instead,
             history::what_is_trimmed_is_said,

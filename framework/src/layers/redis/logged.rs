@@ -9,7 +9,7 @@ use super::{
     batch::{QueueMessage, Spreading, Then, refused},
     link::RedisLink,
     log::{
-        append::{Answer, Appending, Settled},
+        append::{Answer, AppendError, Appending, Settled},
         entry::{mark, marked},
         linked::{Linked, LogState, LoggedDriver, hand_on},
         publish::Counted,
@@ -77,7 +77,8 @@ impl CoreIo {
                 self.append(shard, appending, room, names, false);
             }
             Some(Err(error)) => {
-                self.hand_on(Settled { appending: *appending, outcome: Err(error.clone()) }, room);
+                let outcome = Err(AppendError::Not(error.clone()));
+                self.hand_on(Settled { appending: *appending, outcome }, room);
             }
             None => match self.known.get(&appending.group) {
                 Some(names) => self.append(shard, appending, room, &names, true),
@@ -92,7 +93,7 @@ impl CoreIo {
     fn append(
         &self,
         shard: usize,
-        appending: Box<Appending>,
+        mut appending: Box<Appending>,
         room: OwnedSemaphorePermit,
         names: &[String],
         must_hold: bool,
@@ -107,10 +108,10 @@ impl CoreIo {
         let of_group = group_key(&shared.config.prefix, group);
         let of_queues = queues.iter().map(|queue| &queue.key);
         let keys: Vec<&str> = of_log.iter().chain([&of_group]).chain(of_queues).map(String::as_str).collect();
-        let mut command = self.append_by(Script::AppendToQueues, shard, &keys, &appending);
+        let mut command = self.append_by(Script::AppendToQueues, shard, &keys, &mut appending);
         self.add_times(&mut command);
         let known = if must_hold { format!("={}", names.join(" ")) } else { String::new() };
-        command.arg(mark(group)).arg(known).arg(self.oldest_name());
+        command.arg(mark(&appending.group)).arg(known).arg(self.oldest_name());
         for queue in &queues {
             command.arg(&queue.message);
         }
@@ -147,7 +148,10 @@ impl CoreIo {
         let Answer { place, count: full, refused: why, .. } =
             match reply.and_then(|reply| self.answer(reply, &appending)) {
                 Ok(answer) => answer,
-                Err(error) => return self.hand_on(Settled { appending, outcome: Err(error) }, room),
+                Err(error) => {
+                    let outcome = Err(AppendError::Not(error));
+                    return self.hand_on(Settled { appending, outcome }, room);
+                }
             };
         self.shared.counters().queue_full.add(full);
         if place.at.offset == 1

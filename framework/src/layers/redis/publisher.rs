@@ -11,7 +11,7 @@ use super::{
     link::{RedisLink, flat, score},
     listening::first_mark,
     log::{
-        append::{Appending, Settled},
+        append::{AppendError, Appending, Settled},
         linked::{Linked, LogState, LoggedDriver},
         publish::Counted,
         scripts::{Script, state_seconds},
@@ -80,11 +80,11 @@ impl PubSubShared {
 
 impl PubSubIo {
     /// The command that appends an event to its log, and publishes it.
-    pub(super) fn append(&self, shard: usize, appending: &Appending) -> Cmd {
-        let (shared, group) = (&self.shared, &appending.group);
-        let keys = log_keys(&shared.config.prefix, group);
+    pub(super) fn append(&self, shard: usize, appending: &mut Appending) -> Cmd {
+        let shared = &self.shared;
+        let keys = log_keys(&shared.config.prefix, &appending.group);
         let mut command = self.append_by(Script::AppendToTopics, shard, &keys, appending);
-        command.arg(shared.side_topic(group)).arg(shared.topic(group));
+        command.arg(shared.side_topic(&appending.group)).arg(shared.topic(&appending.group));
         command
     }
 
@@ -143,6 +143,7 @@ impl PubSubIo {
                         let delivered = answer.count.saturating_sub(appending.is_heard.into());
                         (answer.place, Delivery { delivered, ..Delivery::default() })
                     });
+                    let outcome = outcome.map_err(AppendError::Not);
                     self.hand_on(Settled { appending: *appending, outcome }, room);
                 }
             }

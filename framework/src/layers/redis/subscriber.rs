@@ -114,8 +114,8 @@ async fn publish(io: &PubSubIo, shard: usize, mut operations: UnboundedReceiver<
             match operation {
                 PubSubOperation::Listen => listens = true,
                 PubSubOperation::Listens(group) => joining.push(group),
-                PubSubOperation::Append(appending, room) => {
-                    commands.add_command(io.append(shard, &appending));
+                PubSubOperation::Append(mut appending, room) => {
+                    commands.add_command(io.append(shard, &mut appending));
                     callers.push(Caller::Append(appending, room));
                 }
                 PubSubOperation::Publish { topic, beside, message, reply, room } => {

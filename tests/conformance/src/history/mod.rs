@@ -1,5 +1,6 @@
 //! Groups that keep their events: clients that go from process to process, with nothing broken.
 
+mod answers;
 mod faults;
 mod process;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 use greenroom::{LayerConfig, history::History};
 
 pub use self::{
+    answers::*,
     faults::*,
     process::{Hint, Process, assert_one_order, texts},
 };

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Delivery, GroupName, LayerError,
     groups::history::{
-        position::{Epoch, Position},
+        position::Position,
         store::{Arrival, LogRead, Part},
     },
     layers::nats::{
@@ -43,8 +43,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// So long after it is connected, a process tells of its events that are in no log. By then its own logs are filled, and
 /// its members, which have these events, are not told that they may miss something.
 const TELL: Duration = Duration::from_secs(1);
-/// How many entries are searched for one whose fate is not known.
-const SEARCHED: usize = 1_000;
 
 impl NatsLink {
     fn streams(&self) -> &Streams {
@@ -142,7 +140,8 @@ impl NatsLink {
     pub(in crate::layers::nats) fn append(self: &Rc<Self>, append: Append) {
         let Append { policy, group, nonce, payload, served, reply, room } = append;
         self.pending.borrow_mut().insert(nonce, served);
-        let unsure = Unsure { policy, group: group.clone(), nonce, since: Instant::now(), reply };
+        let seen = self.shared.groups.directory().logs.find(&group).and_then(|log| log.seen());
+        let unsure = Unsure { policy, group: group.clone(), nonce, since: Instant::now(), seen, reply };
         let appending = Appending::new(&self.shared, unsure);
         let link = Rc::clone(self);
         spawn_local(async move {
@@ -189,14 +188,9 @@ impl NatsLink {
         let unsure = std::mem::take(&mut *self.shared.driver.unsure());
         stream::iter(unsure)
             .for_each_concurrent(MARKS, async |unsure| {
-                let found = match self.reader(unsure.policy, &unsure.group) {
-                    Some(reader) => reader.find(unsure.nonce, SEARCHED).await,
-                    None => Ok(None),
-                };
-                let done = match found {
-                    Ok(Some(position)) => Ok(position),
-                    Ok(None) => Err(AppendError::Not("the connection was lost".into())),
-                    Err(error) => Err(AppendError::Unknown(error.to_string())),
+                let done = match self.reader(unsure.policy, &unsure.group) {
+                    Some(reader) => reader.find(&unsure).await,
+                    None => Err(AppendError::Not("the connection was lost".into())),
                 };
                 // This fails if the caller has gone.
                 let _ = unsure.reply.send(done);
@@ -310,19 +304,6 @@ impl NatsLink {
             };
             self.inbox.message(Bytes::new(), NatsSource::Refill { groups, seconds: None }).await;
         }
-    }
-}
-
-impl Reader<'_> {
-    /// The place of the entry with this nonce, if it is among the newest ones.
-    async fn find(&self, nonce: u64, most: usize) -> Result<Option<Position>, JetStreamError> {
-        let found = self.stream.look(self.api.link).await?;
-        let Some(top) = self.top().await? else { return Ok(None) };
-        let messages = self.backward(top.sequence, most).await?;
-        let is_it =
-            |stored: &&Stored| matches!(stored.what, What::Entry { nonce: Some(own), .. } if own == nonce);
-        let epoch: Epoch = found.epoch;
-        Ok(messages.iter().find(is_it).map(|stored| stored.spot().within(epoch)))
     }
 }
 

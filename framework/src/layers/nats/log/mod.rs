@@ -11,6 +11,7 @@
 mod api;
 mod append;
 mod entry;
+mod find;
 mod foreign;
 mod key;
 mod link;

@@ -26,8 +26,8 @@ pub(super) struct Terms {
     pub(super) name: String,
     subjects: [String; 3],
     pattern: String,
-    size: usize,
-    age: Duration,
+    pub(super) size: usize,
+    pub(super) age: Duration,
     replicas: usize,
     pub(super) create: bool,
 }

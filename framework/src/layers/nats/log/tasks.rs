@@ -36,6 +36,8 @@ pub(in crate::layers::nats) struct Unsure {
     pub(in crate::layers::nats) group: GroupName,
     pub(in crate::layers::nats) nonce: u64,
     pub(in crate::layers::nats) since: Instant,
+    /// The newest place that this process had seen in the log when it sent the event.
+    pub(in crate::layers::nats) seen: Option<Position>,
     pub(in crate::layers::nats) reply: oneshot::Sender<Result<Position, AppendError>>,
 }
 

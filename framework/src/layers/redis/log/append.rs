@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use redis::Value;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     entry::{Nonce, Place, read_epoch, tag},
@@ -35,6 +35,8 @@ pub(in crate::layers) struct Appending {
     pub(in crate::layers::redis) count: bool,
     /// Whether this process is one of the subscribers of the group, on pub/sub.
     pub(in crate::layers::redis) is_heard: bool,
+    /// When it was sent, and the newest place that this process had seen in the log by then.
+    pub(in crate::layers::redis) sent: (Instant, Option<Position>),
     /// `None` if the caller has been told that nobody knows.
     pub(in crate::layers::redis) reply: Option<oneshot::Sender<Result<Delivery, LayerError>>>,
 }
@@ -50,8 +52,9 @@ impl Appending {
         found.unwrap_or_else(|| (Tag::fresh(), Epoch::fresh().get().to_be_bytes()))
     }
 
-    /// What the script is told. `seen` is the newest place that this process has seen in the log.
-    pub(in crate::layers::redis) fn arguments(&self, seen: Option<Position>) -> Append<'_> {
+    /// What the script is told.
+    pub(in crate::layers::redis) fn arguments(&self) -> Append<'_> {
+        let (_, seen) = self.sent;
         Append { policy: self.policy, seen, sealed: &self.sealed, tag: self.tag, nonce: self.nonce }
     }
 }
@@ -60,8 +63,17 @@ impl Appending {
 #[derive(Debug)]
 pub(in crate::layers) struct Settled {
     pub(in crate::layers::redis) appending: Appending,
-    /// Where it stands in the log, and how many other processes have got it. An error means that it is not in the log.
-    pub(in crate::layers::redis) outcome: Result<(Place, Delivery), LayerError>,
+    /// Where it stands in the log, and how many other processes have got it.
+    pub(in crate::layers::redis) outcome: Result<(Place, Delivery), AppendError>,
+}
+
+/// Why it is not known where an event stands in its log.
+#[derive(Debug, Clone)]
+pub(in crate::layers::redis) enum AppendError {
+    /// It is not in the log.
+    Not(LayerError),
+    /// Nobody can say whether it is, or was. The members may have got it as one of the log.
+    Unknown(LayerError),
 }
 
 /// The answer of `append.lua` with `queues.lua` or `topics.lua`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
-use tokio::{sync::OwnedSemaphorePermit, task::spawn_local};
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_local, time::Instant};
 
 use super::{
     append::{Answer, Appending, Settled},
@@ -68,17 +68,18 @@ pub(in crate::layers::redis) trait Linked: Sized + 'static {
         self.state().kept[shard].call(script, keys)
     }
 
-    /// Begins the command that appends an event to its log.
+    /// Begins the command that appends an event to its log, and notes when it does.
     fn append_by(
         &self,
         script: Script,
         shard: usize,
         keys: &[impl AsRef<str>],
-        appending: &Appending,
+        appending: &mut Appending,
     ) -> Cmd {
         let mut command = self.script(shard, script, keys);
         let seen = self.directory().logs.find(&appending.group).and_then(|log| log.seen());
-        appending.arguments(seen).add_to(&mut command);
+        appending.sent = (Instant::now(), seen);
+        appending.arguments().add_to(&mut command);
         command
     }
 

@@ -7,10 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep},
+};
 
 use super::{
-    append::{Appending, Settled, arrival},
+    append::{AppendError, Appending, Settled, arrival},
     entry::Place,
     linked::LoggedDriver,
 };
@@ -62,7 +65,7 @@ impl Logged<'_> {
         let (group, except) = (group.clone(), except.to_vec());
         shared
             .ask(|reply| {
-                let (reply, is_heard) = (Some(reply), false);
+                let (reply, is_heard, sent) = (Some(reply), false, (Instant::now(), None));
                 let appending = Appending {
                     group,
                     policy,
@@ -74,6 +77,7 @@ impl Logged<'_> {
                     nonce,
                     count,
                     is_heard,
+                    sent,
                     reply,
                 };
                 operation(Box::new(appending), room)
@@ -100,7 +104,16 @@ pub(in crate::layers::redis) async fn deliver_own<D: LoggedDriver>(shared: &Shar
             };
             bring(directory, &group, place, except, envelope, count, done).await;
         }
-        Err(error) => {
+        Err(AppendError::Unknown(error)) => {
+            shared.counters().unpublished.one();
+            if shared.config.away == Away::Local {
+                // The caller may have been told that all is well. So the members are told: nobody must count on having all.
+                shared.driver.logs().note_unlogged(directory, &group);
+            }
+            // The members here do not get it: they would get it twice if the log has had it.
+            answer(Err(error));
+        }
+        Err(AppendError::Not(error)) => {
             shared.counters().unpublished.one();
             if shared.config.away == Away::Error {
                 return answer(Err(error));

@@ -1,5 +1,7 @@
 //! Reads a part of a log.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis::{Pipeline, Value};
 
@@ -19,6 +21,9 @@ use crate::{
         names::log_keys,
     },
 };
+
+/// By how much the clocks of two servers may differ, of which one takes over from the other.
+const SKEW: Duration = Duration::from_secs(5);
 
 /// What is read of which log.
 #[derive(Debug, Clone)]
@@ -65,6 +70,8 @@ pub(in crate::layers::redis) struct RawLog {
     pub(in crate::layers::redis) entries: Vec<RawEntry>,
     /// Whether the server has lost entries that this process has seen.
     pub(in crate::layers::redis) is_rolled_back: bool,
+    /// Seconds since 1970 when it was read, by the clock of the server.
+    pub(in crate::layers::redis) now: f64,
 }
 
 impl RawLog {
@@ -75,6 +82,20 @@ impl RawLog {
             at: Position { epoch: self.state.top?.epoch, offset: entry.offset, tag },
             prev: entry.prev,
         })
+    }
+}
+
+impl RawLog {
+    /// Whether these newest entries are all that were appended since a time: so long ago, when this process had seen the
+    /// log up to `seen`.
+    pub(in crate::layers::redis) fn has_all_since(&self, seen: Option<Position>, ago: Duration) -> bool {
+        let Some(top) = self.state.top else { return true };
+        // Nothing of another epoch is in this one.
+        let seen = seen.filter(|seen| seen.epoch == top.epoch).map_or(0, |seen| seen.offset);
+        let Some(first) = self.entries.first() else { return top.offset <= seen };
+        let has_newest = self.entries.last().is_some_and(|last| last.offset == top.offset);
+        let is_older = || self.now - f64::from(first.seconds) > (ago + SKEW).as_secs_f64();
+        has_newest && (first.offset.saturating_sub(1) <= seen || is_older())
     }
 }
 
@@ -141,7 +162,7 @@ impl LogQuery {
             }
             _ => false,
         };
-        Some(RawLog { state, entries, is_rolled_back })
+        Some(RawLog { state, entries, is_rolled_back, now })
     }
 }
 
@@ -160,4 +181,58 @@ fn entries(reply: Value) -> Option<Vec<RawEntry>> {
         RawEntry::read(&id, Bytes::from(bytes))
     };
     Some(list(reply)?.into_iter().filter_map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::history::position::Epoch;
+
+    /// The newest entries of a log, up to an offset: one each second, the last one just now.
+    fn newest(count: u64, top: u64) -> RawLog {
+        let entry = |offset: u64| RawEntry {
+            offset,
+            tag: Tag::NONE,
+            prev: Tag::NONE,
+            nonce: Nonce::default(),
+            seconds: 1_790_000_000 - (top - offset) as u32,
+            sealed: Bytes::new(),
+        };
+        let state = RawState { top: Some(place(1, top)), foreign: 0.0 };
+        let entries = (top - count + 1..=top).map(entry).collect();
+        RawLog { state, entries, is_rolled_back: false, now: 1_790_000_000.0 }
+    }
+
+    fn place(epoch: u64, offset: u64) -> Position {
+        Position { offset, ..Position::start(Epoch::of(epoch).unwrap()) }
+    }
+
+    #[test]
+    fn an_append_is_missing_only_from_a_log_that_reaches_back_to_it() {
+        let second = Duration::from_secs(1);
+        let has_all = |log: &RawLog, seen| log.has_all_since(seen, second);
+        let log = newest(2, 7);
+        assert!(has_all(&log, Some(place(1, 5))) && has_all(&log, Some(place(1, 7))));
+        assert!(!has_all(&log, Some(place(1, 4))), "5 is gone");
+        assert!(!has_all(&log, None) && has_all(&newest(3, 3), None), "a log from its start on");
+        assert!(
+            !has_all(&log, Some(place(2, 7))) && has_all(&newest(3, 3), Some(place(2, 7))),
+            "another epoch"
+        );
+        // All entries are gone, or the newest one is.
+        assert!(!has_all(&newest(0, 7), Some(place(1, 6))) && has_all(&newest(0, 7), Some(place(1, 7))));
+        let mut behind = newest(3, 7);
+        behind.entries.pop();
+        assert!(!has_all(&behind, Some(place(1, 6))));
+        // There is none, so it has nothing.
+        assert!(has_all(&RawLog { state: RawState::default(), ..newest(0, 0) }, Some(place(1, 4))));
+    }
+
+    #[test]
+    fn an_entry_from_before_an_append_is_seen_by_its_age() {
+        // The first of these is 19 s old.
+        let log = newest(20, 100);
+        assert!(log.has_all_since(None, Duration::from_secs(13)));
+        assert!(!log.has_all_since(None, Duration::from_secs(14)), "the clocks of servers differ");
+    }
 }

@@ -8,7 +8,8 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    append::{Appending, Settled},
+    append::{AppendError, Appending, Settled},
+    entry::Place,
     linked::Linked,
     read::{LogQuery, RawLog},
     serve::read_once,
@@ -18,7 +19,11 @@ use crate::{
     groups::history::store::Part,
     layers::{
         Away, LayerError,
-        server::{driver::Driver, shared::Shared, status::ended},
+        server::{
+            driver::Driver,
+            shared::Shared,
+            status::{Status, ended},
+        },
     },
 };
 
@@ -90,13 +95,7 @@ pub(in crate::layers::redis) async fn resolve<L: Linked>(io: &L, shard: usize) -
             Entry::Vacant(place) => place.insert(newest(io, shard, &appending).await),
         };
         let outcome = match log {
-            Ok(log) => match log.find(appending.nonce, appending.tag) {
-                Some(place) => Ok((place, Delivery::default())),
-                None => {
-                    let reason = "the connection was lost before the event was in the log";
-                    Err(io.status().unavailable(shard, reason))
-                }
-            },
+            Ok(log) => fate(io.status(), shard, log, &appending).map(|place| (place, Delivery::default())),
             Err(LayerError::Unavailable(reason)) => {
                 let reason = reason.clone();
                 let mut all = waiting.borrow_mut();
@@ -104,13 +103,31 @@ pub(in crate::layers::redis) async fn resolve<L: Linked>(io: &L, shard: usize) -
                 all.splice(1..1, unsure);
                 return Err(reason);
             }
-            Err(error) => Err(error.clone()),
+            Err(error) => Err(AppendError::Unknown(error.clone())),
         };
         if let Ok(room) = io.shared().room_for(appending.sealed.len()).await {
             io.hand_on(Settled { appending, outcome }, room);
         }
     }
     Ok(())
+}
+
+/// Where an event is, by the newest entries of its log.
+///
+/// If it is not among these, it may have been, and more have followed than the group keeps. Then others may have it, and
+/// it must not count as one that nobody has.
+fn fate(status: &Status, shard: usize, log: &RawLog, appending: &Appending) -> Result<Place, AppendError> {
+    if let Some(place) = log.find(appending.nonce, appending.tag) {
+        return Ok(place);
+    }
+    let (sent, seen) = appending.sent;
+    if log.has_all_since(seen, sent.elapsed()) {
+        let reason = "the connection was lost before the event was in the log";
+        return Err(AppendError::Not(status.unavailable(shard, reason)));
+    }
+    let reason = "the connection was lost before there was an answer, and the log does not reach back so far any more: \
+                  nobody knows whether the event was in it";
+    Err(AppendError::Unknown(status.unavailable(shard, reason)))
 }
 
 /// The newest entries of an event's log.
