@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use greenroom::{
     ChannelName, Layer, LayerError,
+    history::History,
     layers::redis::{RedisConfig, RedisLayer, RedisPubSubLayer},
 };
 use integration_tests::log::{capture, lines, logged};
@@ -138,4 +139,34 @@ async fn a_value_of_another_kind_under_our_key_is_logged_once() {
     assert_eq!(member.hears().await, "3");
     assert_eq!(loud(&own).len(), 1, "{:#?}", loud(&own));
     assert_eq!(layer.metrics().reconnected, 0);
+}
+
+/// Another program keeps less of a group's events than this one, which never sends to the group itself. The log says so once
+/// for the policy: to a program that has members in the group, and to one that only reads.
+#[actix_web::test]
+async fn a_policy_of_another_program_is_said_to_who_only_hears() {
+    capture();
+    for (number, kind) in (0..).zip(KINDS) {
+        let server = RedisServer::start();
+        // No other test has these numbers.
+        let config = || config(&server).history("room*", History::last(5_001 + number));
+        let [with_member, reader] = [ready(kind, config()).await, ready(kind, config()).await];
+        let mut member = Member::of(&with_member, &["room.1"]).await;
+        let shape = json!({"hosts": [server.url()], "history": [["room*", 3, 60]]});
+        let mut python = Python::start(&format!("history-{kind}"), &shape).await;
+        for room in ["room.1", "room.2"] {
+            python.must("group_send", &[json!(room), json!("{'type': 'note', 'number': 1}")]).await;
+        }
+        assert_eq!(member.hears().await, "1");
+        let ours = format!("{}:300", 5_001 + number);
+        let parts = ["WARN", "different policies", &ours, "3:60"];
+        // At its next look.
+        logged(&parts).await;
+        assert_eq!(lines(&parts).len(), 1, "{:#?}", lines(&parts));
+        for room in ["room.1", "room.2", "room.1"] {
+            let page = reader.history(&group(room)).read().await.unwrap();
+            assert_eq!(page.events.len(), 1);
+        }
+        assert_eq!(lines(&parts).len(), 2, "{:#?}", lines(&parts));
+    }
 }

@@ -119,7 +119,8 @@ async fn states<L: Linked>(io: &L, shard: usize, logs: &[Arc<Log>], renews: bool
     }
     let Ok(replies) = io.link(shard).run(&commands).await else { return Vec::new() };
     let state = |((log, seen), reply): ((&Arc<Log>, Option<Position>), Value)| {
-        let RawState { top, foreign } = RawState::read(reply).unwrap_or_default();
+        let RawState { top, foreign, policy } = RawState::read(reply).unwrap_or_default();
+        io.compare_policy(&log.group, log.policy, policy.as_deref());
         // More may have come meanwhile.
         State { log: Arc::clone(log), is_behind: top != seen && log.seen() == seen, foreign }
     };

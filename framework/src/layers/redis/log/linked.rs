@@ -1,6 +1,6 @@
 //! What the logs of groups need of both kinds of layers on Redis, and do for them on the driver's thread.
 
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use redis::{Cmd, Value};
@@ -9,13 +9,13 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_local, time::Instant};
 use super::{
     append::{Answer, Appending, Settled},
     publish::Counted,
-    scripts::{Kept, Script, note_other_policy},
+    scripts::{Kept, Script, note_other_policy, policy_text},
     store::RedisLogs,
     unsure::UnsureEvents,
 };
 use crate::{
     GroupName,
-    groups::directory::Directory,
+    groups::{directory::Directory, history::policy::History},
     layers::{
         LayerError,
         redis::link::RedisLink,
@@ -26,6 +26,9 @@ use crate::{
         },
     },
 };
+
+/// How many differences between policies are remembered. Of further ones, reading says nothing.
+const DIFFERING: usize = 64;
 
 /// A driver whose groups may have logs.
 pub(in crate::layers::redis) trait LoggedDriver: Driver {
@@ -89,9 +92,24 @@ pub(in crate::layers::redis) trait Linked: Sized + 'static {
             LayerError::Refused("the answer to an append has another form than it must have".into())
         })?;
         if let Some(other) = &answer.other {
-            note_other_policy(self.status(), &appending.group, appending.policy, other);
+            let _ = note_other_policy(self.status(), &appending.group, appending.policy, other);
         }
         Ok(answer)
+    }
+
+    /// Compares the policy with which others append to a log with that of this process, which only reads it.
+    ///
+    /// The policy may have been changed everywhere since the last event. So each difference is logged once.
+    fn compare_policy(&self, group: &GroupName, ours: History, theirs: Option<&str>) {
+        let Some(theirs) = theirs.filter(|theirs| policy_text(ours) != **theirs) else { return };
+        let known = &self.state().differing;
+        let difference = (policy_text(ours), theirs.to_owned());
+        if known.borrow().len() < DIFFERING
+            && !known.borrow().contains(&difference)
+            && note_other_policy(self.status(), group, ours, theirs)
+        {
+            known.borrow_mut().insert(difference);
+        }
     }
 
     /// See [`hand_on`].
@@ -122,11 +140,14 @@ pub(in crate::layers::redis) struct LogState {
     /// The scripts that each shard keeps.
     pub(in crate::layers::redis) kept: Vec<Kept>,
     pub(in crate::layers::redis) unsure: UnsureEvents,
+    /// The policies of this process from which others differ, each with the other one.
+    differing: RefCell<HashSet<(String, String)>>,
 }
 
 impl LogState {
     pub(in crate::layers::redis) fn new(shards: usize) -> Self {
-        Self { kept: (0..shards).map(|_| Kept::default()).collect(), unsure: UnsureEvents::new(shards) }
+        let kept = (0..shards).map(|_| Kept::default()).collect();
+        Self { kept, unsure: UnsureEvents::new(shards), differing: RefCell::default() }
     }
 }
 

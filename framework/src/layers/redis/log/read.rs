@@ -43,12 +43,14 @@ pub(in crate::layers::redis) struct RawState {
     pub(in crate::layers::redis) top: Option<Position>,
     /// The newest mark of events that are in no log.
     pub(in crate::layers::redis) foreign: f64,
+    /// The policy of the program that has appended last.
+    pub(in crate::layers::redis) policy: Option<String>,
 }
 
 impl RawState {
     /// Adds the command that reads a state.
     pub(in crate::layers::redis) fn ask(key: &str, commands: &mut Pipeline) {
-        commands.cmd("HMGET").arg(key).arg(&["e", "s", "t", "w"]);
+        commands.cmd("HMGET").arg(key).arg(&["e", "s", "t", "w", "p"]);
     }
 
     /// Reads the reply. `None` if it is something else.
@@ -58,7 +60,9 @@ impl RawState {
         let offset = fields.next()?.map_or(0, |offset| score(&offset) as u64);
         let tag = fields.next()?.and_then(|bytes| tag(&bytes)).unwrap_or(Tag::NONE);
         let foreign = fields.next()?.map_or(0.0, |mark| score(&mark));
-        Some(Self { top: epoch.map(|epoch| Position { epoch, offset, tag }), foreign })
+        // Nobody knows who has written this. A policy is short.
+        let policy = fields.next()?.map(|policy| String::from_utf8_lossy(&policy).chars().take(64).collect());
+        Some(Self { top: epoch.map(|epoch| Position { epoch, offset, tag }), foreign, policy })
     }
 }
 
@@ -198,7 +202,7 @@ mod tests {
             seconds: 1_790_000_000 - (top - offset) as u32,
             sealed: Bytes::new(),
         };
-        let state = RawState { top: Some(place(1, top)), foreign: 0.0 };
+        let state = RawState { top: Some(place(1, top)), ..RawState::default() };
         let entries = (top - count + 1..=top).map(entry).collect();
         RawLog { state, entries, is_rolled_back: false, now: 1_790_000_000.0 }
     }

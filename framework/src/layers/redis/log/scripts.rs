@@ -146,21 +146,25 @@ impl Append<'_> {
 }
 
 /// A policy as it stands in the state of a log.
-fn policy_text(policy: History) -> String {
+pub(in crate::layers::redis) fn policy_text(policy: History) -> String {
     format!("{}:{}", policy.size(), policy.time().as_secs())
 }
 
 /// Says that two processes keep different numbers of a group's events. This is logged at most once a minute.
+///
+/// Returns whether it was logged.
 pub(in crate::layers::redis) fn note_other_policy(
     status: &Status,
     group: &GroupName,
     ours: History,
     other: &str,
-) {
-    if let Some(more) = status.logs("policies") {
+) -> bool {
+    let more = status.logs("policies");
+    if let Some(more) = more {
         let ours = policy_text(ours);
         tracing::warn!(%group, ours, other = ?Shown(other), more, "two processes have different policies for the history of a group: give all of them the same (events:seconds)");
     }
+    more.is_some()
 }
 
 /// Adds an epoch in case a new one begins, and the newest place that this process has seen.

@@ -139,6 +139,11 @@ async fn read_all<L: Linked>(
     for (at, log) in others.into_iter().zip(again) {
         logs[at] = log;
     }
+    for (query, log) in queries.iter().zip(&logs) {
+        if let Ok(log) = log {
+            io.compare_policy(&query.group, query.policy, log.state.policy.as_deref());
+        }
+    }
     logs
 }
 

@@ -133,7 +133,7 @@ impl LogStore for RedisLogs {
         Box::pin(async move {
             let query = LogQuery { group: group.clone(), policy: self.policy(group), part, most, seen };
             let read = self.ask(|reply| LogRequest::Read { query, reply }).await?;
-            let RawLog { state: RawState { top, foreign }, entries, .. } = read;
+            let RawLog { state: RawState { top, foreign, .. }, entries, .. } = read;
             let top = top.ok_or_else(|| LayerError::Refused("the log has no epoch".to_owned()))?;
             let anchor = match (part, entries.first()) {
                 // A place comes from anywhere, and may have any offset.
