@@ -1,6 +1,10 @@
 //! Real Python processes with channels_redis.
 
-use std::{env, path::PathBuf, process::Stdio};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use integration_tests::PATIENCE;
 use serde_json::{Value, json};
@@ -17,6 +21,9 @@ pub struct Python {
     output: Lines<BufReader<ChildStdout>>,
     _process: Child,
 }
+
+/// The folder with the programs in Python.
+const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
 
 /// The Python that has the packages of `python/requirements.txt`. Makes its environment if that is missing.
 fn interpreter() -> PathBuf {
@@ -37,8 +44,31 @@ impl Python {
     /// # Panics
     /// If the process does not start.
     pub async fn start(kind: &str, config: &Value) -> Self {
+        Self::start_in(Path::new(PROGRAMS), kind, config).await
+    }
+
+    /// Starts a process from a copy of its files and of the scripts of Greenroom in this folder, as a deployed program has
+    /// them.
+    ///
+    /// # Panics
+    /// If the process does not start.
+    pub async fn deployed(folder: &Path, kind: &str, config: &Value) -> Self {
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../framework/src/layers/redis/log");
+        for from in [PROGRAMS, scripts] {
+            for file in fs::read_dir(from).expect("a folder of the repository") {
+                let file = file.expect("a file").path();
+                if file.extension().is_some_and(|kind| kind == "py" || kind == "lua") {
+                    let name = file.file_name().expect("a file has a name");
+                    fs::copy(&file, folder.join(name)).expect("it is copied");
+                }
+            }
+        }
+        Self::start_in(folder, kind, config).await
+    }
+
+    async fn start_in(folder: &Path, kind: &str, config: &Value) -> Self {
         let mut process = Command::new(interpreter())
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/peer.py"))
+            .arg(folder.join("peer.py"))
             .args([kind, &config.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

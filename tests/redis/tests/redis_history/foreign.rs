@@ -14,6 +14,8 @@ both! {
     an_event_of_python_is_in_no_log,
     /// Python's layer with our few lines appends, and who was away gets that too.
     a_helper_of_python_appends,
+    /// It does not append what it is told not to, and that is not an event of no log either. It is copied to where it runs.
+    a_helper_of_python_keeps_no_transient_event,
 }
 
 const fn kind<K: Kind>() -> &'static str {
@@ -141,4 +143,33 @@ async fn a_helper_of_python_appends<K: Kind>() {
     for number in [1, 2, 3, 4, 5] {
         assert_eq!(python.receive(&theirs).await, format!("{{'type': 'note', 'number': {number}}}"));
     }
+}
+
+async fn a_helper_of_python_keeps_no_transient_event<K: Kind>() {
+    let server = RedisServer::start();
+    let (first, second) = two::<K>(&server).await;
+    let folder = std::env::temp_dir().join(format!("greenroom-django-{}-{}", kind::<K>(), server.port()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let shape = json!({"hosts": [server.url()], "history": [["room*", 10, 60]], "transient": ["hint"]});
+    let mut python = Python::deployed(&folder, &format!("history-{}", kind::<K>()), &shape).await;
+    let theirs = python.must("new_channel", &[]).await;
+    python.must("group_add", &[json!("room"), theirs.clone()]).await;
+    let (mut away, mut here) = (first.join("/room/").await, second.join("/room/").await);
+    let note = json!("{'type': 'note', 'number': 1}");
+    python.must("group_send", &[json!("room"), note.clone()]).await;
+    assert_eq!((away.text().await, here.text().await), ("1".to_owned(), "1".to_owned()));
+    let memory = away.cut();
+    let hint = json!("{'type': 'hint', 'number': 2}");
+    python.must("group_send", &[json!("room"), hint.clone()]).await;
+    assert_eq!(here.text().await, "hint 2", "who is there gets it");
+    for event in [note, hint] {
+        assert_eq!(json!(python.receive(&theirs).await), event);
+    }
+    first.send([3]).await;
+    assert_eq!(here.text().await, "3");
+    for process in [&first, &second] {
+        let mut back = process.back("/room/", memory.clone()).await;
+        assert_eq!((back.outcome(), back.text().await), ("recovered".to_owned(), "3".to_owned()));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }
