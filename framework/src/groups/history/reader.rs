@@ -141,6 +141,10 @@ impl HistoryReader {
 
     /// Reads a page, as it is at one moment. On a layer with a server it asks the server.
     ///
+    /// If there is no log yet, this begins it, on the server too: a client may take [`Page::top`] before the first event, and
+    /// come back to it later. On Redis that is a key which lives for an hour at least. So check a name that a client has
+    /// chosen before you read its history, as you check who may see it.
+    ///
     /// # Errors
     /// [`MisuseError::NoHistory`] if the group keeps no events, [`LayerError`](crate::LayerError) if the layer's server
     /// does not answer.
