@@ -3,10 +3,17 @@
 use std::time::Duration;
 
 use greenroom::{
-    ChannelName, Envelope, Layer, LayerConfig,
+    ChannelName, Envelope, Layer, LayerConfig, Mount,
     layers::redis::{RedisConfig, RedisLayer, RedisPubSubLayer},
+    prelude::*,
+    testing::LiveServer,
 };
-use redis_tests::{Member, Proxy, RedisServer, Slow, eventually, group, note};
+use integration_tests::Client;
+use redis_tests::{
+    Member, Proxy, RedisServer, Slow, eventually, group,
+    kinds::{self, Kind},
+    note,
+};
 
 const FAR: Slow = Slow { delay: Duration::from_millis(50), bytes_a_second: 0 };
 const SLOW: Slow = Slow { delay: Duration::from_millis(50), bytes_a_second: 1_000_000 };
@@ -181,4 +188,38 @@ async fn a_publication_that_is_cut_reaches_its_own_process_once() {
     assert_eq!((here.hears().await, there.hears().await), ("2".to_owned(), "2".to_owned()));
     near.group_send(&group("room"), note(3)).await.unwrap();
     assert_eq!((here.hears().await, there.hears().await), ("3".to_owned(), "3".to_owned()));
+}
+
+/// Is in a group from its start on.
+#[derive(NoEvents)]
+struct Guest;
+
+impl Consumer for Guest {
+    fn groups(&self) -> Vec<GroupName> {
+        vec![group("room")]
+    }
+}
+
+/// Redis hangs, and nobody has noticed yet. By default a client comes in all the same, and is a member in this process.
+async fn a_client_comes_in_while_redis_hangs<K: Kind>() {
+    let server = RedisServer::start();
+    let (layer, ready) = K::open(RedisConfig::new(server.url())).await;
+    ready.unwrap();
+    let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Guest))).unwrap();
+    let http = LiveServer::start(&mount.layer(layer), 1).unwrap();
+    server.pause();
+    // This waits for longer than a `connect` may take.
+    Client::connect(&http, "/").await;
+    server.resume();
+}
+
+#[actix_web::test]
+async fn clients_come_in_while_redis_hangs() {
+    tokio::join!(
+        a_client_comes_in_while_redis_hangs::<kinds::Core>(),
+        a_client_comes_in_while_redis_hangs::<kinds::Connections>(),
+        a_client_comes_in_while_redis_hangs::<kinds::LoggedCore>(),
+        a_client_comes_in_while_redis_hangs::<kinds::PubSub>(),
+        a_client_comes_in_while_redis_hangs::<kinds::LoggedPubSub>(),
+    );
 }

@@ -24,7 +24,7 @@ const CLIENT_MESSAGES: usize = 1 << 18;
 /// | [`prefix`](NatsConfig::prefix) | `greenroom` | yes |
 /// | [`layer`](NatsConfig::layer) | [`LayerConfig`](crate::LayerConfig)'s | no: for a message to a channel, the receiver's limits hold |
 /// | [`away`](NatsConfig::away) | [`Away::Local`](super::Away::Local) | no |
-/// | [`timeout`](NatsConfig::timeout) | 5 s | no |
+/// | [`timeout`](NatsConfig::timeout) | 3 s | no |
 /// | [`queue_bytes`](NatsConfig::queue_bytes) | 16 MiB | no |
 /// | [`jetstream`](NatsConfig::jetstream) | [`JetStream`]'s | yes |
 /// | [`history_key`](NatsConfig::history_key) | kept in JetStream | yes |

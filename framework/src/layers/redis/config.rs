@@ -49,7 +49,7 @@ pub enum Names {
 /// | [`layer`](RedisConfig::layer) | [`LayerConfig`](crate::LayerConfig)'s | no | `expiry`, `group_expiry`, `capacity`, `channel_capacity` |
 /// | [`away`](RedisConfig::away) | [`Away::Local`](super::Away::Local) | no | |
 /// | [`names`](RedisConfig::names) | [`Names::Process`] | no | |
-/// | [`timeout`](RedisConfig::timeout) | 5 s | no | |
+/// | [`timeout`](RedisConfig::timeout) | 3 s | no | |
 /// | [`renew_every`](RedisConfig::renew_every) | 10 min | no | |
 /// | [`queue_bytes`](RedisConfig::queue_bytes) | 16 MiB | no | |
 ///

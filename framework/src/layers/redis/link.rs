@@ -174,8 +174,12 @@ impl RedisLink {
             if timeout(self.patience.min(Duration::from_secs(2)), self.failed.notified()).await.is_err() {
                 let writer = self.writer.borrow().clone();
                 let Some(mut writer) = writer else { return "it is not connected".to_owned() };
-                if let Err(reason) = self.check(&mut writer).await {
-                    return reason;
+                // A command that fails meanwhile says it sooner.
+                tokio::select! {
+                    () = self.failed.notified() => {}
+                    checked = self.check(&mut writer) => if let Err(reason) = checked {
+                        return reason;
+                    }
                 }
             }
         }

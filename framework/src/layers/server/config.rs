@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::Away;
 use crate::{history::History, layers::LayerConfig};
 
+/// For how long a server may take by default. It is shorter than the time that `connect` has, and leaves time for the rest.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The settings of a layer on a server.
 ///
 /// They are the settings that every kind of server has, and those of one kind, `B`. Programs know this type
@@ -32,7 +35,7 @@ impl<B> ServerConfig<B> {
             prefix: prefix.to_owned(),
             layer: LayerConfig::new(),
             away: Away::default(),
-            timeout: Duration::from_secs(5),
+            timeout: TIMEOUT,
             queue_bytes: 16 << 20,
         };
         Self { common, backend }
@@ -69,7 +72,10 @@ impl<B> ServerConfig<B> {
         self
     }
 
-    /// How long the server may take to answer or to connect. Default 5 s, at least 100 ms.
+    /// How long the server may take to answer or to connect. Default 3 s, at least 100 ms.
+    ///
+    /// Keep it below [`Limits::connect_timeout`](crate::Limits::connect_timeout). So a `connect` that joins a group goes on
+    /// in this process when the server hangs, and is not cancelled.
     ///
     /// A server that takes longer counts as away. On NATS, another process has the same time to answer.
     pub fn timeout(mut self, time: Duration) -> Self {
