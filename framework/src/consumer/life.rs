@@ -283,7 +283,9 @@ async fn connect<C: Consumer>(consumer: &mut C, ctx: &mut Context) -> Result<()>
                     consumer = type_name::<C>(),
                     "connect took too long and was cancelled"
                 );
-                ctx.reject(Rejection::unavailable("the server is busy, try again later"))?;
+                let rejection =
+                    Rejection::busy("the server is busy, try again later", connection.retry_hint());
+                ctx.reject(rejection)?;
             }
             Ok(())
         }

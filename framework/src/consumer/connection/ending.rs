@@ -56,7 +56,7 @@ impl Connection {
                     Cause::Error => Rejection::internal(),
                     Cause::Shutdown => Rejection::shutting_down(self.retry_hint()),
                     Cause::Consumer | Cause::TooSlow if code == CloseCode::TRY_AGAIN => {
-                        Rejection::unavailable("try again later")
+                        Rejection::busy("try again later", self.retry_hint())
                     }
                     _ => Rejection::forbidden(),
                 };

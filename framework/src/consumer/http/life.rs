@@ -195,7 +195,8 @@ fn no_response<C>(ctx: &HttpContext) {
     let limit = ctx.connection().limits.response_timeout;
     let (path, consumer) = (Shown(ctx.scope().path()), type_name::<C>());
     tracing::warn!(?limit, ?path, consumer, "a response took too long: answered 503");
-    ctx.refuse(Rejection::unavailable("the server is busy, try again later"));
+    let hint = ctx.connection().retry_hint();
+    ctx.refuse(Rejection::busy("the server is busy, try again later", hint));
 }
 
 /// Ends the response after `handle` has returned without `keep_open`.

@@ -79,6 +79,8 @@ async fn the_time_of_connect_includes_the_joins_before_it() {
     let mount = Mount::new(UrlRouter::new().route("/", |_: &Scope| Ok(Member))).unwrap();
     let mut client = WebsocketCommunicator::new(&mount.limits(limits).layer(layer), "/");
     let start = Instant::now();
-    assert_eq!(client.connect().await.unwrap_err().status(), 503);
+    let refused = client.connect().await.unwrap_err();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().any(|(name, _)| name == "retry-after"), "the client learns when to try again");
     assert_eq!(start.elapsed().as_secs(), 3);
 }

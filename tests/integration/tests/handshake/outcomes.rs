@@ -198,6 +198,7 @@ async fn a_connect_that_never_ends_is_503_at_its_limit() {
     let mut case = Case::new(Limits::new().connect_timeout(Duration::from_millis(50)));
     let response = ask(&case.server, &Request::new("/hang/")).await;
     assert_eq!(response.status, 503);
+    assert!(response.header("retry-after").is_some(), "{response:?}");
     assert_eq!(case.ended().await.code.0, 1006);
 }
 
