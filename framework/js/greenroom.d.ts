@@ -65,7 +65,7 @@ export interface GreenroomOptions {
    * `protocols` may take four times as long.
    */
   timeout?: number;
-  /** How many bytes may wait to be sent before `send` throws. Default 1 MiB. */
+  /** How many bytes may wait to be sent before `send` throws. Each message counts 32 bytes more. Default 1 MiB. */
   queueLimit?: number;
   /** How long a request waits for its answer, in ms. Default 10,000. */
   requestTimeout?: number;

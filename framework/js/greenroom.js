@@ -75,6 +75,9 @@ export class ResumeEvent extends Event {
   }
 }
 
+/** What a message that waits counts beside its bytes, because an empty one takes memory too. */
+const MESSAGE_COST = 32;
+
 /** So many requests of one socket may wait for their answers. */
 const REQUESTS = 1_000;
 
@@ -170,7 +173,8 @@ export class GreenroomSocket extends EventTarget {
 
   #enqueue(item) {
     // An empty queue takes a message of any size: the server decides whether the message is too large.
-    const full = this.#queued > 0 && this.#queued + item.size > this.#settings.queueLimit;
+    const waiting = this.#queue.length;
+    const full = waiting > 0 && this.#queued + item.size + (waiting + 1) * MESSAGE_COST > this.#settings.queueLimit;
     if (full && this.#readyState < CLOSING) {
       throw new DOMException(`more than ${this.#settings.queueLimit} bytes wait to be sent`, "QuotaExceededError");
     }
@@ -309,7 +313,7 @@ export class GreenroomSocket extends EventTarget {
     this.#queued = 0;
     this.dispatchEvent(again ? new ResumeEvent("reconnect", outcome) : new Event("open"));
     const kept = waiting.filter(({ dropped }) => !dropped);
-    this.#queue.push(...kept);
+    this.#queue = this.#queue.concat(kept);
     this.#queued += sizeOf(kept);
     if (this.#readyState === OPEN) this.#link.flush();
   }
@@ -374,7 +378,7 @@ export class GreenroomSocket extends EventTarget {
     this.#release();
     const kept = unsent.filter(({ dropped }) => !dropped);
     for (const item of kept) item.sent = false;
-    this.#queue.unshift(...kept);
+    this.#queue = kept.concat(this.#queue);
     this.#queued += sizeOf(kept);
     if (this.#readyState === CLOSING) return this.#finish({ ...end, cause: "page" });
     end.cause ??= end.code === 1006 ? "lost" : "closed";

@@ -5,6 +5,7 @@ mod history;
 mod requests;
 mod scripted;
 mod urls;
+mod waiting;
 
 use browser_tests::{Browser, Engine, Page, Result, Server};
 use serde_json::{Value, json};
@@ -201,7 +202,7 @@ async fn messages_sent_while_disconnected_have_a_limit_and_an_order() -> Result<
     let browser = Browser::start("en-US").await?;
     let page = browser.open(&server.url("/home/")).await?;
     let body = "
-        const socket = new GreenroomSocket('/room/1/?name=Ann', [], { queueLimit: 20 });
+        const socket = new GreenroomSocket('/room/1/?name=Ann', [], { queueLimit: 100 });
         socket.send('first of ten'.slice(0, 10));
         socket.send('second ten');
         const full = [thrown(() => socket.send('x')), socket.bufferedAmount];

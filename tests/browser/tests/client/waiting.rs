@@ -1,0 +1,49 @@
+//! The messages that wait to be sent: how many may wait, and that none is lost.
+
+use super::*;
+
+/// A script that plays a WebSocket server which accepts when it is told to.
+const ACCEPTING: &str = "
+    const sockets = [];
+    window.WebSocket = class {
+      protocol = ''; extensions = ''; bufferedAmount = 0; sent = [];
+      constructor() { sockets.push(this); }
+      send(data) { this.sent.push(data); }
+      close() {}
+    };
+    const open = (options) => new GreenroomSocket('/any/', [], { transports: ['websocket'], resume: false, ...options });
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_short_messages_wait_and_are_all_sent() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const COUNT = 300_000; // more than a function takes as arguments
+        const socket = open({ queueLimit: 1 << 24 });
+        for (let number = 0; number < COUNT; number += 1) socket.send(`${number}`);
+        sockets[0].onopen();
+        const { sent } = sockets[0];
+        return [sent.length, sent.every((text, at) => text === `${at}`), socket.bufferedAmount];";
+    let expected = json!([300_000, true, 0]);
+    assert_eq!(run(&page, &format!("{ACCEPTING}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_messages_count_too() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const socket = open({ queueLimit: 3200 });
+        let count = 0;
+        while (count < 1000 && thrown(() => socket.send('')) === null) count += 1;
+        const full = [count, thrown(() => socket.send('')), socket.bufferedAmount];
+        sockets[0].onopen();
+        return [full, sockets[0].sent.length];";
+    let expected = json!([[100, "QuotaExceededError", 0], 100]);
+    assert_eq!(run(&page, &format!("{ACCEPTING}{body}"), json!([])).await?, expected);
+    Ok(())
+}
