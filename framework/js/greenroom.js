@@ -115,8 +115,11 @@ export class GreenroomSocket extends EventTarget {
   #known = null;
   #timer;
   #attempts = 0;
-  /** When the server said that it closes and when to come back, until a connection is open again. */
-  #restartedAt = -Infinity;
+  /**
+   * When the server said that it closes and when to come back, until a connection is open again; and how many attempts
+   * counted then.
+   */
+  #restart = null;
   #openedAt = null;
   /** Whether a WebSocket has ever opened on this socket. `#refusals` counts the failures in a row since then. */
   #proven = false;
@@ -297,7 +300,9 @@ export class GreenroomSocket extends EventTarget {
     const again = this.#openedAt !== null;
     this.#askedAgain = false;
     this.#openedAt = performance.now();
-    this.#restartedAt = -Infinity;
+    // A server that is away for a restart has not failed, however often it was asked meanwhile.
+    if (this.#restart) this.#attempts = this.#restart.attempts;
+    this.#restart = null;
     this.#readyState = OPEN;
     this.#protocol = protocol;
     this.#extensions = extensions;
@@ -395,8 +400,9 @@ export class GreenroomSocket extends EventTarget {
     if (!reconnect || this.#attempts >= reconnect.attempts) return this.#finish({ wasClean: false, ...end });
     this.#requests?.lost();
     const { code, reason, cause, status, error } = end;
-    if (hintOf(end) !== null) this.#restartedAt = performance.now();
-    const away = performance.now() - this.#restartedAt;
+    const now = performance.now();
+    if (hintOf(end) !== null) this.#restart = { at: now, attempts: this.#attempts + 1 };
+    const away = now - (this.#restart?.at ?? -Infinity);
     const delay = retryDelay({ ...reconnect, ...end, away, attempt: this.#attempts++ });
     this.#cause = cause;
     this.#readyState = CONNECTING;

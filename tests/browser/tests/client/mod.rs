@@ -67,6 +67,41 @@ async fn nobody_waits_for_a_server_that_restarts_for_longer_than_it_has_been_awa
     Ok(())
 }
 
+/// Else a short loss just after a restart would cost a page half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_while_a_server_restarts_does_not_count_behind_it() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        Math.random = () => 1;
+        let attempt = 0;
+        window.WebSocket = class {
+          protocol = ''; extensions = ''; bufferedAmount = 0;
+          constructor() {
+            attempt += 1;
+            // The server closes, is away for six attempts, is there, and the network fails twice.
+            const ends = attempt <= 7 ? { 1: { code: 1012, reason: 'retry=10ms' } }[attempt] : {};
+            setTimeout(() => {
+              if (ends) this.onopen?.();
+              this.onclose?.({ code: 1006, reason: '', wasClean: false, ...ends });
+            });
+          }
+          close() {}
+        };
+        const reconnect = { base: 10, attempts: 9 };
+        const socket = new GreenroomSocket('/any/', [], { transports: ['websocket'], resume: false, reconnect });
+        const delays = [];
+        await new Promise((done) => socket.onstatechange = ({ state, delay }) => {
+          if (state === 'waiting' && delays.push(delay) === 9) done();
+        });
+        socket.close();
+        return delays.slice(-2);";
+    // The close counts, and each connection that did not last.
+    assert_eq!(run(&page, body, json!([])).await?, json!([20, 40]));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn delays_grow_with_full_jitter_unless_the_server_names_one() -> Result<()> {
     let server = Server::start()?;
