@@ -109,6 +109,8 @@ export class GreenroomSocket extends EventTarget {
   #history = new History();
   /** A connection whose server has yet to say what became of the positions, and what has come meanwhile. */
   #held = null;
+  /** By its id, why a group is lost of which the page was not told, because the connection ended while it was held. */
+  #untold = new Map();
   /** The links that this attempt can still try. Each is a list of the transports that share the link. */
   #ways = [];
   /** The transport of this link that is known to work. */
@@ -284,16 +286,21 @@ export class GreenroomSocket extends EventTarget {
 
   /** What was missed is known, or it took too long. */
   #resumed(outcome) {
-    const { connection, frames } = this.#release();
+    const { connection, frames } = this.#held;
+    this.#unhold();
     this.#begun(connection, outcome);
     for (const frame of frames) this.#frame(frame);
   }
 
-  #release() {
-    const held = this.#held;
-    clearTimeout(held?.timer);
+  #unhold() {
+    clearTimeout(this.#held?.timer);
     this.#held = null;
-    return held;
+  }
+
+  /** The connection that is held ends. The next one does not name what is lost, so the page must hear of it then. */
+  #release() {
+    for (const { group, reason } of this.#held?.outcome.lost ?? []) this.#untold.set(group, reason);
+    this.#unhold();
   }
 
   #begun({ transport, protocol, extensions }, outcome) {
@@ -316,11 +323,18 @@ export class GreenroomSocket extends EventTarget {
     // A page may have to tell a new consumer something first, so its handler sends before the messages that waited.
     const waiting = this.#queue.splice(0);
     this.#queued = 0;
-    this.dispatchEvent(again ? new ResumeEvent("reconnect", outcome) : new Event("open"));
+    this.dispatchEvent(again ? new ResumeEvent("reconnect", this.#withUntold(outcome)) : new Event("open"));
     const kept = waiting.filter(({ dropped }) => !dropped);
     this.#queue = this.#queue.concat(kept);
     this.#queued += sizeOf(kept);
     if (this.#readyState === OPEN) this.#link.flush();
+  }
+
+  #withUntold({ recovered, lost }) {
+    for (const { group } of lost) this.#untold.delete(group);
+    const before = [...this.#untold].map(([group, reason]) => ({ group, reason }));
+    this.#untold.clear();
+    return { recovered: recovered && before.length === 0, lost: before.concat(lost) };
   }
 
   /**

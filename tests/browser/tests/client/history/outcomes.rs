@@ -88,6 +88,29 @@ async fn a_page_waits_a_while_for_the_word_of_what_it_has_missed() -> Result<()>
     Ok(())
 }
 
+/// The connection that would have told it has ended meanwhile, and the next one does not name the group.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_hears_what_was_lost_on_a_connection_that_it_never_saw() -> Result<()> {
+    let body = r#"
+        const { socket, heard } = page();
+        const all = Object.fromEntries(Array.from({ length: 1001 }, (_, at) => [at, log(`${at}`, E, 1, "000001", "t")]));
+        (await next()).accept(hello("one", all)).end();
+        // The page may name 1,000 groups, and leaves the oldest one out.
+        (await next()).accept(hello("two", {})).end();
+        (await next()).accept(hello("three", {})).end();
+        const server = (await next()).accept();
+        const resumed = Object.fromEntries(Array.from({ length: 1000 }, (_, at) => [`${at + 1}`, true]));
+        server.say(hello("four", all, { resumed, recovered: true }));
+        server.end();
+        const last = (await next()).accept(hello("five", {}, { resumed: {}, recovered: true }));
+        socket.close();
+        return heard;"#;
+    let lost = json!([{ "group": "0", "reason": "too_many" }]);
+    let heard = play(body, json!([])).await?;
+    assert_eq!(heard[1], json!(["reconnect", false, lost]), "{heard}");
+    Ok(())
+}
+
 /// A server that was restarted without its data does not know the groups. It has lost none of those that it knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_of_which_the_server_says_nothing_has_a_gap() -> Result<()> {
