@@ -264,7 +264,6 @@ export class GreenroomSocket extends EventTarget {
     this.#link = new Link(this.#address, this.#protocols, transports, this.#settings, {
       history: this.#history,
       opened: (connection) => this.#opened(connection),
-      told: (control) => this.#told(this.#history.told(control).lost),
       failed: (failure) => this.#failed(Link === WebSocketLink, failure),
       heard: (transport) => this.#heard(transport),
       away: (delay, status) => this.#readyState === OPEN && this.#show("waiting", { delay, ...failure(status) }),
@@ -763,8 +762,6 @@ class History {
 
 /** How long a WebSocket's server that may not know of histories has for its first message, in ms. */
 const HELLO = 1_500;
-/** The reason of a close with 1002 of a server that reads heads, and has got a message without one. */
-const UNHEADED = "a message must begin with its kind";
 
 /** A connection over a WebSocket. */
 class WebSocketLink {
@@ -777,91 +774,92 @@ class WebSocketLink {
    * does not know of histories has ignored the question.
    */
   #headed = null;
-  /** Whether the WebSocket has opened, and whether the owner knows. */
+  /**
+   * A second WebSocket that does not ask. It is opened if the server has not said anything: whoever was asked for heads,
+   * and was only slow, would misread a message without one. The one that is ready first is used.
+   */
+  #plain = null;
+  /** Whether a WebSocket has opened, and whether the owner knows. */
   #connected = false;
   #open = false;
   #over = false;
-  /** Whether the server's first message may answer the question, and whether a message was sent before it. */
-  #first;
-  #spoke = false;
+  #address;
+  #protocols;
+  #timeout;
   #timer;
 
   constructor(address, protocols, _transports, { timeout, resume }, owner) {
     this.#owner = owner;
+    this.#address = address;
+    this.#protocols = protocols;
+    this.#timeout = timeout;
     this.#timer = later(() => this.#end({ code: 1006, reason: "", wasClean: false }), timeout);
     const { history } = owner;
     const asks = resume && !history.silent;
-    this.#first = asks;
     this.#resume = asks ? history.resume() : null;
-    let socket;
     try {
-      socket = new WebSocket(asks ? asking(address, this.#resume) : address.href, protocols);
+      this.#socket = this.#dial(asks ? asking(address, this.#resume) : address.href);
     } catch {
       // There is no WebSocket, or this page may not use one. The owner learns it later, as with every failure.
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => owner.failed({}));
       return;
     }
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
+    this.#socket.onopen = () => {
       clearTimeout(this.#timer);
       this.#connected = true;
       if (!asks) return this.#begin(false);
-      if (this.#resume) socket.send(`c${JSON.stringify({ resume: this.#resume })}`);
-      this.#timer = later(() => this.#silent(), history.known ? timeout : Math.min(HELLO, timeout));
+      if (this.#resume) this.#socket.send(`c${JSON.stringify({ resume: this.#resume })}`);
+      this.#timer = later(() => this.#doubt(), history.known ? timeout : Math.min(HELLO, timeout));
     };
+  }
+
+  #dial(url) {
+    const socket = new WebSocket(url, this.#protocols);
+    socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.#hear(data);
     socket.onclose = ({ code, reason, wasClean }) => this.#end({ code, reason, wasClean });
-    this.#socket = socket;
+    return socket;
   }
 
   get bufferedAmount() { return this.#socket?.bufferedAmount ?? 0; }
 
   flush() {
     if (this.#over) return; // what waits is for the next connection
-    for (const { data } of this.#owner.take(Infinity, Infinity)) {
-      this.#spoke = true;
-      this.#socket.send(this.#headed ? headed(data) : data);
-    }
+    for (const { data } of this.#owner.take(Infinity, Infinity)) this.#socket.send(this.#headed ? headed(data) : data);
   }
 
   #begin(headed, control) {
     clearTimeout(this.#timer);
+    if (this.#plain) forget(this.#plain);
+    this.#plain = null;
     this.#headed = headed;
     this.#open = true;
     const { protocol, extensions } = this.#socket;
     this.#owner.opened({ transport: "websocket", protocol, extensions, control });
   }
 
-  /** The server has said nothing. It knows nothing of histories, or the network is very slow. */
-  #silent() {
-    const { history } = this.#owner;
-    history.silent = !history.known;
-    this.#begin(false);
-  }
-
-  /** The server has only been slow, and cannot read what it was sent. The next attempt waits longer for it. */
-  #hasMisjudged() {
-    const { history } = this.#owner;
-    [history.known, history.silent] = [true, false];
-    this.drop();
-    this.#owner.ended({ code: 1006, reason: "", wasClean: false });
+  /** The server has said nothing. It knows nothing of histories and waits for the page, or the network is very slow. */
+  #doubt() {
+    const plain = this.#plain = this.#dial(this.#address.href);
+    const fail = () => { this.drop(); this.#owner.failed({}); };
+    this.#timer = later(fail, this.#timeout);
+    const ended = plain.onclose;
+    plain.onclose = fail;
+    plain.onopen = () => {
+      plain.onclose = ended;
+      const { history } = this.#owner;
+      history.silent = !history.known;
+      [this.#socket, this.#plain] = [plain, this.#socket];
+      this.#begin(false);
+    };
   }
 
   #hear(data) {
-    const hello = this.#first ? helloOf(data) : null;
-    this.#first = false;
-    if (this.#headed === null) {
-      this.#begin(hello !== null, hello ?? undefined);
-      if (hello || this.#over) return;
-    } else if (hello) {
-      // It came too late, but nothing is in doubt if nothing was sent without a head.
-      if (this.#spoke) return this.#hasMisjudged();
-      this.#owner.history.silent = false;
-      this.#headed = true;
-      return this.#owner.told(hello);
-    }
-    this.#owner.message(this.#headed ? frameOf(data) : { data });
+    if (this.#headed !== null) return this.#owner.message(this.#headed ? frameOf(data) : { data });
+    const hello = helloOf(data);
+    this.#begin(hello !== null, hello ?? undefined);
+    if (!hello && !this.#over) this.#owner.message({ data });
   }
 
   close(code, reason) {
@@ -884,7 +882,8 @@ class WebSocketLink {
   #forget() {
     this.#over = true;
     clearTimeout(this.#timer);
-    if (this.#socket) this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    if (this.#plain) forget(this.#plain);
+    if (this.#socket) unhook(this.#socket);
   }
 
   /** Without a network, the socket would look open for many minutes, until TCP gives up. */
@@ -899,7 +898,6 @@ class WebSocketLink {
 
   #end(end) {
     this.drop();
-    if (this.#first && this.#spoke && end.code === 1002 && end.reason === UNHEADED) return this.#hasMisjudged();
     if (this.#connected && !this.#open) {
       // It opened, and ended without a word. Only if it should go on with something is it known to be no opening.
       if (!this.#resume) this.#begin(false);
@@ -908,6 +906,16 @@ class WebSocketLink {
     if (this.#open) this.#owner.ended(end);
     else this.#owner.failed({});
   }
+}
+
+/** Has nothing more heard of a WebSocket. */
+function unhook(socket) {
+  socket.onopen = socket.onmessage = socket.onclose = null;
+}
+
+function forget(socket) {
+  unhook(socket);
+  socket.close();
 }
 
 /** The address of a WebSocket that asks for heads, and for what was missed. */
@@ -1609,5 +1617,5 @@ function keep({ host, pathname }, transport, time) {
 
 /** Not part of the interface: the tests use these functions directly. */
 export const internals = {
-  EventReader, UNHEADED, frameOf, headed, mayReconnect, retryAfter, retryDelay, ways, toBase64, fromBase64, prepare,
+  EventReader, frameOf, headed, mayReconnect, retryAfter, retryDelay, ways, toBase64, fromBase64, prepare,
 };

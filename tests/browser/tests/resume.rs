@@ -378,23 +378,6 @@ async fn the_old_connection_of_a_page_ends_when_it_is_back() -> Result<()> {
     Ok(())
 }
 
-/// A network may be so slow that the client takes the server for one that knows no heads. It learns better by this.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_client_knows_the_reason_for_which_a_message_without_a_head_is_refused() -> Result<()> {
-    let boards = Boards::start(History::last(10))?;
-    let browser = Browser::start("en-US").await?;
-    let page = browser.open(&boards.server.url("/")).await?;
-    let script = "const done = arguments[arguments.length - 1];
-        import('/greenroom.js').then(({ internals }) => {
-          const socket = new WebSocket(`ws://${location.host}/board?greenroom=socket&v=1`);
-          socket.onopen = () => socket.send('without a head');
-          socket.onclose = ({ code, reason }) => done([code, reason === internals.UNHEADED, reason]);
-        })";
-    let found = page.run_async(script, json!([])).await?;
-    assert_eq!((&found[0], &found[1]), (&json!(1002), &json!(true)), "{found}");
-    Ok(())
-}
-
 /// The server greets the client before its consumer is ready, and says only then what the page has missed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_whose_consumer_takes_long_is_told_once_and_rightly() -> Result<()> {

@@ -18,13 +18,14 @@ async fn a_server_that_knows_no_histories_is_a_plain_websocket() -> Result<()> {
         {
           const { socket, heard } = page({ timeout: 50 });
           socket.send("early");
-          const server = (await next()).accept();
-          const before = [socket.readyState, server.sent.length];
-          await until(socket, "open");
-          server.say("echo");
-          server.end();
+          const first = (await next()).accept();
+          const plain = await next();
+          const before = [socket.readyState, first.sent.length, first.closed ?? null, plain.url];
+          plain.accept();
+          plain.say("echo");
+          plain.end();
           const second = (await next()).accept();
-          found.silent = [before, server.sent, [...heard], second.url];
+          found.silent = [before, first.sent, first.closed, plain.sent, [...heard], second.url];
           socket.close();
         }
         // It ends the connection at once.
@@ -35,35 +36,37 @@ async fn a_server_that_knows_no_histories_is_a_plain_websocket() -> Result<()> {
           server.end(4001, "no");
           found.short = [[...heard], server.sent];
         }
-        // It is only slow: its hello counts, if nothing was sent without a head before.
+        // It is only slow. The page sends nothing before it is known who reads it.
         {
           const { socket, heard } = page({ timeout: 50 });
-          const server = (await next()).accept();
-          await until(socket, "open");
-          server.say(hello("slow", { 1: log("a", E, 5, "000005") }), "h1.6.000006\nsix");
           socket.send("up");
-          found.slow = [[...heard], server.sent];
+          const server = (await next()).accept();
+          const plain = await next();
+          const before = [socket.readyState, server.sent.length];
+          server.say(hello("slow", { 1: log("a", E, 5, "000005") }), "h1.6.000006\nsix");
+          found.slow = [before, [...heard], server.sent, plain.closed, plain.sent];
           server.end();
           found.slowThen = resumeOf((await next()).accept());
           socket.close();
         }
+        // It is slower than that, and knows the second connection too.
         {
           const { socket, heard } = page({ timeout: 50 });
+          socket.send("up");
           const server = (await next()).accept();
-          await until(socket, "open");
-          socket.send("without a head");
+          const plain = (await next()).accept();
           server.say(hello("slow", {}));
-          const second = await next();
-          found.tooSlow = [server.closed, second.url];
+          plain.say("down");
+          found.slower = [server.closed, server.sent, plain.sent, [...heard]];
           socket.close();
         }
+        // The second connection does not open.
         {
           const { socket, heard } = page({ timeout: 50 });
           const server = (await next()).accept();
-          await until(socket, "open");
-          socket.send("without a head");
-          server.end(1002, "a message must begin with its kind");
-          found.refused = (await next()).url;
+          (await next()).end();
+          const third = await next();
+          found.refused = [[...heard], server.closed, third.url];
           socket.close();
         }
         // The page wants a plain one.
@@ -80,12 +83,15 @@ async fn a_server_that_knows_no_histories_is_a_plain_websocket() -> Result<()> {
             [["open"], ["message", "{\"type\":\"welcome\"}"], ["message", "c{"], ["message", "c{\"hello\":{\"id\":\"late\"}}"]],
             ["early"],
         ],
-        "silent": [[0, 0], ["early"], [["open"], ["message", "echo"], ["reconnect", false, []]], "?a=1"],
+        "silent": [
+            [0, 0, null, "?a=1"], [], true, ["early"],
+            [["open"], ["message", "echo"], ["reconnect", false, []]], "?a=1",
+        ],
         "short": [[["open"], ["close", 4001, "no"]], []],
-        "slow": [[["open"], ["message", "six", "00000000000000e1.6.000006"]], ["mup"]],
+        "slow": [[0, 0], [["open"], ["message", "six", "00000000000000e1.6.000006"]], ["mup"], true, []],
         "slowThen": { "was": ["slow"], "logs": [["token-a", 6, "000006"]] },
-        "tooSlow": [true, "?a=1&greenroom=socket&v=1"],
-        "refused": "?a=1&greenroom=socket&v=1",
+        "slower": [true, [], ["up"], [["open"], ["message", "down"]]],
+        "refused": [[], true, "?a=1&greenroom=socket&v=1"],
         "off": ["?a=1", ["up"], [["open"], ["message", "c{\"hello\":{\"id\":\"one\"},\"logs\":{}}"]]],
     });
     assert_eq!(play(body, json!([])).await?, expected);
