@@ -644,6 +644,8 @@ class History {
   #warned = false;
   /** Whether a server has spoken of history on this socket. */
   known = false;
+  /** How long a server may take for a sign of life, in ms. */
+  sign = SIGN;
   /** Whether a server that was asked said nothing. Then no WebSocket asks again, since that costs time. */
   silent = false;
 
@@ -763,6 +765,17 @@ class History {
 /** How long a WebSocket's server that may not know of histories has for its first message, in ms. */
 const HELLO = 1_500;
 
+/** If nothing has come over a WebSocket for this long, in ms, the client asks for a sign of life. */
+const QUIET = 20_000;
+/**
+ * How long the sign may take. The time doubles whenever none came, up to the longest one: the network may only be so slow
+ * that a large message takes longer, and it would never arrive.
+ */
+const SIGN = 15_000;
+const LONGEST_SIGN = 120_000;
+/** If a timer is late by so much, the page or its computer has slept. */
+const LATE = 5_000;
+
 /** A connection over a WebSocket. */
 class WebSocketLink {
   #socket = null;
@@ -783,6 +796,11 @@ class WebSocketLink {
   #connected = false;
   #open = false;
   #over = false;
+  /** How long nothing may come before the client asks for a sign. Nothing if the server does not know the question. */
+  #quiet = null;
+  /** Whether anything has come since the client began to listen, or has asked. */
+  #heard = false;
+  #asked = false;
   #address;
   #protocols;
   #timeout;
@@ -835,6 +853,11 @@ class WebSocketLink {
     this.#plain = null;
     this.#headed = headed;
     this.#open = true;
+    const ping = control?.hello.ping;
+    if (amount(ping, null) !== null) {
+      this.#quiet = Math.max(QUIET, ping * 1_000);
+      this.#listen();
+    }
     const { protocol, extensions } = this.#socket;
     this.#owner.opened({ transport: "websocket", protocol, extensions, control });
   }
@@ -855,7 +878,40 @@ class WebSocketLink {
     };
   }
 
+  /**
+   * Waits until nothing has come for a while. A browser hides the pings of a WebSocket, so one whose network is gone would
+   * look open for ever.
+   */
+  #listen() {
+    this.#heard = this.#asked = false;
+    this.#timer = later(() => (this.#heard ? this.#listen() : this.#ping()), this.#quiet);
+  }
+
+  /** Asks for a sign of life. What counts is whether anything comes after that, and not what a clock says. */
+  #ping(late = false) {
+    clearTimeout(this.#timer);
+    this.#heard = false;
+    this.#asked = true;
+    this.#socket.send('c{"ping":true}');
+    const { history } = this.#owner;
+    const { bufferedAmount } = this.#socket;
+    const due = performance.now() + history.sign;
+    this.#timer = later(() => {
+      if (this.#heard) {
+        history.sign = SIGN;
+        return this.#listen();
+      }
+      // What came while the page slept may still wait, and a question may have been lost with the network.
+      if (!late && performance.now() - due > LATE) return this.#ping(true);
+      // The question itself may still wait, behind what the page sends.
+      if (this.#socket.bufferedAmount < bufferedAmount) return this.#ping(late);
+      history.sign = Math.min(2 * history.sign, LONGEST_SIGN);
+      this.#end({ code: 1006, reason: "silent", wasClean: false });
+    }, history.sign);
+  }
+
   #hear(data) {
+    this.#heard = true;
     if (this.#headed !== null) return this.#owner.message(this.#headed ? frameOf(data) : { data });
     const hello = helloOf(data);
     this.#begin(hello !== null, hello ?? undefined);
@@ -894,7 +950,10 @@ class WebSocketLink {
     else this.#owner.failed({});
   }
 
-  wake() {}
+  /** The page or the network has come back: perhaps the connection has not. */
+  wake() {
+    if (this.#quiet !== null && this.#open && !this.#asked) this.#ping();
+  }
 
   #end(end) {
     this.drop();

@@ -10,7 +10,9 @@ use greenroom::{
 };
 use integration_tests::{
     Gate, Log, eventually,
-    raw::{CLOSE, CONTINUATION, FIN, Frame as RawFrame, PING, Raw, Request, TEXT, header, masked},
+    raw::{
+        CLOSE, CONTINUATION, FIN, Frame as RawFrame, PING, Raw, Request, TEXT, close_parts, header, masked,
+    },
 };
 use tokio::time::Instant;
 
@@ -194,6 +196,75 @@ async fn a_hook_that_hangs_delays_no_timeout() {
     stage.subject.gate.open();
     server.wait_until_empty().await;
     assert_eq!(stage.subject.log.lines(), ["1011 Timeout \"keepalive ping timeout\""]);
+}
+
+// --- pings of a client that cannot see those of its WebSocket ---
+
+/// What such a client is sent.
+const PONG: &str = r#"c{"pong":true}"#;
+
+/// Connects a client that asks for heads. Returns it with its hello.
+async fn headed(server: &LiveServer) -> (Raw, String) {
+    let mut client = Raw::connect(server.address(), "/?greenroom=socket&v=1").await;
+    let hello = client.next_text().await;
+    (client, hello)
+}
+
+#[actix_web::test]
+async fn a_client_is_told_that_it_may_ping_and_is_answered() {
+    let stage = Stage::new(Limits::new().idle_timeout(2 * SECOND));
+    let server = stage.serve();
+    let (mut client, hello) = headed(&server).await;
+    assert!(hello.contains(r#""ping":20}"#), "{hello}");
+    client.text(r#"c{"ping": true}"#).await;
+    assert_eq!(client.next_text().await, PONG);
+    client.text(r#"c{"ping":false}"#).await;
+    client.text("mhere").await;
+    assert_eq!(client.next_text().await, "mhere");
+    // Pings do not keep the client from being idle.
+    let start = Instant::now();
+    let end = loop {
+        client.text(r#"c{"ping":true}"#).await;
+        let frame = client.frame().await;
+        if frame.first == FIN | CLOSE {
+            break close_parts(&frame);
+        }
+        assert_eq!(frame, RawFrame::text(PONG));
+        assert!(start.elapsed() < 20 * SECOND, "it is never idle");
+    };
+    assert_eq!(end, (1000, "idle".to_owned()));
+}
+
+#[actix_web::test]
+async fn a_server_that_does_not_read_gives_signs_by_itself() {
+    let stage = Stage::new(Limits::new().read_ahead(1).ping_interval(SECOND).pong_timeout(SECOND));
+    let server = stage.serve();
+    let (mut client, hello) = headed(&server).await;
+    assert!(hello.contains(r#""ping":1}"#), "{hello}");
+    // The second message waits, so the ping is not read.
+    for text in ["mhang", "msecond", r#"c{"ping":true}"#] {
+        client.text(text).await;
+    }
+    for _ in 0..3 {
+        let start = Instant::now();
+        assert_eq!(client.next_text().await, PONG);
+        assert!(start.elapsed() < 5 * SECOND);
+    }
+    stage.subject.gate.open();
+    let mut heard = client.next_text().await;
+    while heard == PONG {
+        heard = client.next_text().await;
+    }
+    // It waited behind the ping, so it is the answer too.
+    assert_eq!(heard, "msecond");
+}
+
+#[actix_web::test]
+async fn without_pings_of_the_server_none_are_offered() {
+    let stage = Stage::new(Limits::new().ping_interval(None));
+    let server = stage.serve();
+    let (_client, hello) = headed(&server).await;
+    assert!(hello.contains(r#""hello":{"id":"#) && !hello.contains("ping"), "{hello}");
 }
 
 // --- idle clients ---

@@ -27,7 +27,7 @@ use crate::{
     },
     shown::Shown,
     wire::history::{
-        resume::{BadResume, ResumeRequest},
+        resume::{BadResume, ResumeRequest, is_ping},
         up::Up,
     },
 };
@@ -113,6 +113,7 @@ impl Connection {
                         tracing::debug!(channel = %self.channel_name(), "a client named its places twice or too late");
                     }
                 }
+                Ok(None) if is_ping(&text) => self.answer_ping(),
                 // A later version may say more.
                 Ok(None) => {}
                 Err(BadResume::TooManyLogs | BadResume::TooManyWas) => {

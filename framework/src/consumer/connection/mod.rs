@@ -326,7 +326,6 @@ impl Connection {
     ///
     /// A message that comes after our close frame is dropped (RFC 6455, section 1.4).
     pub(crate) fn push_input(&self, message: Message) {
-        self.note_message();
         let message = match self.places.get() {
             Some(_) if matches!(self.class.wire(), Wire::MarkedWebSocket(_)) => {
                 match self.unmarked(message) {
@@ -336,6 +335,8 @@ impl Connection {
             }
             _ => message,
         };
+        // A control is no message: a client that only asks for signs of life is idle.
+        self.note_message();
         if !self.is_closing() && !self.has_ended() {
             self.input.borrow_mut().push(message);
             self.count_input();

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
+use bytes::Bytes;
+
 use super::{Connection, places::Early};
 use crate::{
     GroupName, Outgoing,
@@ -12,17 +14,43 @@ use crate::{
         position::Position,
         token::{FloorToken, Gid, TOKEN_LIFE, connection_id, unix_seconds},
     },
-    wire::history::{
-        control::{Control, Hello, LogStart, Place, Resumption},
-        down::Head,
+    wire::{
+        history::{
+            control::{Control, Hello, LogStart, Place, Resumption},
+            down::Head,
+        },
+        limits::Ticks,
     },
 };
 
 impl Connection {
-    /// The name that the client has for this connection. It is empty if nobody can check it.
-    fn hello(&self) -> Hello {
+    /// What the client is told of this connection. Its name is empty if nobody can check it.
+    fn hello(&self, over_requests: bool) -> Hello {
         let secret = self.hub.directory().logs.secret();
-        Hello { id: secret.map(|secret| connection_id(secret, &self.channel_name())).unwrap_or_default() }
+        let id = secret.map(|secret| connection_id(secret, &self.channel_name())).unwrap_or_default();
+        // While the server does not read, its own pings take the place of answers. Without them there is no promise.
+        let interval = self.limits.ping_interval.filter(|_| !over_requests);
+        let longest =
+            interval.map(|interval| interval.0.max(self.limits.pong_timeout.map_or(0, |time| time.0)));
+        Hello { id, ping: longest.map(|ticks| Ticks(ticks).time().as_secs_f64().ceil() as u32) }
+    }
+
+    /// Answers a ping of a client that cannot see those of its WebSocket.
+    pub(super) fn answer_ping(&self) {
+        let Some(pong) = self.encode_pong() else { return };
+        self.catch_up();
+        // What waits comes behind the ping, and is an answer too. So pings never cost a client another message.
+        let few = self.limits.read_ahead.min(self.limits.outbox_size / 2);
+        if self.outbox.borrow().has_few(few, &self.limits) && self.has_room(pong.len()) {
+            // It fails after the end, when the client is told nothing more.
+            let _ = self.push_frame(pong.into());
+        }
+    }
+
+    /// A sign of life that the client can see. `None` if its form of messages has none.
+    pub(super) fn encode_pong(&self) -> Option<Bytes> {
+        let pong = Control { pong: true, ..Control::default() };
+        self.class.wire().encode_control(&pong.to_json(), self.counters())
     }
 
     /// Greets the client with all that it is told first: its name, where it begins in each log, and what became of its
@@ -53,7 +81,7 @@ impl Connection {
     }
 
     fn greet_with(&self, control: Control, early: Early) {
-        let control = Control { hello: Some(self.hello()), ..control };
+        let control = Control { hello: Some(self.hello(early.answer.is_some())), ..control };
         match early.answer {
             // It fails if the request is gone, and then its client too.
             Some(answer) => drop(answer.send(control.to_json())),

@@ -35,6 +35,9 @@ pub(crate) struct Control {
     /// The marks of events that are in no log, and that the client has by now.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) foreign: BTreeMap<u32, f64>,
+    /// The sign of life that the client has asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pong: bool,
 }
 
 impl Control {
@@ -50,6 +53,10 @@ impl Control {
 pub(crate) struct Hello {
     /// The name of the connection, which the next one gives back.
     pub(crate) id: String,
+    /// The client may ask for a sign of life. While the server does not read, it gives one by itself, at least each so many
+    /// seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ping: Option<u32>,
 }
 
 /// What became of a place that a client has named.
@@ -134,7 +141,8 @@ mod tests {
 
     #[test]
     fn each_frame_is_written_as_the_protocol_says() {
-        let hello = Some(Hello { id: "a.b!c~0123".to_owned() });
+        let hello = Some(Hello { id: "a.b!c~0123".to_owned(), ping: None });
+        let pinging = Some(Hello { ping: Some(20), ..hello.clone().unwrap() });
         let logs = |foreign| Some(BTreeMap::from([(12, start("XIco3C3itxrz", foreign))]));
         let resumed =
             [("aaaaaaaaaaaa", Resumption::Recovered), ("bbbbbbbbbbbb", Resumption::Lost("trimmed"))];
@@ -178,6 +186,8 @@ mod tests {
                 Control { foreign: BTreeMap::from([(12, 0.5)]), ..Control::default() },
                 r#"{"foreign":{"12":0.5}}"#,
             ),
+            (Control { hello: pinging, ..Control::default() }, r#"{"hello":{"id":"a.b!c~0123","ping":20}}"#),
+            (Control { pong: true, ..Control::default() }, r#"{"pong":true}"#),
         ] {
             assert_eq!(control.to_json(), json);
         }

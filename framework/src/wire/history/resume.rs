@@ -92,6 +92,17 @@ impl ResumeRequest {
     }
 }
 
+/// Whether a control frame asks for a sign of life.
+pub(crate) fn is_ping(text: &str) -> bool {
+    json::read(text).is_ok_and(|Object(Ping { ping })| ping)
+}
+
+#[derive(Deserialize)]
+struct Ping {
+    #[serde(default)]
+    ping: bool,
+}
+
 #[derive(Deserialize)]
 struct Frame {
     #[serde(default)]
@@ -243,6 +254,21 @@ mod tests {
         }
         let more = r#"{"resume":{"logs":[["A",18446744073709551615,"ffffff",null,"later",[]]]}}"#;
         assert_eq!(read(more).unwrap().unwrap().logs, [named("A", u64::MAX, 0xff_ffff, 0.0)]);
+    }
+
+    #[test]
+    fn a_ping_is_true() {
+        for (text, asks) in [
+            (r#"{"ping":true}"#, true),
+            (r#"{"later":[1], "ping": true}"#, true),
+            (r#"{"ping":false}"#, false),
+            (r#"{"ping":1}"#, false),
+            ("{}", false),
+            ("[true]", false),
+            ("", false),
+        ] {
+            assert_eq!(is_ping(text), asks, "{text}");
+        }
     }
 
     #[test]

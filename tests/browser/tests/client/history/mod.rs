@@ -1,6 +1,7 @@
 //! What the client keeps of groups with a history, and how it goes on after a loss. The server is played in the page, so
 //! that each frame comes when the test says so.
 
+mod alive;
 mod frames;
 mod outcomes;
 mod plain;
