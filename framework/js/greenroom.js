@@ -1289,8 +1289,13 @@ class HttpLink {
           const items = this.#owner.take(this.#postBytes, POST_MESSAGES);
           if (items.length === 0) return;
           this.#post = { items, size: sizeOf(items), unsent: true, doubtful: false };
-          this.#post.body = JSON.stringify(await Promise.all(items.map(encode)));
+          const bodies = (await Promise.all(items.map(readable))).filter((body) => body !== null);
           if (this.#over) return;
+          if (bodies.length === 0) {
+            this.#post = null;
+            continue;
+          }
+          this.#post.body = JSON.stringify(bodies);
         }
         // From here on, only the server knows whether the messages have arrived. It accepts each number once.
         this.#post.unsent = false;
@@ -1573,6 +1578,16 @@ function sizeOf(items) {
 async function encode({ data }) {
   if (typeof data === "string") return data;
   return { binary: toBase64(data instanceof Blob ? new Uint8Array(await data.arrayBuffer()) : data) };
+}
+
+/** The same, or nothing for a Blob that cannot be read any more, such as a file that was changed or removed. */
+async function readable(item) {
+  try {
+    return await encode(item);
+  } catch (error) {
+    console.error("greenroom.js: a Blob cannot be read, and is not sent", error);
+    return null;
+  }
 }
 
 function toBase64(bytes) {

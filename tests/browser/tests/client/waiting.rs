@@ -1,6 +1,6 @@
 //! The messages that wait to be sent: how many may wait, and that none is lost.
 
-use super::*;
+use super::{scripted::SCRIPTED, *};
 
 /// A script that plays a WebSocket server which accepts when it is told to.
 const ACCEPTING: &str = "
@@ -45,5 +45,35 @@ async fn empty_messages_count_too() -> Result<()> {
         return [full, sockets[0].sent.length];";
     let expected = json!([[100, "QuotaExceededError", 0], 100]);
     assert_eq!(run(&page, &format!("{ACCEPTING}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_cannot_be_read_costs_no_other_message() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const said = [];
+        console.error = (text) => said.push(text);
+        serve({ open: [opened] });
+        const socket = open(['long-poll']);
+        await until(socket, 'open');
+        const gone = () => {
+          const blob = new Blob(['x']);
+          blob.arrayBuffer = () => Promise.reject(new DOMException('the file has changed', 'NotReadableError'));
+          return blob;
+        };
+        for (const data of ['first', gone(), 'second']) socket.send(data);
+        while (socket.bufferedAmount > 0) await new Promise((on) => setTimeout(on, 5));
+        socket.send(gone()); // alone in its request
+        while (socket.bufferedAmount > 0) await new Promise((on) => setTimeout(on, 5));
+        socket.send('third');
+        socket.close(1000);
+        const { code, wasClean } = await until(socket, 'close');
+        return [asked.filter(([, what]) => what === 'send').map(([, , , seq, body]) => [seq, body]), said, code, wasClean];";
+    let told = "greenroom.js: a Blob cannot be read, and is not sent";
+    let expected = json!([[["1", r#"["first","second"]"#], ["2", r#"["third"]"#]], [told, told], 1000, true]);
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
     Ok(())
 }
