@@ -394,10 +394,7 @@ export class GreenroomSocket extends EventTarget {
   #ended({ unsent = [], early = this.#held !== null, ...end }) {
     this.#link = null;
     this.#release();
-    const kept = unsent.filter(({ dropped }) => !dropped);
-    for (const item of kept) item.sent = false;
-    this.#queue = kept.concat(this.#queue);
-    this.#queued += sizeOf(kept);
+    this.#takeBack(unsent);
     if (this.#readyState === CLOSING) return this.#finish({ ...end, cause: "page" });
     end.cause ??= end.code === 1006 ? "lost" : "closed";
     if (!early && performance.now() - this.#openedAt > STABLE) this.#attempts = 0;
@@ -406,6 +403,14 @@ export class GreenroomSocket extends EventTarget {
     const superseded = end.code === 1000 && end.reason === SUPERSEDED;
     if (reconnect && !superseded && reconnect.when(end.code, end.reason)) this.#wait(end);
     else this.#finish(end);
+  }
+
+  /** Keeps for the next connection what the server surely did not take. */
+  #takeBack(unsent) {
+    const kept = unsent.filter(({ dropped }) => !dropped);
+    for (const item of kept) item.sent = false;
+    this.#queue = kept.concat(this.#queue);
+    this.#queued += sizeOf(kept);
   }
 
   #wait(end) {
@@ -474,7 +479,7 @@ export class GreenroomSocket extends EventTarget {
   /** The page is left, for good or for the back-forward cache. The server must learn this at once. */
   #leave(persisted) {
     if (this.#readyState === CLOSED) return;
-    this.#link?.leave(persisted);
+    this.#takeBack(this.#link?.leave(persisted) ?? []);
     this.#link = null;
     this.#pause();
     const closing = { code: 1006, reason: "", wasClean: false, cause: "page" };
@@ -929,10 +934,12 @@ class WebSocketLink {
     this.#socket?.close();
   }
 
+  /** Ends the link because the page is left. Returns the messages that were not sent. */
   leave(persisted) {
     // If the browser discards the page, it closes the socket itself, with 1001. A cached page may hold no socket.
     if (persisted) this.drop();
     else this.#forget();
+    return [];
   }
 
   #forget() {
@@ -1133,6 +1140,12 @@ class HttpLink {
       else navigator.sendBeacon(url, request.body);
     }
     this.drop();
+    return this.#unsent();
+  }
+
+  /** The messages of a request that the server surely did not take. */
+  #unsent() {
+    return this.#post?.unsent ? this.#post.items : [];
   }
 
   /** Nothing to do: the requests fail by themselves, and the server keeps the connection for a while. */
@@ -1345,7 +1358,7 @@ class HttpLink {
   #end(end) {
     if (this.#over) return;
     this.drop();
-    this.#owner.ended({ ...end, unsent: this.#post?.unsent ? this.#post.items : [] });
+    this.#owner.ended({ ...end, unsent: this.#unsent() });
   }
 
   #url(what, params) {

@@ -77,3 +77,33 @@ async fn a_blob_that_cannot_be_read_costs_no_other_message() -> Result<()> {
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_refused_for_now_is_sent_when_the_page_comes_back() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        let read;
+        const refused = new Promise((on) => { read = on; });
+        const busy = () => Object.assign(new Response(null, { status: 503, headers: { 'Retry-After': '9' } }), {
+          text: async () => { setTimeout(read); return ''; }, // when the client has seen the answer
+        });
+        serve({ open: [opened, opened], send: [busy] });
+        const socket = open(['long-poll']);
+        await until(socket, 'open');
+        socket.send('important');
+        const sent = () => asked.filter(([, what]) => what === 'send').map(([, , , , body]) => body);
+        await refused;
+        const back = until(socket, 'reconnect');
+        dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }));
+        const kept = socket.bufferedAmount;
+        dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }));
+        await back;
+        while (sent().length < 2) await new Promise((on) => setTimeout(on, 5));
+        return [kept, sent()];";
+    let important = r#"["important"]"#;
+    let expected = json!([9, [important, important]]);
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
