@@ -1113,15 +1113,19 @@ class HttpLink {
     const body = code === undefined ? "" : JSON.stringify({ code, reason });
     this.#farewell = this.#last(body);
     this.#receiving?.end();
-    this.flush(); // messages that were sent before the close go first
+    // Messages that were sent before the close go first, also while the requests that receive fail: nothing is received
+    // any more.
+    this.#away = false;
+    this.flush();
     await Promise.race([this.#sending, this.#sleep(this.#settings.timeout)]);
     if (this.#over) return; // the page was left
     this.#farewell = null;
+    const sentAll = this.#sending === null;
     let wasClean = false;
     try {
       const { timeout } = this.#settings;
       const { ok, status } = await this.#ask("close", {}, { body, timeout });
-      wasClean = ok || status === 410;
+      wasClean = sentAll && (ok || status === 410);
     } catch { /* the server will notice by itself that the client has gone */ }
     this.#end(wasClean ? { code: code ?? 1005, reason, wasClean } : { code: 1006, reason: "", wasClean });
   }

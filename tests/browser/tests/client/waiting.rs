@@ -107,3 +107,30 @@ async fn what_the_server_refused_for_now_is_sent_when_the_page_comes_back() -> R
     assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_is_clean_only_if_all_was_sent() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const busy = () => Response.json({}, { status: 503, headers: { 'Retry-After': '9' } });
+        const found = [];
+        // A poll fails, so what is sent waits. The close sends it.
+        for (const send of [[], Array(9).fill(busy)]) {
+          asked.length = 0;
+          serve({ open: [opened], poll: Array(9).fill(busy), send });
+          const socket = open(['long-poll'], { timeout: 200 });
+          while (socket.state !== 'waiting') await until(socket, 'statechange');
+          socket.send('goodbye');
+          socket.close(1000, 'done');
+          const { code, wasClean } = await until(socket, 'close');
+          const names = asked.map(([, what]) => what).filter((what) => what !== 'poll');
+          found.push([names, code, wasClean]);
+        }
+        return found;";
+    let names = ["open", "send", "close"];
+    let expected = json!([[names, 1000, true], [names, 1006, false]]);
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
