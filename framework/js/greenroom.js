@@ -50,6 +50,8 @@ const ACK_BYTES = 64 << 10;
  */
 const POST_BYTES = 64 << 10;
 const POST_MESSAGES = 1_000;
+/** After an answer to a poll that is this long, more may wait: a batch has 64 KiB, or one larger message. */
+const FULL = 32 << 10;
 /** Longer than the 20 s for which the server may hold a request with messages while its consumer is busy. */
 const POST_TIMEOUT = 30_000;
 
@@ -1188,14 +1190,14 @@ class HttpLink {
   }
 
   async #receive() {
-    let [failures, cuts] = [0, 0];
+    let [failures, cuts, more] = [0, 0, false];
     while (!this.#over && !this.#closing) {
       const [mode] = this.#modes;
       try {
         if (mode === "sse") await this.#stream();
-        else await this.#poll(mode === "poll" ? 0 : this.#wait);
+        else more = await this.#poll(mode === "poll" ? 0 : this.#wait);
         [failures, cuts] = [0, 0];
-        if (mode === "poll") await this.#sleep(this.#settings.pollInterval);
+        if (mode === "poll" && !more) await this.#sleep(this.#settings.pollInterval);
       } catch (error) {
         if (this.#over || this.#closing) return;
         const { status = 0, retryAfter = 0, cut = false } = error;
@@ -1252,6 +1254,7 @@ class HttpLink {
     if (!heard || brief) throw new Trouble({ cut: true });
   }
 
+  /** Asks for messages once. Returns whether more may wait. */
   async #poll(wait) {
     const began = performance.now();
     const held = () => performance.now() - began;
@@ -1272,6 +1275,7 @@ class HttpLink {
     if (batch) this.#arrived(batch);
     // If the server does not hold the request, for whatever reason, the client must pause before it asks again.
     else if (this.#modes[0] !== "poll" && held() < 500) await this.#sleep(this.#settings.pollInterval);
+    return answer.text.length >= FULL;
   }
 
   #arrived(batch) {

@@ -92,6 +92,25 @@ async fn many_messages_are_split_over_several_requests() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_brings_much_is_followed_by_the_next_at_once() -> Result<()> {
+    let server = Server::start()?;
+    let browser = Browser::start("en-US").await?;
+    let page = browser.open(&server.url("/home/")).await?;
+    let body = "
+        const large = 'x'.repeat(40_000);
+        serve({ open: [opened], poll: [1, 2, 3].map((number) => () => batch(number, { messages: [number < 3 ? large : 'end'] })) });
+        const socket = open(['poll'], { pollInterval: 1e9 });
+        const heard = [];
+        await new Promise((done) => socket.onmessage = ({ data }) => { if (heard.push(data.length) === 3) done(); });
+        socket.close();
+        await until(socket, 'close');
+        return [heard, asked.filter(([, what]) => what === 'poll').map(([, , ack]) => ack)];";
+    let expected = json!([[40_000, 40_000, 3], ["0", "1", "2"]]);
+    assert_eq!(run(&page, &format!("{SCRIPTED}{body}"), json!([])).await?, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_sent_however_soon_it_follows_an_answer() -> Result<()> {
     let server = Server::start()?;
     let browser = Browser::start("en-US").await?;
