@@ -150,6 +150,28 @@ impl Outbox {
         }
     }
 
+    /// Takes over all frames of another outbox that had the same limits, behind those that are here.
+    ///
+    /// Each was let in where it came from, so none is dropped here, also if all together are over the limit. True if the
+    /// outboxes of the mount hold more than they may.
+    pub(crate) fn take_over(&mut self, mut other: Self) -> bool {
+        if self.sealed {
+            return false;
+        }
+        let before = self.frames.len();
+        if let Some(Latest { in_order, first, .. }) = other.latest.take().map(|latest| *latest) {
+            let latest = self.latest.get_or_insert_default();
+            for (number, key) in in_order {
+                latest.note(key, before + (number - first) as usize);
+            }
+        }
+        let mut over_budget = false;
+        while let Some(frame) = other.pop() {
+            over_budget = self.append(frame);
+        }
+        over_budget
+    }
+
     /// Adds the last frame, even over the limit. From then on all frames are refused.
     pub(crate) fn seal(&mut self, last: Option<Bytes>) {
         if self.sealed {
@@ -525,6 +547,24 @@ mod tests {
         );
         assert_eq!(outbox.ledger.held(), outbox.bytes() + outbox.frames.len() * Ledger::FRAME);
         assert_eq!(drain(outbox), ["2", "a3", "c3"]);
+    }
+
+    #[test]
+    fn what_another_outbox_held_comes_behind_and_keeps_its_keys() {
+        let limits = Limits::new().overflow(Overflow::Latest).outbox_size(12);
+        let ledger = Ledger::unbounded();
+        let (mut early, mut outbox) = (Outbox::new(Rc::clone(&ledger)), Outbox::new(Rc::clone(&ledger)));
+        for (key, text) in [("a", "aaaa"), ("b", "bbbb"), ("c", "cccc"), ("d", "dddd")] {
+            early.push(keyed(key, text), &limits);
+        }
+        outbox.push(Bytes::from_static(b"hello"), &limits);
+        assert!(!outbox.take_over(early));
+        assert_eq!(ledger.held(), outbox.bytes() + outbox.frames.len() * Ledger::FRAME);
+        assert_eq!(outbox.bytes(), 17, "none was dropped");
+        assert_eq!(outbox.pop().unwrap(), "hello");
+        assert_eq!(outbox.push(keyed("c", "CC"), &limits), Pushed::Replaced { dropped: 0 });
+        assert_eq!(drain(outbox), ["bbbb", "CC", "dddd"]);
+        assert_eq!(ledger.held(), 0);
     }
 
     #[test]

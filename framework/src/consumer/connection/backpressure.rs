@@ -2,10 +2,10 @@
 
 use std::rc::{Rc, Weak};
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
-use super::{Connection, Life};
-use crate::error::Closed;
+use super::{Connection, Life, introduction::GREETING};
+use crate::{error::Closed, groups::outbox::Outbox};
 
 impl Connection {
     /// Whether more may be sent to the client: little waits for it, and there is room in the mount's budget.
@@ -15,11 +15,14 @@ impl Connection {
     fn is_ready(&self) -> bool {
         let outbox = self.outbox.borrow();
         // At this mark the client's next message is served too. So a stream does not keep a client from being heard.
-        if !outbox.has_few(self.limits.read_ahead.min(self.limits.outbox_size / 2), &self.limits) {
+        let few = self.limits.read_ahead.min(self.limits.outbox_size / 2);
+        let has_few = |outbox: &Outbox| outbox.has_few(few, &self.limits);
+        if !has_few(&outbox) || self.at_early(has_few) == Some(false) {
             return false;
         }
         let kept = self.rare.get().map_or(0, |rare| rare.kept.get());
-        (outbox.is_empty() && kept == 0) || !outbox.ledger().is_half_full()
+        let nothing_waits = outbox.is_empty() && kept == 0 && self.at_early(Outbox::is_empty) != Some(false);
+        nothing_waits || !outbox.ledger().is_half_full()
     }
 
     /// Tells those who wait for room that the client has read something, or that the connection has ended.
@@ -54,7 +57,7 @@ async fn wait_until(
     is_enough: impl Fn(&Connection) -> bool,
 ) -> Result<(), Closed> {
     loop {
-        let room = {
+        let (room, waits_for_greeting) = {
             let connection = connection.upgrade().ok_or(Closed)?;
             if connection.life.get() != Life::Open || connection.has_ended() {
                 return Err(Closed);
@@ -62,9 +65,17 @@ async fn wait_until(
             if is_enough(&connection) {
                 return Ok(());
             }
-            connection.room()
+            (connection.room(), connection.waits_for_greeting())
         };
         // Nothing runs on this thread between the look and this wait.
-        room.notified().await;
+        let has_room = room.notified();
+        if !waits_for_greeting {
+            has_room.await;
+        } else if timeout(GREETING, has_room).await.is_err()
+            && let Some(connection) = connection.upgrade()
+        {
+            // The hook that waits here may be what keeps the client from being greeted.
+            connection.greet_early();
+        }
     }
 }

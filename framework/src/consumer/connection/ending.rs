@@ -79,6 +79,7 @@ impl Connection {
                 }
                 outbox.seal(Some(frame));
                 drop(outbox);
+                self.drop_early();
                 self.note_closing();
                 self.set_ending(cause, code, ByteString::from(reason));
                 self.drop_input();
@@ -131,10 +132,18 @@ impl Connection {
     /// Drops the socket, and what waits for it: nobody reads that any more.
     pub(super) fn abandon(&self) {
         self.outbox.borrow_mut().clear();
+        self.drop_early();
         self.life.set(Life::Finished);
         self.wake_writer();
         self.cut();
         self.wake_task();
+    }
+
+    /// Drops what waits for the greeting, which does not come any more.
+    fn drop_early(&self) {
+        if let Some(places) = self.places.get() {
+            places.drop_early();
+        }
     }
 
     /// Ends this connection to free its outbox, because all outboxes together hold too much.

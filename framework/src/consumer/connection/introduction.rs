@@ -34,8 +34,8 @@ use crate::{
 
 /// How long the server waits for a client to name its places.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A client that is accepted is greeted within this time, also if `connect` goes on.
-const GREETING: Duration = Duration::from_millis(500);
+/// A client that is accepted is greeted within this time, also if `connect` goes on, or a hook waits for the client.
+pub(super) const GREETING: Duration = Duration::from_millis(500);
 /// So many places of groups that the client is not in yet are kept.
 const KEPT: usize = 64;
 
@@ -60,14 +60,18 @@ impl Connection {
         self.places.get().is_some()
     }
 
+    /// Whether the client is to be greeted, and is not yet.
+    pub(super) fn waits_for_greeting(&self) -> bool {
+        self.places.get().is_some_and(|places| !places.is_greeted())
+    }
+
     /// Runs `connect`. If that goes on for long after its accept, the client is greeted meanwhile.
     pub(crate) async fn greeted_during<T>(&self, connect: impl Future<Output = T>) -> T {
         let mut connect = pin!(connect);
         let mut timer: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             let done = connect.as_mut().poll(cx);
-            let waits = || self.places.get().is_some_and(|places| !places.is_greeted());
-            if done.is_pending() && !self.is_connecting() && waits() {
+            if done.is_pending() && !self.is_connecting() && self.waits_for_greeting() {
                 let timer = timer.get_or_insert_with(|| Box::pin(sleep(GREETING)));
                 if timer.as_mut().poll(cx).is_ready() {
                     self.greet_early();

@@ -13,6 +13,7 @@ use crate::{
         inbox::Mail,
         key::Key,
         member::{Member, Memberships, Taken},
+        outbox::Outbox,
         pace,
     },
     wire::Packet,
@@ -142,7 +143,9 @@ impl Member for Connection {
             return 0;
         }
         let more = |rare: &Rare| rare.kept.get() + rare.input_bytes();
-        outbox.bytes() + self.rare.get().map_or(0, |rare| more(rare))
+        outbox.bytes()
+            + self.at_early(Outbox::bytes).unwrap_or(0)
+            + self.rare.get().map_or(0, |rare| more(rare))
     }
 
     fn give_way(&self) {

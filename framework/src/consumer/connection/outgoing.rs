@@ -35,7 +35,8 @@ impl Connection {
             return Err(Closed);
         }
         // A message that the outbox refuses is not compressed first.
-        let refused = self.outbox.borrow().refuses(message, &self.limits);
+        let refuses = |outbox: &Outbox| outbox.refuses(message, &self.limits);
+        let refused = self.at_early(refuses).unwrap_or_else(|| refuses(&self.outbox.borrow()));
         let counters = (!refused).then(|| &self.hub.directory().counters);
         let frame = self.class.encode(head, message, counters);
         self.write(frame).map(|_queued| ())
@@ -63,13 +64,10 @@ impl Connection {
     pub(super) fn push_frame(&self, frame: Packet) -> Result<bool, Closed> {
         let frame = match self.places.get() {
             None => frame,
-            Some(places) => match places.keep(frame, self.limits.outbox_size) {
-                Kept::Waits => return Ok(true),
+            Some(_) if self.life.get() != Life::Open => return Err(Closed),
+            Some(places) => match places.keep(frame, &self.limits, || self.ledger()) {
+                Kept::Early(pushed) => return self.note_pushed(pushed),
                 Kept::Greeted(frame) => frame,
-                Kept::NoRoom => {
-                    self.counters().outbox_full.one();
-                    return Ok(false);
-                }
             },
         };
         self.push_with(|outbox| outbox.push(frame, &self.limits))
@@ -80,8 +78,18 @@ impl Connection {
         if self.life.get() != Life::Open {
             return Err(Closed);
         }
-        let counters = self.counters();
         let pushed = push(&mut self.outbox.borrow_mut());
+        let is_queued = self.note_pushed(pushed)?;
+        if is_queued {
+            self.mark_dirty();
+        }
+        Ok(is_queued)
+    }
+
+    /// Does what the result of a push asks for. Returns false if the overflow policy dropped the frame.
+    #[inline]
+    fn note_pushed(&self, pushed: Pushed) -> Result<bool, Closed> {
+        let counters = self.counters();
         match pushed {
             Pushed::Queued { dropped: 0, over_budget: false } => {}
             Pushed::Queued { dropped, over_budget } => {
@@ -112,8 +120,21 @@ impl Connection {
             }
             Pushed::Sealed => return Err(Closed),
         }
-        self.mark_dirty();
         Ok(true)
+    }
+
+    /// Queues what has waited for the greeting, behind the greeting.
+    pub(super) fn push_early(&self, early: Outbox) {
+        let over_budget = self.outbox.borrow_mut().take_over(early);
+        self.mark_dirty();
+        if over_budget {
+            self.relieve();
+        }
+    }
+
+    /// Looks at what waits for the greeting. `None` if nothing does.
+    pub(super) fn at_early<R>(&self, look: impl FnOnce(&Outbox) -> R) -> Option<R> {
+        self.places.get()?.at_early(look)
     }
 
     /// Ends the connection because its client reads too slowly.
@@ -125,7 +146,8 @@ impl Connection {
 
     /// Whether the outbox has room for this many more bytes.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.outbox.borrow().fits(bytes, &self.limits)
+        let fits = |outbox: &Outbox| outbox.fits(bytes, &self.limits);
+        self.at_early(fits).unwrap_or_else(|| fits(&self.outbox.borrow()))
     }
 
     /// Makes the process free memory, which may end this connection.

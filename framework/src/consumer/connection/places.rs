@@ -11,6 +11,7 @@ use std::{
     cell::{Cell, OnceCell},
     collections::BTreeMap,
     num::NonZeroU32,
+    rc::Rc,
 };
 
 use tokio::sync::oneshot;
@@ -18,13 +19,18 @@ use tokio::sync::oneshot;
 use super::named::NamedPlace;
 use crate::{
     ChannelName,
-    groups::history::{
-        position::Position,
-        token::{Gid, UserHash},
+    groups::{
+        budget::Ledger,
+        history::{
+            position::Position,
+            token::{Gid, UserHash},
+        },
+        outbox::{Outbox, Pushed},
     },
     wire::{
         Packet,
         history::{down::At, resume::ResumeRequest},
+        limits::Limits,
     },
 };
 
@@ -47,8 +53,8 @@ pub(crate) struct Places {
 /// What waits for the greeting.
 #[derive(Default)]
 pub(super) struct Early {
-    pub(super) frames: Vec<Packet>,
-    bytes: usize,
+    /// Has the same limits as the connection's own outbox, and counts in the same budget. Made for the first frame.
+    pub(super) outbox: Option<Outbox>,
     /// Takes the greeting, if it goes into the answer of a request.
     pub(super) answer: Option<oneshot::Sender<String>>,
 }
@@ -106,10 +112,8 @@ pub(crate) enum Introduction {
 
 /// What became of a frame that is to go to the client.
 pub(super) enum Kept {
-    /// It waits for the greeting.
-    Waits,
-    /// There is no room for it.
-    NoRoom,
+    /// It was to wait for the greeting, with this result.
+    Early(Pushed),
     /// The client is greeted: nothing waits any more.
     Greeted(Packet),
 }
@@ -133,17 +137,28 @@ impl Places {
         }
     }
 
-    /// Keeps a frame until the client is greeted. The first one always fits.
-    pub(super) fn keep(&self, frame: Packet, limit: usize) -> Kept {
+    /// Keeps a frame until the client is greeted, as the outbox keeps it after that.
+    pub(super) fn keep(&self, frame: Packet, limits: &Limits, ledger: impl FnOnce() -> Rc<Ledger>) -> Kept {
         let Some(mut early) = self.early.take() else { return Kept::Greeted(frame) };
-        let cost = frame.bytes.len() + size_of::<Packet>();
-        let fits = early.bytes + cost <= limit || early.frames.is_empty();
-        if fits {
-            early.bytes += cost;
-            early.frames.push(frame);
-        }
+        let pushed = early.outbox.get_or_insert_with(|| Outbox::new(ledger())).push(frame, limits);
         self.early.set(Some(early));
-        if fits { Kept::Waits } else { Kept::NoRoom }
+        Kept::Early(pushed)
+    }
+
+    /// Looks at what waits for the greeting. `None` if nothing does.
+    pub(super) fn at_early<R>(&self, look: impl FnOnce(&Outbox) -> R) -> Option<R> {
+        let early = self.early.take();
+        let seen = early.as_ref().and_then(|early| early.outbox.as_ref()).map(look);
+        self.early.set(early);
+        seen
+    }
+
+    /// Drops what waits for the greeting: the client does not get it any more.
+    pub(super) fn drop_early(&self) {
+        if let Some(mut early) = self.early.take() {
+            early.outbox = None;
+            self.early.set(Some(early));
+        }
     }
 
     /// Takes what has waited, for the greeting. `None` if the client is greeted.

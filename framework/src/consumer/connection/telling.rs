@@ -64,6 +64,8 @@ impl Connection {
         let mut starts = self.starts(logs, outcomes);
         // A place whose proof this layer does not know is in a group that nobody can name.
         starts.recovered = starts.recovered.map(|recovered| recovered && are_signed);
+        // What large sends owe the client waits for the greeting too.
+        self.catch_up();
         match self.places.get().and_then(|places| places.take_early()) {
             Some(early) => self.greet_with(starts, *early),
             // It had its name before, because `connect` took long.
@@ -75,6 +77,9 @@ impl Connection {
     ///
     /// For a `connect` that goes on long after the accept, or ends the connection.
     pub(super) fn greet_early(&self) {
+        if self.waits_for_greeting() {
+            self.catch_up();
+        }
         if let Some(early) = self.places.get().and_then(|places| places.take_early()) {
             self.greet_with(Control { logs: Some(BTreeMap::new()), ..Control::default() }, *early);
         }
@@ -87,10 +92,11 @@ impl Connection {
             Some(answer) => drop(answer.send(control.to_json())),
             None => self.tell(&control),
         }
-        for frame in early.frames {
-            // It fails after the end, when the client gets nothing more.
-            let _ = self.write(frame);
+        if let Some(early) = early.outbox {
+            self.push_early(early);
         }
+        // Less waits now than before, perhaps nothing.
+        self.note_taken();
     }
 
     /// Tells the client where it begins in some logs, and what became of the places that it has named.

@@ -2,6 +2,7 @@
 
 mod event_source;
 mod file;
+mod greeting;
 mod reader;
 mod storm;
 
