@@ -189,7 +189,7 @@ impl Hub {
         for members in &local.classes {
             let form = parcel.form(&members.class);
             for member in members.list.iter() {
-                if !except.is_nobody() && except.has(member.key()) {
+                if (!except.is_nobody() && except.has(member.key())) || logged.leaves_out(&**member) {
                     continue;
                 }
                 if pending {
@@ -228,7 +228,9 @@ impl Hub {
         let left_out = entry.parcel().map(|parcel| parcel.except.clone()).unwrap_or_default();
         let left_out = left_out.on(self.queue().id());
         let is_for = |member: &&Rc<dyn Member>| {
-            !member.has_ended() && (left_out.is_nobody() || !left_out.has(member.key()))
+            !member.has_ended()
+                && (left_out.is_nobody() || !left_out.has(member.key()))
+                && (entry.left_out.is_empty() || !member.was_one_of(&entry.left_out))
         };
         Delivery { delivered: local.members().filter(is_for).count() as u64, ..Delivery::default() }
     }

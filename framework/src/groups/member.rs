@@ -61,8 +61,11 @@ pub(crate) trait Member {
     /// Whether the client is told its place in each log. Then it is told where it begins before it gets anything.
     fn is_told_places(&self) -> bool;
 
-    /// Whether this is one of the channels that an entry leaves out, now or before the client came back.
+    /// Whether this is one of the channels that an entry leaves out, now or before the client came back. They are sorted.
     fn is_left_out(&self, left_out: &[ChannelName]) -> bool;
+
+    /// Whether an earlier connection of the client is one of these channels, which are sorted.
+    fn was_one_of(&self, left_out: &[ChannelName]) -> bool;
 
     /// Takes an entry of a log, if there is room for it.
     fn take_logged(&self, form: &Form, envelope: &Envelope, alias: u32, position: Position) -> Taken;

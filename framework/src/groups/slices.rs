@@ -244,6 +244,9 @@ impl LargeSend {
 
     /// Hands the event to a member. Returns false if the member gets nothing, or not now.
     fn hand_over(&self, member: &dyn Member, form: Option<&Form>, behind: &Behind) -> bool {
+        if self.logged.as_ref().is_some_and(|logged| logged.leaves_out(member)) {
+            return false;
+        }
         let taken = match (&self.logged, form) {
             (Some(logged), form) => logged.hand_over(member, form, behind),
             (None, Some(form)) => hand_over(member, form, &self.parcel),
@@ -274,6 +277,12 @@ impl LargeSend {
 }
 
 impl Logged {
+    /// Whether the entry leaves out an earlier connection of a member's client. `except` knows only those of now.
+    pub(super) fn leaves_out(&self, member: &dyn Member) -> bool {
+        let left_out = &self.entry.left_out;
+        !left_out.is_empty() && member.was_one_of(left_out)
+    }
+
     /// Hands the entry to a member that has got all before it. A member without room is behind from now on.
     ///
     /// True if the member has the entry, or will get it.

@@ -19,11 +19,14 @@ use super::{
 use crate::{
     ChannelName, GroupName, Message,
     close::{Cause, CloseCode},
-    groups::history::{
-        log::Log,
-        lost::{LostReason, Outcome},
-        since::{EventId, Since},
-        token::{Gid, read_connection_id},
+    groups::{
+        history::{
+            log::Log,
+            lost::{LostReason, Outcome},
+            since::{EventId, Since},
+            token::{Gid, read_connection_id},
+        },
+        member::Member as _,
     },
     shown::Shown,
     wire::history::{
@@ -267,7 +270,6 @@ impl Connection {
     /// Whether an entry leaves this client out, on this connection or an earlier one.
     pub(super) fn is_left_out_of(&self, left_out: &[ChannelName]) -> bool {
         !left_out.is_empty()
-            && (left_out.contains(&self.channel_name())
-                || self.places.get().is_some_and(|places| places.was_one_of(left_out)))
+            && (self.was_one_of(left_out) || left_out.binary_search(&self.channel_name()).is_ok())
     }
 }

@@ -79,6 +79,10 @@ impl Member for Connection {
         self.is_left_out_of(left_out)
     }
 
+    fn was_one_of(&self, left_out: &[ChannelName]) -> bool {
+        self.places.get().is_some_and(|places| places.was_one_of(left_out))
+    }
+
     fn take_logged(&self, form: &Form, envelope: &Envelope, alias: u32, position: Position) -> Taken {
         if self.has_ended() {
             return Taken::Ended;

@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     pub(crate) position: Position,
     pub(super) since: Instant,
     pub(crate) envelope: Envelope,
-    /// The channels that do not get it.
+    /// The channels that do not get it, sorted.
     pub(crate) left_out: Box<[ChannelName]>,
     /// What the members get that had joined when it came. Set once, before anybody gets it.
     formed: OnceLock<Parcel>,
@@ -55,7 +55,10 @@ impl Draft {
     pub(super) fn new(envelope: Envelope, left_out: &[ChannelName]) -> Self {
         let names: usize = left_out.iter().map(|name| name.len() + 16).sum();
         let bytes = OVERHEAD + envelope.size_hint() + names;
-        Self { since: Instant::now(), envelope, left_out: left_out.into(), bytes }
+        // There may be many, and each member is looked for among them.
+        let mut left_out: Box<[ChannelName]> = left_out.into();
+        left_out.sort_unstable();
+        Self { since: Instant::now(), envelope, left_out, bytes }
     }
 
     /// For an entry that is so old.

@@ -416,6 +416,10 @@ impl Member for Counted {
         false
     }
 
+    fn was_one_of(&self, _: &[ChannelName]) -> bool {
+        false
+    }
+
     fn take_logged(&self, _: &Form, _: &Envelope, _: u32, _: Position) -> Taken {
         unreachable!("its group has no log")
     }

@@ -1,5 +1,6 @@
 //! History: nothing is missed across a lost connection, or the client is told so.
 
+mod back;
 mod event_source;
 mod file;
 mod greeting;
