@@ -315,7 +315,7 @@ async fn introduce<C: Consumer>(
     connection: Rc<Connection>,
 ) -> Result<()> {
     let introduced = connection.introduce_client().await;
-    if let Some(was) = introduced.was {
+    for was in introduced.was {
         supersede(ctx.layer().clone(), was);
     }
     let resumed = match introduced.outcomes.map(Resumed::new).filter(|resumed| !resumed.is_empty()) {

@@ -48,8 +48,8 @@ pub(crate) struct Introduced {
     pub(crate) logs: Vec<Arc<Log>>,
     /// What became of each place, if the client came back.
     pub(crate) outcomes: Option<Vec<(GroupName, Outcome)>>,
-    /// The channel of the connection that this one continues.
-    pub(crate) was: Option<ChannelName>,
+    /// The channels of the client's earlier connections. Those that still live are to end.
+    pub(crate) was: Vec<ChannelName>,
 }
 
 impl Connection {
@@ -192,7 +192,7 @@ impl Connection {
 
     /// Decides where each member goes on, and tells the client. The members go on after [`go_on`](Self::go_on).
     pub(crate) async fn introduce_client(&self) -> Introduced {
-        let mut introduced = Introduced { logs: Vec::new(), outcomes: None, was: None };
+        let mut introduced = Introduced { logs: Vec::new(), outcomes: None, was: Vec::new() };
         let Some(places) = self.places.get() else { return introduced };
         let asked = places.begin_introduction();
         let directory = Arc::clone(self.hub.directory());
@@ -232,13 +232,14 @@ impl Connection {
         introduced
     }
 
-    /// Notes the client's earlier connections. Returns the channel of the newest one.
-    fn note_was(&self, places: &Places, was: &[String]) -> Option<ChannelName> {
-        let secret = self.hub.directory().logs.secret()?;
+    /// Notes the client's earlier connections, and returns their channels.
+    ///
+    /// Not only the newest may still live: an attempt in between may have got no further than its greeting.
+    fn note_was(&self, places: &Places, was: &[String]) -> Vec<ChannelName> {
+        let Some(secret) = self.hub.directory().logs.secret() else { return Vec::new() };
         let before: Vec<_> = was.iter().filter_map(|id| read_connection_id(secret, id)).collect();
-        let newest = before.last().cloned();
-        places.note_before(before);
-        newest
+        places.note_before(before.clone());
+        before
     }
 
     /// Lets the members go on that have waited.

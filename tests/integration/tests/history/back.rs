@@ -6,7 +6,7 @@ use greenroom::{Layer, LayerConfig, MemoryLayer, Mount, history::History, prelud
 use integration_tests::history::Reader;
 use tokio::sync::Semaphore;
 
-use super::Said;
+use super::{PATIENCE, Said};
 
 /// Sends to the others of its group when it is let, and speaks slowly if its path says so.
 #[derive(Clone)]
@@ -100,4 +100,19 @@ async fn an_own_event_does_not_come_back_to_a_client_that_is_back() {
 #[actix_web::test]
 async fn an_own_event_does_not_come_back_in_a_large_group() {
     an_own_event_does_not_come_back(1_000).await;
+}
+
+/// The page's old connection is ended at once, also if an attempt between got no further than its greeting.
+#[actix_web::test]
+async fn all_earlier_connections_are_ended() {
+    let layer = layer();
+    let server = server(&layer, &late());
+    let mut old = Reader::new(&server, "/fast/").await;
+    old.joined().await;
+    let between = Reader::again(&server, "/slow/", old.memory.clone()).await.cut();
+    assert_eq!(between.was.len(), 2, "it has been greeted");
+    let mut new = Reader::again(&server, "/fast/", between).await;
+    new.answered().await;
+    let closed = tokio::time::timeout(PATIENCE, old.closed()).await.expect("it is ended");
+    assert_eq!(closed, (1000, "superseded".to_owned()));
 }
