@@ -24,6 +24,9 @@ use crate::{
     sync::{Mutex, MutexGuard},
 };
 
+/// The limit of the limit. There is no such memory, and sums with it stay in range.
+const MOST_BYTES: isize = isize::MAX / 4;
+
 /// The logs of a layer in this process, by group.
 ///
 /// A log stays for as long as somebody may come back to it. The lock is held for a look-up or an edit. It may be held
@@ -34,7 +37,7 @@ pub(crate) struct Logs {
     /// The groups' policies: no group has one if this is empty.
     has_policies: bool,
     /// How many bytes all logs together may have.
-    most_bytes: usize,
+    most_bytes: isize,
     /// How many they have. Each counts its own entries.
     bytes: Arc<AtomicIsize>,
     /// From so many bytes on the logs are to give some back.
@@ -56,12 +59,13 @@ struct LogTable {
 
 impl Logs {
     pub(crate) fn new(config: &LayerConfig) -> Self {
+        let most_bytes = isize::try_from(config.history_memory).unwrap_or(MOST_BYTES).min(MOST_BYTES);
         Self {
             table: Mutex::default(),
             has_policies: !config.history.is_empty(),
-            most_bytes: config.history_memory,
+            most_bytes,
             bytes: Arc::default(),
-            shrink_at: AtomicIsize::new(config.history_memory as isize),
+            shrink_at: AtomicIsize::new(most_bytes),
             store: OnceLock::new(),
             secret: OnceLock::new(),
             are_frozen: AtomicBool::new(false),
@@ -198,7 +202,7 @@ impl Logs {
 
     #[cold]
     fn shrink(&self) {
-        let most = self.most_bytes as isize;
+        let most = self.most_bytes;
         // Another thread that comes here meanwhile leaves it to this one.
         self.shrink_at.store(isize::MAX, Relaxed);
         let mut gone = Vec::new();

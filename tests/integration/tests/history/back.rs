@@ -116,3 +116,17 @@ async fn all_earlier_connections_are_ended() {
     let closed = tokio::time::timeout(PATIENCE, old.closed()).await.expect("it is ended");
     assert_eq!(closed, (1000, "superseded".to_owned()));
 }
+
+/// A program that sets no limit to the memory of its histories.
+#[actix_web::test]
+async fn endless_memory_keeps_all() {
+    for memory in [usize::MAX, isize::MAX as usize, 1 << 40] {
+        let config = LayerConfig::new().history("late", History::last(100)).history_memory(memory);
+        let layer = Layer::from(MemoryLayer::with_config(config));
+        for number in 0..50 {
+            layer.group_send(&room(), Said { text: number.to_string() }).await.unwrap();
+        }
+        let kept = layer.history(&room()).limit(100).read().await.unwrap();
+        assert_eq!(kept.events.len(), 50, "{memory}");
+    }
+}
