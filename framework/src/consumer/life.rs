@@ -378,6 +378,9 @@ pub(super) async fn handle_event<C: EventHandlers<X>, X: EventContext>(
         return Ok(());
     }
     connection.hub().directory().counters.unhandled.one();
+    if dispatched == Dispatched::Misfit {
+        return Ok(());
+    }
     if strict {
         return Err(Error::msg(format!("no handler for message type {:?}", envelope.name())));
     }

@@ -232,6 +232,8 @@ async fn a_flood_of_events_without_a_handler_is_one_warning_for_each_name() {
     let both = ["sent as integration::logs::Sent", "read as integration::logs::Expected"];
     let misfit = ["WARN", "an event does not fit its handler", "missing field `words`", ACTOR];
     assert_eq!(log::lines(&[&misfit[..], &both].concat()).len(), 1);
+    // It has a handler, so nothing else is said.
+    assert!(log::lines(&["no handler for an event", "event=\"logged.shared\""]).is_empty());
 }
 
 /// It takes more than two seconds: two hooks hold the thread for more than one second each.
