@@ -6,10 +6,11 @@
 //! | a claim: the number of the process | 16 |
 //! | a state: the time in ms since 1970, the secret, the number of logs | 8, 32, 4 |
 //! | each log: name, size, time in ms; epoch, offset and tag of its base; the number of entries | 2 + n, 4, 8, 8, 8, 4, 4 |
-//! | each entry: offset, tag, age in ms; the number of channels left out, each one; the event | 8, 4, 8, 2, 2 + n, 4 + n |
+//! | each entry: offset, tag, age in ms; the number of channels left out, each one; the event | 8, 4, 8, 4, 2 + n, 4 + n |
 //! | the SHA-256 of all before it | 32 |
 //!
-//! Numbers have their low byte first. Events are MessagePack.
+//! Numbers have their low byte first. Events are MessagePack. Version 1, which is still read, has 2 bytes for the number of
+//! channels left out.
 
 use std::{
     io::{self, Write},
@@ -26,7 +27,9 @@ use crate::{
 
 const MAGIC: &[u8; 18] = b"greenroom history\n";
 /// Another layout gets another number.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest that is still read.
+const OLDEST: u32 = 1;
 const CLAIM: u8 = b'c';
 const STATE: u8 = b's';
 /// How many bytes a claim has.
@@ -118,8 +121,7 @@ impl<W: Write> Out<W> {
             self.put(&entry.position.offset.to_le_bytes())?;
             self.put(&entry.position.tag.get().to_le_bytes())?;
             self.put(&millis(entry.age).to_le_bytes())?;
-            let left_out = u16::try_from(entry.left_out.len()).map_err(|_| too_long())?;
-            self.put(&left_out.to_le_bytes())?;
+            self.count(entry.left_out.len())?;
             for channel in &entry.left_out {
                 self.short(channel.as_bytes())?;
             }
@@ -164,13 +166,13 @@ pub(super) fn claim(process: &[u8; 16]) -> Vec<u8> {
 pub(super) fn read(bytes: &Bytes) -> Result<Content, Unreadable> {
     let damaged = Unreadable::Damaged;
     let (fields, sum) = bytes.split_last_chunk::<32>().ok_or(damaged)?;
-    let mut input = Input { bytes, at: 0, end: fields.len() };
+    let mut input = Input { bytes, at: 0, end: fields.len(), version: VERSION };
     if input.take(MAGIC.len())? != MAGIC {
         return Err(damaged);
     }
-    let version = u32::from_le_bytes(input.array()?);
-    if version != VERSION {
-        return Err(Unreadable::Version(version));
+    input.version = u32::from_le_bytes(input.array()?);
+    if !(OLDEST..=VERSION).contains(&input.version) {
+        return Err(Unreadable::Version(input.version));
     }
     let is_of: [u8; 32] = Sha256::digest(fields).into();
     if is_of != *sum {
@@ -192,6 +194,7 @@ struct Input<'a> {
     bytes: &'a Bytes,
     at: usize,
     end: usize,
+    version: u32,
 }
 
 impl Input<'_> {
@@ -262,7 +265,9 @@ impl Input<'_> {
         let position = Position { epoch, offset: self.number()?, tag: self.tag()? };
         let age = Duration::from_millis(self.number()?);
         let mut left_out = Vec::new();
-        for _ in 0..u16::from_le_bytes(self.array()?) {
+        let count =
+            if self.version < 2 { usize::from(u16::from_le_bytes(self.array()?)) } else { self.count()? };
+        for _ in 0..count {
             left_out.push(ChannelName::new(self.short()?).map_err(|_| Unreadable::Damaged)?);
         }
         let length = self.count()?;

@@ -5,6 +5,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{form::claim, *};
 use crate::{
@@ -127,6 +128,38 @@ async fn a_log_goes_on_after_a_clean_end() {
     // Once more, this time without `close`.
     drop(layer);
     assert_eq!(texts(&folder.start()), ["3", "4", "5", "6", "7"]);
+}
+
+/// The channels that one send leaves out have no limit of their own.
+#[tokio::test]
+async fn an_event_for_few_of_many_is_kept() {
+    let folder = Folder::new();
+    let layer = folder.start();
+    say(&layer, "1").await;
+    let others: Vec<_> =
+        (0..=65_535).map(|number| ChannelName::new(format!("specific.a!{number}")).unwrap()).collect();
+    let event = Envelope::new(Said { text: "2".into() });
+    layer.group_send_except(&room(), &others, event, false).await.unwrap();
+    layer.close().await;
+    drop(layer);
+    assert_eq!(texts(&folder.start()), ["1", "2"]);
+}
+
+/// Version 1 has 2 bytes for the number of channels left out, which here is 1.
+#[test]
+fn a_file_of_the_version_before_is_read() {
+    let folder = Folder::new();
+    let place = folder.put_state(0);
+    let mut bytes = fs::read(folder.file()).unwrap();
+    let entry = entry(place);
+    let number = bytes.len() - 32 - entry.payload.len() - 4 - entry.left_out[0].len() - 2 - 4;
+    assert_eq!(bytes.splice(number..number + 4, [1, 0]).collect::<Vec<_>>(), [1, 0, 0, 0]);
+    bytes[18] = 1;
+    bytes.truncate(bytes.len() - 32);
+    bytes.extend(Sha256::digest(&bytes.clone()));
+    folder.put(&bytes);
+    let layer = folder.start();
+    assert_eq!((texts(&layer), reach(&layer, place)), (vec!["kept".to_owned()], Ok(())));
 }
 
 #[tokio::test]
