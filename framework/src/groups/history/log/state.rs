@@ -1,7 +1,7 @@
 //! What a log holds, and how it changes.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -223,10 +223,11 @@ impl LogState {
             self.broken = Some((known.epoch, LostReason::Epoch));
         }
         // What is left of the log before has come already.
-        let is_known = |entry: &Arc<Entry>| {
-            let mut had = known.into_iter().chain(self.ring.iter().map(|entry| entry.position));
-            had.any(|had| (had.offset, had.tag) == (entry.position.offset, entry.position.tag))
-        };
+        let spot = |position: Position| (position.offset, position.tag.get());
+        // A table, because there may be 10,000 of each, and the log is locked.
+        let had: HashSet<_> =
+            known.into_iter().chain(self.ring.iter().map(|entry| entry.position)).map(spot).collect();
+        let is_known = |entry: &Arc<Entry>| had.contains(&spot(entry.position));
         if let Some(last) = entries.iter().rposition(is_known) {
             before = entries[last].position;
             self.dropped.extend(entries.drain(..=last));
