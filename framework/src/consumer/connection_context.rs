@@ -65,7 +65,8 @@ impl ConnectionContext {
 
     /// Joins a group: every send to the group that starts after this call has returned arrives.
     ///
-    /// Joining twice does nothing. The consumer leaves all its groups at its end.
+    /// Joining twice does nothing. The consumer leaves all its groups at its end. A call that is given up, as by a timeout,
+    /// may be made again.
     ///
     /// What a `#[relay]` makes of the group's events goes straight to the client. In an HTTP exchange it goes into the
     /// body as it is; before the headers were sent, it is dropped.
@@ -74,10 +75,7 @@ impl ConnectionContext {
     /// [`LayerError::TooManyGroups`](crate::LayerError::TooManyGroups) at the limit of [`Limits::groups`](crate::Limits::groups),
     /// [`Closed`] after the connection has ended.
     pub async fn group_add(&self, group: &GroupName) -> Result<()> {
-        if let Some(log) = self.join(group, false).await? {
-            Box::pin(self.connection.begin(&log, Since::Now)).await;
-        }
-        Ok(())
+        self.join(group, Since::Now).await.map(drop)
     }
 
     /// Joins a group that keeps its events, and gets those since an earlier place first: none missing, each once.
@@ -109,22 +107,24 @@ impl ConnectionContext {
         if directory.logs.policy(&directory.config, group).is_none() {
             return Err(MisuseError::NoHistory(group.to_string()).into());
         }
-        match self.join(group, since != Since::Now).await? {
-            Some(log) => Ok(Box::pin(self.connection.begin(&log, since)).await),
-            None => Ok(Outcome::Recovered),
-        }
+        self.join(group, since).await
     }
 
-    /// Makes the consumer a member. Returns the log of the group if it has one, and the consumer was no member.
-    async fn join(&self, group: &GroupName, held: bool) -> Result<Option<Arc<Log>>> {
+    /// Makes the consumer a member. If it is new in a group with a log, it begins there as `since` says.
+    async fn join(&self, group: &GroupName, since: Since) -> Result<Outcome> {
         if self.connection.has_ended() {
             return Err(Closed.into());
         }
+        let held = since != Since::Now;
         let log = self.connection.hub().join_held(Rc::clone(&self.connection) as _, group, held)?;
+        let joining = log.map(|log| Joining { connection: &self.connection, log, is_done: false });
         if let Some(known) = self.layer().backend().joined(group) {
             known.await;
         }
-        Ok(log)
+        let Some(mut joining) = joining else { return Ok(Outcome::Recovered) };
+        let outcome = Box::pin(self.connection.begin(&joining.log, since)).await;
+        joining.is_done = true;
+        Ok(outcome)
     }
 
     /// Leaves a group: nothing that is sent to it after this call arrives.
@@ -257,6 +257,24 @@ impl ConnectionContext {
     fn start(&self, task: impl Future<Output = ()> + 'static) -> Result<Task> {
         let log = |error| tracing::error!(error = %Shown(error), "a timer of a connection panicked");
         self.tasks.spawn(task, self.connection.limits.tasks, log)
+    }
+}
+
+/// A new member of a group with a log, before it is decided where it begins.
+///
+/// If the decision is given up, the consumer leaves the group. Otherwise it would wait there for ever, and a second call
+/// would take it for a member.
+struct Joining<'a> {
+    connection: &'a Rc<Connection>,
+    log: Arc<Log>,
+    is_done: bool,
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.connection.hub().leave(&**self.connection, &self.log.group);
+        }
     }
 }
 

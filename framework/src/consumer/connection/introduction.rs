@@ -175,9 +175,12 @@ impl Connection {
             // The introduction says where it goes on.
             return outcome;
         }
-        let outcome = match places.take_named(Gid::of(&log.group)) {
+        let gid = Gid::of(&log.group);
+        let outcome = match places.named_in(gid) {
             Some(named) => {
                 let outcome = self.find_and_hold(log, named).await;
+                // Not before: if this call is given up, the next one needs the place.
+                places.forget_named(gid);
                 self.tell_starts(std::slice::from_ref(log), Some(&[(log.group.clone(), outcome)]));
                 outcome
             }

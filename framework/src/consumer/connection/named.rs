@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// A place that the client has named, and what this layer says of its proof.
+#[derive(Clone, Copy)]
 pub(super) enum NamedPlace {
     /// A place in which the client has been, and the mark of the newest event in no log that it has.
     Proven(Position, f64),

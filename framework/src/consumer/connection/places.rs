@@ -217,12 +217,21 @@ impl Places {
         self.at_stage(|stage| matches!(stage, Stage::Done(_)))
     }
 
-    /// Takes the place that the client has named in a group that it joins only now.
-    pub(super) fn take_named(&self, gid: Gid) -> Option<NamedPlace> {
+    /// The place that the client has named in a group that it joins only now.
+    pub(super) fn named_in(&self, gid: Gid) -> Option<NamedPlace> {
         self.at_stage(|stage| match stage {
-            Stage::Done(named) => named.as_mut()?.remove(&gid),
+            Stage::Done(named) => named.as_ref()?.get(&gid).copied(),
             Stage::Awaited | Stage::Begun | Stage::Due(_) => None,
         })
+    }
+
+    /// Forgets that place once it is used.
+    pub(super) fn forget_named(&self, gid: Gid) {
+        self.at_stage(|stage| {
+            if let Stage::Done(Some(named)) = stage {
+                named.remove(&gid);
+            }
+        });
     }
 
     /// Notes the channels of the client's earlier connections. Called once.

@@ -43,7 +43,7 @@ pub trait LogServer: Sized {
 }
 
 /// A process on the server behind this port.
-async fn on<S: LogServer>(port: u16, settings: impl FnOnce(&mut Settings)) -> Process {
+pub(super) async fn on<S: LogServer>(port: u16, settings: impl FnOnce(&mut Settings)) -> Process {
     let mut of_layer = Settings::new(port);
     settings(&mut of_layer);
     Process::of(S::open(of_layer, LayerConfig::new().history("room*", policy())).await)

@@ -2,6 +2,7 @@
 
 mod answers;
 mod faults;
+mod joins;
 mod process;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use greenroom::{LayerConfig, history::History};
 pub use self::{
     answers::*,
     faults::*,
+    joins::*,
     process::{Hint, Process, assert_one_order, texts},
 };
 use crate::{

@@ -1,9 +1,15 @@
 //! A process whose clients are told their places, for layers that keep the groups' events.
 
+use std::time::Duration;
+
 use greenroom::{
     Layer, Mount, consumer::Resumed, history::Since, layers::LayerGap, prelude::*, testing::LiveServer,
 };
-use integration_tests::history::{Memory, Reader};
+use integration_tests::{
+    Client,
+    history::{Memory, Reader},
+};
+use tokio::time::timeout;
 
 use crate::faulty::{Note, group, note};
 
@@ -31,11 +37,16 @@ impl Consumer for Listener {
         }
     }
 
-    /// Sends the note with this number to all others.
+    /// Sends the note with this number to all others, or joins the group with this name, and gives up if that takes long.
     async fn receive(&mut self, message: Message, ctx: &mut Context) -> Result<()> {
-        let number = message.text()?.parse()?;
-        ctx.group_send_others(&self.group, note(number)).await?;
-        ctx.send_text("sent")
+        let text = message.text()?;
+        if let Ok(number) = text.parse() {
+            ctx.group_send_others(&self.group, note(number)).await?;
+            return ctx.send_text("sent");
+        }
+        let group = GroupName::new(text)?;
+        let joined = timeout(Duration::from_millis(100), ctx.group_add(&group)).await;
+        ctx.send_text(if joined.is_ok() { "joined" } else { "gave up" })
     }
 
     async fn resume(&mut self, _: &Resumed, _: &mut Context) -> Result<()> {
@@ -60,7 +71,8 @@ impl Listener {
     }
 }
 
-/// A process: a layer, and a server for its clients at `/<group>/`. With `?last=n` a client gets the last ones first.
+/// A process: a layer, and a server for its clients at `/<group>/`. With `?last=n` a client gets the last ones first. It may
+/// name another group, to join that too.
 #[derive(Debug)]
 pub struct Process {
     /// The layer.
@@ -90,6 +102,11 @@ impl Process {
     /// Connects a client for the first time.
     pub async fn join(&self, path: &str) -> Reader {
         Reader::new(&self.server, path).await
+    }
+
+    /// Connects a client that knows nothing of places.
+    pub async fn plain(&self, path: &str) -> Client {
+        Client::connect(&self.server, path).await
     }
 
     /// Connects a client that goes on from what it has heard.
