@@ -82,8 +82,9 @@ impl ConnectionContext {
     ///
     /// For a late joiner who shall see the last events, and for a page that knows the place up to which it has them. A
     /// place that the client itself names when it comes back goes before `since`. Returns whether all events since the
-    /// place are there: [`Since::Now`] and [`Since::Last`] are always [`Outcome::Recovered`]. In a group that the
-    /// consumer is in already, it does nothing.
+    /// place are there: [`Since::Now`] is always [`Outcome::Recovered`]. [`Since::Last`] is [`Outcome::Lost`] only if the
+    /// layer's server cannot be read: the consumer gets those that this process knows, and all that follow. In a group
+    /// that the consumer is in already, it does nothing.
     ///
     /// # Errors
     /// As [`group_add`](Self::group_add), and [`MisuseError::NoHistory`] if the group keeps no events.

@@ -10,7 +10,7 @@ use super::{
     history::{
         entry::Entry,
         log::{Log, ReadPart},
-        lost::LostReason,
+        lost::{LostReason, Outcome},
         position::Position,
         store::Part,
     },
@@ -147,17 +147,28 @@ impl Directory {
         }
     }
 
-    /// The place from which the newest `count` entries follow, as far as they are kept. `None` if the log is not open.
-    pub(crate) async fn before_last(&self, log: &Arc<Log>, count: usize) -> Option<Position> {
-        log.opened()?;
+    /// The place from which the newest `count` entries follow, as far as they are kept, and whether these are all. The place
+    /// is `None` if the log is not open, because its server cannot be read.
+    pub(crate) async fn before_last(&self, log: &Arc<Log>, count: usize) -> (Option<Position>, Outcome) {
+        let count = count.min(log.policy.size());
+        let unlogged = || {
+            self.counters.lost(LostReason::Unlogged);
+            Outcome::Lost(LostReason::Unlogged)
+        };
+        if log.opened().is_none() {
+            return (None, unlogged());
+        }
         let (place, found) = log.before_last(count);
         if found >= count || self.logs.store().is_none() {
-            return Some(place);
+            return (Some(place), Outcome::Recovered);
         }
-        // One more, so that the place before them is known. If the server cannot be read, these are all there are.
+        // One more, so that the place before them is known. If the server cannot be read, there may be others.
         let (reading, _) = Reading::begin(log).await;
-        let _ = self.read(reading, None, count.saturating_add(1)).await;
-        Some(log.before_last(count).0)
+        let outcome = match self.read(reading, None, count + 1).await {
+            Ok(_) => Outcome::Recovered,
+            Err(_) => unlogged(),
+        };
+        (Some(log.before_last(count).0), outcome)
     }
 
     /// Finds a place in a log, if all that came after it can be had.

@@ -217,6 +217,7 @@ macro_rules! log_faults {
             history::an_event_without_a_log_is_said,
             history::a_send_can_fail_instead,
             history::a_join_that_is_given_up_can_be_made_again,
+            history::last_events_that_cannot_be_read_are_said,
             history::what_is_trimmed_is_said,
             history::a_deleted_log_is_a_new_epoch,
             history::a_server_that_has_lost_all_is_a_new_epoch,

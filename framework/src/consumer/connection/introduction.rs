@@ -145,23 +145,24 @@ impl Connection {
     pub(crate) async fn begin(&self, log: &Arc<Log>, since: Since) -> Outcome {
         let directory = Arc::clone(self.hub.directory());
         directory.open(log).await;
-        let here = || self.hub.place_of(self, log);
-        let start = match since {
-            Since::Now => Ok(here()),
-            Since::Last(count) => Ok(directory.before_last(log, count).await),
+        let named = match since {
+            Since::Now | Since::Last(_) => None,
             // The program names it, and it does not say which events of no log came before.
-            Since::Position(place) => {
-                self.find(log, NamedPlace::Proven(place, f64::INFINITY)).await.map(Some)
-            }
+            Since::Position(place) => Some(NamedPlace::Proven(place, f64::INFINITY)),
             Since::EventId(EventId(Ok((place, foreign)))) => {
-                self.find(log, NamedPlace::Proven(place, f64::from_bits(foreign))).await.map(Some)
+                Some(NamedPlace::Proven(place, f64::from_bits(foreign)))
             }
-            Since::EventId(EventId(Err(reason))) => {
-                self.find(log, NamedPlace::Refused(reason)).await.map(Some)
-            }
+            Since::EventId(EventId(Err(reason))) => Some(NamedPlace::Refused(reason)),
         };
-        let outcome = Outcome::of(&start);
-        let cursor = start.unwrap_or_else(|_| here());
+        let (start, outcome) = match (named, since) {
+            (Some(named), _) => {
+                let found = self.find(log, named).await;
+                (found.ok(), Outcome::of(&found))
+            }
+            (None, Since::Last(count)) if count > 0 => directory.before_last(log, count).await,
+            (None, _) => (None, Outcome::Recovered),
+        };
+        let cursor = start.or_else(|| self.hub.place_of(self, log));
         let Some(places) = self.places.get() else {
             if since != Since::Now {
                 self.hub.go_on(self, log, cursor);

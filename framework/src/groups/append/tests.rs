@@ -299,7 +299,7 @@ async fn a_member_that_joined_while_the_server_was_away_begins_when_it_is_back()
     let mut world = World::new(100);
     world.server.set_away(true);
     let (mut client, outcome) = world.client(Since::Last(10)).await;
-    assert_eq!(outcome, Outcome::Recovered);
+    assert_eq!(outcome, Outcome::Lost(LostReason::Unlogged));
     let (mut back, outcome) = world.client(Since::Position(world.server.top())).await;
     assert_eq!(outcome, Outcome::Lost(LostReason::Unlogged));
     world.server.set_away(false);

@@ -235,7 +235,7 @@ async fn a_member_that_catches_up_gets_what_is_in_no_log_from_a_walk() {
     let _members = world.members(1_500);
     world.send_all(0..2).await;
     world.settle().await;
-    let start = world.directory.before_last(&world.log(), 2).await.unwrap();
+    let start = world.directory.before_last(&world.log(), 2).await.0.unwrap();
     let back = world.connection::<Relay>();
     let log = world.hub.join_held(Rc::clone(&back) as _, &room(), true).unwrap().unwrap();
     let sending = world.begin(Envelope::new(Typing { text: "typing".to_owned() })).await;

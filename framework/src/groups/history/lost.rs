@@ -26,7 +26,7 @@ pub enum LostReason {
     TooMany,
     /// The log no longer has what the member has missed: there were more events than it keeps.
     Trimmed,
-    /// The log could not be read when the client came back, because the layer's server was away.
+    /// The log could not be read when the client came back, or wanted the last events, because the layer's server was away.
     Unlogged,
 }
 

@@ -10,7 +10,8 @@ use super::{lost::LostReason, position::Position};
 pub enum Since {
     /// From now on.
     Now,
-    /// From this many events back, as far as the group keeps them.
+    /// From this many events back, as far as the group keeps them. If the layer's server cannot be read, as far as this
+    /// process knows them, and the outcome says so.
     Last(usize),
     /// From this place on. If the log no longer has what came after it, from now on.
     Position(Position),

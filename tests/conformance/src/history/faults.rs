@@ -58,7 +58,7 @@ async fn two<S: LogServer>() -> (S, [Process; 2]) {
 }
 
 /// Starts a server, a process that reaches it through a proxy, and one that does not.
-async fn beside_a_proxy<S: LogServer>() -> (S, Proxy, Process, Process) {
+pub(super) async fn beside_a_proxy<S: LogServer>() -> (S, Proxy, Process, Process) {
     let mut server = S::start();
     let port = server.process().port();
     let proxy = Proxy::start(port).await;
@@ -68,7 +68,7 @@ async fn beside_a_proxy<S: LogServer>() -> (S, Proxy, Process, Process) {
 }
 
 /// Cuts a process off, and waits until it has noticed.
-async fn cut_off(proxy: &Proxy, process: &Process) {
+pub(super) async fn cut_off(proxy: &Proxy, process: &Process) {
     proxy.cut_after(0);
     proxy.cut();
     eventually("it is noticed", || is_away(&process.layer)).await;
@@ -78,7 +78,7 @@ async fn cut_off(proxy: &Proxy, process: &Process) {
 ///
 /// # Panics
 /// If it hears a number twice, or after a larger one.
-async fn heard_until(reader: &mut Reader, last: u64) -> Vec<u64> {
+pub(super) async fn heard_until(reader: &mut Reader, last: u64) -> Vec<u64> {
     let mut heard = Vec::new();
     while heard.last() != Some(&last) {
         let text = reader.text().await;

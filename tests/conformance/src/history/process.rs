@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use greenroom::{
-    Layer, Mount, consumer::Resumed, history::Since, layers::LayerGap, prelude::*, testing::LiveServer,
+    Layer, Mount,
+    consumer::Resumed,
+    history::{Outcome, Since},
+    layers::LayerGap,
+    prelude::*,
+    testing::LiveServer,
 };
 use integration_tests::{
     Client,
@@ -33,7 +38,10 @@ impl Consumer for Listener {
         match self.since {
             // The group may have no log.
             Since::Now => ctx.group_add(&self.group).await,
-            since => ctx.group_add_since(&self.group, since).await.map(drop),
+            since => match ctx.group_add_since(&self.group, since).await? {
+                Outcome::Recovered => Ok(()),
+                Outcome::Lost(reason) => ctx.send_text(format!("lost {reason}")),
+            },
         }
     }
 
