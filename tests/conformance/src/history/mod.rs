@@ -113,6 +113,8 @@ pub async fn a_late_joiner_gets_the_last_ones<S: Server>() {
     assert_eq!(early.texts(5).await, texts(1..=5));
     let mut late = second.join("/room/?last=3").await;
     assert_eq!(late.texts(3).await, texts(3..=5));
+    let mut all = second.join(&format!("/room/?last={}", usize::MAX)).await;
+    assert_eq!(all.texts(5).await, texts(1..=5));
     second.send([6]).await;
     assert_eq!((early.text().await, late.text().await), ("6".to_owned(), "6".to_owned()));
 }

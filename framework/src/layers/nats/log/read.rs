@@ -296,7 +296,7 @@ impl Reader<'_> {
         }
         let Some(first) = self.api.next(&self.subject, 1).await? else { return Ok(Vec::new()) };
         let mut messages: Vec<Stored> = Vec::new();
-        let (mut end, mut length, mut entries) = (to, (most as u64 + 4) * 2, 0);
+        let (mut end, mut length, mut entries) = (to, (most as u64).saturating_add(4).saturating_mul(2), 0);
         while end >= first.sequence && entries < most {
             let from = end.saturating_sub(length - 1).max(first.sequence);
             let part = self.forward(from, end, usize::MAX).await?;
