@@ -156,7 +156,8 @@ fn a_file_of_the_version_before_is_read() {
     assert_eq!(bytes.splice(number..number + 4, [1, 0]).collect::<Vec<_>>(), [1, 0, 0, 0]);
     bytes[18] = 1;
     bytes.truncate(bytes.len() - 32);
-    bytes.extend(Sha256::digest(&bytes.clone()));
+    let sum = Sha256::digest(&bytes);
+    bytes.extend(sum);
     folder.put(&bytes);
     let layer = folder.start();
     assert_eq!((texts(&layer), reach(&layer, place)), (vec!["kept".to_owned()], Ok(())));
