@@ -3,8 +3,9 @@
 //! This file has the state of a connection, and its answer. The other files do things with this state: [`outgoing`]
 //! takes what goes to the client, [`backpressure`] waits for room, [`member`] takes what comes from groups, [`turn`] says
 //! what the task does next, [`deadlines`] says what is overdue, [`sink`] writes, [`ending`] ends the connection, and
-//! [`record`] logs that. [`rooms`] knows which rooms the consumer has joined. For groups that keep their events, [`places`] is the state of a client that is told its places,
-//! [`introduction`] lets it begin, [`named`] finds the places that it names, and [`telling`] tells it.
+//! [`record`] logs that. [`rooms`] has the rooms that the consumer has joined, and [`in_rooms`] uses them. For groups that
+//! keep their events, [`places`] is the state of a client that is told its places, [`introduction`] lets it begin, [`named`]
+//! finds the places that it names, and [`telling`] tells it.
 
 mod answer;
 pub(crate) mod backpressure;
@@ -13,6 +14,7 @@ mod clocks;
 mod deadlines;
 mod ending;
 mod handled;
+mod in_rooms;
 mod introduction;
 mod member;
 mod named;
