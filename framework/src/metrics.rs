@@ -94,7 +94,7 @@ counters! {
     lost_too_many,
     /// Members of a group with [history](crate::history) that were told that events may be missing: the log no longer had all that the member had missed.
     lost_trimmed,
-    /// Members of a group with [history](crate::history) that were told that events may be missing: events had been delivered that are in no log.
+    /// Members of a group with [history](crate::history) that were told that events may be missing: events had been delivered that are in no log, or the layer's server could not be read.
     lost_unlogged,
     /// Connections closed with 1008, because the client sent too many messages
     /// ([`message_rate`](crate::Limits::message_rate)).
