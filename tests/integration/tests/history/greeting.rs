@@ -182,7 +182,7 @@ async fn what_waits_for_the_greeting_counts_in_the_budget() {
     let layer = layer();
     let server = LiveServer::start(&mount(&layer, How::Group).outbox_budget(4 << 20), 1).unwrap();
     let mut clients = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..20 {
         clients.push(awaited(&server).await);
     }
     // Each holds almost 1 MiB, of the 4 MiB that all may hold.
