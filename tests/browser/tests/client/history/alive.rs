@@ -60,8 +60,9 @@ async fn a_silent_server_is_asked_and_left_if_it_does_not_answer() -> Result<()>
         pass(1 + 20 + 15);
         found.push(second.closed ?? false);
         await next();
+        const all = [server.sent, found, [...heard]];
         socket.close();
-        return [server.sent, found, heard];"#;
+        return all;"#;
     let ping = r#"c{"ping":true}"#;
     let found = json!([
         [0, false],
