@@ -167,6 +167,7 @@ impl Drain {
     }
 
     /// Waits until all connections have ended.
+    #[cfg(feature = "testing")]
     pub(crate) async fn empty(&self) {
         loop {
             let empty = self.0.empty.notified();
