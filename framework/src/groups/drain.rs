@@ -169,21 +169,20 @@ impl Drain {
     /// Waits until all connections have ended.
     #[cfg(feature = "testing")]
     pub(crate) async fn empty(&self) {
-        loop {
-            let empty = self.0.empty.notified();
-            if self.connections() == 0 {
-                return;
-            }
-            empty.await;
-        }
+        self.until(|| self.connections() == 0).await;
     }
 
     /// Waits until all connections have ended, and the rooms that they leave empty.
     async fn settled(&self) {
+        // A member of a room leaves it before its connection is not counted any more.
+        self.until(|| self.connections() == 0 && self.0.rooms.load(SeqCst) == 0).await;
+    }
+
+    /// Waits until this holds. It is looked at again when the last connection or the last room has ended.
+    async fn until(&self, holds: impl Fn() -> bool) {
         loop {
             let empty = self.0.empty.notified();
-            // A member of a room leaves it before its connection is not counted any more.
-            if self.connections() == 0 && self.0.rooms.load(SeqCst) == 0 {
+            if holds() {
                 return;
             }
             empty.await;

@@ -70,9 +70,9 @@ impl<S: RoomState> Ending<S> {
     }
 
     fn spawn(mut self) {
-        let homes = Arc::clone(&self.queue);
+        let queue = Arc::clone(&self.queue);
         // If no thread is left, this is dropped, which says so.
-        homes.homes.spawn(move |home| {
+        queue.homes.spawn(move |home| {
             self.home = home;
             self.run()
         });
