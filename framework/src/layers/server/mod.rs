@@ -19,4 +19,8 @@ pub(super) mod status;
 #[cfg(test)]
 mod tests;
 
+/// Why a send failed whose event was in the log, or was not: its answer is lost, and more has followed than the log keeps.
+pub(super) const NOBODY_KNOWS: &str = "the connection was lost before there was an answer, and the log does not reach back so \
+                                       far any more: nobody knows whether the event was in it";
+
 pub use self::{away::Away, config::ServerConfig, layer::ServerLayer};

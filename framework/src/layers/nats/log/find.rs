@@ -6,7 +6,10 @@ use super::{
     read::Reader,
     tasks::{AppendError, Unsure},
 };
-use crate::groups::history::position::{Epoch, Position};
+use crate::{
+    groups::history::position::{Epoch, Position},
+    layers::server::NOBODY_KNOWS,
+};
 
 /// How many entries are searched for one whose fate is not known.
 const SEARCHED: usize = 1_000;
@@ -32,9 +35,7 @@ impl Reader<'_> {
         if keeps_all || seen.is_some_and(reaches) {
             return Err(AppendError::Not("the connection was lost".into()));
         }
-        let reason = "the connection was lost before there was an answer, and the log does not reach back so far any \
-                      more: nobody knows whether the event was in it";
-        Err(AppendError::Unknown(reason.into()))
+        Err(AppendError::Unknown(NOBODY_KNOWS.into()))
     }
 
     /// The newest messages of the log, and the epoch that they are of.

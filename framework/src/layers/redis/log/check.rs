@@ -47,9 +47,11 @@ impl Renewal {
 
 /// Looks again and again whether the logs here end where those of the server do. If not, they are read.
 ///
-/// A room may be quiet for longer than a state lives after its last use. With members, it is in use all the same: without
-/// its state they would be told that all is lost. An event may have found a full queue, and no later event says so. It is also looked whether others know of events that
+/// An event may have found a full queue, and no later event says so. It is also looked whether others know of events that
 /// are in no log, and have not come here: then the members are told.
+///
+/// Now and then the states are renewed. A room may be quiet for longer than a state lives after its last use. With members
+/// it is in use all the same: without its state they would be told that all is lost.
 pub(in crate::layers::redis) async fn check<L: Linked>(io: Rc<L>) {
     let directory = io.directory();
     let missed: Rc<Missed> = Rc::default();

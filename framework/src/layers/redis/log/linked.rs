@@ -101,9 +101,13 @@ pub(in crate::layers::redis) trait Linked: Sized + 'static {
     ///
     /// The policy may have been changed everywhere since the last event. So each difference is logged once.
     fn compare_policy(&self, group: &GroupName, ours: History, theirs: Option<&str>) {
-        let Some(theirs) = theirs.filter(|theirs| policy_text(ours) != **theirs) else { return };
+        let Some(theirs) = theirs else { return };
+        let text = policy_text(ours);
+        if text == theirs {
+            return;
+        }
         let known = &self.state().differing;
-        let difference = (policy_text(ours), theirs.to_owned());
+        let difference = (text, theirs.to_owned());
         if known.borrow().len() < DIFFERING
             && !known.borrow().contains(&difference)
             && note_other_policy(self.status(), group, ours, theirs)

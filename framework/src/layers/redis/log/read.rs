@@ -87,9 +87,7 @@ impl RawLog {
             prev: entry.prev,
         })
     }
-}
 
-impl RawLog {
     /// Whether these newest entries are all that were appended since a time: so long ago, when this process had seen the
     /// log up to `seen`.
     pub(in crate::layers::redis) fn has_all_since(&self, seen: Option<Position>, ago: Duration) -> bool {

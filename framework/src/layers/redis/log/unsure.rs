@@ -20,6 +20,7 @@ use crate::{
     layers::{
         Away, LayerError,
         server::{
+            NOBODY_KNOWS,
             driver::Driver,
             shared::Shared,
             status::{Status, ended},
@@ -125,9 +126,7 @@ fn fate(status: &Status, shard: usize, log: &RawLog, appending: &Appending) -> R
         let reason = "the connection was lost before the event was in the log";
         return Err(AppendError::Not(status.unavailable(shard, reason)));
     }
-    let reason = "the connection was lost before there was an answer, and the log does not reach back so far any more: \
-                  nobody knows whether the event was in it";
-    Err(AppendError::Unknown(status.unavailable(shard, reason)))
+    Err(AppendError::Unknown(status.unavailable(shard, NOBODY_KNOWS)))
 }
 
 /// The newest entries of an event's log.
