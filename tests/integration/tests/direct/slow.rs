@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use greenroom::{Limits, Server, prelude::*};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::sleep,
-};
+use integration_tests::raw::{BINARY, FIN, Raw};
+use tokio::time::sleep;
 
 use super::serve;
 
@@ -40,18 +37,14 @@ async fn a_client_that_reads_steadily_is_not_too_slow() {
     let limits = Limits::new().write_timeout(Duration::from_secs(1)).deflate(None);
     let server = Server::new(routes).unwrap().limits(limits).threads(1).bind("127.0.0.1:0").unwrap();
     serve(server, |address, _| async move {
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let handshake = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        client.write_all(handshake.as_bytes()).await.unwrap();
-        let (mut buffer, mut got) = (vec![0; PART / 2], 0);
-        while got < PART * PARTS {
-            let read = client.read(&mut buffer).await.unwrap();
-            assert_ne!(read, 0, "the server has closed after {got} bytes");
-            got += read;
-            // At this pace for the third of the buffers after which the system would take more, and for the time that is allowed.
-            if got < PART * 40 {
-                sleep(Duration::from_millis(50)).await;
+        let mut client = Raw::connect(address, "/").await;
+        for part in 0..PARTS {
+            let frame = client.frame().await;
+            assert_eq!((frame.first, frame.payload.len()), (FIN | BINARY, PART), "after {part} parts");
+            // At this pace for the third of the buffers after which the system would take more, and for the time that is
+            // allowed. The pace is what is tested.
+            if part < 40 {
+                sleep(Duration::from_millis(100)).await;
             }
         }
     })

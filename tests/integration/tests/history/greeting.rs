@@ -74,6 +74,10 @@ fn layer() -> Layer {
     MemoryLayer::with_config(LayerConfig::new().history("room*", History::last(10))).into()
 }
 
+fn serve(layer: &Layer, how: How) -> LiveServer {
+    LiveServer::start(&mount(layer, how), 1).unwrap()
+}
+
 fn mount(layer: &Layer, how: How) -> Mount {
     Mount::new(UrlRouter::new().route("/", move |_: &Scope| Ok(Streamer(how)))).unwrap().layer(layer.clone())
 }
@@ -109,7 +113,7 @@ async fn parts_before(client: &mut Client, end: &str) -> Vec<usize> {
 
 #[actix_web::test]
 async fn a_stream_that_waits_for_its_client_comes_whole() {
-    let server = LiveServer::start(&mount(&layer(), How::Ready), 1).unwrap();
+    let server = serve(&layer(), How::Ready);
     let mut client = Reader::new(&server, "/").await;
     for number in 0..PARTS {
         assert!(client.text().await == part(number), "part {number}");
@@ -119,7 +123,7 @@ async fn a_stream_that_waits_for_its_client_comes_whole() {
 #[actix_web::test]
 async fn a_client_that_is_sent_too_much_at_once_is_closed() {
     let layer = layer();
-    let server = LiveServer::start(&mount(&layer, How::AtOnce), 1).unwrap();
+    let server = serve(&layer, How::AtOnce);
     let mut client = Reader::handshake(&server, "/", false).await;
     assert_eq!(client.closed().await.0, 1013);
     assert_eq!(layer.metrics().too_slow, 1);
@@ -128,7 +132,7 @@ async fn a_client_that_is_sent_too_much_at_once_is_closed() {
 #[actix_web::test]
 async fn a_client_that_does_not_name_its_places_while_too_much_is_relayed_is_closed() {
     let layer = layer();
-    let server = LiveServer::start(&mount(&layer, How::Group), 1).unwrap();
+    let server = serve(&layer, How::Group);
     let mut client = awaited(&server).await;
     // More than an outbox and the system's buffers, because a client that says nothing for 2 s is greeted all the same.
     feed(&layer, 0..400).await;
@@ -138,7 +142,7 @@ async fn a_client_that_does_not_name_its_places_while_too_much_is_relayed_is_clo
 #[actix_web::test]
 async fn what_fits_comes_behind_the_greeting() {
     let layer = layer();
-    let server = LiveServer::start(&mount(&layer, How::Group), 1).unwrap();
+    let server = serve(&layer, How::Group);
     let mut client = awaited(&server).await;
     feed(&layer, 0..60).await;
     name_places(&mut client).await;
@@ -167,7 +171,7 @@ async fn the_oldest_are_dropped_before_the_greeting_as_after_it() {
 #[actix_web::test]
 async fn a_handler_that_waits_for_its_client_does_not_keep_it_from_being_greeted() {
     let layer = layer();
-    let server = LiveServer::start(&mount(&layer, How::Group), 1).unwrap();
+    let server = serve(&layer, How::Group);
     let mut client = awaited(&server).await;
     feed(&layer, 0..60).await;
     layer.group_send(&GroupName::new("feed").unwrap(), Wait {}).await.unwrap();

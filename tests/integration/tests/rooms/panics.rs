@@ -106,6 +106,14 @@ impl Stubborn {
     }
 }
 
+async fn two(mount: &Mount) -> [WebsocketCommunicator; 2] {
+    let mut clients = ["/"; 2].map(|path| WebsocketCommunicator::new(mount, path));
+    for client in &mut clients {
+        client.connect().await.unwrap();
+    }
+    clients
+}
+
 #[actix_web::test]
 async fn a_member_with_a_handler_joins_the_next_room() {
     let (rooms, mut happened) = boards();
@@ -113,10 +121,7 @@ async fn a_member_with_a_handler_joins_the_next_room() {
     let routes =
         UrlRouter::new().route("/", move |_: &Scope| Ok(Stubborn { room: theirs.room(group("lobby")) }));
     let mount = Mount::new(routes).unwrap();
-    let mut ann = WebsocketCommunicator::new(&mount, "/");
-    let mut bob = WebsocketCommunicator::new(&mount, "/");
-    ann.connect().await.unwrap();
-    bob.connect().await.unwrap();
+    let [mut ann, mut bob] = two(&mount).await;
     ann.send_text("panic");
     assert_eq!(ann.receive_text().await.unwrap(), "joined: false");
     for client in [&mut ann, &mut bob] {
@@ -155,10 +160,7 @@ async fn a_member_of_the_next_room_is_not_closed_for_the_end_of_the_last() {
     let (rooms, _happened) = boards();
     let routes = UrlRouter::new().route("/", move |_: &Scope| Ok(Quick(rooms.room(group("lobby")))));
     let mount = Mount::new(routes).unwrap();
-    let mut ann = WebsocketCommunicator::new(&mount, "/");
-    let mut bob = WebsocketCommunicator::new(&mount, "/");
-    ann.connect().await.unwrap();
-    bob.connect().await.unwrap();
+    let [mut ann, mut bob] = two(&mount).await;
     ann.send_text("panic");
     for _ in 0..2 {
         assert_eq!(ann.receive_text().await.unwrap(), "joined: true");
